@@ -1,0 +1,236 @@
+//! The disk of the machine.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is where the file system is called"
+)]
+
+use crate::disk::{DirItem, Disk, FileMeta, LockGuard, ReadFile, WriteFile};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The machine's own file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl RealDisk {
+    /// Returns the machine's disk, ready to be handed around.
+    pub fn shared() -> Arc<dyn Disk> {
+        Arc::new(Self)
+    }
+}
+
+impl Disk for RealDisk {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let mut missing: Vec<&Path> = Vec::new();
+        for folder in dir.ancestors() {
+            if folder.as_os_str().is_empty() || folder.try_exists()? {
+                break;
+            }
+            missing.push(folder);
+        }
+        fs::create_dir_all(dir)?;
+        // A folder lives in its parent's entries: without this sync a power cut takes it, contents and all.
+        for folder in missing.iter().rev() {
+            match folder.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent)?,
+                _ => self.sync_dir(Path::new("."))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn create_file(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        Ok(Box::new(RealWriteFile { file, bytes: 0 }))
+    }
+
+    fn append_file(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Box::new(RealWriteFile { file, bytes }))
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
+        Ok(Arc::new(RealReadFile { file: File::open(path)? }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(bytes)?;
+        file.sync_all()
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirItem>> {
+        let mut items = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                // Removed between listing and asking: as if it had gone a moment before.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let bytes = if meta.is_dir() { 0 } else { meta.len() };
+            items.push(DirItem { name, is_dir: meta.is_dir(), bytes });
+        }
+        items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(items)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Option<FileMeta>> {
+        match fs::metadata(path) {
+            Ok(meta) => Ok(Some(file_meta(&meta))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        fs4::available_space(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(RealLock { _file: file, path: path.to_owned() })),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RealWriteFile {
+    file: File,
+    bytes: u64,
+}
+
+impl WriteFile for RealWriteFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[derive(Debug)]
+struct RealReadFile {
+    file: File,
+}
+
+impl ReadFile for RealReadFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            match self.file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn meta(&self) -> io::Result<FileMeta> {
+        Ok(file_meta(&self.file.metadata()?))
+    }
+}
+
+/// The lock goes with the open file: the system frees it when the process dies, however it dies.
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+    #[allow(dead_code, reason = "shown by Debug")]
+    path: PathBuf,
+}
+
+impl LockGuard for RealLock {}
+
+fn file_meta(meta: &fs::Metadata) -> FileMeta {
+    FileMeta {
+        bytes: meta.len(),
+        is_dir: meta.is_dir(),
+        device: meta.dev(),
+        inode: meta.ino(),
+        modified_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_grow_at_their_end_and_are_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        let path = deep.join("file");
+        RealDisk.create_dir_all(&deep).unwrap();
+        RealDisk.create_dir_all(&deep).unwrap();
+        assert_eq!(RealDisk.metadata(&path).unwrap(), None);
+        let mut file = RealDisk.append_file(&path).unwrap();
+        file.write_all(b"one").unwrap();
+        file.sync().unwrap();
+        drop(file);
+        let mut file = RealDisk.append_file(&path).unwrap();
+        assert_eq!(file.bytes(), 3);
+        file.write_all(b"two").unwrap();
+        assert_eq!(RealDisk.read(&path).unwrap(), b"onetwo");
+        RealDisk.truncate(&path, 4).unwrap();
+        assert_eq!(RealDisk.read(&path).unwrap(), b"onet");
+        RealDisk.write_atomic(&path, b"new").unwrap();
+        let open = RealDisk.open_file(&path).unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(open.read_at(&mut buffer, 1).unwrap(), 2);
+        assert_eq!(&buffer[..2], b"ew");
+        assert!(open.read_exact_at(&mut buffer, 0).is_err());
+        let meta = RealDisk.metadata(&path).unwrap().unwrap();
+        assert_eq!(open.meta().unwrap(), meta);
+        assert!(meta.modified_ns > 0 && meta.bytes == 3 && !meta.is_dir);
+        assert!(RealDisk.free_bytes(&deep).unwrap() > 0);
+        let items = RealDisk.list(&deep).unwrap();
+        assert_eq!(items, [DirItem { name: "file".to_owned(), is_dir: false, bytes: 3 }]);
+        RealDisk.remove_file(&path).unwrap();
+        assert_eq!(RealDisk.remove_file(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_lock_has_one_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let guard = RealDisk.lock(&path).unwrap();
+        assert_eq!(RealDisk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(guard);
+        RealDisk.lock(&path).unwrap();
+    }
+}
