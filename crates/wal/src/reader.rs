@@ -1,0 +1,127 @@
+//! Reading the records of one file in order, within one window of memory.
+//!
+//! A record may be as long as the rest of its file, whatever limit holds for new ones: a lowered setting
+//! must not turn stored records into damage.
+#![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+use crate::record::{FILE_HEADER_BYTES, FileHeader, RECORD_HEADER_BYTES, RecordHeader, read_file_header};
+use logyard_sys::ReadFile;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes read at a time; records larger than this are read in one piece.
+const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes behind a bad record that are searched for good ones: more than any file that was written by rule.
+const RESYNC_BYTES_MAX: usize = 256 << 20;
+
+/// Reads the records of one file.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    file: Arc<dyn ReadFile>,
+    file_bytes: u64,
+    /// Bytes of the file from `window_offset` on.
+    window: Vec<u8>,
+    window_offset: u64,
+    /// Where the next record starts.
+    offset: u64,
+}
+
+/// What is found where a record should start.
+#[derive(Debug)]
+pub(crate) enum Next<'a> {
+    Record { sequence: u64, payload: &'a [u8] },
+    End,
+    Bad,
+}
+
+impl Reader {
+    pub(crate) fn new(file: Arc<dyn ReadFile>) -> io::Result<Self> {
+        let file_bytes = file.meta()?.bytes;
+        Ok(Self { file, file_bytes, window: Vec::new(), window_offset: 0, offset: 0 })
+    }
+
+    /// Returns where the next record starts: all before is good.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Returns the length of the file when it was opened.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Reads the file's header and stands at the first record, whatever the header is.
+    pub(crate) fn header(&mut self) -> io::Result<FileHeader> {
+        let header = read_file_header(self.peek(FILE_HEADER_BYTES)?);
+        self.offset = self.file_bytes.min(FILE_HEADER_BYTES as u64);
+        Ok(header)
+    }
+
+    /// Reads the next record, which must have sequence `want`.
+    pub(crate) fn next(&mut self, want: u64) -> io::Result<Next<'_>> {
+        if self.offset >= self.file_bytes {
+            return Ok(Next::End);
+        }
+        let header = match RecordHeader::read(self.peek(RECORD_HEADER_BYTES)?) {
+            Some(header) if header.sequence == want => header,
+            _ => return Ok(Next::Bad),
+        };
+        let record_bytes = header.record_bytes();
+        if (record_bytes as u64) > self.file_bytes - self.offset {
+            return Ok(Next::Bad);
+        }
+        let offset = self.offset;
+        self.peek(record_bytes)?;
+        let start = usize::try_from(offset - self.window_offset).unwrap_or(usize::MAX);
+        let record = self.window.get(start..).and_then(|rest| rest.get(..record_bytes)).unwrap_or_default();
+        let payload = record.get(RECORD_HEADER_BYTES..).unwrap_or_default();
+        if !header.fits(payload) {
+            return Ok(Next::Bad);
+        }
+        self.offset = offset + record_bytes as u64;
+        Ok(Next::Record { sequence: header.sequence, payload })
+    }
+
+    /// Looks for good records behind a bad one; returns the highest sequence found.
+    ///
+    /// A record is believed if its checksum holds and its sequence is one that could have come after
+    /// `after` within the rest of the file. Cost: the rest of the file in memory, a look at every byte.
+    pub(crate) fn find_good_after(&self, after: u64) -> io::Result<Option<u64>> {
+        let rest_bytes = usize::try_from(self.file_bytes - self.offset).unwrap_or(usize::MAX);
+        let mut rest = vec![0; rest_bytes.min(RESYNC_BYTES_MAX)];
+        self.file.read_exact_at(&mut rest, self.offset)?;
+        let sequence_max = after.saturating_add((rest_bytes / RECORD_HEADER_BYTES) as u64 + 1);
+        let mut highest = None;
+        let mut at = 0;
+        while let Some(header) = rest.get(at..).and_then(RecordHeader::read) {
+            let is_possible = header.sequence > highest.unwrap_or(after) && header.sequence <= sequence_max;
+            let payload = rest.get(at + RECORD_HEADER_BYTES..at.saturating_add(header.record_bytes()));
+            if is_possible && payload.is_some_and(|payload| header.fits(payload)) {
+                highest = Some(header.sequence);
+                at += header.record_bytes();
+            } else {
+                at += 1;
+            }
+        }
+        Ok(highest)
+    }
+
+    /// Returns up to `bytes` bytes from the current offset; fewer at the end of the file.
+    fn peek(&mut self, bytes: usize) -> io::Result<&[u8]> {
+        let offset = self.offset;
+        let in_window = |reader: &Self| {
+            let start = usize::try_from(offset - reader.window_offset).ok()?;
+            let rest = reader.window.get(start..)?;
+            (rest.len() >= bytes).then_some((start, bytes))
+        };
+        if in_window(self).is_none() {
+            let left = usize::try_from(self.file_bytes - offset).unwrap_or(usize::MAX);
+            let window_bytes = bytes.max(WINDOW_BYTES).min(left);
+            self.window.resize(window_bytes, 0);
+            self.window_offset = offset;
+            self.file.read_exact_at(&mut self.window, offset)?;
+        }
+        let (start, bytes) = in_window(self).unwrap_or((0, self.window.len()));
+        Ok(self.window.get(start..).and_then(|rest| rest.get(..bytes)).unwrap_or_default())
+    }
+}

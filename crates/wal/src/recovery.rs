@@ -1,0 +1,243 @@
+//! Reading a log back: replay of what is whole, a cut where it is torn, quarantine of what is damaged.
+
+use crate::error::Error;
+use crate::reader::{Next, Reader};
+use crate::record::{FILE_HEADER_BYTES, FileHeader, VERSION};
+use logyard_sys::Disk;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Folder, inside the log's own, of bytes that could not be read.
+const QUARANTINE: &str = "quarantine";
+/// Bytes copied at a time.
+const COPY_BYTES: usize = 1 << 20;
+
+/// What opening a log found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Whole records in the log, also those below the first one replayed.
+    pub records: u64,
+    /// Bytes of an unfinished last write that were cut off.
+    pub torn_bytes: u64,
+    /// Sequences that are missing between records that are there: lost to damage.
+    pub missing: u64,
+    /// Files that now hold the damaged parts, for inspection. Their records were not replayed.
+    pub quarantined: Vec<PathBuf>,
+    /// Log files that hold records or wait for them.
+    pub files: usize,
+    /// Bytes of these files.
+    pub bytes: u64,
+}
+
+/// A log file that has been read.
+#[derive(Clone, Debug)]
+pub(crate) struct LogFile {
+    pub(crate) first_sequence: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+}
+
+/// The state of a log that has been read.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) files: Vec<LogFile>,
+    pub(crate) next_sequence: u64,
+    /// The last file may take more records: it ends with the record before `next_sequence`.
+    pub(crate) is_last_file_open: bool,
+    pub(crate) recovery: Recovery,
+}
+
+pub(crate) type Replay<'a> = &'a mut dyn FnMut(u64, &Path, &[u8]) -> Result<(), Error>;
+
+/// Returns the path of the file whose first record has this sequence.
+pub(crate) fn file_path(dir: &Path, first_sequence: u64) -> PathBuf {
+    dir.join(format!("{first_sequence:020}.log"))
+}
+
+/// Reads all files in order, hands records with sequence >= `from` to `replay`, repairs what is not whole.
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    from: u64,
+    replay: Replay<'_>,
+) -> Result<Recovered, Error> {
+    let (out, files) = (Recovery::default(), Vec::new());
+    let mut state = Recovering { disk, dir, next_sequence: 1, has_begun: false, out, files };
+    let named = state.list()?;
+    // Sequences that a name speaks of count as used, even if nothing in the file can be read.
+    let named_max = named.last().map_or(0, |(first_sequence, _)| *first_sequence);
+    let count = named.len();
+    let mut is_last_file_open = false;
+    for (index, (first_sequence, path)) in named.into_iter().enumerate() {
+        let is_last = index + 1 == count;
+        is_last_file_open = state.read_file(from, replay, first_sequence, &path, is_last)?;
+    }
+    let next_sequence = state.next_sequence.max(named_max).max(from).max(1);
+    is_last_file_open &= next_sequence == state.next_sequence;
+    state.out.files = state.files.len();
+    state.out.bytes = state.files.iter().map(|file| file.bytes).sum();
+    Ok(Recovered { files: state.files, next_sequence, is_last_file_open, recovery: state.out })
+}
+
+struct Recovering<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    /// One above the highest sequence seen.
+    next_sequence: u64,
+    /// A file was seen, so a gap before the next one is a loss and not the work of a trim.
+    has_begun: bool,
+    out: Recovery,
+    files: Vec<LogFile>,
+}
+
+impl Recovering<'_> {
+    /// Returns first sequence and path of the log files, in order. Other names are left alone.
+    fn list(&self) -> Result<Vec<(u64, PathBuf)>, Error> {
+        let items = self.disk.list(self.dir).map_err(|source| io_error("list", self.dir, source))?;
+        let mut named = Vec::new();
+        for item in items {
+            let digits = item.name.strip_suffix(".log").filter(|digits| digits.len() == 20);
+            let sequence = digits.and_then(|digits| digits.parse::<u64>().ok());
+            if let (Some(sequence), false) = (sequence, item.is_dir) {
+                named.push((sequence, self.dir.join(&item.name)));
+            }
+        }
+        Ok(named)
+    }
+
+    /// Reads one file. Returns whether it is kept and whole, so that it may grow.
+    fn read_file(
+        &mut self,
+        from: u64,
+        replay: Replay<'_>,
+        first_sequence: u64,
+        path: &Path,
+        is_last: bool,
+    ) -> Result<bool, Error> {
+        let failed = |source| io_error("read", path, source);
+        let file = self.disk.open_file(path).map_err(failed)?;
+        let mut reader = Reader::new(file).map_err(failed)?;
+        match reader.header().map_err(failed)? {
+            FileHeader::Known { first_sequence: told } if told == first_sequence => {}
+            FileHeader::OtherVersion { version } => {
+                return Err(Error::Version { path: path.to_owned(), got: version, want: VERSION });
+            }
+            FileHeader::Known { .. } | FileHeader::Damaged => {
+                return self.drop_file(&reader, first_sequence, path, is_last).map(|()| false);
+            }
+        }
+        if first_sequence < self.next_sequence {
+            // Overlaps what was read: no writer of ours makes such files.
+            return self
+                .quarantine(path, 0, reader.file_bytes())
+                .and_then(|()| self.remove(path))
+                .map(|()| false);
+        }
+        self.begin_at(first_sequence);
+        let is_whole = loop {
+            let want = self.next_sequence;
+            match reader.next(want).map_err(failed)? {
+                Next::Record { sequence, payload } => {
+                    if sequence >= from {
+                        replay(sequence, path, payload)?;
+                    }
+                    self.next_sequence = sequence.saturating_add(1);
+                    self.out.records += 1;
+                }
+                Next::End => break true,
+                Next::Bad => break false,
+            }
+        };
+        let records = self.next_sequence - first_sequence;
+        let good_bytes = reader.offset();
+        let may_grow = is_whole || self.cut(&reader, path, is_last)?;
+        self.files.push(LogFile { first_sequence, path: path.to_owned(), bytes: good_bytes, records });
+        Ok(may_grow)
+    }
+
+    fn begin_at(&mut self, first_sequence: u64) {
+        if self.has_begun {
+            self.out.missing += first_sequence.saturating_sub(self.next_sequence);
+        }
+        self.has_begun = true;
+        self.next_sequence = self.next_sequence.max(first_sequence);
+    }
+
+    /// Cuts a file behind its last good record. Returns whether it was torn, not damaged.
+    fn cut(&mut self, reader: &Reader, path: &Path, is_last: bool) -> Result<bool, Error> {
+        let failed = |source| io_error("read", path, source);
+        let good_after = reader.find_good_after(self.next_sequence - 1).map_err(failed)?;
+        let rest_bytes = reader.file_bytes() - reader.offset();
+        // Only the end of the last file can be unfinished: files are synced before the next one begins.
+        let is_torn = is_last && good_after.is_none();
+        if is_torn {
+            self.out.torn_bytes += rest_bytes;
+        } else {
+            self.quarantine(path, reader.offset(), rest_bytes)?;
+        }
+        let cut = self.disk.truncate(path, reader.offset());
+        cut.map_err(|source| io_error("truncate", path, source))?;
+        if let Some(highest) = good_after {
+            self.out.missing += highest - (self.next_sequence - 1);
+            self.next_sequence = highest.saturating_add(1);
+        }
+        Ok(is_torn)
+    }
+
+    /// Takes a file without a whole header out of the log.
+    fn drop_file(&mut self, reader: &Reader, named: u64, path: &Path, is_last: bool) -> Result<(), Error> {
+        self.begin_at(named);
+        let failed = |source| io_error("read", path, source);
+        let good_after = reader.find_good_after(self.next_sequence - 1).map_err(failed)?;
+        if is_last && good_after.is_none() {
+            self.out.torn_bytes += reader.file_bytes();
+        } else {
+            self.quarantine(path, 0, reader.file_bytes())?;
+        }
+        if let Some(highest) = good_after {
+            self.out.missing += highest - (self.next_sequence - 1);
+            self.next_sequence = highest.saturating_add(1);
+        }
+        self.remove(path)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), Error> {
+        self.disk.remove_file(path).map_err(|source| io_error("remove", path, source))
+    }
+
+    /// Copies a part of a file to the quarantine, durably: the original is cut afterwards.
+    fn quarantine(&mut self, path: &Path, offset: u64, bytes: u64) -> Result<(), Error> {
+        let dir = self.dir.join(QUARANTINE);
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let to = dir.join(format!("{name}.{offset}"));
+        let copied = || -> io::Result<()> {
+            self.disk.create_dir_all(&dir)?;
+            let from = self.disk.open_file(path)?;
+            let mut copy = self.disk.create_file(&to)?;
+            let mut buffer = vec![0; COPY_BYTES];
+            let (mut at, end) = (offset, offset + bytes);
+            while at < end {
+                let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(COPY_BYTES);
+                let part = &mut buffer[..want];
+                from.read_exact_at(part, at)?;
+                copy.write_all(part)?;
+                at += want as u64;
+            }
+            copy.sync()?;
+            self.disk.sync_dir(&dir)
+        };
+        copied().map_err(|source| io_error("write", &to, source))?;
+        self.out.quarantined.push(to);
+        Ok(())
+    }
+}
+
+pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io { action, path: path.to_owned(), source }
+}
+
+/// Returns whether a file this long holds more than its header.
+pub(crate) fn holds_records(bytes: u64) -> bool {
+    bytes > FILE_HEADER_BYTES as u64
+}
