@@ -1,0 +1,227 @@
+//! A block, decoded section by section as a query asks. Bytes: `schemas/block.md`.
+#![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+use crate::block_meta::{
+    BLOCK_ROWS_MAX, BlockMeta, CODEC_PLAIN, CODEC_ZSTD, SECTION_LENGTHS, SECTION_LEVEL, SECTION_LINES,
+    SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TS, SectionMeta,
+};
+use crate::column::{Column, ColumnValue, LevelColumn, MetadataColumn};
+use crate::compress::decompress;
+use crate::cursor::Cursor;
+use crate::entries::Entries;
+use crate::error::Error;
+use crate::lines::Lines;
+use crate::timestamps;
+use bytes::Bytes;
+use std::fmt::{self, Debug};
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+/// Where the bytes of a block come from: memory, or a segment file.
+pub trait SectionSource: Send + Sync + Debug {
+    /// Reads `bytes` bytes from `offset`. Blocks.
+    fn read(&self, offset: u64, bytes: u32) -> io::Result<Bytes>;
+}
+
+impl SectionSource for Bytes {
+    fn read(&self, offset: u64, bytes: u32) -> io::Result<Bytes> {
+        let start = usize::try_from(offset).ok();
+        let end = start.and_then(|start| start.checked_add(bytes as usize));
+        match (start, end) {
+            (Some(start), Some(end)) if end <= self.len() => Ok(self.slice(start..end)),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+/// A block whose sections are read, checked and decoded at their first use, then kept.
+///
+/// Shared between threads; two that ask at once may both decode, and one result is kept. Errors are not
+/// kept. Panics: never, on whatever bytes.
+pub struct Block {
+    meta: Arc<BlockMeta>,
+    /// Absent for entries that were never encoded.
+    source: Option<(Arc<dyn SectionSource>, u64)>,
+    ts_ns: OnceLock<Vec<i64>>,
+    ends: OnceLock<Vec<u32>>,
+    lines: OnceLock<Lines>,
+    levels: OnceLock<LevelColumn>,
+    metadata: OnceLock<MetadataColumn>,
+}
+
+impl Block {
+    /// Opens a block that starts at `base_offset` of `source`. Cost: reads nothing yet.
+    pub fn open(meta: Arc<BlockMeta>, source: Arc<dyn SectionSource>, base_offset: u64) -> Self {
+        Self {
+            meta,
+            source: Some((source, base_offset)),
+            ts_ns: OnceLock::new(),
+            ends: OnceLock::new(),
+            lines: OnceLock::new(),
+            levels: OnceLock::new(),
+            metadata: OnceLock::new(),
+        }
+    }
+
+    /// Makes a decoded block of one run from sorted entries, without a copy.
+    pub fn from_entries(entries: Entries) -> Self {
+        debug_assert!(entries.is_sorted(), "the rows of a run are in time order");
+        let meta = BlockMeta {
+            rows: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+            raw_bytes: entries.line_bytes(),
+            min_ns: entries.min_ns(),
+            max_ns: entries.max_ns(),
+            sections: Vec::new(),
+        };
+        let (ts_ns, lines, levels, metadata) = entries.into_columns();
+        Self {
+            meta: Arc::new(meta),
+            source: None,
+            ts_ns: ts_ns.into(),
+            ends: OnceLock::new(),
+            lines: lines.into(),
+            levels: levels.into(),
+            metadata: metadata.into(),
+        }
+    }
+
+    /// Returns the description of the block.
+    pub fn meta(&self) -> &Arc<BlockMeta> {
+        &self.meta
+    }
+
+    /// Returns the number of rows.
+    pub fn rows(&self) -> u32 {
+        self.meta.rows
+    }
+
+    /// Returns the timestamp of each row; ascending within each run.
+    pub fn timestamps(&self) -> Result<&[i64], Error> {
+        let decoded = get_or_decode(&self.ts_ns, || {
+            let raw = self.required(SECTION_TS, "timestamps")?;
+            timestamps::decode(&raw, self.row_count()?)
+        })?;
+        Ok(decoded)
+    }
+
+    /// Returns where each line ends, as [`Lines::ends`] does, without touching the text.
+    pub fn line_ends(&self) -> Result<&[u32], Error> {
+        if let Some(lines) = self.lines.get() {
+            return Ok(lines.ends());
+        }
+        let decoded = get_or_decode(&self.ends, || self.decode_ends())?;
+        Ok(decoded)
+    }
+
+    /// Returns the lines.
+    pub fn lines(&self) -> Result<&Lines, Error> {
+        get_or_decode(&self.lines, || {
+            let ends = match self.ends.get() {
+                Some(ends) => ends.clone(),
+                None => self.decode_ends()?,
+            };
+            Lines::from_parts(self.required(SECTION_LINES, "lines")?, ends)
+        })
+    }
+
+    /// Returns the levels.
+    pub fn levels(&self) -> Result<&LevelColumn, Error> {
+        get_or_decode(&self.levels, || self.decode_column(SECTION_LEVEL, "levels"))
+    }
+
+    /// Returns the structured metadata.
+    pub fn metadata(&self) -> Result<&MetadataColumn, Error> {
+        get_or_decode(&self.metadata, || self.decode_column(SECTION_METADATA, "metadata"))
+    }
+
+    /// Returns the memory taken by the sections decoded so far, dictionary values left out.
+    pub fn heap_bytes(&self) -> usize {
+        self.ts_ns.get().map_or(0, |ts_ns| ts_ns.len() * 8)
+            + self.ends.get().map_or(0, |ends| ends.len() * 4)
+            + self.lines.get().map_or(0, Lines::heap_bytes)
+            + self.levels.get().map_or(0, Column::heap_bytes)
+            + self.metadata.get().map_or(0, Column::heap_bytes)
+    }
+
+    fn decode_ends(&self) -> Result<Vec<u32>, Error> {
+        let raw = self.required(SECTION_LENGTHS, "lengths")?;
+        let mut cursor = Cursor::new("lengths", &raw);
+        let ends = Lines::decode_ends(&mut cursor, self.row_count()?)?;
+        cursor.finish()?;
+        Ok(ends)
+    }
+
+    fn decode_column<T: ColumnValue + ?Sized>(
+        &self,
+        kind: u8,
+        what: &'static str,
+    ) -> Result<Column<T>, Error> {
+        let rows = self.row_count()?;
+        let Some(section) = self.meta.section(kind) else { return Ok(Column::all_none(rows)) };
+        let raw = self.read(section, what)?;
+        let mut cursor = Cursor::new(what, &raw);
+        let column = Column::decode(&mut cursor, rows)?;
+        cursor.finish()?;
+        Ok(column)
+    }
+
+    fn row_count(&self) -> Result<usize, Error> {
+        let (got, limit) = (u64::from(self.meta.rows), u64::from(BLOCK_ROWS_MAX));
+        if got > limit {
+            return Err(Error::Limited { what: "block", unit: "rows", got, limit });
+        }
+        Ok(self.meta.rows as usize)
+    }
+
+    fn required(&self, kind: u8, what: &'static str) -> Result<Vec<u8>, Error> {
+        match self.meta.section(kind) {
+            Some(section) => self.read(section, what),
+            None => Err(Error::corrupt(what, format!("the block has no section {kind}"))),
+        }
+    }
+
+    /// Reads a section, checks its checksum and decompresses it.
+    fn read(&self, section: &SectionMeta, what: &'static str) -> Result<Vec<u8>, Error> {
+        let Some((source, base_offset)) = &self.source else {
+            return Err(Error::corrupt(what, "the block was never encoded"));
+        };
+        if section.raw_bytes > SECTION_RAW_BYTES_MAX {
+            let (got, limit) = (section.raw_bytes.into(), SECTION_RAW_BYTES_MAX.into());
+            return Err(Error::Limited { what, unit: "raw bytes", got, limit });
+        }
+        let offset = base_offset.saturating_add(section.offset.into());
+        let stored = source.read(offset, section.bytes).map_err(|source| Error::Read { what, source })?;
+        let got = crc32c::crc32c(&stored);
+        if got != section.crc32c {
+            let want = section.crc32c;
+            let why = format!("checksum mismatch at offset {offset} (want {want:08x}, got {got:08x})");
+            return Err(Error::corrupt(what, why));
+        }
+        match section.codec {
+            CODEC_ZSTD => decompress(what, &stored, section.raw_bytes as usize),
+            CODEC_PLAIN if stored.len() == section.raw_bytes as usize => Ok(stored.to_vec()),
+            CODEC_PLAIN => {
+                let why = format!("want {} raw bytes, got {}", section.raw_bytes, stored.len());
+                Err(Error::corrupt(what, why))
+            }
+            codec => Err(Error::Invalid { what, why: format!("unknown codec {codec}; upgrade the reader") }),
+        }
+    }
+}
+
+impl Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("meta", &self.meta)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+fn get_or_decode<T>(slot: &OnceLock<T>, decode: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
+    if let Some(decoded) = slot.get() {
+        return Ok(decoded);
+    }
+    let decoded = decode()?;
+    Ok(slot.get_or_init(|| decoded))
+}

@@ -1,0 +1,44 @@
+//! The compressed forms of entries: the chunk on the wire and in the WAL, the block on disk.
+//!
+//! Owns: [`Entries`] (the columns of one stream), the batch of chunks ([`encode_batch`]), the block
+//! ([`BlockBuilder`], [`Block`]) and the search of its text without a step per line ([`Lines`]).
+//! Deliberately absent: files, sockets, LogQL, and what a stream may hold.
+//!
+//! Everything decoded here may be hostile: decoders check lengths before they use them, take no more
+//! memory than named caps allow, and never panic. Each outer form carries its own checksums.
+//!
+//! Change bytes, also touch: the pages `schemas/chunk.md` and `schemas/block.md` with their version, the
+//! fuzz targets `chunk` and `block`, the samples in `fuzz/corpus`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod batch;
+mod batch_id;
+mod block;
+mod block_builder;
+mod block_meta;
+mod column;
+mod compress;
+mod cursor;
+mod entries;
+mod error;
+mod lines;
+mod timestamps;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{Batch, Chunk, decode_batch, encode_batch};
+pub use batch_id::{BatchId, BatchIdError};
+pub use block::{Block, SectionSource};
+pub use block_builder::{BlockBuilder, EncodedBlock};
+pub use block_meta::{
+    BLOCK_ROWS_MAX, BlockMeta, CODEC_PLAIN, CODEC_ZSTD, RunMeta, SECTION_LENGTHS, SECTION_LEVEL,
+    SECTION_LINES, SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TS, SectionMeta,
+};
+pub use column::{Column, ColumnValue, LevelColumn, MetadataColumn};
+pub use entries::Entries;
+pub use error::{Error, Kind};
+pub use lines::Lines;
+pub use view::{BlockView, RunView};
