@@ -1,0 +1,130 @@
+//! Flush: a sealed head becomes segments, one per tenant and day, and one catalog edit.
+//!
+//! Order: segment files durable under their names → catalog edit durable → readers switch in one step → the
+//! WAL is trimmed. A crash in between leaves segments that the catalog does not list, removed at the next
+//! start, and the WAL, from which the same entries come back. A failed attempt keeps the files it finished for
+//! the next, so that a full disk is not filled further by trying.
+
+use crate::batch_window::WindowRecord;
+use crate::catalog_record::{Edit, SegmentRecord};
+use crate::error::Result;
+use crate::head::{Head, HeadDay};
+use crate::locality;
+use crate::merge::merge;
+use crate::queue::FlushNews;
+use crate::segment_write::{SegmentPlace, SegmentWriter};
+use crate::shared::Shared;
+use logyard_model::{Stream, Tenant};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between attempts: a full disk is looked at often enough to be forgotten soon after it has room.
+const RETRY_WAIT: Duration = Duration::from_secs(5);
+
+/// One sealed head on its way into segments.
+#[derive(Debug)]
+pub(crate) struct Flush {
+    head: Arc<Head>,
+    /// Last WAL record whose entries are in the head or before it.
+    wal_done: u64,
+    /// Known batches as of that record.
+    windows: Vec<WindowRecord>,
+    written: HashMap<(Tenant, i32), SegmentRecord>,
+}
+
+impl Flush {
+    pub(crate) fn new(head: Arc<Head>, wal_done: u64, windows: Vec<WindowRecord>) -> Self {
+        Self { head, wal_done, windows, written: HashMap::new() }
+    }
+
+    /// Flushes until it succeeds, or the store stops or turns read-only. Reports every outcome.
+    pub(crate) fn run(mut self, shared: &Shared) -> FlushNews {
+        loop {
+            let error = match self.attempt(shared) {
+                Ok(()) => return FlushNews::Done(self.wal_done),
+                Err(error) => error,
+            };
+            shared.metrics.flush_failures.inc();
+            if shared.catalog.lock().is_poisoned() {
+                shared.turn_read_only(&error);
+                return FlushNews::GaveUp(error);
+            }
+            tracing::warn!(?error, "cannot flush, try again in {} s", RETRY_WAIT.as_secs());
+            shared.queue.report(FlushNews::Failed(error.clone()));
+            if shared.queue.wait_for_stop(RETRY_WAIT) {
+                return FlushNews::GaveUp(error);
+            }
+        }
+    }
+
+    fn attempt(&mut self, shared: &Shared) -> Result<()> {
+        let start_ns = shared.clock.monotonic_ns();
+        for (tenant, day, head_day) in self.head.days() {
+            let key = (tenant, day);
+            if !self.written.contains_key(&key) {
+                let record = self.write_segment(shared, &key.0, day, &head_day)?;
+                self.written.insert(key, record);
+            }
+        }
+        let mut add: Vec<SegmentRecord> = self.written.values().cloned().collect();
+        add.sort_by(|left, right| (&left.tenant, left.day).cmp(&(&right.tenant, right.day)));
+        let edit = Edit::Flush { add: add.clone(), wal_done: self.wal_done, windows: self.windows.clone() };
+        // The catalog stays locked until readers have switched: no edit about the new segments comes between.
+        let mut catalog = shared.catalog.lock();
+        let segments =
+            add.into_iter().map(|record| shared.open_segment(record)).collect::<Result<Vec<_>>>()?;
+        let entries: u64 = segments.iter().map(|segment| segment.record.rows).sum();
+        let bytes: u64 = segments.iter().map(|segment| segment.record.bytes).sum();
+        let count = segments.len();
+        catalog.edit(edit)?;
+        shared.replace_sealed(segments);
+        drop(catalog);
+        shared.metrics.flushes.inc();
+        shared.metrics.flushed_entries.inc_by(entries);
+        let millis = shared.clock.monotonic_ns().saturating_sub(start_ns) / 1_000_000;
+        tracing::info!(segments = count, entries, bytes, wal_done = self.wal_done, millis, "head flushed");
+        Ok(())
+    }
+
+    fn write_segment(
+        &self,
+        shared: &Shared,
+        tenant: &Tenant,
+        day: i32,
+        head_day: &HeadDay,
+    ) -> Result<SegmentRecord> {
+        let millis = u64::try_from(shared.clock.now_ns() / 1_000_000).unwrap_or(0);
+        let random = u128::from(shared.random.next_u64()) << 64 | u128::from(shared.random.next_u64());
+        let place = SegmentPlace {
+            tenant: tenant.clone(),
+            day,
+            ulid: ulid::Ulid::from_parts(millis, random),
+            order: self.head.order(),
+            wal_done: self.wal_done,
+        };
+        let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
+        let streams = self.write_streams(shared, head_day, &mut writer);
+        let record = streams.and_then(|streams| writer.finish(&streams));
+        if record.is_err() {
+            writer.abandon();
+        }
+        record
+    }
+
+    fn write_streams(
+        &self,
+        shared: &Shared,
+        head_day: &HeadDay,
+        writer: &mut SegmentWriter<'_>,
+    ) -> Result<Vec<Arc<Stream>>> {
+        let mut head_streams = head_day.matching(&[]);
+        head_streams.sort_by(|left, right| locality::compare(&left.stream.labels, &right.stream.labels));
+        for (stream_ref, head_stream) in (0_u32..).zip(&head_streams) {
+            let (frozen, open) = head_stream.pieces();
+            let removed = merge(&frozen, open, |entries, rows| writer.push(stream_ref, entries, rows))?;
+            shared.metrics.duplicate_entries.inc_by(removed);
+        }
+        Ok(head_streams.iter().map(|head_stream| Arc::clone(&head_stream.stream)).collect())
+    }
+}

@@ -1,0 +1,208 @@
+//! The data folder: its layout, its lock, its format number.
+//!
+//! ```text
+//! FORMAT                    "logyard-data 1": read before anything else
+//! LOCK                      held by the process that uses the folder
+//! wal/                      record log of acknowledged batches (schemas/wal.md)
+//! catalog/                  record log of edits to the list of segments (schemas/catalog.md)
+//! tenants/<tenant>/<YYYYMMDD>/<class>/<ulid>-L<level>.seg   (schemas/segment.md)
+//! quarantine/               damaged files, kept for a person to look at
+//! ```
+
+use crate::error::{Error, Result};
+use logyard_model::Tenant;
+use logyard_sys::{Disk, LockGuard};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Format of the data folder that this program reads and writes.
+const FORMAT: u64 = 1;
+const FORMAT_PREFIX: &str = "logyard-data ";
+
+/// Retention class of all data while there is one retention period.
+pub(crate) const CLASS: &str = "30d";
+
+/// Paths inside the data folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Creates what is missing and takes the lock. The lock goes with the guard.
+    ///
+    /// Errors: `Kind::Invalid` for a folder that is in use, not writable or of a newer format, with what to do.
+    pub(crate) fn open(disk: &dyn Disk, root: &Path) -> Result<(Self, Box<dyn LockGuard>)> {
+        let folder = Self { root: root.to_owned() };
+        disk.create_dir_all(root).map_err(|error| not_writable(root, error))?;
+        let lock = disk.lock(&root.join("LOCK")).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Error::invalid(format!(
+                "cannot use data folder {}: another process uses it; stop that one, or choose another folder with --data-dir",
+                root.display()
+            )),
+            _ => not_writable(root, error),
+        })?;
+        folder.check_format(disk)?;
+        for dir in [folder.wal(), folder.catalog(), folder.tenants(), folder.quarantine()] {
+            disk.create_dir_all(&dir).map_err(|error| not_writable(root, error))?;
+        }
+        Ok((folder, lock))
+    }
+
+    fn check_format(&self, disk: &dyn Disk) -> Result<()> {
+        let path = self.root.join("FORMAT");
+        let found = match disk.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = format!("{FORMAT_PREFIX}{FORMAT}\n");
+                return disk
+                    .write_atomic(&path, text.as_bytes())
+                    .map_err(|error| not_writable(&self.root, error));
+            }
+            Err(error) => return Err(not_writable(&self.root, error)),
+        };
+        let text = String::from_utf8_lossy(&found);
+        let number =
+            text.trim_end().strip_prefix(FORMAT_PREFIX).and_then(|number| number.parse::<u64>().ok());
+        match number {
+            Some(FORMAT) => Ok(()),
+            Some(number) => Err(Error::invalid(format!(
+                "cannot use data folder {}: it has format {number}, this version reads {FORMAT}; \
+                 run the version that wrote it, or choose another folder with --data-dir",
+                self.root.display()
+            ))),
+            None => Err(Error::invalid(format!(
+                "cannot use data folder {}: {} holds {text:?}, want \"{FORMAT_PREFIX}{FORMAT}\"; \
+                 restore that file, or choose another folder with --data-dir",
+                self.root.display(),
+                path.display()
+            ))),
+        }
+    }
+
+    pub(crate) fn wal(&self) -> PathBuf {
+        self.root.join("wal")
+    }
+
+    pub(crate) fn catalog(&self) -> PathBuf {
+        self.root.join("catalog")
+    }
+
+    pub(crate) fn tenants(&self) -> PathBuf {
+        self.root.join("tenants")
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    /// Returns the folder of the segments of one tenant, day and class.
+    pub(crate) fn partition(&self, tenant: &Tenant, day: i32, class: &str) -> PathBuf {
+        self.tenants().join(tenant.as_str()).join(day_name(day)).join(class)
+    }
+}
+
+fn not_writable(root: &Path, error: io::Error) -> Error {
+    let why = match error.kind() {
+        io::ErrorKind::PermissionDenied => "permission denied",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        io::ErrorKind::StorageFull => "disk full",
+        io::ErrorKind::NotADirectory => "a file is in the way",
+        _ => "it cannot be written",
+    };
+    Error::invalid(format!(
+        "cannot use data folder {}: {why}; make it writable for this user, or choose another with --data-dir",
+        root.display()
+    ))
+    .with_source(error)
+}
+
+/// Nanoseconds of a day.
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// Returns the UTC day of an instant, in days since 1970-01-01.
+pub(crate) fn day_of(ts_ns: i64) -> i32 {
+    // 2^63 ns are 106,752 days: always within i32.
+    i32::try_from(ts_ns.div_euclid(DAY_NS)).expect("days of an i64 of nanoseconds fit in i32")
+}
+
+/// Returns the first instant of a day, clamped to what can be stored.
+pub(crate) fn day_start_ns(day: i32) -> i64 {
+    i64::from(day).saturating_mul(DAY_NS)
+}
+
+/// Returns the last instant of a day, clamped to what can be stored.
+pub(crate) fn day_last_ns(day: i32) -> i64 {
+    day_start_ns(day).saturating_add(DAY_NS - 1)
+}
+
+/// Returns a day as `YYYYMMDD`, years beyond four digits or before year 0 as they come.
+pub(crate) fn day_name(day: i32) -> String {
+    // Civil date from days: eras of 400 years that start on 1 March of year 0.
+    let shifted = i64::from(day) + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let date = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}{month:02}{date:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+    use logyard_sys::SimDisk;
+
+    #[test]
+    fn days_have_names() {
+        let check = |ts_ns: i64, name: &str| assert_eq!(day_name(day_of(ts_ns)), name);
+        check(0, "19700101");
+        check(-1, "19691231");
+        check(1_709_164_800_000_000_000, "20240229");
+        check(1_709_251_199_999_999_999, "20240229");
+        check(1_709_251_200_000_000_000, "20240301");
+        check(1_798_761_599_000_000_000, "20261231");
+        assert_eq!(day_of(day_start_ns(20_000)), 20_000);
+        assert_eq!(day_of(day_last_ns(20_000)), 20_000);
+        assert!(day_of(i64::MIN) < 0 && day_of(i64::MAX) > 0);
+    }
+
+    #[test]
+    fn a_folder_in_use_is_refused() {
+        let disk = SimDisk::new();
+        let root = Path::new("/data");
+        let (_folder, lock) = Folder::open(&disk, root).unwrap();
+        let error = Folder::open(&disk, root).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.to_string().contains("another process uses it; stop that one"), "{error}");
+        drop(lock);
+        assert!(Folder::open(&disk, root).is_ok());
+    }
+
+    #[test]
+    fn newer_and_foreign_formats_are_refused() {
+        let check = |text: &str, part: &str| {
+            let disk = SimDisk::new();
+            disk.create_dir_all(Path::new("/data")).unwrap();
+            disk.write_atomic(Path::new("/data/FORMAT"), text.as_bytes()).unwrap();
+            let error = Folder::open(&disk, Path::new("/data")).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid);
+            assert!(error.to_string().contains(part), "{error}");
+        };
+        check("logyard-data 7\n", "it has format 7, this version reads 1; run the version that wrote it");
+        check("what", "FORMAT holds \"what\"");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_refused() {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/")).unwrap();
+        disk.write_atomic(Path::new("/data"), b"a file").unwrap();
+        let error = Folder::open(&disk, Path::new("/data")).unwrap_err();
+        assert!(error.to_string().contains("a file is in the way; make it writable"), "{error}");
+    }
+}

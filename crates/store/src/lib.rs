@@ -1,0 +1,52 @@
+//! The data folder: head, segments, catalog, flush and recovery.
+//!
+//! Owns: what an acknowledgement promises, where entries lie, and one consistent view of them for readers.
+//! Deliberately absent: LogQL (the engine filters what [`Store::select`] yields), limits on what a stream may
+//! hold (ingest), HTTP.
+//!
+//! Invariants, each with a test that tries to break it:
+//! - an acknowledged entry survives any crash, and is visible from its acknowledgement on;
+//! - a batch id is stored once, however often it is pushed and wherever a crash falls;
+//! - answers are the same before and after a flush and a restart;
+//! - after a failed sync nothing is acknowledged until restart;
+//! - a damaged file is taken out of service, said once, and stops nothing.
+//!
+//! Two threads at most: the writer, and a flush thread while there is a flush. Everything read runs on the
+//! caller's thread.
+//!
+//! Change bytes on disk, also touch: `schemas/segment.md`, `schemas/wal.md`, `schemas/catalog.md` with their
+//! version, the sample files in `tests/data`, the fuzz targets.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
+
+mod batch_window;
+mod bytes_reader;
+mod cache;
+mod catalog;
+mod catalog_record;
+mod error;
+mod flush;
+mod folder;
+mod head;
+mod interner;
+mod locality;
+mod merge;
+mod metrics;
+mod queue;
+mod recovery;
+mod segment;
+mod segment_format;
+mod segment_tables;
+mod segment_write;
+mod settings;
+mod shared;
+mod stats;
+mod store;
+mod wal_record;
+mod writer;
+
+pub use error::{Error, Kind};
+pub use logyard_codec::BatchId;
+pub use settings::{FlushSettings, StoreSettings, SyncMode, WalSettings};
+pub use stats::Stats;
+pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts};

@@ -1,0 +1,230 @@
+//! What happens at open: leftovers removed, segments checked, the WAL replayed into the head.
+//!
+//! Replay runs on the writer thread and flushes whenever the head reaches its bound, so memory stays bounded
+//! however long the WAL is.
+
+use crate::batch_window::BatchWindows;
+use crate::catalog::Catalog;
+use crate::catalog_record::{Edit, SegmentRecord};
+use crate::error::{Error, Kind, Result};
+use crate::flush::Flush;
+use crate::folder::Folder;
+use crate::queue::FlushNews;
+use crate::shared::{Phase, Shared, quarantine_file};
+use crate::wal_record;
+use crate::writer::{Writer, freeze};
+use logyard_codec::decode_batch;
+use logyard_model::Stream;
+use logyard_sys::Disk;
+use logyard_wal::{Log, LogSettings};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Most raw bytes of a batch in the WAL. What is appended stays below a quarter of it.
+pub(crate) const BATCH_RAW_BYTES_MAX: usize = 1 << 30;
+
+/// Bounds of the WAL's files and records.
+pub(crate) const WAL_SETTINGS: LogSettings =
+    LogSettings { file_bytes_max: 64 << 20, record_bytes_max: 64 << 20 };
+
+/// A file below `tenants/`.
+#[derive(Debug)]
+pub(crate) struct FoundFile {
+    path: PathBuf,
+    bytes: u64,
+    is_segment: bool,
+}
+
+#[cfg(test)]
+impl FoundFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Lists the files below `tenants/`.
+pub(crate) fn find_files(disk: &dyn Disk, folder: &Folder) -> Result<Vec<FoundFile>> {
+    let mut files = Vec::new();
+    // tenant, day, class: three levels of folders.
+    let mut dirs = vec![(folder.tenants(), 0)];
+    while let Some((dir, depth)) = dirs.pop() {
+        for item in disk.list(&dir).map_err(|error| Error::io("list folder", &dir, error))? {
+            let path = dir.join(&item.name);
+            if item.is_dir && depth < 3 {
+                dirs.push((path, depth + 1));
+            } else if !item.is_dir {
+                let is_segment = item.name.ends_with(".seg");
+                files.push(FoundFile { path, bytes: item.bytes, is_segment });
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Returns whether there is any segment file.
+pub(crate) fn has_segments(files: &[FoundFile]) -> bool {
+    files.iter().any(|file| file.is_segment)
+}
+
+/// Compares the files with the catalog. Removes leftovers; takes missing and cut segments out of the catalog.
+///
+/// Errors: `Kind::Unavailable` if the catalog cannot be edited, `Kind::Corrupt` if it holds no valid paths.
+/// Returns the live segments in order of arrival.
+pub(crate) fn check_segments(
+    disk: &dyn Disk,
+    folder: &Folder,
+    catalog: &mut Catalog,
+    is_catalog_damaged: bool,
+    files: &[FoundFile],
+) -> Result<Vec<(SegmentRecord, PathBuf)>> {
+    let found: HashMap<&Path, &FoundFile> = files.iter().map(|file| (file.path.as_path(), file)).collect();
+    let mut live = Vec::new();
+    for record in catalog.state().segments.clone() {
+        let path = record.path(folder)?;
+        let reason = match found.get(path.as_path()) {
+            Some(file) if file.bytes == record.bytes => {
+                live.push((record, path));
+                continue;
+            }
+            Some(file) => format!("{} bytes, want {}", file.bytes, record.bytes),
+            None => "file is missing".to_owned(),
+        };
+        tracing::error!(
+            path = %path.display(),
+            tenant = %record.tenant,
+            entries = record.rows,
+            reason,
+            "segment lost: queries go on without its entries; restore the file from a backup"
+        );
+        quarantine_file(disk, &path, &folder.quarantine())
+            .map_err(|error| Error::io("move to quarantine", &path, error))?;
+        catalog.edit(Edit::Lost { ulid: record.ulid, reason })?;
+    }
+    live.sort_by_key(|(record, _)| record.order);
+    let is_live = |path: &Path| live.iter().any(|(_, live_path)| live_path == path);
+    for file in files.iter().filter(|file| !is_live(&file.path)) {
+        remove_leftover(disk, folder, file, is_catalog_damaged);
+    }
+    Ok(live)
+}
+
+/// Removes a file that a crash left behind: its entries are in the WAL. After damage to the catalog that is
+/// not certain, so segments are kept for a person to look at.
+fn remove_leftover(disk: &dyn Disk, folder: &Folder, file: &FoundFile, is_catalog_damaged: bool) {
+    let result = if file.is_segment && is_catalog_damaged {
+        quarantine_file(disk, &file.path, &folder.quarantine())
+    } else {
+        tracing::info!(path = %file.path.display(), "removing file left by an unfinished flush");
+        disk.remove_file(&file.path)
+    };
+    if let Err(error) = result {
+        tracing::debug!(path = %file.path.display(), %error, "leftover is gone already or stays");
+    }
+}
+
+/// Returns the bytes of the WAL's files, for progress.
+pub(crate) fn wal_bytes(disk: &dyn Disk, folder: &Folder) -> u64 {
+    let items = disk.list(&folder.wal()).unwrap_or_default();
+    items.iter().map(|item| item.bytes).sum()
+}
+
+/// Replays the WAL and returns the writer; sets the phase.
+pub(crate) fn recover(shared: &Arc<Shared>) -> Option<Writer> {
+    let start_ns = shared.clock.monotonic_ns();
+    let writer = match replay(shared) {
+        Ok(writer) => {
+            let millis = shared.clock.monotonic_ns().saturating_sub(start_ns) / 1_000_000;
+            let records = shared.metrics.replayed_records.get();
+            tracing::info!(records, millis, entries = shared.view().active.entries(), "store is ready");
+            let mut phase = shared.phase.write();
+            if matches!(*phase, Phase::Recovering) {
+                *phase = Phase::Ready;
+            }
+            Some(writer)
+        }
+        Err(error) => {
+            tracing::error!(?error, "cannot replay the WAL: the store answers nothing until that is mended");
+            shared.queue.refuse(error.clone());
+            *shared.phase.write() = Phase::Failed(error);
+            None
+        }
+    };
+    shared.is_recovered.send_replace(true);
+    writer
+}
+
+fn replay(shared: &Arc<Shared>) -> Result<Writer> {
+    let (wal_done, mut windows) = {
+        let catalog = shared.catalog.lock();
+        let state = catalog.state();
+        let windows = BatchWindows::from_records(&state.windows);
+        (state.wal_done, windows.ok_or_else(|| Error::corrupt("catalog holds a batch window that is none"))?)
+    };
+    let mut applied = wal_done;
+    let mut apply = |sequence: u64, payload: &[u8]| -> Result<()> {
+        apply_record(shared, payload, &mut windows)?;
+        applied = sequence;
+        shared.metrics.replayed_records.inc();
+        shared.recovered_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        if shared.view.read().active.bytes() >= shared.settings.flush.head_bytes_max {
+            let head = shared.seal();
+            match Flush::new(head, applied, windows.records()).run(shared) {
+                FlushNews::Done(_) => {}
+                FlushNews::Failed(error) | FlushNews::GaveUp(error) => return Err(error),
+            }
+        }
+        Ok(())
+    };
+    let dir = shared.folder.wal();
+    let (mut log, found) = Log::open(Arc::clone(&shared.disk), &dir, WAL_SETTINGS, wal_done + 1, &mut apply)
+        .map_err(|error| replay_error(&dir, error))?;
+    if found.missing > 0 || !found.quarantined.is_empty() {
+        tracing::error!(
+            missing = found.missing,
+            quarantined = ?found.quarantined,
+            "WAL is damaged: acknowledged entries may be lost; the damaged part is kept in quarantine"
+        );
+    }
+    let flushed = shared.catalog.lock().state().wal_done;
+    if let Err(error) = log.trim(flushed + 1) {
+        tracing::warn!(%error, "cannot trim the WAL yet");
+    }
+    shared.metrics.wal_bytes.set(i64::try_from(log.bytes()).unwrap_or(i64::MAX));
+    // Sequences go on behind the catalog's even if the WAL's files are gone: `wal_done` is never ahead.
+    Ok(Writer::new(Arc::clone(shared), log, windows, applied))
+}
+
+fn apply_record(shared: &Shared, payload: &[u8], windows: &mut BatchWindows) -> Result<()> {
+    let record = wal_record::decode(payload)?;
+    let batch = decode_batch(record.batch, BATCH_RAW_BYTES_MAX).map_err(|error| {
+        let kind = if error.kind() == logyard_codec::Kind::Invalid { Error::invalid } else { Error::corrupt };
+        kind("cannot decode a batch of the WAL").with_source(error)
+    })?;
+    let active = Arc::clone(&shared.view.read().active);
+    let now_ns = shared.clock.monotonic_ns();
+    let mut full = Vec::new();
+    for chunk in batch.chunks {
+        let stream = shared.reads.interner.share(Stream::new(&record.tenant, chunk.labels));
+        active.append(&record.tenant, &stream, chunk.entries, now_ns, &mut full);
+    }
+    freeze(shared, &full);
+    if let Some(id) = &record.id {
+        windows.mark(id);
+    }
+    Ok(())
+}
+
+fn replay_error(dir: &Path, error: logyard_wal::Error) -> Error {
+    let text = format!("cannot replay the WAL in {}", dir.display());
+    let refused = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Error>());
+    let make = match refused.map(Error::kind) {
+        Some(Kind::Corrupt) => Error::corrupt,
+        Some(Kind::Invalid) => Error::invalid,
+        Some(_) => Error::unavailable,
+        None if error.kind() == logyard_wal::Kind::Unavailable => Error::unavailable,
+        None => Error::invalid,
+    };
+    make(text).with_source(error)
+}

@@ -1,0 +1,288 @@
+//! A segment for reading: its index area on demand, its blocks by positioned reads.
+//!
+//! A live segment costs its catalog record. Its index area is read at first use, in one read from the end,
+//! and kept in a bounded cache; open files are kept in another.
+
+use crate::Stats;
+use crate::bytes_reader::BytesReader;
+use crate::cache::Cache;
+use crate::catalog_record::SegmentRecord;
+use crate::error::{Error, Kind, Result};
+use crate::head::arrival;
+use crate::interner::Interner;
+use crate::segment_format::{SECTION_BLOCKS, SECTION_RUNS, SECTION_STREAM_INDEX, SECTION_STREAMS, Toc};
+use crate::segment_tables::{BlockRow, RunRow, decode_blocks, decode_runs, decode_streams};
+use bytes::Bytes;
+use logyard_codec::{Block, BlockView, RunView, SectionSource};
+use logyard_index::StreamIndex;
+use logyard_model::{Matcher, Stream, StreamId, TimeRange};
+use logyard_sys::{Disk, ReadFile};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of index areas kept in memory; all of a homelab's month, the hot part of anything larger.
+const INDEX_CACHE_BYTES: u64 = 12 << 20;
+
+/// Segment files kept open.
+const OPEN_FILES_MAX: u64 = 64;
+
+/// Longest index area that is read; a segment of 2 GiB has about 12 MiB.
+const TAIL_BYTES_MAX: u64 = 1 << 30;
+
+/// Gives segments access to the disk, and keeps what was read.
+#[derive(Debug)]
+pub(crate) struct SegmentReads {
+    disk: Arc<dyn Disk>,
+    files: Cache<dyn ReadFile>,
+    indexes: Cache<SegmentIndex>,
+    pub(crate) interner: Interner,
+}
+
+/// One live segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Distinct among all segments of this run: the key in caches.
+    key: u64,
+    pub(crate) record: SegmentRecord,
+    pub(crate) path: PathBuf,
+}
+
+/// Why a segment's index area could not be had.
+#[derive(Debug)]
+pub(crate) enum IndexError {
+    /// The file is missing or damaged: reading on is useless.
+    Lost(Error),
+    /// The disk failed: it may work later.
+    Failed(Error),
+}
+
+/// The decoded index area of a segment.
+#[derive(Debug)]
+pub(crate) struct SegmentIndex {
+    streams: Vec<Arc<Stream>>,
+    /// By block, then row; hence by stream ref.
+    runs: Vec<RunRow>,
+    blocks: Vec<BlockRow>,
+    /// Absent when the segment has none that can be read: then the label sets themselves are searched.
+    stream_index: Option<StreamIndex>,
+}
+
+impl SegmentReads {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
+        Self {
+            disk,
+            files: Cache::new(OPEN_FILES_MAX),
+            indexes: Cache::new(INDEX_CACHE_BYTES),
+            interner: Interner::default(),
+        }
+    }
+
+    fn file(&self, segment: &Segment) -> io::Result<Arc<dyn ReadFile>> {
+        if let Some(file) = self.files.get(segment.key) {
+            return Ok(file);
+        }
+        let file = self.disk.open_file(&segment.path)?;
+        self.files.insert(segment.key, Arc::clone(&file), 1);
+        Ok(file)
+    }
+
+    /// Returns a segment's index area, read if it is not in memory.
+    pub(crate) fn index(&self, segment: &Segment) -> std::result::Result<Arc<SegmentIndex>, IndexError> {
+        if let Some(index) = self.indexes.get(segment.key) {
+            return Ok(index);
+        }
+        let index = Arc::new(self.read_index(segment)?);
+        self.indexes.insert(segment.key, Arc::clone(&index), index.bytes(&segment.record));
+        Ok(index)
+    }
+
+    fn read_index(&self, segment: &Segment) -> std::result::Result<SegmentIndex, IndexError> {
+        let SegmentRecord { bytes: file_bytes, tail_bytes, .. } = segment.record;
+        if tail_bytes > TAIL_BYTES_MAX || tail_bytes > file_bytes {
+            let text = format!("index area of {tail_bytes} bytes in {}", segment.path.display());
+            return Err(IndexError::Lost(Error::corrupt(text)));
+        }
+        let tail = self.read_tail(segment, file_bytes, tail_bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => IndexError::Lost(Error::io("open segment", &segment.path, error)),
+            io::ErrorKind::UnexpectedEof => {
+                let text = format!("segment {} is shorter than {file_bytes} bytes", segment.path.display());
+                IndexError::Lost(Error::corrupt(text))
+            }
+            _ => IndexError::Failed(Error::io("read segment", &segment.path, error)),
+        })?;
+        SegmentIndex::decode(&tail, file_bytes, &self.interner, &segment.path).map_err(|error| {
+            let text = format!("cannot open segment {}: {error}", segment.path.display());
+            let kind = if error.kind() == Kind::Invalid { Error::invalid } else { Error::corrupt };
+            IndexError::Lost(kind(text))
+        })
+    }
+
+    fn read_tail(&self, segment: &Segment, file_bytes: u64, tail_bytes: u64) -> io::Result<Vec<u8>> {
+        let mut tail = vec![0; usize::try_from(tail_bytes).unwrap_or(usize::MAX)];
+        self.file(segment)?.read_exact_at(&mut tail, file_bytes - tail_bytes)?;
+        Ok(tail)
+    }
+
+    /// Forgets what is kept of a segment that is gone.
+    pub(crate) fn forget(&self, segment: &Segment) {
+        self.files.remove(segment.key);
+        self.indexes.remove(segment.key);
+    }
+}
+
+impl Segment {
+    pub(crate) fn new(key: u64, record: SegmentRecord, path: PathBuf) -> Self {
+        Self { key, record, path }
+    }
+}
+
+impl SegmentIndex {
+    /// Decodes the last bytes of a segment file. Never panics.
+    pub(crate) fn decode(tail: &[u8], file_bytes: u64, interner: &Interner, path: &Path) -> Result<Self> {
+        let toc = Toc::decode(tail, file_bytes)?;
+        let streams = decode_streams(toc.section(SECTION_STREAMS, tail, file_bytes)?)?;
+        let streams: Vec<_> = streams.into_iter().map(|stream| interner.share(stream)).collect();
+        let blocks = decode_blocks(toc.section(SECTION_BLOCKS, tail, file_bytes)?, toc.index_start())?;
+        let runs = decode_runs(toc.section(SECTION_RUNS, tail, file_bytes)?, streams.len(), &blocks)?;
+        let rows: u64 = runs.iter().map(|row| u64::from(row.run.rows)).sum();
+        if rows != toc.totals.rows {
+            let reader = BytesReader::new(&[], "segment runs");
+            return Err(reader.bad(format!("hold {rows} rows, want {}", toc.totals.rows)));
+        }
+        let stream_index =
+            toc.section(SECTION_STREAM_INDEX, tail, file_bytes).map_err(|error| error.to_string()).and_then(
+                |bytes| StreamIndex::open(Bytes::copy_from_slice(bytes)).map_err(|error| error.to_string()),
+            );
+        if let Err(error) = &stream_index {
+            tracing::warn!(path = %path.display(), %error, "stream index unreadable, search the streams instead");
+        }
+        Ok(Self { streams, runs, blocks, stream_index: stream_index.ok() })
+    }
+
+    /// Returns about how many bytes this takes in memory.
+    fn bytes(&self, record: &SegmentRecord) -> u64 {
+        let rows = self.runs.len() * size_of::<RunRow>() + self.blocks.len() * 256 + self.streams.len() * 8;
+        rows as u64 + record.tail_bytes
+    }
+
+    /// Returns the refs of the streams that pass all matchers, ascending.
+    fn matching(&self, matchers: &[Matcher]) -> Vec<u32> {
+        if let Some(index) = &self.stream_index {
+            match index.matching(matchers) {
+                Ok(refs) => return refs,
+                Err(error) => tracing::warn!(%error, "stream index failed, search the streams instead"),
+            }
+        }
+        let passes = |stream: &Stream| matchers.iter().all(|matcher| matcher.matches_set(&stream.labels));
+        (0..)
+            .zip(&self.streams)
+            .filter(|(_, stream)| passes(stream))
+            .map(|(stream_ref, _)| stream_ref)
+            .collect()
+    }
+
+    /// Calls `visit` for the runs of matching streams that may hold entries in `range`, in file order.
+    fn each_run(&self, matchers: &[Matcher], range: TimeRange, mut visit: impl FnMut(&RunRow, &Arc<Stream>)) {
+        let mut runs = self.runs.as_slice();
+        for stream_ref in self.matching(matchers) {
+            let Some(stream) = self.streams.get(stream_ref as usize) else { continue };
+            let start = runs.partition_point(|row| row.run.stream_ref < stream_ref);
+            runs = runs.get(start..).unwrap_or_default();
+            for row in runs.iter().take_while(|row| row.run.stream_ref == stream_ref) {
+                if range.overlaps(row.run.min_ns, row.run.max_ns) {
+                    visit(row, stream);
+                }
+            }
+        }
+    }
+
+    /// Adds views of the matching runs, one per block.
+    pub(crate) fn views(
+        &self,
+        segment: &Arc<Segment>,
+        reads: &Arc<SegmentReads>,
+        matchers: &[Matcher],
+        range: TimeRange,
+        views: &mut Vec<BlockView>,
+    ) {
+        let mut open_block = None;
+        self.each_run(matchers, range, |row, stream| {
+            let run = RunView {
+                stream: Arc::clone(stream),
+                rows: row.run.first_row..row.run.first_row + row.run.rows,
+                min_ns: row.run.min_ns,
+                max_ns: row.run.max_ns,
+                raw_bytes: row.run.raw_bytes,
+            };
+            match views.last_mut() {
+                Some(view) if open_block == Some(row.block) => view.runs.push(run),
+                _ => {
+                    let Some(block) = self.blocks.get(row.block as usize) else { return };
+                    let source: Arc<dyn SectionSource> =
+                        Arc::new(SegmentSource { segment: Arc::clone(segment), reads: Arc::clone(reads) });
+                    let block = Arc::new(Block::open(Arc::clone(&block.meta), source, block.offset));
+                    let arrival = arrival(segment.record.order, row.block as usize);
+                    views.push(BlockView { block, runs: vec![run], arrival });
+                    open_block = Some(row.block);
+                }
+            }
+        });
+    }
+
+    /// Adds the matching streams with entries in `range`.
+    pub(crate) fn streams(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        streams: &mut BTreeMap<StreamId, Arc<Stream>>,
+    ) {
+        self.each_run(matchers, range, |_, stream| {
+            streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));
+        });
+    }
+
+    /// Adds counts over the matching runs; those at the borders of `range` count in proportion.
+    pub(crate) fn stats(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        streams: &mut BTreeMap<StreamId, Arc<Stream>>,
+        stats: &mut Stats,
+    ) {
+        self.each_run(matchers, range, |row, stream| {
+            let run = &row.run;
+            stats.add_run(range, run.min_ns, run.max_ns, u64::from(run.rows), run.raw_bytes);
+            streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));
+        });
+    }
+}
+
+/// Reads sections of blocks from a segment file. Its `Debug` names the file.
+struct SegmentSource {
+    segment: Arc<Segment>,
+    reads: Arc<SegmentReads>,
+}
+
+impl std::fmt::Debug for SegmentSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "segment {}", self.segment.path.display())
+    }
+}
+
+impl SectionSource for SegmentSource {
+    fn read(&self, offset: u64, bytes: u32) -> io::Result<Bytes> {
+        let named = |error: io::Error| {
+            let path = self.segment.path.display();
+            io::Error::new(
+                error.kind(),
+                format!("cannot read {bytes} bytes at offset {offset} of {path}: {error}"),
+            )
+        };
+        let file = self.reads.file(&self.segment).map_err(named)?;
+        let mut buffer = vec![0; bytes as usize];
+        file.read_exact_at(&mut buffer, offset).map_err(named)?;
+        Ok(Bytes::from(buffer))
+    }
+}

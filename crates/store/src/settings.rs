@@ -1,0 +1,81 @@
+//! What a user can set about the store. Plain data; the defaults suit one small machine.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+const MIB: u64 = 1 << 20;
+
+/// Settings of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// The write-ahead log.
+    pub wal: WalSettings,
+    /// When entries move from memory into segment files.
+    pub flush: FlushSettings,
+}
+
+/// When an acknowledgement may be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
+    /// After the batch is on the disk: an acknowledged entry survives a power cut.
+    #[default]
+    Always,
+    /// Before; the disk follows within `sync_interval_ms`. A power cut can lose the entries of that span.
+    /// For SD cards, which take 20 to 100 ms per sync and wear.
+    Interval,
+}
+
+/// Settings of the write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WalSettings {
+    /// `always` (default) acknowledges after the sync, `interval` before.
+    pub sync: SyncMode,
+    /// Longest time between a write and its sync with `sync: interval`, in milliseconds. Default 200.
+    pub sync_interval_ms: u64,
+    /// Bytes of batches that may wait to be written; beyond it pushes are answered 429. Default 32 MiB.
+    pub queue_bytes_max: u64,
+}
+
+impl Default for WalSettings {
+    fn default() -> Self {
+        Self { sync: SyncMode::Always, sync_interval_ms: 200, queue_bytes_max: 32 * MIB }
+    }
+}
+
+/// When the head becomes segment files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlushSettings {
+    /// Raw bytes of entries in memory that start a flush; twice as much is the most there can be.
+    /// Default 64 MiB: the store's share of memory, and about what a restart has to replay.
+    pub head_bytes_max: u64,
+    /// Bytes of the write-ahead log that start a flush. Default 256 MiB.
+    pub wal_bytes_max: u64,
+    /// Age of the oldest entry in memory that starts a flush, in seconds since it arrived. Default 1800.
+    pub age_secs_max: u64,
+    /// Whether a clean stop flushes, which makes the next start quick. Default true.
+    pub on_close: bool,
+}
+
+impl Default for FlushSettings {
+    fn default() -> Self {
+        Self { head_bytes_max: 64 * MIB, wal_bytes_max: 256 * MIB, age_secs_max: 1800, on_close: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_are_refused_and_missing_ones_have_defaults() {
+        let settings: StoreSettings = serde_json::from_str(r#"{"wal":{"sync":"interval"}}"#).unwrap();
+        assert_eq!(settings.wal.sync, SyncMode::Interval);
+        assert_eq!(settings.flush, FlushSettings::default());
+        let wrong = serde_json::from_str::<StoreSettings>(r#"{"wal":{"synk":"always"}}"#);
+        assert!(wrong.unwrap_err().to_string().contains("synk"));
+    }
+}

@@ -1,0 +1,179 @@
+//! What the threads of the store share: the view that readers take, and how it changes.
+//!
+//! A reader takes the view once (segments, sealed head, active head) and works on it: every acknowledged
+//! entry is in exactly one of the three, since each change of the view is one step under its lock.
+
+use crate::catalog::Catalog;
+use crate::catalog_record::{Edit, LostRecord, SegmentRecord};
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::head::Head;
+use crate::metrics::Metrics;
+use crate::queue::Queue;
+use crate::segment::{Segment, SegmentReads};
+use crate::settings::StoreSettings;
+use logyard_sys::{Clock, Disk, Random};
+use parking_lot::{Mutex, RwLock};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
+
+/// What readers see.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// In order of arrival.
+    pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    /// A head that is being written as segments, and never changes again.
+    pub(crate) sealed: Option<Arc<Head>>,
+    pub(crate) active: Arc<Head>,
+}
+
+/// What the store is able to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// Replaying the WAL: answers would be incomplete.
+    Recovering,
+    Ready,
+    /// A sync failed: answers are complete, nothing is accepted until restart.
+    ReadOnly(Error),
+    /// The WAL could not be replayed: answers would be incomplete until the cause is gone.
+    Failed(Error),
+}
+
+/// Everything the threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<Random>,
+    pub(crate) folder: Folder,
+    pub(crate) settings: StoreSettings,
+    pub(crate) metrics: Metrics,
+    pub(crate) queue: Queue,
+    pub(crate) reads: Arc<SegmentReads>,
+    pub(crate) catalog: Mutex<Catalog>,
+    pub(crate) view: RwLock<View>,
+    pub(crate) phase: RwLock<Phase>,
+    /// Turns true when the WAL is replayed, or cannot be.
+    pub(crate) is_recovered: watch::Sender<bool>,
+    pub(crate) lost: RwLock<Vec<LostRecord>>,
+    pub(crate) next_segment_key: AtomicU64,
+    pub(crate) recovered_bytes: AtomicU64,
+    pub(crate) recovery_bytes: AtomicU64,
+}
+
+impl Shared {
+    /// Returns the view as of now.
+    pub(crate) fn view(&self) -> View {
+        self.view.read().clone()
+    }
+
+    /// Returns why nothing is accepted, if so.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match &*self.phase.read() {
+            Phase::ReadOnly(error) | Phase::Failed(error) => Some(error.clone()),
+            Phase::Recovering | Phase::Ready => None,
+        }
+    }
+
+    /// Makes a handle of a live segment.
+    pub(crate) fn open_segment(&self, record: SegmentRecord) -> Result<Arc<Segment>> {
+        let path = record.path(&self.folder)?;
+        let key = self.next_segment_key.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Segment::new(key, record, path)))
+    }
+
+    /// Puts an empty head in place of the active one, which becomes the sealed one.
+    pub(crate) fn seal(&self) -> Arc<Head> {
+        let mut view = self.view.write();
+        assert!(view.sealed.is_none(), "one head is sealed at a time");
+        let fresh = Arc::new(Head::new(view.active.order() + 1));
+        let sealed = std::mem::replace(&mut view.active, fresh);
+        view.sealed = Some(Arc::clone(&sealed));
+        sealed
+    }
+
+    /// Puts segments in place of the sealed head.
+    pub(crate) fn replace_sealed(&self, segments: Vec<Arc<Segment>>) {
+        let mut view = self.view.write();
+        let mut all = Vec::clone(&view.segments);
+        all.extend(segments);
+        view.segments = Arc::new(all);
+        view.sealed = None;
+        drop(view);
+        self.count_segments();
+    }
+
+    /// Updates the metrics about live segments.
+    pub(crate) fn count_segments(&self) {
+        let segments = Arc::clone(&self.view.read().segments);
+        let bytes: u64 = segments.iter().map(|segment| segment.record.bytes).sum();
+        self.metrics.segments.set(i64::try_from(segments.len()).unwrap_or(i64::MAX));
+        self.metrics.segment_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Takes a segment that is missing or damaged out of service, for ever. Says so once.
+    pub(crate) fn lose(&self, segment: &Segment, error: &Error) {
+        let mut catalog = self.catalog.lock();
+        let ulid = &segment.record.ulid;
+        if !catalog.state().segments.iter().any(|record| record.ulid == *ulid) {
+            return;
+        }
+        tracing::error!(
+            path = %segment.path.display(),
+            tenant = %segment.record.tenant,
+            entries = segment.record.rows,
+            %error,
+            "segment lost: queries go on without its entries; restore the file from a backup"
+        );
+        self.metrics.segments_lost.inc();
+        let quarantine = self.folder.quarantine();
+        if let Err(error) = quarantine_file(&*self.disk, &segment.path, &quarantine) {
+            tracing::warn!(path = %segment.path.display(), %error, "cannot move the lost segment to quarantine");
+        }
+        let edit = Edit::Lost { ulid: ulid.clone(), reason: error.to_string() };
+        match catalog.edit(edit) {
+            Ok(()) => self.lost.write().clone_from(&catalog.state().lost),
+            // Found again at the next start.
+            Err(error) => tracing::warn!(%error, "cannot note the lost segment in the catalog"),
+        }
+        drop(catalog);
+        let mut view = self.view.write();
+        let is_other = |other: &&Arc<Segment>| other.record.ulid != *ulid;
+        view.segments = Arc::new(view.segments.iter().filter(is_other).map(Arc::clone).collect());
+        drop(view);
+        self.reads.forget(segment);
+        self.count_segments();
+    }
+
+    /// Refuses everything new until restart, because a sync failed.
+    pub(crate) fn turn_read_only(&self, error: &Error) {
+        let mut phase = self.phase.write();
+        if matches!(*phase, Phase::ReadOnly(_) | Phase::Failed(_)) {
+            return;
+        }
+        tracing::error!(
+            ?error,
+            "store is read-only: a sync failed, so what the disk holds is unknown; check the disk, then restart"
+        );
+        let text = "cannot store: an earlier sync to disk failed and the store is read-only; check the disk, then restart";
+        let refusal = Error::unavailable(text).with_source(error.clone());
+        *phase = Phase::ReadOnly(refusal.clone());
+        drop(phase);
+        self.metrics.read_only.set(1);
+        self.queue.refuse(refusal);
+    }
+}
+
+/// Moves a file into quarantine, if it is there.
+pub(crate) fn quarantine_file(disk: &dyn Disk, path: &Path, quarantine: &Path) -> io::Result<()> {
+    let (Some(name), Some(dir)) = (path.file_name(), path.parent()) else { return Ok(()) };
+    match disk.rename(path, &quarantine.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result?,
+    }
+    disk.sync_dir(quarantine)?;
+    disk.sync_dir(dir)
+}

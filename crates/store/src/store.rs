@@ -1,0 +1,411 @@
+//! The handle of the store: open, append, select, flush, close.
+
+use crate::catalog::{Catalog, last_order};
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::head::{Head, weight};
+use crate::metrics::Metrics;
+use crate::queue::{PendingBatch, Queue, Stop};
+use crate::recovery::{self, BATCH_RAW_BYTES_MAX, WAL_SETTINGS};
+use crate::segment::{IndexError, Segment, SegmentIndex, SegmentReads};
+use crate::settings::StoreSettings;
+use crate::shared::{Phase, Shared, View};
+use crate::{Stats, wal_record};
+use bytes::Bytes;
+use logyard_codec::{BatchId, BlockView, Entries, encode_batch};
+use logyard_model::{LabelSet, Matcher, Prefilter, Stream, StreamId, Tenant, TimeRange};
+use logyard_sys::{Clock, Disk, LockGuard, Random};
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use tokio::sync::{oneshot, watch};
+
+/// Most bytes that one batch may count (text, and 24 per entry).
+const BATCH_BYTES_MAX: u64 = BATCH_RAW_BYTES_MAX as u64 / 4;
+
+/// What the store needs from outside.
+#[derive(Debug)]
+pub struct StoreParts<'a> {
+    /// Where the data folder lies.
+    pub disk: Arc<dyn Disk>,
+    /// Tells the age of entries in memory.
+    pub clock: Arc<dyn Clock>,
+    /// Names segments.
+    pub random: Arc<Random>,
+    /// Where the metrics are registered, as `logyard_store_*`.
+    pub registry: &'a mut Registry,
+}
+
+/// One batch to store: of one tenant, stored whole or not at all.
+#[derive(Clone, Debug)]
+pub struct StoreBatch {
+    /// Whose entries these are.
+    pub tenant: Tenant,
+    /// Stores the batch once, however often it is appended.
+    pub id: Option<BatchId>,
+    /// Entries by stream, already checked against all limits.
+    pub chunks: Vec<(Arc<Stream>, Entries)>,
+    /// The codec batch of exactly these chunks, if the caller has it; saves encoding them again.
+    pub encoded: Option<Bytes>,
+}
+
+/// The acknowledgement of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The batch's id was known: its entries were stored before, and not again.
+    pub duplicate: bool,
+}
+
+/// What the store is able to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Everything.
+    Ready,
+    /// Replaying the WAL; appends wait, queries are refused.
+    Recovering {
+        /// Bytes of the WAL replayed.
+        done_bytes: u64,
+        /// Bytes of the WAL found.
+        total_bytes: u64,
+    },
+    /// Nothing is accepted until restart.
+    ReadOnly {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// A segment that was found missing or damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostSegment {
+    /// Its name.
+    pub ulid: String,
+    /// Earliest timestamp it held.
+    pub min_ns: i64,
+    /// Latest timestamp it held.
+    pub max_ns: i64,
+    /// Entries it held.
+    pub entries: u64,
+    /// What was found.
+    pub reason: String,
+}
+
+/// A store over one data folder. Clones share it.
+///
+/// The last clone dropped without [`Store::close`] stops the threads and gives up the folder, without a flush;
+/// that waits for the step they are in.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// What is given up by closing, in this order.
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<()>,
+    _lock: Box<dyn LockGuard>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.get_mut().take() {
+            self.shared.queue.stop(Stop::Now);
+            threads.join();
+        }
+    }
+}
+
+impl Threads {
+    fn join(self) {
+        if self.writer.join().is_err() {
+            tracing::error!("the writer thread of the store panicked");
+        }
+    }
+}
+
+impl Store {
+    /// Opens the data folder, or creates it, and starts to replay the WAL.
+    ///
+    /// Returns at once; see [`Store::readiness`]. Until replayed, appends wait and queries are refused.
+    /// Errors: `Kind::Invalid` for a folder that is in use, not writable or of a newer format;
+    /// `Kind::Corrupt` for a catalog that does not fit the folder; `Kind::Unavailable` if the disk fails.
+    /// Cost: reads the catalog and lists the segment files.
+    pub fn open(data_dir: &Path, settings: StoreSettings, parts: StoreParts<'_>) -> Result<Self> {
+        let StoreParts { disk, clock, random, registry } = parts;
+        let (folder, lock) = Folder::open(&*disk, data_dir)?;
+        let files = recovery::find_files(&*disk, &folder)?;
+        let has_segments = recovery::has_segments(&files);
+        let (mut catalog, is_damaged) = Catalog::open(Arc::clone(&disk), &folder.catalog(), has_segments)?;
+        let live = recovery::check_segments(&*disk, &folder, &mut catalog, is_damaged, &files)?;
+        let metrics = Metrics::new(registry);
+        metrics.segments_lost.inc_by(catalog.state().lost.len() as u64);
+        let segments =
+            (0..).zip(live).map(|(key, (record, path))| Arc::new(Segment::new(key, record, path))).collect();
+        let segments: Arc<Vec<Arc<Segment>>> = Arc::new(segments);
+        let active = Arc::new(Head::new(last_order(catalog.state()) + 1));
+        let shared = Arc::new(Shared {
+            recovery_bytes: AtomicU64::new(recovery::wal_bytes(&*disk, &folder)),
+            recovered_bytes: AtomicU64::new(0),
+            next_segment_key: AtomicU64::new(segments.len() as u64),
+            lost: RwLock::new(catalog.state().lost.clone()),
+            phase: RwLock::new(Phase::Recovering),
+            is_recovered: watch::Sender::new(false),
+            view: RwLock::new(View { segments, sealed: None, active }),
+            catalog: Mutex::new(catalog),
+            reads: Arc::new(SegmentReads::new(Arc::clone(&disk))),
+            queue: Queue::new(settings.wal.queue_bytes_max),
+            metrics,
+            settings,
+            folder,
+            random,
+            clock,
+            disk,
+        });
+        shared.count_segments();
+        let for_writer = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        let writer = thread
+            .spawn(move || match recovery::recover(&for_writer) {
+                Some(writer) => writer.run(),
+                None => for_writer.queue.close(),
+            })
+            .map_err(|error| {
+                Error::unavailable("cannot start the writer thread of the store").with_source(error)
+            })?;
+        let threads = Mutex::new(Some(Threads { writer, _lock: lock }));
+        Ok(Self { inner: Arc::new(Inner { shared, threads }) })
+    }
+
+    /// Returns what the store is able to do now.
+    pub fn readiness(&self) -> Readiness {
+        let shared = &self.inner.shared;
+        match &*shared.phase.read() {
+            Phase::Ready => Readiness::Ready,
+            Phase::Recovering => Readiness::Recovering {
+                done_bytes: shared.recovered_bytes.load(Ordering::Relaxed),
+                total_bytes: shared.recovery_bytes.load(Ordering::Relaxed),
+            },
+            Phase::ReadOnly(error) | Phase::Failed(error) => {
+                Readiness::ReadOnly { reason: error.to_string() }
+            }
+        }
+    }
+
+    /// Waits until the WAL is replayed. Errors: as [`Store::select`] if it cannot be.
+    pub async fn recovered(&self) -> Result<()> {
+        let mut is_recovered = self.inner.shared.is_recovered.subscribe();
+        is_recovered.wait_for(|done| *done).await.map_err(|_| stopped())?;
+        self.complete_view().map(drop)
+    }
+
+    /// Stores a batch; resolves once it is durable and visible to queries.
+    ///
+    /// Errors: `Kind::Limited` when too much waits to be written (send again later); `Kind::Invalid` for a
+    /// batch too large to store; `Kind::Unavailable` while the disk is full, after a failed sync, or while
+    /// stopping. After an error the batch may still be found stored, unless it was refused at once; with an id
+    /// it is safe to send again. Cost: encodes and compresses the batch on the caller's thread if `encoded` is
+    /// absent. Dropping the future does not undo the append.
+    pub async fn append(&self, batch: StoreBatch) -> Result<Appended> {
+        let bytes: u64 = batch.chunks.iter().map(|(_, entries)| weight(entries)).sum();
+        if bytes > BATCH_BYTES_MAX {
+            let text = format!(
+                "cannot store batch of {bytes} bytes: limit is {BATCH_BYTES_MAX}; send smaller batches"
+            );
+            return Err(Error::invalid(text));
+        }
+        let encoded = batch.encoded.unwrap_or_else(|| {
+            let chunks: Vec<(&LabelSet, &Entries)> =
+                batch.chunks.iter().map(|(stream, entries)| (&stream.labels, entries)).collect();
+            Bytes::from(encode_batch(&chunks))
+        });
+        let record = Bytes::from(wal_record::encode(&batch.tenant, batch.id.as_ref(), &encoded));
+        let limit = WAL_SETTINGS.record_bytes_max;
+        if record.len() > limit as usize {
+            let got = record.len();
+            let text = format!(
+                "cannot store batch of {got} compressed bytes: limit is {limit}; send smaller batches"
+            );
+            return Err(Error::invalid(text));
+        }
+        let (reply, answer) = oneshot::channel();
+        let pending = PendingBatch {
+            tenant: batch.tenant,
+            id: batch.id,
+            chunks: batch.chunks,
+            bytes: bytes + record.len() as u64,
+            record,
+            reply,
+        };
+        let shared = &self.inner.shared;
+        shared.queue.push(pending, &shared.metrics)?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Returns views of the blocks that may hold entries of matching streams in `range`.
+    ///
+    /// Shape: every entry acknowledged before the call is in exactly one view; views stand in order of arrival,
+    /// by block; runs lie whole in them, so rows outside of `range` are the caller's to leave out. The prefilter
+    /// is not used yet: there is no index of what lines hold, and a view is always a superset.
+    /// Errors: `Kind::Unavailable` while recovering, or if the disk fails.
+    /// Cost: run tables only, read from disk at first use; no block is read.
+    pub fn select(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        range: TimeRange,
+        _prefilter: &Prefilter,
+    ) -> Result<Vec<BlockView>> {
+        let view = self.complete_view()?;
+        let mut views = Vec::new();
+        self.each_segment(&view, tenant, range, |segment, index| {
+            index.views(segment, &self.inner.shared.reads, matchers, range, &mut views);
+        })?;
+        for head in view.heads() {
+            head.views(tenant, matchers, range, &mut views);
+        }
+        Ok(views)
+    }
+
+    /// Returns the distinct matching streams that may have entries in `range`, in order of their ids.
+    ///
+    /// Errors and cost: as [`Store::select`].
+    pub fn streams(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<Arc<Stream>>> {
+        let view = self.complete_view()?;
+        let mut streams = BTreeMap::new();
+        self.each_segment(&view, tenant, range, |_, index| index.streams(matchers, range, &mut streams))?;
+        for head in view.heads() {
+            head.streams(tenant, matchers, range, &mut streams);
+        }
+        Ok(streams.into_values().collect())
+    }
+
+    /// Returns counts over the matching streams in `range`, from run tables alone.
+    ///
+    /// Errors and cost: as [`Store::select`]. Equal entries that no flush or query has met yet count twice.
+    pub fn stats(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Result<Stats> {
+        let view = self.complete_view()?;
+        let (mut streams, mut stats) = (BTreeMap::new(), Stats::default());
+        self.each_segment(&view, tenant, range, |_, index| {
+            index.stats(matchers, range, &mut streams, &mut stats);
+        })?;
+        for head in view.heads() {
+            head.stats(tenant, matchers, range, &mut streams, &mut stats);
+        }
+        stats.streams = streams.len() as u64;
+        Ok(stats)
+    }
+
+    /// Returns the newest timestamp of a stream since the last flush; `None` if it has no entry in memory.
+    pub fn stream_newest_ns(&self, tenant: &Tenant, id: StreamId) -> Option<i64> {
+        let view = self.inner.shared.view();
+        view.heads().filter_map(|head| head.newest_ns(tenant, id)).max()
+    }
+
+    /// Returns the lost segments of a tenant that held entries in `range`: queries over it are incomplete.
+    pub fn lost_segments(&self, tenant: &Tenant, range: TimeRange) -> Vec<LostSegment> {
+        let lost = self.inner.shared.lost.read();
+        let overlapping = lost.iter().filter(|lost| lost.segment.overlaps(tenant, range));
+        overlapping
+            .map(|lost| LostSegment {
+                ulid: lost.segment.ulid.clone(),
+                min_ns: lost.segment.min_ns,
+                max_ns: lost.segment.max_ns,
+                entries: lost.segment.rows,
+                reason: lost.reason.clone(),
+            })
+            .collect()
+    }
+
+    /// Writes everything acknowledged so far as segments; resolves when the catalog holds them.
+    ///
+    /// Errors: `Kind::Unavailable` if the attempt fails (disk full …): the entries stay in memory and in the
+    /// WAL, and the store tries again by itself.
+    pub async fn flush(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.shared.queue.flush(reply)?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Stops cleanly: finishes what was accepted, flushes if `flush.on_close` says so, gives up the folder.
+    ///
+    /// Queries by remaining clones go on; appends are refused. A second call does nothing.
+    /// Errors: none yet; a flush that fails leaves its entries in the WAL, for the next start.
+    pub async fn close(&self) -> Result<()> {
+        let Some(threads) = self.inner.threads.lock().take() else { return Ok(()) };
+        self.inner.shared.queue.stop(Stop::Clean);
+        let (done, ended) = oneshot::channel();
+        // Joining blocks for as long as a flush takes, which no caller's async thread should.
+        let spawned = std::thread::Builder::new().name("store-close".to_owned()).spawn(move || {
+            threads.join();
+            let is_awaited = done.send(()).is_ok();
+            tracing::info!(is_awaited, "store closed");
+        });
+        if let Err(error) = spawned {
+            return Err(Error::unavailable("cannot start a thread to close the store").with_source(error));
+        }
+        ended.await.map_err(|_| stopped())
+    }
+
+    /// Returns a view that holds every acknowledged entry.
+    fn complete_view(&self) -> Result<View> {
+        let shared = &self.inner.shared;
+        match &*shared.phase.read() {
+            Phase::Ready | Phase::ReadOnly(_) => {}
+            Phase::Recovering => {
+                let text =
+                    "cannot answer yet: the store is replaying its write-ahead log; ask again in a moment";
+                return Err(Error::unavailable(text));
+            }
+            Phase::Failed(error) => return Err(error.clone()),
+        }
+        Ok(shared.view())
+    }
+
+    /// Calls `visit` for the tenant's segments that overlap `range`, in order of arrival.
+    fn each_segment(
+        &self,
+        view: &View,
+        tenant: &Tenant,
+        range: TimeRange,
+        mut visit: impl FnMut(&Arc<Segment>, &SegmentIndex),
+    ) -> Result<()> {
+        let shared = &self.inner.shared;
+        for segment in view.segments.iter().filter(|segment| segment.record.overlaps(tenant, range)) {
+            match shared.reads.index(segment) {
+                Ok(index) => visit(segment, &index),
+                Err(IndexError::Lost(error)) => shared.lose(segment, &error),
+                Err(IndexError::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl View {
+    /// Returns the heads in order of arrival.
+    fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
+        self.sealed.iter().chain([&self.active])
+    }
+}
+
+fn stopped() -> Error {
+    Error::unavailable("cannot store: the store has stopped; send again after its restart")
+}
+
+#[cfg(test)]
+mod tests;

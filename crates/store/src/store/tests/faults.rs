@@ -1,0 +1,125 @@
+//! Disks that fail or are full.
+
+use super::*;
+
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    append(&store, batch("a", None, &[(1, "before")])).unwrap();
+    disk.fail_sync(1);
+    let error = append(&store, batch("a", Some(id(1)), &[(2, "during")])).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    for _ in 0..2 {
+        let error = append(&store, batch("a", Some(id(1)), &[(2, "during")])).unwrap_err();
+        assert!(error.to_string().contains("read-only; check the disk, then restart"), "{error}");
+        assert_eq!(error.kind(), Kind::Unavailable);
+    }
+    assert!(matches!(store.readiness(), Readiness::ReadOnly { .. }));
+    assert_eq!(lines(&store), ["before"], "what was acknowledged is still answered");
+    assert_eq!(run(store.flush()).unwrap_err().kind(), Kind::Unavailable);
+    run(store.close()).unwrap();
+    let store = open(&disk.crash());
+    assert_eq!(lines(&store), ["before"]);
+    assert_eq!(append(&store, batch("a", Some(id(1)), &[(2, "during")])).unwrap(), stored());
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    append(&store, batch("a", None, &[(1, "one")])).unwrap();
+    disk.set_free_bytes(Some(10));
+    for _ in 0..3 {
+        let error = append(&store, batch("a", Some(id(1)), &[(2, "two")])).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.to_string().contains("disk full; free space"), "{error}");
+    }
+    assert_eq!(store.readiness(), Readiness::Ready);
+    assert_eq!(lines(&store), ["one"]);
+    disk.set_free_bytes(None);
+    assert_eq!(append(&store, batch("a", Some(id(1)), &[(2, "two")])).unwrap(), stored());
+    assert_eq!(lines(&open(&disk.crash())), ["one", "two"]);
+}
+
+#[test]
+fn a_flush_on_a_full_disk_is_tried_again() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    append(&store, batch("a", None, &[(1, "one")])).unwrap();
+    disk.set_free_bytes(Some(0));
+    let error = run(store.flush()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains("disk full, free space"), "{error}");
+    assert_eq!(lines(&store), ["one"], "a sealed head still answers");
+    disk.set_free_bytes(None);
+    append(&store, batch("a", None, &[(2, "two")])).unwrap();
+    run(store.flush()).unwrap();
+    assert_eq!(lines(&store), ["one", "two"]);
+    let disk = disk.crash();
+    assert_eq!(segment_files(&disk).len(), 2);
+    assert_eq!(lines(&open(&disk)), ["one", "two"]);
+}
+
+#[test]
+fn a_full_head_refuses_while_its_flush_fails() {
+    let disk = SimDisk::new();
+    let mut settings = StoreSettings::default();
+    settings.flush.head_bytes_max = 1_000;
+    let store = open_with(&disk, settings);
+    let line = "x".repeat(600);
+    append(&store, batch("a", None, &[(1, &line)])).unwrap();
+    disk.set_free_bytes(Some(0));
+    assert!(run(store.flush()).is_err());
+    // Room for the WAL, not for a segment.
+    disk.set_free_bytes(Some(2_000));
+    let mut numbers = 2..100;
+    let error =
+        numbers.find_map(|number| append(&store, batch("a", None, &[(number, &line)])).err()).unwrap();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains("disk full"), "{error}");
+    // The first batch, and those before the refused one.
+    let stored = numbers.start - 2;
+    disk.set_free_bytes(None);
+    run(store.flush()).unwrap();
+    append(&store, batch("a", None, &[(200, &line)])).unwrap();
+    assert_eq!(lines(&store).len() as i64, stored + 1);
+}
+
+#[test]
+fn a_crash_at_every_change_of_a_flush_loses_nothing() {
+    for halt_after in 0.. {
+        let disk = SimDisk::new();
+        let store = open(&disk);
+        append(&store, batch("a", Some(id(1)), &[(1, "one"), (NOON_NS, "two")])).unwrap();
+        let before = disk.operations();
+        disk.halt_after(halt_after);
+        let is_flushed = run(store.flush()).is_ok();
+        let is_whole = is_flushed && disk.operations() - before < halt_after;
+        for crashed in [disk.crash(), disk.crash_seeded(halt_after)] {
+            let store = open(&crashed);
+            assert_eq!(lines(&store), ["one", "two"], "halted after {halt_after} changes");
+            assert!(append(&store, batch("a", Some(id(1)), &[(3, "x")])).unwrap().duplicate);
+            run(store.flush()).unwrap();
+            assert_eq!(segment_files(&crashed.crash()).len(), 2, "leftovers are removed");
+            assert_eq!(lines(&open(&crashed.crash())), ["one", "two"]);
+        }
+        if is_whole {
+            assert!(halt_after > 15, "a flush has more changes than {halt_after}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_closed_folder_can_be_used_again_and_an_open_one_cannot() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let error = try_open(&disk, StoreSettings::default()).unwrap_err();
+    assert!(error.to_string().contains("another process uses it"), "{error}");
+    drop(store);
+    let store = open(&disk);
+    run(store.close()).unwrap();
+    run(store.close()).unwrap();
+    drop(open(&disk));
+}
