@@ -1,0 +1,75 @@
+//! The engine: settings, a pool of threads, and the choice of evaluation.
+
+use crate::error::{Error, Kind};
+use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult};
+use crate::select::Select;
+use crate::settings::EngineSettings;
+use crate::{log_query, metric_query};
+use logyard_logql::Expr;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::OnceLock;
+
+/// Evaluates queries on threads of its own. Share it between callers.
+#[derive(Debug)]
+pub struct Engine {
+    settings: EngineSettings,
+    /// Started by the first query: an idle store needs no threads.
+    pool: OnceLock<ThreadPool>,
+}
+
+impl Engine {
+    /// Returns an engine without threads yet.
+    pub fn new(settings: EngineSettings) -> Self {
+        Self { settings, pool: OnceLock::new() }
+    }
+
+    /// Returns the settings.
+    pub fn settings(&self) -> &EngineSettings {
+        &self.settings
+    }
+
+    /// Evaluates a query.
+    ///
+    /// Errors: any kind; `Invalid` with Loki's text where it has one. Blocks for as long as the query
+    /// takes, so asynchronous callers use a thread for it; stops soon after [`crate::Cancel`] says so.
+    pub fn run(&self, source: &dyn Select, request: &QueryRequest) -> Result<QueryOutcome, Error> {
+        let pool = self.pool()?;
+        let (result, stats) = pool.install(|| self.evaluate(source, request))?;
+        Ok(QueryOutcome { result, stats, warnings: Vec::new() })
+    }
+
+    fn evaluate(
+        &self,
+        source: &dyn Select,
+        request: &QueryRequest,
+    ) -> Result<(QueryResult, crate::QueryStats), Error> {
+        match &*request.expr {
+            Expr::Metric(expr) => metric_query::run(source, request, &self.settings, expr),
+            Expr::Variants(_) => Err(Error::invalid("multi variant queries are disabled for this instance")),
+            Expr::Log(log) => match request.kind {
+                QueryKind::Range { start_ns, end_ns, .. } => {
+                    log_query::run(source, request, &self.settings, log, start_ns, end_ns)
+                }
+                QueryKind::Instant { .. } => Err(Error::invalid(
+                    "log queries are not supported as an instant query type, please change your query to a \
+                     range query type",
+                )),
+            },
+        }
+    }
+
+    fn pool(&self) -> Result<&ThreadPool, Error> {
+        if let Some(pool) = self.pool.get() {
+            return Ok(pool);
+        }
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(self.settings.threads)
+            .thread_name(|index| format!("engine-{index}"))
+            .build()
+            .map_err(|error| {
+                Error::new(Kind::Internal, format!("cannot start threads for queries: {error}"))
+            })?;
+        // Two first queries may both build a pool; one is kept.
+        Ok(self.pool.get_or_init(|| pool))
+    }
+}

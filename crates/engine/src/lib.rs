@@ -1,0 +1,60 @@
+//! Plans and evaluates LogQL over anything that can select block views.
+//!
+//! Owns: what a query means. Deliberately absent: files, clocks, sockets, async; who calls decides
+//! when a query has taken too long and says so through [`Cancel`].
+//!
+//! Invariants:
+//! - Answers do not depend on how entries are spread over blocks; copies in overlapping runs of one
+//!   stream count once.
+//! - A filter that the store may use to skip blocks is a necessary condition only; the engine tests
+//!   every entry itself.
+//! - Everything held is bounded: entries by the limit, series and their points by the settings.
+//!
+//! The way of a query: `plan` compiles the pipeline, [`Select`] yields views, `dedupe` marks copies,
+//! `scan` finds the rows of a run that pass, `log_query` keeps the best of them, `metric_query`
+//! folds them into steps. A new stage is a file `stage_*.rs` and a line in `stage`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
+
+mod aggregate;
+mod binary;
+mod cancel;
+mod dedupe;
+mod engine;
+mod error;
+mod grid;
+mod label_replace;
+mod labels;
+mod log_query;
+mod metric_query;
+mod plan;
+mod prefilter;
+mod range_count;
+mod range_values;
+mod request;
+mod scan;
+mod select;
+mod settings;
+mod stage;
+mod stage_decolorize;
+mod stage_drop_keep;
+mod stage_json;
+mod stage_label_filter;
+mod stage_line_filter;
+mod stage_logfmt;
+mod stage_parse;
+mod stage_pattern;
+mod stage_regexp;
+mod vector;
+
+pub use cancel::Cancel;
+pub use engine::Engine;
+pub use error::{Error, Kind};
+pub use request::{
+    InstantSample, LogEntry, QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, Sample, Series,
+};
+pub use select::{Select, SelectError, SelectRequest};
+pub use settings::EngineSettings;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Metric queries: evaluates the tree from the leaves up, all steps at once.
+
+use crate::aggregate;
+use crate::binary;
+use crate::error::Error;
+use crate::grid::Grid;
+use crate::label_replace;
+use crate::range_count;
+use crate::range_values;
+use crate::request::{InstantSample, QueryKind, QueryRequest, QueryResult, QueryStats, Sample, Series};
+use crate::select::Select;
+use crate::settings::EngineSettings;
+use crate::vector::{GridSeries, Value, sort_by_labels};
+use logyard_logql::{MetricExpr, RangeAggregation, RangeOp, VectorAggregation, VectorOp};
+use logyard_model::LabelSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What evaluation needs everywhere.
+pub(crate) struct Context<'a> {
+    pub(crate) source: &'a dyn Select,
+    pub(crate) request: &'a QueryRequest,
+    pub(crate) settings: &'a EngineSettings,
+    pub(crate) grid: Grid,
+    stats: Mutex<QueryStats>,
+}
+
+impl Context<'_> {
+    pub(crate) fn add_stats(&self, more: &QueryStats) {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).add(more);
+    }
+}
+
+/// Evaluates a metric query.
+pub(crate) fn run(
+    source: &dyn Select,
+    request: &QueryRequest,
+    settings: &EngineSettings,
+    expr: &MetricExpr,
+) -> Result<(QueryResult, QueryStats), Error> {
+    let grid = Grid::new(request.kind)?;
+    let context = Context { source, request, settings, grid, stats: Mutex::new(QueryStats::default()) };
+    let value = evaluate(&context, expr)?;
+    let mut stats = context.stats.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let is_instant = matches!(request.kind, QueryKind::Instant { .. });
+    if let (true, Value::Scalar(value)) = (is_instant, &value) {
+        stats.returned = 1;
+        return Ok((QueryResult::Scalar { ts_ns: grid.start_ns, value: *value }, stats));
+    }
+    let mut series = into_vector(value, grid);
+    series.retain(|series| series.values.iter().any(Option::is_some));
+    if series.len() > settings.series_max {
+        return Err(Error::invalid(format!(
+            "maximum number of series ({}) reached for a single query; consider reducing query cardinality by \
+             adding more specific stream selectors, reducing the time range, or aggregating results with \
+             functions like sum(), count() or topk()",
+            settings.series_max
+        )));
+    }
+    let result = if is_instant {
+        if !aggregate::sorts_values(expr) {
+            sort_by_labels(&mut series);
+        }
+        QueryResult::Vector(instant_samples(series, grid))
+    } else {
+        sort_by_labels(&mut series);
+        QueryResult::Matrix(matrix(series, grid))
+    };
+    stats.returned = match &result {
+        QueryResult::Vector(samples) => samples.len() as u64,
+        QueryResult::Matrix(series) => series.iter().map(|series| series.samples.len() as u64).sum(),
+        QueryResult::Entries(_) | QueryResult::Scalar { .. } => 0,
+    };
+    Ok((result, stats))
+}
+
+fn into_vector(value: Value, grid: Grid) -> Vec<GridSeries> {
+    match value {
+        Value::Vector(series) => series,
+        Value::Scalar(value) => vec![constant(value, grid)],
+    }
+}
+
+/// One series without labels that has a value at every step.
+fn constant(value: f64, grid: Grid) -> GridSeries {
+    GridSeries { labels: Arc::new(LabelSet::default()), values: vec![Some(value); grid.steps] }
+}
+
+fn instant_samples(series: Vec<GridSeries>, grid: Grid) -> Vec<InstantSample> {
+    let ts_ns = grid.start_ns;
+    let sample = |series: GridSeries| {
+        let value = series.values.first().copied().flatten()?;
+        Some(InstantSample { labels: series.labels, ts_ns, value })
+    };
+    series.into_iter().filter_map(sample).collect()
+}
+
+fn matrix(series: Vec<GridSeries>, grid: Grid) -> Vec<Series> {
+    let samples = |values: Vec<Option<f64>>| {
+        let at =
+            |(step, value): (usize, Option<f64>)| Some(Sample { ts_ns: grid.instant(step), value: value? });
+        values.into_iter().enumerate().filter_map(at).collect()
+    };
+    series
+        .into_iter()
+        .map(|series| Series { labels: series.labels, samples: samples(series.values) })
+        .collect()
+}
+
+/// Evaluates an expression at all steps.
+pub(crate) fn evaluate(context: &Context<'_>, expr: &MetricExpr) -> Result<Value, Error> {
+    context.request.cancel.check()?;
+    match expr {
+        MetricExpr::Literal(value) => Ok(Value::Scalar(*value)),
+        MetricExpr::VectorOf(value) => Ok(Value::Vector(vec![constant(*value, context.grid)])),
+        MetricExpr::Range(aggregation) => range(context, aggregation, None).map(Value::Vector),
+        MetricExpr::Vector(aggregation) => vector(context, aggregation).map(Value::Vector),
+        MetricExpr::Binary(expr) => {
+            let left = evaluate(context, &expr.left)?;
+            let right = evaluate(context, &expr.right)?;
+            binary::evaluate(expr, left, right, context.grid.steps)
+        }
+        MetricExpr::LabelReplace(replace) => {
+            let inner = into_vector(evaluate(context, &replace.inner)?, context.grid);
+            label_replace::evaluate(replace, inner).map(Value::Vector)
+        }
+    }
+}
+
+fn not_yet(name: &str) -> Error {
+    Error::invalid(format!("{name} is not evaluated yet by this version of Logyard"))
+}
+
+fn range(
+    context: &Context<'_>,
+    aggregation: &RangeAggregation,
+    outer: Option<&VectorAggregation>,
+) -> Result<Vec<GridSeries>, Error> {
+    let grouping = aggregation.grouping.as_ref().or(outer.map(|outer| &outer.grouping));
+    let Some(unwrap) = &aggregation.range.unwrap else {
+        return range_count::evaluate(context, aggregation, grouping);
+    };
+    if aggregation.op == RangeOp::AbsentOverTime {
+        return Err(not_yet("absent_over_time with unwrap"));
+    }
+    range_values::evaluate(context, aggregation, unwrap, grouping)
+}
+
+/// Whether a sum over the function is the function under the sum's labels.
+fn sums_up(op: RangeOp) -> bool {
+    matches!(
+        op,
+        RangeOp::CountOverTime
+            | RangeOp::Rate
+            | RangeOp::BytesOverTime
+            | RangeOp::BytesRate
+            | RangeOp::SumOverTime
+    )
+}
+
+fn vector(context: &Context<'_>, aggregation: &VectorAggregation) -> Result<Vec<GridSeries>, Error> {
+    // Such a sum is folded under its own labels at once: few series instead of many.
+    if let (VectorOp::Sum, MetricExpr::Range(inner)) = (aggregation.op, &*aggregation.inner)
+        && sums_up(inner.op)
+    {
+        let series = range(context, inner, Some(aggregation))?;
+        // Entries with an error kept all labels: the sum is still to be made over those.
+        return aggregate::evaluate(aggregation, series, context.grid.steps);
+    }
+    let inner = into_vector(evaluate(context, &aggregation.inner)?, context.grid);
+    aggregate::evaluate(aggregation, inner, context.grid.steps)
+}

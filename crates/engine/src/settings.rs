@@ -1,0 +1,36 @@
+//! What bounds queries.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What bounds queries. Defaults are those of Loki v3.7.6.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineSettings {
+    /// Most entries a log query may ask for. Default 5000, since a browser shows no more.
+    pub entries_max: usize,
+    /// Most series in the answer of a metric query. Default 500, since a panel shows no more.
+    pub series_max: usize,
+    /// Seconds after which a query is ended. Default 60.
+    pub timeout_secs: u64,
+    /// Most series that one range aggregation may hold while it is evaluated, before outer
+    /// aggregations fold them. Default 100000, some 100 MB for short windows.
+    pub inner_series_max: usize,
+    /// Most points of all series of one range aggregation. Default 20 million, 320 MB.
+    pub points_max: usize,
+    /// Threads that evaluate queries; 0 for one per core. Default 0.
+    pub threads: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            entries_max: 5000,
+            series_max: 500,
+            timeout_secs: 60,
+            inner_series_max: 100_000,
+            points_max: 20_000_000,
+            threads: 0,
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! `json` without paths: every leaf of an object becomes a label.
+//!
+//! Read in document order, leniently: what was found before a fault stays, and what follows the
+//! closing brace is ignored (Loki v3.7.6). Nesting is bounded.
+
+use crate::labels::Labels;
+use crate::stage_parse::{Hints, label_value, sanitise};
+use std::borrow::Cow;
+
+const JSON_ERROR: &str = "JSONParserErr";
+const NO_OBJECT: &str = "Value looks like object, but can't find closing '}' symbol";
+const MALFORMED: &str = "Malformed JSON error";
+const NO_ARRAY_END: &str = "Value is array, but can't find closing ']' symbol";
+const NO_STRING_END: &str = "Value is string, but can't find closing '\"' symbol";
+const NO_VALUE_END: &str = "Value looks like Number/Boolean/None, but can't find its end: ',' or '}' symbol";
+const UNKNOWN_VALUE: &str = "Unknown value type";
+
+/// Deepest nesting; deeper lines are malformed.
+const DEPTH_MAX: usize = 128;
+
+/// Why reading ended before the end of the object.
+enum Stop {
+    Fault(&'static str),
+    Satisfied,
+}
+
+/// The stage.
+#[derive(Debug)]
+pub(crate) struct Json {
+    hints: Hints,
+}
+
+impl Json {
+    pub(crate) fn new(hints: Hints) -> Self {
+        Self { hints }
+    }
+
+    pub(crate) fn parse(&self, line: &[u8], labels: &mut Labels<'_>) {
+        if self.hints.nothing_needed() {
+            return;
+        }
+        let mut reader = Reader { bytes: line, at: 0, hints: &self.hints, labels, path: String::new() };
+        if let Err(Stop::Fault(details)) = reader.object(0) {
+            labels.set_parser_error(JSON_ERROR, details, self.hints.preserves_errors());
+        }
+    }
+}
+
+struct Reader<'a, 'b, 'c> {
+    bytes: &'a [u8],
+    at: usize,
+    hints: &'b Hints,
+    labels: &'b mut Labels<'c>,
+    /// The names around the present one, joined by `_`.
+    path: String,
+}
+
+impl<'a> Reader<'a, '_, '_> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Skips blanks; returns the next byte, or the fault if there is none.
+    fn token(&mut self, fault: &'static str) -> Result<u8, Stop> {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+        self.peek().ok_or(Stop::Fault(fault))
+    }
+
+    fn object(&mut self, depth: usize) -> Result<(), Stop> {
+        if self.token(NO_OBJECT)? != b'{' {
+            return Err(Stop::Fault(NO_OBJECT));
+        }
+        if depth >= DEPTH_MAX {
+            return Err(Stop::Fault(MALFORMED));
+        }
+        self.at += 1;
+        self.token(MALFORMED)?;
+        loop {
+            match self.peek() {
+                Some(b'"') => {}
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(Stop::Fault(NO_OBJECT)),
+            }
+            let key = self.string(MALFORMED)?;
+            let Some(key) = unescape(key) else { return Err(Stop::Fault(MALFORMED)) };
+            if self.token(MALFORMED)? != b':' {
+                return Err(Stop::Fault(MALFORMED));
+            }
+            self.at += 1;
+            let before = self.path.len();
+            self.enter(&String::from_utf8_lossy(&key));
+            self.value(depth)?;
+            self.path.truncate(before);
+            match self.token(NO_ARRAY_END)? {
+                b'}' => {}
+                b',' => {
+                    self.at += 1;
+                    self.token(NO_ARRAY_END)?;
+                }
+                _ => return Err(Stop::Fault(NO_OBJECT)),
+            }
+        }
+    }
+
+    /// Adds a name to the path; blank ones leave it as it is.
+    fn enter(&mut self, key: &str) {
+        let part = sanitise(key);
+        if part.is_empty() {
+            return;
+        }
+        if !self.path.is_empty() || part.starts_with(|c: char| c.is_ascii_digit()) {
+            self.path.push('_');
+        }
+        self.path.push_str(&part);
+    }
+
+    fn value(&mut self, depth: usize) -> Result<(), Stop> {
+        match self.token(MALFORMED)? {
+            b'"' => {
+                let text = self.string(NO_STRING_END)?;
+                // What cannot be unescaped is empty.
+                let text = unescape(text).unwrap_or_default();
+                self.leaf(&text)
+            }
+            b'{' => {
+                // An object without an end gives nothing.
+                block_end(self.bytes.get(self.at..).unwrap_or_default(), b'{', b'}')
+                    .ok_or(Stop::Fault(NO_OBJECT))?;
+                self.object(depth + 1)
+            }
+            b'[' => {
+                let rest = self.bytes.get(self.at..).unwrap_or_default();
+                self.at += block_end(rest, b'[', b']').ok_or(Stop::Fault(NO_ARRAY_END))?;
+                Ok(())
+            }
+            first => self.plain(first),
+        }
+    }
+
+    /// Reads a number, `true`, `false` or `null`.
+    fn plain(&mut self, first: u8) -> Result<(), Stop> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let is_end = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']');
+        let length = rest.iter().position(is_end).ok_or(Stop::Fault(NO_VALUE_END))?;
+        let text = rest.get(..length).unwrap_or_default();
+        self.at += length;
+        match (first, text) {
+            (_, b"null") => Ok(()),
+            (_, b"true" | b"false") | (b'-' | b'0'..=b'9', _) => self.leaf(text),
+            _ => Err(Stop::Fault(UNKNOWN_VALUE)),
+        }
+    }
+
+    fn leaf(&mut self, value: &[u8]) -> Result<(), Stop> {
+        if self.path.is_empty() || !self.hints.wants(&self.path) {
+            return Ok(());
+        }
+        self.labels.extract(&self.path, &label_value(value));
+        if self.hints.is_satisfied(self.labels) { Err(Stop::Satisfied) } else { Ok(()) }
+    }
+
+    /// Reads a string at its opening quote; returns what is between the quotes.
+    fn string(&mut self, fault: &'static str) -> Result<&'a [u8], Stop> {
+        let rest = self.bytes.get(self.at + 1..).unwrap_or_default();
+        let length = string_end(rest).ok_or(Stop::Fault(fault))?;
+        self.at += length + 2;
+        Ok(rest.get(..length).unwrap_or_default())
+    }
+}
+
+/// Returns the length of a string until its closing quote.
+fn string_end(text: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let found = from + memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
+        if text.get(found) == Some(&b'"') {
+            return Some(found);
+        }
+        from = found + 2;
+    }
+}
+
+/// Returns the length of an object or array, its brackets included; strings may hold any bracket.
+fn block_end(text: &[u8], open: u8, close: u8) -> Option<usize> {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = text.get(at) {
+        if *byte == b'"' {
+            at += string_end(text.get(at + 1..)?)? + 1;
+        } else if *byte == open {
+            depth += 1;
+        } else if *byte == close {
+            depth -= 1;
+            if depth == 0 {
+                return Some(at + 1);
+            }
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Resolves escapes; a bad escape or half a surrogate pair gives nothing.
+pub(crate) fn unescape(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let Some(first) = memchr::memchr(b'\\', text) else { return Some(Cow::Borrowed(text)) };
+    let mut out = text.get(..first)?.to_vec();
+    let mut rest = text.get(first..)?;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'\\' {
+            out.push(*byte);
+            continue;
+        }
+        let (escape, after) = rest.split_first()?;
+        rest = after;
+        match escape {
+            b'"' | b'\\' | b'/' => out.push(*escape),
+            b'b' => out.push(0x08),
+            b'f' => out.push(0x0c),
+            b'n' => out.push(b'\n'),
+            b'r' => out.push(b'\r'),
+            b't' => out.push(b'\t'),
+            b'u' => {
+                let (c, after) = unicode_escape(rest)?;
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = after;
+            }
+            _ => return None,
+        }
+    }
+    Some(Cow::Owned(out))
+}
+
+/// Reads what follows `\u`, and the second half of a surrogate pair.
+fn unicode_escape(text: &[u8]) -> Option<(char, &[u8])> {
+    let (high, rest) = hex_digits(text)?;
+    if !(0xd800..0xe000).contains(&high) {
+        return Some((char::from_u32(high)?, rest));
+    }
+    let (low, rest) = hex_digits(rest.strip_prefix(b"\\u")?)?;
+    let is_pair = high < 0xdc00 && (0xdc00..0xe000).contains(&low);
+    let code = 0x10000 + ((high & 0x3ff) << 10) + (low & 0x3ff);
+    is_pair.then(|| char::from_u32(code)).flatten().map(|c| (c, rest))
+}
+
+fn hex_digits(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, rest) = text.split_at_checked(4)?;
+    let digits =
+        std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    Some((u32::from_str_radix(digits, 16).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Base;
+    use logyard_model::LabelSet;
+    use std::sync::Arc;
+
+    /// Checks the labels beside those of the stream, `app="a"`.
+    fn check(line: &str, expect: &str) {
+        let stream = Arc::new(LabelSet::from_pairs([("app", "a")]));
+        let base = Base::new(&stream, "", &Arc::new(LabelSet::from_pairs([("foo", "m")])));
+        let mut labels = Labels::new(&base);
+        Json::new(Hints::everything()).parse(line.as_bytes(), &mut labels);
+        let (_, _, parsed) = labels.split(&base);
+        assert_eq!(parsed.to_string(), expect, "{line}");
+    }
+
+    fn fault(labels: &str, details: &str) -> String {
+        let mut set =
+            format!("{{__error__=\"JSONParserErr\", __error_details__={}", logyard_logql::quoted(details));
+        if !labels.is_empty() {
+            set = format!("{set}, {labels}");
+        }
+        set + "}"
+    }
+
+    #[test]
+    fn leaves() {
+        check(
+            r#"{"n":1.50,"t":true,"z":null,"r":[1],"o":{"p":{"q":"r"}},"9x":"d","a-b":"1","a_b":"2","e":""}"#,
+            r#"{_9x="d", a_b="1", e="", n="1.50", o_p_q="r", t="true"}"#,
+        );
+        check(r#"{"app":"dup","foo":"p"}"#, r#"{app_extracted="dup", foo_extracted="p"}"#);
+        check(r#"{"o":{"":"x"," ":"z","1":"y"},"":"w"}"#, r#"{o="x", o_1="y"}"#);
+        check(r#"{"o":{"a":"x"},"o_a":"y"}"#, r#"{o_a="x"}"#);
+        check(r#"{"__error__":"mine"}"#, r#"{__error___extracted="mine"}"#);
+        check(r#"  {"a":"b",} tail"#, r#"{a="b"}"#);
+        check("{}", "{}");
+        check(r#"{"a":[{"b":"]"}],"c":"d"}"#, r#"{c="d"}"#);
+    }
+
+    #[test]
+    fn strings() {
+        check(r#"{"a":"x\n\u00e9\ud83d\ude00\/\"","b":"\ud83d","c":"\q"}"#, r#"{a="x\né😀/\"", b="", c=""}"#);
+        check("{\"a\":\"x\u{fffd}y\"}", r#"{a="x y"}"#);
+    }
+
+    #[test]
+    fn faults() {
+        for line in ["[1]", "\"s\"", "123", "", "bad"] {
+            check(line, &fault("", NO_OBJECT));
+        }
+        check(r#"{"a":"b","c":bad}"#, &fault(r#"a="b""#, UNKNOWN_VALUE));
+        check(r#"{"a":"b" "c":"d"}"#, &fault(r#"a="b""#, NO_OBJECT));
+        check(r#"{"a":"b""#, &fault(r#"a="b""#, NO_ARRAY_END));
+        check(r#"{"a":"b","c":{"d":"e""#, &fault(r#"a="b""#, NO_OBJECT));
+        check(r#"{"a":"b","c":"d"#, &fault(r#"a="b""#, NO_STRING_END));
+        check(r#"{"a":1"#, &fault("", NO_VALUE_END));
+        check(r#"{"a" 1}"#, &fault("", MALFORMED));
+        check(&format!("{}1{}", r#"{"a":"#.repeat(5000), "}".repeat(5000)), &fault("", MALFORMED));
+    }
+}

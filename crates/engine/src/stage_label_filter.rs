@@ -1,0 +1,211 @@
+//! Label filters: tests on the visible value of a label.
+//!
+//! A value that cannot be converted passes and gains an error; a label that is absent fails every
+//! test but those on text, where it reads as empty (Loki v3.7.6).
+
+use crate::labels::Labels;
+use crate::stage_line_filter::AddressTest;
+use logyard_logql::{CompareOp, FilterValue, LabelFilter, parse_go_duration, parse_size, quoted};
+use logyard_model::{MatchOp, Matcher, compile_anchored};
+use regex::Regex;
+
+const LABEL_FILTER_ERROR: &str = "LabelFilterErr";
+
+/// A compiled label filter.
+#[derive(Debug)]
+pub(crate) enum LabelTest {
+    Text(Matcher),
+    /// In label filters `.` does not match a newline, unlike in selectors.
+    Regex {
+        name: String,
+        regex: Regex,
+        negated: bool,
+    },
+    Compare {
+        name: String,
+        op: CompareOp,
+        value: FilterValue,
+    },
+    Address {
+        name: String,
+        test: AddressTest,
+        negated: bool,
+    },
+    And(Box<LabelTest>, Box<LabelTest>),
+    Or(Box<LabelTest>, Box<LabelTest>),
+}
+
+impl LabelTest {
+    pub(crate) fn compile(filter: &LabelFilter) -> Result<Self, String> {
+        Ok(match filter {
+            LabelFilter::Text(matcher) => match matcher.op() {
+                MatchOp::Equal | MatchOp::NotEqual => Self::Text(matcher.clone()),
+                op @ (MatchOp::Regex | MatchOp::NotRegex) => Self::Regex {
+                    name: matcher.name().to_owned(),
+                    regex: compile_anchored(matcher.value()).map_err(|error| error.to_string())?,
+                    negated: op == MatchOp::NotRegex,
+                },
+            },
+            LabelFilter::Compare { name, op, value } => {
+                Self::Compare { name: name.clone(), op: *op, value: *value }
+            }
+            LabelFilter::Ip { name, negated, pattern } => {
+                Self::Address { name: name.clone(), test: AddressTest::compile(pattern)?, negated: *negated }
+            }
+            LabelFilter::And(left, right) => {
+                Self::And(Box::new(Self::compile(left)?), Box::new(Self::compile(right)?))
+            }
+            LabelFilter::Or(left, right) => {
+                Self::Or(Box::new(Self::compile(left)?), Box::new(Self::compile(right)?))
+            }
+        })
+    }
+
+    /// Tests the labels; may note an error on them.
+    pub(crate) fn passes(&self, labels: &mut Labels<'_>) -> bool {
+        match self {
+            Self::Text(matcher) => matcher.matches(labels.get(matcher.name()).unwrap_or("")),
+            Self::Regex { name, regex, negated } => {
+                regex.is_match(labels.get(name).unwrap_or("")) != *negated
+            }
+            Self::Compare { name, op, value } => {
+                let Some(text) = labels.get(name) else { return false };
+                match compare(text, *op, *value) {
+                    Ok(passes) => passes,
+                    Err(details) => {
+                        labels.set_error(LABEL_FILTER_ERROR, details);
+                        true
+                    }
+                }
+            }
+            Self::Address { name, test, negated } => {
+                // An entry that already has an error passes (Loki v3.7.6).
+                if labels.error.is_some() {
+                    return true;
+                }
+                labels.get(name).is_some_and(|text| test.found_in(text.as_bytes()) != *negated)
+            }
+            // Both sides are evaluated: either may note an error.
+            Self::And(left, right) => left.passes(labels) & right.passes(labels),
+            Self::Or(left, right) => left.passes(labels) || right.passes(labels),
+        }
+    }
+
+    /// Appends the names of the labels that are read.
+    pub(crate) fn names<'a>(&'a self, out: &mut Vec<&'a str>) {
+        match self {
+            Self::Text(matcher) => out.push(matcher.name()),
+            Self::Regex { name, .. } | Self::Compare { name, .. } | Self::Address { name, .. } => {
+                out.push(name)
+            }
+            Self::And(left, right) | Self::Or(left, right) => {
+                left.names(out);
+                right.names(out);
+            }
+        }
+    }
+}
+
+fn compare(text: &str, op: CompareOp, value: FilterValue) -> Result<bool, String> {
+    Ok(match value {
+        FilterValue::Number(wanted) => ordered(op, parse_float(text)?.partial_cmp(&wanted)),
+        FilterValue::DurationNs(wanted) => ordered(op, Some(parse_go_duration(text)?.cmp(&wanted))),
+        FilterValue::Bytes(wanted) => ordered(op, Some(parse_size(text)?.cmp(&wanted))),
+    })
+}
+
+/// Applies an operator to an order; NaN has none and passes `!=` only.
+fn ordered(op: CompareOp, order: Option<std::cmp::Ordering>) -> bool {
+    let Some(order) = order else { return op == CompareOp::NotEqual };
+    match op {
+        CompareOp::Equal => order.is_eq(),
+        CompareOp::NotEqual => order.is_ne(),
+        CompareOp::Greater => order.is_gt(),
+        CompareOp::GreaterOrEqual => order.is_ge(),
+        CompareOp::Less => order.is_lt(),
+        CompareOp::LessOrEqual => order.is_le(),
+    }
+}
+
+/// Reads a number in Go's syntax, decimal only.
+pub(crate) fn parse_float(text: &str) -> Result<f64, String> {
+    let invalid = || format!("strconv.ParseFloat: parsing {}: invalid syntax", quoted(text));
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
+    if !plain || text.starts_with('_') || text.ends_with('_') || text.contains("__") {
+        return Err(invalid());
+    }
+    let value: f64 = text.replace('_', "").parse().map_err(|_| invalid())?;
+    let has_digit = text.bytes().any(|b| b.is_ascii_digit());
+    if value.is_infinite() && has_digit {
+        return Err(format!("strconv.ParseFloat: parsing {}: value out of range", quoted(text)));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Base;
+    use logyard_logql::{Expr, StageKind, parse};
+    use logyard_model::LabelSet;
+    use std::sync::Arc;
+
+    /// Checks a filter on one label `n`, absent for `None`; `error` starts the details.
+    fn check(filter: &str, value: Option<&str>, passes: bool, error: &str) {
+        let Expr::Log(log) = parse(&format!("{{a=\"1\"}} | {filter}")).unwrap() else { panic!("{filter}") };
+        let StageKind::LabelFilter(filter) = &log.stages[0].kind else { panic!("{filter}") };
+        let test = LabelTest::compile(filter).unwrap();
+        let stream = Arc::new(LabelSet::from_pairs(value.map(|value| ("n", value))));
+        let base = Base::new(&stream, "", &Arc::new(LabelSet::default()));
+        let mut labels = Labels::new(&base);
+        assert_eq!(test.passes(&mut labels), passes, "{filter} on {value:?}");
+        assert_eq!(labels.error_details.unwrap_or_default(), error, "{filter} on {value:?}");
+    }
+
+    #[test]
+    fn texts() {
+        check(r#"n="""#, None, true, "");
+        check(r#"n!="v""#, None, true, "");
+        check(r#"n=~"abc.*""#, Some("xabc"), false, "");
+        check(r#"n=~"f(oo|ar)""#, Some("xfoo"), false, "");
+        check(r#"n=~"a.b""#, Some("a\nb"), false, "");
+        check(r#"n!~"a|b""#, Some("b"), false, "");
+        check(r#"n="5""#, Some("5.0"), false, "");
+    }
+
+    #[test]
+    fn numbers() {
+        let syntax = |text: &str| format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax");
+        check("n=5", Some("5.0"), true, "");
+        check("n>5", Some("abc"), true, &syntax("abc"));
+        check("n>5", Some("3"), false, "");
+        check("n!=5", None, false, "");
+        check("n!=5", Some("NaN"), true, "");
+        check("n>=5", Some("Inf"), true, "");
+        check("n=50", Some("5_0"), true, "");
+        check("n=6", Some("+6"), true, "");
+        for text in ["0x10", " 10 ", "6s", ""] {
+            check("n>5", Some(text), true, &syntax(text));
+        }
+        check("n>5 and n<3", Some("4"), false, "");
+        check("n<3 or n>5", Some("6"), true, "");
+    }
+
+    #[test]
+    fn durations_and_sizes() {
+        check("n>1s", Some("1.5s"), true, "");
+        check("n>1s", Some("0"), false, "");
+        check("n>1s", Some("2"), true, r#"time: missing unit in duration "2""#);
+        check("n>1s", Some("1d"), true, r#"time: unknown unit "d" in duration "1d""#);
+        check("n>1KB", Some("2000"), true, "");
+        check("n>1KB", Some("1 kib"), true, "");
+        check("n>=2KB", Some("1,500"), false, "");
+    }
+
+    #[test]
+    fn addresses() {
+        check(r#"n=ip("192.168.4.5/16")"#, Some("192.168.9.9"), true, "");
+        check(r#"n!=ip("192.168.4.5/16")"#, Some("192.168.9.9"), false, "");
+        check(r#"n!=ip("1.2.3.4")"#, None, false, "");
+    }
+}

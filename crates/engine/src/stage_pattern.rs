@@ -1,0 +1,51 @@
+//! `pattern`: what stands between literals becomes labels.
+//!
+//! A capture ends where the literal behind it is found; if it is not, the capture takes the rest of
+//! the line and reading ends. A final literal need not end the line (Loki v3.7.6).
+
+use crate::labels::Labels;
+use crate::stage_parse::{Hints, label_name};
+use logyard_logql::{PatternPart, pattern_parts};
+use memchr::memmem;
+
+/// The stage.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    parts: Vec<PatternPart>,
+    hints: Hints,
+}
+
+impl Pattern {
+    pub(crate) fn compile(pattern: &str, hints: Hints) -> Result<Self, String> {
+        Ok(Self { parts: pattern_parts(pattern)?, hints })
+    }
+
+    pub(crate) fn parse(&self, line: &[u8], labels: &mut Labels<'_>) {
+        if line.is_empty() || self.hints.nothing_needed() {
+            return;
+        }
+        let (mut rest, mut parts) = (line, &*self.parts);
+        if let [PatternPart::Literal(literal), others @ ..] = parts {
+            let Some(after) = rest.strip_prefix(literal.as_bytes()) else { return };
+            (rest, parts) = (after, others);
+        }
+        // From here captures and literals take turns.
+        for pair in parts.chunks(2) {
+            let Some(capture) = pair.first() else { return };
+            let found = match pair.get(1) {
+                Some(PatternPart::Literal(literal)) => {
+                    memmem::find(rest, literal.as_bytes()).map(|at| (at, at + literal.len()))
+                }
+                _ => None,
+            };
+            let value = rest.get(..found.map_or(rest.len(), |(end, _)| end)).unwrap_or_default();
+            if let PatternPart::Capture(name) = capture
+                && self.hints.wants(name)
+            {
+                labels.extract(&label_name(name), &String::from_utf8_lossy(value));
+            }
+            let Some((_, next)) = found else { return };
+            rest = rest.get(next..).unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The engine over blocks in memory: tables of queries, and a naive evaluator on random entries.
+
+use crate::{
+    Cancel, Engine, EngineSettings, Error, Kind, QueryKind, QueryRequest, QueryResult, Select, SelectError,
+    SelectRequest,
+};
+use logyard_codec::{Block, BlockView, Entries, RunView};
+use logyard_logql::parse;
+use logyard_model::{Direction, LabelSet, Stream, Tenant};
+use std::sync::Arc;
+
+mod log_cases;
+mod metric_cases;
+mod naive;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// One entry of a test.
+#[derive(Clone, Debug, PartialEq)]
+struct Line {
+    stream: LabelSet,
+    ts_ns: i64,
+    line: Vec<u8>,
+    level: &'static str,
+    metadata: LabelSet,
+}
+
+fn line(stream: &[(&str, &str)], seconds: i64, text: &str) -> Line {
+    Line {
+        stream: LabelSet::from_pairs(stream.iter().copied()),
+        ts_ns: seconds * SECOND,
+        line: text.as_bytes().to_vec(),
+        level: "",
+        metadata: LabelSet::default(),
+    }
+}
+
+/// Entries in views: one run per stream and view, views in order of arrival.
+#[derive(Debug, Default)]
+struct Memory {
+    views: Vec<Vec<Line>>,
+}
+
+impl Memory {
+    fn new(views: &[&[Line]]) -> Self {
+        Self { views: views.iter().map(|lines| lines.to_vec()).collect() }
+    }
+}
+
+impl Select for Memory {
+    fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<BlockView>, SelectError> {
+        let mut views = Vec::new();
+        for (arrival, lines) in self.views.iter().enumerate() {
+            let mut streams: Vec<&LabelSet> = lines.iter().map(|line| &line.stream).collect();
+            streams.sort();
+            streams.dedup();
+            for labels in streams {
+                if !request.matchers.iter().all(|matcher| matcher.matches_set(labels)) {
+                    continue;
+                }
+                let mut entries = Entries::new();
+                for line in lines.iter().filter(|line| line.stream == *labels) {
+                    entries.push(line.ts_ns, &line.line, line.level, &line.metadata);
+                }
+                entries.sort_and_dedupe();
+                let holds =
+                    |literal: &Vec<u8>| memchr::memmem::find(entries.lines().text(), literal).is_some();
+                if !request.prefilter.literals.iter().all(holds) {
+                    continue;
+                }
+                let run = RunView {
+                    stream: Arc::new(Stream::new(request.tenant, labels.clone())),
+                    rows: 0..entries.len() as u32,
+                    min_ns: entries.min_ns(),
+                    max_ns: entries.max_ns(),
+                    raw_bytes: entries.line_bytes(),
+                };
+                if request.range.overlaps(run.min_ns, run.max_ns) {
+                    let block = Arc::new(Block::from_entries(entries));
+                    views.push(BlockView { block, runs: vec![run], arrival: arrival as u64 });
+                }
+            }
+        }
+        Ok(views)
+    }
+}
+
+fn request(query: &str, kind: QueryKind) -> QueryRequest {
+    QueryRequest {
+        tenant: Tenant::single(),
+        expr: Arc::new(parse(query).unwrap_or_else(|error| panic!("{query}: {error}"))),
+        kind,
+        limit: 100,
+        direction: Direction::Forward,
+        interval_ns: 0,
+        cancel: Arc::new(Cancel::new()),
+    }
+}
+
+fn run(memory: &Memory, request: &QueryRequest) -> Result<QueryResult, Error> {
+    Engine::new(EngineSettings { threads: 2, ..EngineSettings::default() })
+        .run(memory, request)
+        .map(|outcome| outcome.result)
+}
+
+/// Evaluates over whole seconds.
+fn range(start: i64, end: i64, step: i64) -> QueryKind {
+    QueryKind::Range { start_ns: start * SECOND, end_ns: end * SECOND, step_ns: step * SECOND }
+}

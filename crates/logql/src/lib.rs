@@ -1,0 +1,45 @@
+//! LogQL as text and as a syntax tree; no evaluation.
+//!
+//! Owns: lexer, parser, static checks, canonical printing, and the durations and sizes of the
+//! language. Deliberately absent: anything that touches entries; whether a template, an address or a
+//! path compiles is found where the stage is built, in the engine.
+//!
+//! Invariants: any input is answered within time linear in its size; input and nesting are
+//! bounded; printing a tree and parsing the text gives an equal tree.
+//!
+//! The dialect is that of Loki v3.7.6, see `schemas/logql.md`. A new stage touches `tree`, `token`,
+//! `parser_log`, `print` and the engine's list of stages.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
+
+mod check;
+mod duration;
+mod error;
+mod lexer;
+mod number;
+mod parser;
+mod parser_filter;
+mod parser_log;
+mod parser_metric;
+mod parser_range;
+mod print;
+mod size;
+mod token;
+mod tree;
+mod tree_metric;
+
+pub use check::{PatternPart, capture_names, pattern_parts};
+pub use duration::{GoDuration, parse_go_duration, parse_prometheus_duration};
+pub use error::{ParseError, Span};
+pub use number::GoFloat;
+pub use parser::{INPUT_BYTES_MAX, parse};
+pub use print::quoted;
+pub use size::parse_size;
+pub use tree::{
+    CompareOp, Expr, Extraction, FilterValue, Formatted, LabelFilter, LabelFormat, LabelPick, LineFilter,
+    LineFilterArg, LineFilterOp, LogExpr, Stage, StageKind,
+};
+pub use tree_metric::{
+    BinaryExpr, BinaryOp, Conversion, GroupSide, Grouping, LabelReplace, LogRange, Matching, MetricExpr,
+    RangeAggregation, RangeOp, Unwrap, Variants, VectorAggregation, VectorOp,
+};

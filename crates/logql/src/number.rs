@@ -1,0 +1,63 @@
+//! Numbers as Go prints and reads them.
+
+use std::fmt;
+
+/// A number that prints as Go's `%v` does: shortest digits, an exponent below 1e-4 and from 1e21 on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GoFloat(pub f64);
+
+impl fmt::Display for GoFloat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0;
+        if value.is_nan() {
+            return f.write_str("NaN");
+        }
+        if value.is_infinite() {
+            return f.write_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+        }
+        let magnitude = value.abs();
+        if value != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+            let text = format!("{value:e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            let (sign, power) = match exponent.strip_prefix('-') {
+                Some(power) => ('-', power),
+                None => ('+', exponent),
+            };
+            return write!(f, "{digits}e{sign}{power:0>2}");
+        }
+        write!(f, "{value}")
+    }
+}
+
+/// Prints as Go's `%f`, or with all digits if six decimals do not tell the number.
+pub(crate) struct SixDecimals(pub(crate) f64);
+
+impl fmt::Display for SixDecimals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:.6}", self.0);
+        if text.parse() == Ok(self.0) { f.write_str(&text) } else { write!(f, "{}", GoFloat(self.0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_like_go() {
+        for (value, text) in [
+            (5.0, "5"),
+            (-0.5, "-0.5"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (1.25e-5, "1.25e-05"),
+            (1e-4, "0.0001"),
+            (0.0, "0"),
+            (1e100, "1e+100"),
+        ] {
+            assert_eq!(GoFloat(value).to_string(), text);
+        }
+        assert_eq!(SixDecimals(5.0).to_string(), "5.000000");
+        assert_eq!(SixDecimals(1e-9).to_string(), "1e-09");
+    }
+}

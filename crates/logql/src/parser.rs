@@ -1,0 +1,181 @@
+//! Words into a tree: the entry point and what all parts of the parser share.
+//!
+//! Recursive descent with precedence climbing. Recursion and the height of the tree are bounded by
+//! [`DEPTH_MAX`], so neither parsing nor walking or dropping a tree can exhaust the stack.
+
+use crate::check;
+use crate::error::{ParseError, Span};
+use crate::lexer::words;
+use crate::token::{Kind, Token};
+use crate::tree::Expr;
+
+/// Size from which a query is refused, in bytes (Loki v3.7.6).
+pub const INPUT_BYTES_MAX: usize = 131_072;
+
+/// Deepest nesting of a query; real ones stay below 20.
+pub(crate) const DEPTH_MAX: usize = 100;
+
+/// Parses and checks a query.
+///
+/// Errors: Loki's text, with the place where Loki gives one.
+/// Cost: time and memory linear in the text; texts from [`INPUT_BYTES_MAX`] on are refused unread.
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    if text.len() >= INPUT_BYTES_MAX {
+        let reason = format!("input size too long ({} > {INPUT_BYTES_MAX})", text.len());
+        return Err(ParseError::unplaced(reason, None));
+    }
+    if text.is_empty() {
+        return Err(ParseError::unplaced("syntax error: unexpected $end", None));
+    }
+    let mut parser = Parser { text, tokens: words(text), at: 0, depth: 0 };
+    let expr = parser.parse_query()?;
+    check::check(&expr)?;
+    Ok(expr)
+}
+
+/// A place in the list of words.
+pub(crate) struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Token>,
+    at: usize,
+    depth: usize,
+}
+
+const END: &Kind = &Kind::End;
+
+impl Parser<'_> {
+    pub(crate) fn peek(&self) -> &Kind {
+        self.peek_at(0)
+    }
+
+    pub(crate) fn peek_at(&self, ahead: usize) -> &Kind {
+        self.tokens.get(self.at + ahead).map_or(END, |token| &token.kind)
+    }
+
+    pub(crate) fn is_sign(&self, sign: &str) -> bool {
+        matches!(self.peek(), Kind::Sign(found) if *found == sign)
+    }
+
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        matches!(self.peek(), Kind::Word(found) if *found == word)
+    }
+
+    pub(crate) fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    pub(crate) fn accept_sign(&mut self, sign: &str) -> bool {
+        let found = self.is_sign(sign);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(crate) fn accept_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(crate) fn expect_sign(&mut self, sign: &'static str) -> Result<(), ParseError> {
+        if self.accept_sign(sign) { Ok(()) } else { Err(self.unexpected(&[sign])) }
+    }
+
+    pub(crate) fn expect_text(&mut self) -> Result<String, ParseError> {
+        let Kind::Text(text) = self.peek() else { return Err(self.unexpected(&["STRING"])) };
+        let text = text.clone();
+        self.advance();
+        Ok(text)
+    }
+
+    pub(crate) fn expect_name(&mut self, expecting: &[&str]) -> Result<String, ParseError> {
+        let Kind::Identifier(name) = self.peek() else { return Err(self.unexpected(expecting)) };
+        let name = name.clone();
+        self.advance();
+        Ok(name)
+    }
+
+    /// First byte of the next word.
+    pub(crate) fn start(&self) -> usize {
+        self.tokens.get(self.at).map_or(self.text.len(), |token| token.span.start)
+    }
+
+    /// From `start` to the end of the last word read.
+    pub(crate) fn span_from(&self, start: usize) -> Span {
+        let last = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        Span { start, end: last.map_or(start, |token| token.span.end.max(start)) }
+    }
+
+    /// Refuses the next word; without `expecting` the text lists nothing, as Loki's often does.
+    pub(crate) fn unexpected(&self, expecting: &[&str]) -> ParseError {
+        let end = Span { start: self.text.len(), end: self.text.len() };
+        let (kind, span) = match self.tokens.get(self.at) {
+            Some(token) => (&token.kind, token.span),
+            None => (END, end),
+        };
+        if let Kind::Fault(reason) = kind {
+            return ParseError::at(self.text, span, reason.clone());
+        }
+        let mut message = format!("syntax error: unexpected {}", kind.name());
+        if !expecting.is_empty() {
+            message.push_str(", expecting ");
+            message.push_str(&expecting.join(" or "));
+        }
+        ParseError::at(self.text, span, message)
+    }
+
+    /// Refuses what was just read, without a place, as Loki does for faults that are no grammar.
+    pub(crate) fn refuse(&self, reason: impl Into<String>, start: usize) -> ParseError {
+        ParseError::unplaced(reason, Some(self.span_from(start)))
+    }
+
+    /// Runs `inner` one level deeper.
+    pub(crate) fn nested<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
+        self.check_height(self.depth + 1)?;
+        self.depth += 1;
+        let result = inner(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Refuses trees that are too high.
+    pub(crate) fn check_height(&self, height: usize) -> Result<(), ParseError> {
+        if height <= DEPTH_MAX {
+            return Ok(());
+        }
+        let span = self.tokens.get(self.at).map_or(Span::default(), |token| token.span);
+        let reason = format!("expression nests too deeply, limit is {DEPTH_MAX} levels; split the query");
+        Err(ParseError::at(self.text, span, reason))
+    }
+
+    /// Reads `(a, b)`, possibly without names.
+    pub(crate) fn name_list(&mut self) -> Result<Vec<String>, ParseError> {
+        self.expect_sign("(")?;
+        let mut names = Vec::new();
+        if self.accept_sign(")") {
+            return Ok(names);
+        }
+        names.push(self.expect_name(&["IDENTIFIER", ")"])?);
+        loop {
+            if self.accept_sign(")") {
+                return Ok(names);
+            }
+            if !self.accept_sign(",") {
+                return Err(self.unexpected(&[",", ")"]));
+            }
+            names.push(self.expect_name(&["IDENTIFIER"])?);
+        }
+    }
+
+    fn parse_query(&mut self) -> Result<Expr, ParseError> {
+        let expr = self.parse_expr()?;
+        if *self.peek() == Kind::End { Ok(expr) } else { Err(self.unexpected(&[])) }
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
