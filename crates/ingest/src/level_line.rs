@@ -1,0 +1,260 @@
+//! Finds the level in the text of a line.
+//!
+//! A JSON object is searched for a level field two objects deep, a line with `=` is read as logfmt,
+//! and where that gives no known word the earliest standalone level word counts (Loki v3.7.6).
+//!
+//! This runs once for every line that has no level of its own: one or two passes over at most
+//! [`PREFIX_BYTES`], no allocation. Levels stand at the front of lines, so the bound changes nothing
+//! for real ones.
+
+use crate::level::{UNKNOWN, known};
+
+/// Bytes at the front of a line that are looked at. Loki looks at the whole line.
+const PREFIX_BYTES: usize = 8 << 10;
+
+/// Deepest object in which a level field counts, the outermost being 1.
+const JSON_DEPTH_MAX: usize = 2;
+
+/// Returns the level of a line, `unknown` if it tells none.
+pub(crate) fn detect(line: &[u8]) -> &'static str {
+    let text = line.get(..PREFIX_BYTES).unwrap_or(line);
+    let field = if is_object(line) {
+        json_field(text)
+    } else if text.contains(&b'=') {
+        logfmt_field(text)
+    } else {
+        None
+    };
+    field.and_then(known).or_else(|| word(text, line.len())).unwrap_or(UNKNOWN)
+}
+
+fn is_object(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    line.first() == Some(&b'{') && line.last() == Some(&b'}')
+}
+
+/// Level fields without regard to case, for logfmt, in order of preference.
+const FOLDED_FIELDS: [&str; 6] = ["level", "log.level", "severity", "severitytext", "lvl", "severity_text"];
+
+fn is_json_field(name: &[u8]) -> bool {
+    // Of each spelling the forms that Loki lists: lower, upper, capitalised.
+    matches!(
+        name,
+        b"level"
+            | b"LEVEL"
+            | b"Level"
+            | b"log.level"
+            | b"severity"
+            | b"SEVERITY"
+            | b"Severity"
+            | b"SeverityText"
+            | b"lvl"
+            | b"LVL"
+            | b"Lvl"
+            | b"severity_text"
+            | b"Severity_Text"
+            | b"SEVERITY_TEXT"
+    )
+}
+
+/// Returns the value of the first text member with a level field's name.
+fn json_field(text: &[u8]) -> Option<&[u8]> {
+    let (mut depth, mut arrays) = (0_usize, 0_usize);
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            b'[' => arrays += 1,
+            b']' => arrays = arrays.saturating_sub(1),
+            b'"' => {
+                let end = string_end(text, at)?;
+                let name = text.get(at..end)?;
+                at = end + 1;
+                if arrays > 0 || depth > JSON_DEPTH_MAX || !is_json_field(name) {
+                    continue;
+                }
+                let Some(colon) = skip_space(text, at).filter(|&at| text.get(at) == Some(&b':')) else {
+                    continue;
+                };
+                let Some(value) = skip_space(text, colon + 1).filter(|&at| text.get(at) == Some(&b'"'))
+                else {
+                    continue;
+                };
+                return text.get(value + 1..string_end(text, value + 1)?);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Returns the place of the closing quote of a JSON string that begins at `at`.
+fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+fn skip_space(text: &[u8], at: usize) -> Option<usize> {
+    let spaces = text.get(at..)?.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    Some(at + spaces)
+}
+
+/// Returns the value of the most preferred level field of a logfmt line.
+fn logfmt_field(text: &[u8]) -> Option<&[u8]> {
+    let mut best: Option<(usize, &[u8])> = None;
+    let mut at = 0;
+    while at < text.len() {
+        at += text.get(at..)?.iter().take_while(|byte| **byte <= b' ').count();
+        let rest = text.get(at..)?;
+        let key_bytes = rest.iter().take_while(|byte| !matches!(**byte, 0..=b' ' | b'=' | b'"')).count();
+        let key = rest.get(..key_bytes)?;
+        at += key_bytes;
+        match text.get(at) {
+            Some(b'=') => at += 1,
+            // A quote where a key should be: read on behind it.
+            Some(b'"') => {
+                at += 1;
+                continue;
+            }
+            _ => continue,
+        }
+        let value = match text.get(at) {
+            Some(b'"') => {
+                let Some(end) = string_end(text, at + 1) else { break };
+                let value = text.get(at + 1..end)?;
+                at = end + 1;
+                value
+            }
+            _ => {
+                let rest = text.get(at..)?;
+                let bytes = rest.iter().take_while(|byte| **byte > b' ').count();
+                at += bytes;
+                rest.get(..bytes)?
+            }
+        };
+        let rank = FOLDED_FIELDS.iter().position(|field| key.eq_ignore_ascii_case(field.as_bytes()));
+        if let Some(rank) = rank.filter(|rank| best.is_none_or(|(best, _)| *rank < best)) {
+            best = Some((rank, value));
+            if rank == 0 {
+                break;
+            }
+        }
+    }
+    best.map(|(_, value)| value)
+}
+
+/// Level words by length, longest first where one begins another.
+const WORDS: [(&[u8], &str); 9] = [
+    (b"info", "info"),
+    (b"error", "error"),
+    (b"err", "error"),
+    (b"warning", "warn"),
+    (b"warn", "warn"),
+    (b"debug", "debug"),
+    (b"trace", "trace"),
+    (b"fatal", "fatal"),
+    (b"critical", "critical"),
+];
+
+/// Finds the earliest standalone level word. `line_bytes` tells whether `text` ends where the line does.
+fn word(text: &[u8], line_bytes: usize) -> Option<&'static str> {
+    let mut may_begin = true;
+    for (at, &byte) in text.iter().enumerate() {
+        if may_begin && CLASS[usize::from(byte)] & FIRST_LETTER != 0 {
+            let rest = text.get(at..).unwrap_or_default();
+            if let Some(level) = word_at(rest, at + rest.len() == line_bytes) {
+                return Some(level);
+            }
+        }
+        may_begin = CLASS[usize::from(byte)] & BEFORE_WORD != 0;
+    }
+    None
+}
+
+fn word_at(rest: &[u8], to_end: bool) -> Option<&'static str> {
+    WORDS.iter().find_map(|(word, level)| {
+        let (head, after) = rest.split_at_checked(word.len())?;
+        let ends = match after.first() {
+            Some(next) => CLASS[usize::from(*next)] & AFTER_WORD != 0,
+            None => to_end,
+        };
+        (ends && head.eq_ignore_ascii_case(word)).then_some(*level)
+    })
+}
+
+const BEFORE_WORD: u8 = 1;
+const AFTER_WORD: u8 = 2;
+const FIRST_LETTER: u8 = 4;
+
+/// What a byte may be: left neighbour, right neighbour or first letter of a word.
+static CLASS: [u8; 256] = {
+    let mut class = [0; 256];
+    class[b' ' as usize] = BEFORE_WORD | AFTER_WORD;
+    class[b'\t' as usize] = BEFORE_WORD | AFTER_WORD;
+    class[b'\n' as usize] = BEFORE_WORD | AFTER_WORD;
+    class[b'\r' as usize] = AFTER_WORD;
+    class[0x0b] = AFTER_WORD;
+    class[0x0c] = AFTER_WORD;
+    class[b'[' as usize] = BEFORE_WORD | AFTER_WORD;
+    class[b'(' as usize] = BEFORE_WORD | AFTER_WORD;
+    class[b'{' as usize] = BEFORE_WORD | AFTER_WORD;
+    class[b'"' as usize] = BEFORE_WORD | AFTER_WORD;
+    class[b'=' as usize] = BEFORE_WORD | AFTER_WORD;
+    class[b']' as usize] = AFTER_WORD;
+    class[b')' as usize] = AFTER_WORD;
+    class[b'}' as usize] = AFTER_WORD;
+    class[b':' as usize] = AFTER_WORD;
+    class[b',' as usize] = AFTER_WORD;
+    class[b'!' as usize] = AFTER_WORD;
+    let letters = b"tdfcewiTDFCEWI";
+    let mut index = 0;
+    while index < letters.len() {
+        class[letters[index] as usize] |= FIRST_LETTER;
+        index += 1;
+    }
+    class
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn golden_lines() {
+        let table = include_str!("../tests/cases/levels.txt");
+        let mut count = 0;
+        for row in table.lines().filter(|row| !row.starts_with('#')) {
+            let (level, line) = row.split_once(' ').unwrap();
+            let line = line.replace("\\t", "\t").replace("\\n", "\n");
+            assert_eq!(detect(line.as_bytes()), level, "{line:?}");
+            count += 1;
+        }
+        assert!(count > 60);
+    }
+
+    #[test]
+    fn words_are_cut_by_the_line_not_by_the_prefix() {
+        let mut line = vec![b' '; PREFIX_BYTES - 5];
+        line.extend_from_slice(b"error");
+        assert_eq!(detect(&line), "error");
+        line.extend_from_slice(b"s");
+        assert_eq!(detect(&line), "unknown");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), text in "[{}\\[\\]\":,= levrno\\\\]{0,60}") {
+            detect(&bytes);
+            detect(text.as_bytes());
+            detect(format!("{{{text}}}").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What streams there are: label names, values, series, and how much a selector covers.
+
+use crate::error::HttpError;
+use crate::param_forms;
+use crate::params::Params;
+use crate::query::check_length;
+use crate::state::State;
+use crate::tenant;
+use axum::body::Body;
+use axum::extract::{Path, State as Shared};
+use axum::http::{Request, header};
+use axum::response::{IntoResponse, Response};
+use logyard_logql::Expr;
+use logyard_model::{LabelSet, MatchOp, Matcher, Stream, Tenant, TimeRange};
+use logyard_wire::json_text::push_string;
+use logyard_wire::loki_answer::{self, JSON_CONTENT_TYPE};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most selectors of one series request.
+const SELECTORS_MAX: usize = 1000;
+
+/// What all requests of this file have.
+struct Asked {
+    tenant: Tenant,
+    range: TimeRange,
+    params: Params,
+}
+
+async fn asked(state: &State, request: Request<Body>) -> Result<Asked, HttpError> {
+    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let params = Params::read(request).await?;
+    let bounds = param_forms::bounds(&params, state.ingest.now_ns())?;
+    check_length(state, bounds)?;
+    Ok(Asked { tenant, range: TimeRange { start_ns: bounds.start_ns, end_ns: bounds.end_ns }, params })
+}
+
+/// `GET|POST /loki/api/v1/labels` and `/label`
+pub(crate) async fn names(
+    Shared(state): Shared<Arc<State>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let asked = asked(&state, request).await?;
+    let names =
+        distinct(&state, asked, |labels, found| found.extend(labels.iter().map(|(name, _)| name.to_owned())))
+            .await?;
+    Ok(json(loki_answer::names(names.iter().map(String::as_str))))
+}
+
+/// `GET|POST /loki/api/v1/label/{name}/values`
+pub(crate) async fn values(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let values = find_values(&state, name, request).await?;
+    Ok(json(loki_answer::names(values.iter().map(String::as_str))))
+}
+
+/// `GET|POST /api/prom/label`
+pub(crate) async fn old_names(
+    Shared(state): Shared<Arc<State>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let asked = asked(&state, request).await?;
+    let names =
+        distinct(&state, asked, |labels, found| found.extend(labels.iter().map(|(name, _)| name.to_owned())))
+            .await?;
+    Ok(json(old_list(&names)))
+}
+
+/// `GET|POST /api/prom/label/{name}/values`
+pub(crate) async fn old_values(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let values = find_values(&state, name, request).await?;
+    Ok(json(old_list(&values)))
+}
+
+/// `GET|POST /loki/api/v1/series`
+pub(crate) async fn series(
+    Shared(state): Shared<Arc<State>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let Asked { tenant, range, params } = asked(&state, request).await?;
+    let texts: Vec<&str> =
+        params.all("match[]").chain(params.all("match")).filter(|text| !text.is_empty()).collect();
+    if texts.len() > SELECTORS_MAX {
+        return Err(HttpError::bad_request(format!(
+            "too many selectors: {}, limit is {SELECTORS_MAX}",
+            texts.len()
+        )));
+    }
+    let mut selectors: Vec<Vec<Matcher>> = texts.into_iter().map(loose_selector).collect::<Result<_, _>>()?;
+    if selectors.is_empty() {
+        selectors.push(Vec::new());
+    }
+    let shared = Arc::clone(&state);
+    let body = state
+        .run_read(move |_, _| {
+            let mut found: BTreeMap<u128, Arc<Stream>> = BTreeMap::new();
+            for matchers in &selectors {
+                let streams = shared.store.streams(&tenant, matchers, range)?;
+                found.extend(streams.into_iter().map(|stream| (stream.id.0, stream)));
+            }
+            let mut sets: Vec<&LabelSet> = found.values().map(|stream| &stream.labels).collect();
+            sets.sort_unstable();
+            Ok(loki_answer::series(sets))
+        })
+        .await?;
+    Ok(json(body))
+}
+
+/// `GET|POST /loki/api/v1/index/stats`: the bare object, without an envelope.
+pub(crate) async fn stats(
+    Shared(state): Shared<Arc<State>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let Asked { tenant, range, params } = asked(&state, request).await?;
+    let matchers = selector(params.get("query").unwrap_or_default())?;
+    let shared = Arc::clone(&state);
+    let stats = state.run_read(move |_, _| Ok(shared.store.stats(&tenant, &matchers, range)?)).await?;
+    let body = format!(
+        "{{\"streams\":{},\"chunks\":{},\"bytes\":{},\"entries\":{}}}\n",
+        stats.streams, stats.chunks, stats.bytes, stats.entries
+    );
+    Ok(json(body.into_bytes()))
+}
+
+async fn find_values(
+    state: &Arc<State>,
+    name: String,
+    request: Request<Body>,
+) -> Result<BTreeSet<String>, HttpError> {
+    if name.contains('/') {
+        return Err(HttpError::not_found());
+    }
+    let asked = asked(state, request).await?;
+    distinct(state, asked, move |labels, found| {
+        if let Some(value) = labels.get(&name).filter(|value| !found.contains(*value)) {
+            found.insert(value.to_owned());
+        }
+    })
+    .await
+}
+
+/// Collects texts from the labels of all streams in the range that match the parameter `query`, if any.
+async fn distinct(
+    state: &Arc<State>,
+    asked: Asked,
+    mut pick: impl FnMut(&LabelSet, &mut BTreeSet<String>) + Send + 'static,
+) -> Result<BTreeSet<String>, HttpError> {
+    let matchers = match asked.params.get("query") {
+        Some(text) => selector(text)?,
+        None => Vec::new(),
+    };
+    let shared = Arc::clone(state);
+    let job = move |_: &_, _| {
+        let mut found = BTreeSet::new();
+        for stream in shared.store.streams(&asked.tenant, &matchers, asked.range)? {
+            pick(&stream.labels, &mut found);
+        }
+        Ok(found)
+    };
+    state.run_read(job).await
+}
+
+fn selector(text: &str) -> Result<Vec<Matcher>, HttpError> {
+    match logyard_logql::parse(text) {
+        Ok(Expr::Log(log)) if log.stages.is_empty() => Ok(log.matchers),
+        Ok(_) => Err(HttpError::bad_request("only label matchers are supported")),
+        Err(error) => Err(HttpError::bad_request(error.to_string())),
+    }
+}
+
+/// Reads a selector of the series endpoint, which may be negative alone, as in `{job!="x"}`, or empty.
+///
+/// Loki refuses those that ask for nothing but absence, as in `{job=""}`.
+fn loose_selector(text: &str) -> Result<Vec<Matcher>, HttpError> {
+    /// Satisfies the parser's rule; no stream can have it, so it never meets one of the same name.
+    const EXTRA: &str = "__logyard_any__";
+    let refused = match selector(text) {
+        Ok(matchers) => return Ok(matchers),
+        Err(error) => error,
+    };
+    let Some(rest) = text.trim_start().strip_prefix('{') else { return Err(refused) };
+    if rest.trim().strip_suffix('}').is_some_and(|inner| inner.trim().is_empty()) {
+        return Ok(Vec::new());
+    }
+    // Any other fault shows up again and is reported with the positions of the original text.
+    let mut matchers = selector(&format!("{{{EXTRA}=~\".+\", {rest}")).map_err(|_| refused.clone())?;
+    matchers.retain(|matcher| matcher.name() != EXTRA);
+    let is_negative = |matcher: &Matcher| matches!(matcher.op(), MatchOp::NotEqual | MatchOp::NotRegex);
+    if matchers.iter().any(is_negative) { Ok(matchers) } else { Err(refused) }
+}
+
+fn old_list(items: &BTreeSet<String>) -> Vec<u8> {
+    let mut body = b"{\"values\":[".to_vec();
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        push_string(&mut body, item);
+    }
+    body.extend_from_slice(b"]}\n");
+    body
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, JSON_CONTENT_TYPE)], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(matchers: Vec<Matcher>) -> String {
+        matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    #[test]
+    fn selectors_are_strict_and_loose() {
+        assert_eq!(shown(selector(r#"{a="b"}"#).unwrap()), r#"a="b""#);
+        for text in ["{}", r#"{a!="b"}"#, r#"{a="b"} |= "x""#, r#"rate({a="b"}[1m])"#, "a"] {
+            assert!(selector(text).is_err(), "{text}");
+        }
+        assert_eq!(shown(loose_selector("{ }").unwrap()), "");
+        assert_eq!(shown(loose_selector(r#" {a!="b"}"#).unwrap()), r#"a!="b""#);
+        for text in ["{", r#"{a="b"} |= "x""#, "a", r#"{a~"b"}"#, "", r#"{a=""}"#] {
+            assert!(loose_selector(text).is_err(), "{text}");
+        }
+    }
+}

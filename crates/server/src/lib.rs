@@ -1,0 +1,32 @@
+//! The HTTP faces of Logyard: push, query, labels, health and metrics, as Loki's clients expect them.
+//!
+//! Owns: routes, parameter forms, statuses and texts of errors, the bounds on what runs at once, and
+//! [`Select`](logyard_engine::Select) for the local store. Deliberately absent: what a push or a query
+//! means (see `ingest`, `engine`), byte formats (see `wire`).
+//!
+//! Invariants: a request is answered in bounded memory; queries run on blocking threads, never on the
+//! runtime; a client that goes away stops its query; an error is a status with the bare text.
+//!
+//! Change an endpoint, also touch: `schemas/http.md` and the conformance family.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
+
+mod answer;
+mod error;
+mod gzip;
+mod labels;
+mod metrics;
+mod param_forms;
+mod params;
+mod push;
+mod query;
+mod router;
+mod select_local;
+mod server;
+mod settings;
+mod state;
+mod status;
+mod tenant;
+
+pub use server::{Server, ServerParts};
+pub use settings::ServerSettings;

@@ -1,0 +1,42 @@
+//! Counters of requests, by route and status.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+type Labels = [(&'static str, String); 3];
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    requests: Family<Labels, Counter>,
+    seconds: Family<[(&'static str, String); 1], Histogram>,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        // 1 ms to 33 s in factors of two: from a push to a slow query.
+        let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let metrics = Self { requests: Family::default(), seconds: Family::new_with_constructor(histogram) };
+        let registry = registry.sub_registry_with_prefix("logyard_server");
+        registry.register(
+            "requests",
+            "Requests answered, by method, route and status",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "request_seconds",
+            "Time until the answer was ready, by route",
+            metrics.seconds.clone(),
+        );
+        metrics
+    }
+
+    /// Counts an answer. `route` is a pattern of the router, so there are few of them.
+    pub(crate) fn count(&self, method: &str, route: &str, status: u16, seconds: f64) {
+        let labels =
+            [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+        self.requests.get_or_create(&labels).inc();
+        self.seconds.get_or_create(&[("route", route.to_owned())]).observe(seconds);
+    }
+}

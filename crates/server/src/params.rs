@@ -1,0 +1,141 @@
+//! Parameters of a request: the query of the address and, for POST, a form in the body.
+//!
+//! Merged as Go's `ParseForm` does: values of the body come first, and the first value of a name
+//! counts. An empty value counts as absent. Unknown names are ignored.
+
+use crate::error::HttpError;
+use axum::body::Body;
+use axum::http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Limited};
+use std::borrow::Cow;
+
+/// Largest form in a body (Go's and Loki's bound).
+const FORM_BYTES_MAX: usize = 10 << 20;
+
+/// Merged parameters in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Reads the parameters of a request, consuming its body if it is a form.
+    pub(crate) async fn read(request: Request<Body>) -> Result<Self, HttpError> {
+        let (parts, body) = request.into_parts();
+        let mut params = Self::default();
+        let media_type =
+            parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_form = media_type
+            .split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+        if parts.method == Method::POST && is_form {
+            let collected = Limited::new(body, FORM_BYTES_MAX).collect().await;
+            let bytes = collected
+                .map_err(|_| HttpError::bad_request("http: request body too large, a form may have 10 MiB"))?
+                .to_bytes();
+            let text = String::from_utf8_lossy(&bytes);
+            params.add(&text)?;
+        }
+        params.add(parts.uri.query().unwrap_or_default())?;
+        Ok(params)
+    }
+
+    fn add(&mut self, text: &str) -> Result<(), HttpError> {
+        for part in text.split('&').filter(|part| !part.is_empty()) {
+            if part.contains(';') {
+                return Err(HttpError::bad_request("invalid semicolon separator in query"));
+            }
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            self.0.push((unescape(name)?, unescape(value)?));
+        }
+        Ok(())
+    }
+
+    /// Returns the first value of a parameter unless it is empty.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(have, _)| have == name)?;
+        (!value.is_empty()).then_some(value.as_str())
+    }
+
+    /// Returns all values of a parameter.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Undoes percent and plus encoding; a broken escape is an error, as in Go.
+fn unescape(text: &str) -> Result<String, HttpError> {
+    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
+        return Ok(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        match first {
+            b'+' => bytes.push(b' '),
+            b'%' => {
+                let byte = hex_pair(after).ok_or_else(|| {
+                    let shown: Cow<'_, str> = String::from_utf8_lossy(after.get(..2).unwrap_or(after));
+                    HttpError::bad_request(format!("invalid URL escape \"%{shown}\""))
+                })?;
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            plain => bytes.push(plain),
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn hex_pair(bytes: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+#[cfg(test)]
+pub(crate) fn of_text(text: &str) -> Params {
+    let mut params = Params::default();
+    params.add(text).unwrap();
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_body_comes_first() {
+        let request = Request::builder()
+            .method("POST")
+            .uri("/x?query=url&start=5&start=6&empty=")
+            .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+            .body(Body::from("query=%7Ba%3D%22b%22%7D+%7C&limit=3"))
+            .unwrap();
+        let params = Params::read(request).await.unwrap();
+        assert_eq!(params.get("query"), Some("{a=\"b\"} |"));
+        assert_eq!(params.all("query").collect::<Vec<_>>(), ["{a=\"b\"} |", "url"]);
+        assert_eq!(
+            (params.get("start"), params.get("limit"), params.get("empty"), params.get("x")),
+            (Some("5"), Some("3"), None, None)
+        );
+    }
+
+    #[tokio::test]
+    async fn other_bodies_are_not_read() {
+        let request = Request::builder()
+            .method("POST")
+            .uri("/x?a=1")
+            .header("content-type", "application/json")
+            .body(Body::from("b=2"))
+            .unwrap();
+        assert_eq!(Params::read(request).await.unwrap(), of_text("a=1"));
+    }
+
+    #[test]
+    fn broken_escapes_are_refused() {
+        for text in ["a=%", "a=%z1", "a=%1", "a;b=1"] {
+            assert!(Params::default().add(text).is_err(), "{text}");
+        }
+        assert_eq!(of_text("a=%ff").get("a"), Some("\u{fffd}"));
+    }
+}

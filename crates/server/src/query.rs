@@ -1,0 +1,255 @@
+//! The query endpoints, and the reprinting of a query.
+
+use crate::answer::{self, Spent};
+use crate::error::HttpError;
+use crate::param_forms::{self, Bounds};
+use crate::params::Params;
+use crate::select_local::LocalSelect;
+use crate::state::State;
+use crate::tenant;
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use logyard_engine::{QueryKind, QueryRequest};
+use logyard_ingest::SpanText;
+use logyard_logql::Expr;
+use logyard_model::{Direction, Tenant, TimeRange};
+use logyard_store::Store;
+use logyard_wire::go_time::GoTime;
+use logyard_wire::json_text::push_string;
+use logyard_wire::loki_answer::JSON_CONTENT_TYPE;
+use logyard_wire::loki_query::ENCODING_FLAGS_HEADER;
+use std::sync::Arc;
+
+/// Most lost segments that one answer names.
+const LOST_SHOWN_MAX: usize = 10;
+
+/// A query before it has its tenant and its flag.
+struct Asked {
+    tenant: Tenant,
+    expr: Expr,
+    kind: QueryKind,
+    limit: usize,
+    direction: Direction,
+    interval_ns: i64,
+    flags: Vec<String>,
+}
+
+/// `GET|POST /loki/api/v1/query_range`
+pub(crate) async fn range(
+    Shared(state): Shared<Arc<State>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let flags = encoding_flags(request.headers());
+    let params = Params::read(request).await?;
+    let bounds = param_forms::bounds(&params, state.ingest.now_ns())?;
+    let limit = param_forms::limit(&params)?;
+    let direction = param_forms::direction(&params)?;
+    let step_ns = param_forms::step_ns(&params, bounds)?;
+    let interval_ns = param_forms::interval_ns(&params)?;
+    let expr = parse(&params)?;
+    check_length(&state, bounds)?;
+    let kind = match expr {
+        Expr::Log(_) => {
+            check_limit(&state, limit)?;
+            QueryKind::Range { start_ns: bounds.start_ns, end_ns: bounds.end_ns, step_ns }
+        }
+        _ => on_grid(bounds, step_ns),
+    };
+    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns, flags }).await
+}
+
+/// `GET|POST /loki/api/v1/query`
+pub(crate) async fn instant(
+    Shared(state): Shared<Arc<State>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let flags = encoding_flags(request.headers());
+    let params = Params::read(request).await?;
+    let time_ns = param_forms::instant(&params, state.ingest.now_ns())?;
+    let limit = param_forms::limit(&params)?;
+    let direction = param_forms::direction(&params)?;
+    let expr = parse(&params)?;
+    if matches!(expr, Expr::Log(_)) {
+        return Err(HttpError::bad_request(
+            "log queries are not supported as an instant query type, please change your query to a range query type",
+        ));
+    }
+    run(
+        &state,
+        Asked { tenant, expr, kind: QueryKind::Instant { time_ns }, limit, direction, interval_ns: 0, flags },
+    )
+    .await
+}
+
+/// `GET|POST /loki/api/v1/format_query`: the one endpoint of the family whose errors are JSON.
+pub(crate) async fn format(request: Request<Body>) -> Result<Response, HttpError> {
+    let params = Params::read(request).await?;
+    let mut body = Vec::new();
+    let status = match logyard_logql::parse(params.get("query").unwrap_or_default()) {
+        Ok(expr) => {
+            body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
+            push_string(&mut body, &expr.to_string());
+            StatusCode::OK
+        }
+        Err(error) => {
+            body.extend_from_slice(b"{\"status\":\"invalid-query\",\"error\":");
+            push_string(&mut body, &error.to_string());
+            StatusCode::BAD_REQUEST
+        }
+    };
+    body.extend_from_slice(b"}\n");
+    Ok((status, [(header::CONTENT_TYPE, JSON_CONTENT_TYPE)], body).into_response())
+}
+
+fn parse(params: &Params) -> Result<Expr, HttpError> {
+    logyard_logql::parse(params.get("query").unwrap_or_default())
+        .map_err(|error| HttpError::bad_request(error.to_string()))
+}
+
+fn check_limit(state: &State, limit: usize) -> Result<(), HttpError> {
+    let limit_max = state.engine.settings().entries_max;
+    if limit > limit_max {
+        let text = format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {limit_max})"
+        );
+        return Err(HttpError::bad_request(text));
+    }
+    Ok(())
+}
+
+/// Refuses ranges above `server.query_length_max`.
+pub(crate) fn check_length(state: &State, bounds: Bounds) -> Result<(), HttpError> {
+    let length_max = state.settings.query_length_max;
+    let length_ns = bounds.end_ns.saturating_sub(bounds.start_ns);
+    let length = std::time::Duration::from_nanos(u64::try_from(length_ns).unwrap_or(0));
+    if length_max.0.is_zero() || length <= length_max.0 {
+        return Ok(());
+    }
+    let shown = go_hours(length.as_secs());
+    let text = format!(
+        "the query time range exceeds the limit (query length: {shown}, limit: {}); shorten the range or raise server.query_length_max",
+        SpanText(length_max.0)
+    );
+    Err(HttpError::bad_request(text))
+}
+
+/// Prints whole seconds as Go prints a duration of an hour or more.
+fn go_hours(secs: u64) -> String {
+    format!("{}h{}m{}s", secs / 3600, secs / 60 % 60, secs % 60)
+}
+
+/// Metric queries are evaluated at multiples of the step: start rounded down, end rounded up.
+fn on_grid(bounds: Bounds, step_ns: i64) -> QueryKind {
+    let start_ns = bounds.start_ns.div_euclid(step_ns).saturating_mul(step_ns);
+    let past = bounds.end_ns.rem_euclid(step_ns);
+    let end_ns = if past == 0 { bounds.end_ns } else { bounds.end_ns.saturating_add(step_ns - past) };
+    QueryKind::Range { start_ns, end_ns, step_ns }
+}
+
+/// The flags of the first header line, as they are: not trimmed, unknown ones kept for the echo.
+fn encoding_flags(headers: &HeaderMap) -> Vec<String> {
+    let value = headers.get(ENCODING_FLAGS_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(',').filter(|flag| !flag.is_empty()).map(str::to_owned).collect()
+}
+
+async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
+    let shared = Arc::clone(state);
+    let body = state
+        .run_read(move |cancel, queue_ns| {
+            let Asked { tenant, expr, kind, limit, direction, interval_ns, flags } = asked;
+            let request = QueryRequest {
+                tenant,
+                expr: Arc::new(expr),
+                kind,
+                limit,
+                direction,
+                interval_ns,
+                cancel: Arc::clone(cancel),
+            };
+            let begun_ns = shared.ingest.monotonic_ns();
+            let mut outcome =
+                shared.engine.run(&LocalSelect(shared.store.clone()), &request).map_err(engine_error)?;
+            outcome.warnings.extend(lost(&shared.store, &request));
+            let exec_ns = shared.ingest.monotonic_ns().saturating_sub(begun_ns);
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            Ok(answer::encode(&outcome, &flags, Spent { exec_ns, queue_ns }))
+        })
+        .await?;
+    Ok(([(header::CONTENT_TYPE, JSON_CONTENT_TYPE)], body).into_response())
+}
+
+/// Says which damaged segments an answer lacks. The ranges of a metric query reach further back than
+/// its first instant; naming a segment too few there is accepted, since the next query over it tells.
+fn lost(store: &Store, request: &QueryRequest) -> Vec<String> {
+    let range = match request.kind {
+        QueryKind::Range { start_ns, end_ns, .. } => TimeRange { start_ns, end_ns: end_ns.saturating_add(1) },
+        QueryKind::Instant { time_ns } => TimeRange { start_ns: time_ns, end_ns: time_ns.saturating_add(1) },
+    };
+    let lost = store.lost_segments(&request.tenant, range).into_iter().take(LOST_SHOWN_MAX);
+    lost.map(|lost| {
+        let (from, to) = (GoTime::from_ns(lost.min_ns).rfc3339(), GoTime::from_ns(lost.max_ns).rfc3339());
+        format!(
+            "answer is incomplete: segment {} with {} entries from {from} to {to} is lost: {}",
+            lost.ulid, lost.entries, lost.reason
+        )
+    })
+    .collect()
+}
+
+fn engine_error(error: logyard_engine::Error) -> HttpError {
+    use logyard_engine::Kind;
+    match error.kind() {
+        Kind::Invalid => HttpError::bad_request(error.to_string()),
+        Kind::Limited => HttpError::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()),
+        Kind::Cancelled => HttpError::cancelled(),
+        Kind::Deadline => HttpError::timed_out(),
+        Kind::Unavailable => HttpError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Kind::Corrupt | Kind::Internal => {
+            tracing::error!(error = %Chain(&error), "query failed");
+            HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        }
+    }
+}
+
+/// Prints an error with its causes on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grid_covers_the_range() {
+        let check = |start_ns, end_ns, step_ns, expect: (i64, i64)| {
+            let kind = on_grid(Bounds { start_ns, end_ns }, step_ns);
+            assert_eq!(kind, QueryKind::Range { start_ns: expect.0, end_ns: expect.1, step_ns });
+        };
+        check(7, 600, 60, (0, 600));
+        check(7, 601, 60, (0, 660));
+        check(-7, -1, 60, (-60, 0));
+    }
+
+    #[test]
+    fn flags_are_not_trimmed() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ENCODING_FLAGS_HEADER, "categorize-labels, x,".parse().unwrap());
+        assert_eq!(encoding_flags(&headers), ["categorize-labels", " x"]);
+        assert_eq!(go_hours(800 * 3600 + 60), "800h1m0s");
+    }
+}

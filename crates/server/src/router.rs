@@ -1,0 +1,81 @@
+//! Which path goes where, and what every answer gets.
+
+use crate::error::HttpError;
+use crate::state::State;
+use crate::{gzip, labels, push, query, status};
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State as Shared};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get, post};
+use logyard_wire::native_push;
+use std::sync::Arc;
+
+/// Builds the router with all endpoints under the configured prefix.
+pub(crate) fn router(state: &Arc<State>) -> Router {
+    let names = get(labels::names).post(labels::names);
+    let values = get(labels::values).post(labels::values);
+    let routes = Router::new()
+        .route("/", get(status::root))
+        .route("/ready", get(status::ready))
+        .route("/metrics", get(status::metrics))
+        .route("/flush", post(push::flush))
+        .route("/loki/api/v1/status/buildinfo", get(status::buildinfo))
+        .route("/loki/api/v1/push", push_route())
+        .route("/api/prom/push", push_route())
+        .route(native_push::PATH, post(push::native))
+        .route("/loki/api/v1/query_range", get(query::range).post(query::range))
+        .route("/loki/api/v1/query", get(query::instant).post(query::instant))
+        .route("/loki/api/v1/format_query", get(query::format).post(query::format))
+        .route("/loki/api/v1/labels", names.clone())
+        .route("/loki/api/v1/label", names)
+        .route("/loki/api/v1/label/{name}/values", values)
+        .route("/loki/api/v1/series", get(labels::series).post(labels::series))
+        .route("/loki/api/v1/index/stats", get(labels::stats).post(labels::stats))
+        .route("/api/prom/label", get(labels::old_names).post(labels::old_names))
+        .route("/api/prom/label/{name}/values", get(labels::old_values).post(labels::old_values))
+        .route("/api/prom/series", get(labels::series).post(labels::series));
+    let prefix = state.settings.path_prefix.trim_end_matches('/');
+    let routes = if prefix.is_empty() { routes } else { Router::new().nest(prefix, routes) };
+    routes
+        .fallback(|| async { HttpError::not_found() })
+        .layer(from_fn_with_state(Arc::clone(state), around))
+        .with_state(Arc::clone(state))
+}
+
+fn push_route() -> MethodRouter<Arc<State>> {
+    post(push::loki).get(push::wrong_method)
+}
+
+/// Counts, compresses and signs every answer.
+async fn around(Shared(state): Shared<Arc<State>>, request: Request, next: Next) -> Response {
+    let begun_ns = state.ingest.monotonic_ns();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let gzip = gzip::is_asked(request.headers());
+    // The router would answer HEAD like GET; Loki does not.
+    let answered = if method == Method::HEAD {
+        StatusCode::METHOD_NOT_ALLOWED.into_response()
+    } else {
+        next.run(request).await
+    };
+    let mut response = if gzip { gzip::compress(answered).await } else { answered };
+    let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
+    response.headers_mut().insert(HeaderName::from_static(native_push::VERSION_HEADER), version);
+    let seconds = state.ingest.monotonic_ns().saturating_sub(begun_ns) as f64 / 1e9;
+    state.metrics.count(known_method(&method), &route, response.status().as_u16(), seconds);
+    response
+}
+
+/// Methods are whatever a client writes; metrics need a closed list.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}

@@ -1,0 +1,47 @@
+//! The settings of the HTTP server, section `server` of the config.
+
+use logyard_ingest::SpanText;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How HTTP requests are served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Whether requests must name their tenant in X-Scope-OrgID. Default false: the header is ignored
+    /// and everything belongs to one tenant, `fake`, as in Loki.
+    pub auth_enabled: bool,
+    /// Path in front of all endpoints, as in `/logs`; empty for none. Default empty.
+    pub path_prefix: String,
+    /// Most connections at once; further ones wait to be accepted. Default 512.
+    pub connections_max: usize,
+    /// Most bytes of push bodies in memory at once; further pushes wait a little, then get 429.
+    /// Default 268435456 (256 MiB), room for two of the largest allowed.
+    pub push_inflight_bytes_max: usize,
+    /// Most queries that run at once; further ones wait. Default 4: one query uses all cores already.
+    pub queries_running_max: usize,
+    /// Most queries that wait for their turn; further ones get 429. Default 512, enough for the widest
+    /// dashboards.
+    pub queries_waiting_max: usize,
+    /// Longest range of a query; 0 for any. Default 721h (30d1h), as in Loki.
+    pub query_length_max: SpanText,
+    /// Longest time for requests under way when the server stops. Default 10s.
+    pub shutdown_timeout: SpanText,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        let secs = |secs| SpanText(Duration::from_secs(secs));
+        Self {
+            auth_enabled: false,
+            path_prefix: String::new(),
+            connections_max: 512,
+            push_inflight_bytes_max: 256 << 20,
+            queries_running_max: 4,
+            queries_waiting_max: 512,
+            query_length_max: secs(721 * 3600),
+            shutdown_timeout: secs(10),
+        }
+    }
+}

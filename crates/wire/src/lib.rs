@@ -1,0 +1,29 @@
+//! Bytes on the network: Loki's push and query formats, the native push, and the small text forms
+//! (label sets, times) they share. Encode and decode only.
+//!
+//! Owns: the decoders of push bodies, the encoder of query answers, the structs a client decodes
+//! answers into. Deliberately absent: sockets, HTTP types, limits of a tenant (see `ingest`), the
+//! compressed form of chunks (see `codec`).
+//!
+//! Every decoder is total: any bytes give a value or an [`Error`], in memory bounded by the caps
+//! that the caller passes. Decoders borrow from the body they are given.
+//!
+//! Change a byte of a format here, also touch its page in `schemas` and its fuzz target.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice, clippy::print_stdout))]
+
+pub mod body;
+mod error;
+pub mod go_time;
+pub mod json_text;
+pub mod label_text;
+pub mod loki_answer;
+pub mod loki_push;
+mod loki_push_json;
+mod loki_push_protobuf;
+pub mod loki_query;
+pub mod loki_stats;
+pub mod native_push;
+mod protobuf;
+
+pub use error::{Error, Kind};
