@@ -1,0 +1,263 @@
+//! The agent as a whole: starts its parts in order, reports on them, stops them in order.
+//!
+//! Start: spool (replayed) → shipper → batcher → sources. Stop: sources → batcher (spools what it
+//! holds) → one last push → sync. Nothing at the end waits long for the store: what is not pushed is in
+//! the spool.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use logyard_client::Client;
+use logyard_sys::{Clock, Disk, LockGuard, Random};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::batch::{self, PIECES_WAITING_MAX, Piece};
+use crate::docker_engine::{Engine, engine_host};
+use crate::docker_target::TargetParts;
+use crate::error::Error;
+use crate::file_jobs::{default_files, file_jobs};
+use crate::machine::{machine_name, own_container_id};
+use crate::metrics::Metrics;
+use crate::report::{AgentReport, Board};
+use crate::settings::AgentSettings;
+use crate::ship::{self, ShipUntil};
+use crate::source_docker::{self, DockerSource};
+use crate::source_file::{self, FileSource};
+use crate::spool::{Spool, SpoolBounds, SpoolParts};
+use crate::spool_shared::SharedSpool;
+
+/// How long the start waits for the engine, and again for its first list.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
+/// How long the end waits for the last push.
+const LAST_PUSH: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
+
+/// What the agent needs from outside.
+#[derive(Debug)]
+pub struct AgentParts<'a> {
+    /// Holds the agent's folder, and the files that are read.
+    pub disk: Arc<dyn Disk>,
+    /// Time of entries that bear none.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and jitter.
+    pub random: Arc<Random>,
+    /// Gets the agent's metrics.
+    pub registry: &'a mut Registry,
+    /// The store to push to.
+    pub client: Client,
+    /// The data folder; the agent keeps to `agent` inside it.
+    pub data_dir: PathBuf,
+}
+
+/// A running agent. Dropping it ends reading without a last push; [`Agent::stop`] is kinder.
+#[derive(Debug)]
+pub struct Agent {
+    board: Board,
+    spool: SharedSpool,
+    stop: watch::Sender<bool>,
+    until: watch::Sender<ShipUntil>,
+    sources: Vec<JoinHandle<()>>,
+    batcher: JoinHandle<()>,
+    shipper: JoinHandle<()>,
+    _lock: Box<dyn LockGuard>,
+}
+
+impl Agent {
+    /// Starts the agent.
+    ///
+    /// Waits for the engine's first answer (or its absence), so that a report right after it is of use,
+    /// but not for the store: what cannot be pushed is spooled.
+    ///
+    /// Errors: settings that cannot be used (`Kind::Invalid`); a data folder that cannot be read or
+    /// written, or that another agent holds (`Kind::Unavailable`). Must run inside a tokio runtime.
+    pub async fn start(settings: AgentSettings, parts: AgentParts<'_>) -> Result<Self, Error> {
+        settings.check()?;
+        let AgentParts { disk, clock, random, registry, client, data_dir } = parts;
+        let dir = data_dir.join("agent");
+        disk.create_dir_all(&dir).map_err(Error::file("create", &dir))?;
+        let lock_path = dir.join("lock");
+        let lock = disk.lock(&lock_path).map_err(Error::file("lock", &lock_path))?;
+        let metrics = Metrics::register(registry);
+        let spool = open_spool(&settings, &disk, &clock, &random, &dir, &metrics)?;
+        let board = Board::default();
+        let (stop, stop_seen) = watch::channel(false);
+        let (until, until_seen) = watch::channel(ShipUntil::Never);
+        let (pieces, pieces_taken) = mpsc::channel(PIECES_WAITING_MAX);
+        let shipper =
+            tokio::spawn(ship::run(client, spool.clone(), Arc::clone(&random), metrics.clone(), until_seen));
+        let batcher =
+            tokio::spawn(batch::run(pieces_taken, spool.clone(), metrics.clone(), stop_seen.clone()));
+        let shared = Sourcing {
+            settings,
+            disk,
+            clock,
+            random,
+            metrics,
+            board: board.clone(),
+            spool: spool.clone(),
+            pieces,
+            stop: stop_seen,
+        };
+        let sources = shared.start().await?;
+        Ok(Self { board, spool, stop, until, sources, batcher, shipper, _lock: lock })
+    }
+
+    /// Returns what is read at the moment. Cost: copies the labels of all targets.
+    pub fn report(&self) -> AgentReport {
+        let (agent_id, spool_bytes) = self.spool.summary();
+        self.board.report(agent_id, spool_bytes)
+    }
+
+    /// Stops reading, spools what was read and gives the store 5 s to take it.
+    ///
+    /// What it does not take stays in the spool for the next start.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for source in self.sources {
+            joined(source).await;
+        }
+        joined(self.batcher).await;
+        self.until.send_replace(ShipUntil::Empty);
+        let mut shipper = self.shipper;
+        if timeout(LAST_PUSH, &mut shipper).await.is_err() {
+            self.until.send_replace(ShipUntil::Now);
+            joined(shipper).await;
+        }
+        self.spool.sync().await;
+    }
+}
+
+/// Waits for a task. What a panicking one held was not spooled and is read again.
+async fn joined(task: JoinHandle<()>) {
+    if let Err(error) = task.await
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task of the agent failed, this is a bug; what it had read is read again at the next start");
+    }
+}
+
+fn open_spool(
+    settings: &AgentSettings,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<Random>,
+    dir: &Path,
+    metrics: &Metrics,
+) -> Result<SharedSpool, Error> {
+    let (spool, found) = Spool::open(SpoolParts {
+        disk: Arc::clone(disk),
+        clock: Arc::clone(clock),
+        random: Arc::clone(random),
+        dir: dir.to_owned(),
+        bounds: SpoolBounds::new(settings.spool.bytes_max),
+    })?;
+    if found.is_damaged {
+        tracing::warn!(path = %dir.display(), "the spool was damaged; what it lost is read again as far as its sources still hold it");
+    }
+    if found.batches > 0 {
+        tracing::info!(
+            batches = found.batches,
+            entries = found.entries,
+            "the spool holds entries from before; pushing them first"
+        );
+    }
+    metrics.entries_replayed.inc_by(found.entries);
+    metrics.entries_waiting.inc_by(i64::try_from(found.entries).unwrap_or(i64::MAX));
+    Ok(SharedSpool::new(spool, metrics.clone()))
+}
+
+/// What starting the sources takes.
+#[derive(Debug)]
+struct Sourcing {
+    settings: AgentSettings,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    random: Arc<Random>,
+    metrics: Metrics,
+    board: Board,
+    spool: SharedSpool,
+    pieces: mpsc::Sender<Piece>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Sourcing {
+    async fn start(self) -> Result<Vec<JoinHandle<()>>, Error> {
+        let host = engine_host(&self.settings.docker.host);
+        let engine = match self.settings.docker.enabled {
+            true => timeout(FIRST_ANSWER, Engine::connect(&host)).await.ok().and_then(Result::ok),
+            false => None,
+        };
+        let own_id = own_container_id(&*self.disk);
+        let host_label = self.host_label(engine.as_ref(), own_id.is_some()).await;
+        let mut common_labels = self.settings.labels.clone();
+        common_labels.insert("host".to_owned(), host_label);
+        let line_bytes_max = self.settings.line_bytes_max as usize;
+        let mut sources = Vec::new();
+        let files = match self.settings.files.is_empty() {
+            false => self.settings.files.clone(),
+            // Without an engine a machine's own logs are what there is to read.
+            true if engine.is_none() => {
+                tracing::info!(
+                    "no engine answers and agent.files is empty, so the files in /var/log are read"
+                );
+                default_files()
+            }
+            true => Vec::new(),
+        };
+        if !files.is_empty() {
+            let source = FileSource {
+                disk: Arc::clone(&self.disk),
+                clock: Arc::clone(&self.clock),
+                metrics: self.metrics.clone(),
+                board: self.board.clone(),
+                spool: self.spool.clone(),
+                pieces: self.pieces.clone(),
+                jobs: file_jobs(&files, &common_labels)?,
+                line_bytes_max,
+            };
+            let stop = self.stop.clone();
+            sources.push(tokio::spawn(source_file::run(source, stop)));
+        }
+        if self.settings.docker.enabled {
+            let parts = Arc::new(TargetParts {
+                pieces: self.pieces,
+                board: self.board,
+                metrics: self.metrics,
+                clock: self.clock,
+                random: self.random,
+                common_labels,
+                line_bytes_max,
+                initial: self.settings.docker.initial,
+                default_on: self.settings.docker.default_on,
+            });
+            let is_answering = engine.is_some();
+            let (listed, first_list) = oneshot::channel();
+            let source = DockerSource { host, own_id, parts, spool: self.spool, stop: self.stop, listed };
+            sources.push(tokio::spawn(source_docker::run(source, engine)));
+            if is_answering {
+                // A late list is none of the start's business.
+                drop(timeout(FIRST_ANSWER, first_list).await);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// A container's own host name is an id: there the engine knows better.
+    async fn host_label(&self, engine: Option<&Engine>, is_in_container: bool) -> String {
+        if !self.settings.host.is_empty() {
+            return self.settings.host.clone();
+        }
+        if let Some(engine) = engine.filter(|_| is_in_container)
+            && let Some(name) = engine.host_name().await
+        {
+            return name;
+        }
+        machine_name(&*self.disk)
+    }
+}

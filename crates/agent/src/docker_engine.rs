@@ -1,0 +1,383 @@
+//! Calls to a Docker or Podman engine.
+//!
+//! Lists, inspections and events go through bollard. The bytes of logs do not: its decoder guesses the
+//! form of the response from the first byte, hides the daemon's errors among the lines and leaves
+//! timestamps inside long terminal lines. Logs are a plain `GET` over a connection of their own.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error as BollardError;
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, EventMessage};
+use bollard::query_parameters::{EventsOptions, ListContainersOptions};
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+
+use crate::labels::ContainerFacts;
+use crate::log_join::JoinRule;
+use crate::report::EngineReport;
+use crate::timestamp::parse_timestamp;
+
+/// Bound of everything but the body of a log: engines answer at once or are not well.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Read buffer of a log connection; also about the size of one turn of a target.
+const READ_BYTES: usize = 64 << 10;
+/// Longest error text read.
+const ERROR_BYTES_MAX: usize = 16 << 10;
+
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// An engine that answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    docker: Docker,
+    address: Address,
+    join_rule: JoinRule,
+    report: EngineReport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
+    Unix(String),
+    Tcp(String),
+}
+
+/// Why a call failed, for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct EngineError(String);
+
+impl EngineError {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// A container of the list.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) facts: ContainerFacts,
+    pub(crate) was_started: bool,
+}
+
+/// A container as its inspection shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Inspected {
+    pub(crate) facts: ContainerFacts,
+    pub(crate) is_tty: bool,
+    pub(crate) driver: String,
+    pub(crate) is_running: bool,
+    /// When the last run ended; 0 if unknown or none did.
+    pub(crate) finished_ns: i64,
+}
+
+/// How much of the log is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// The newest parts.
+    Newest(u32),
+    /// Everything that is kept.
+    All,
+}
+
+/// Why a log could not be opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// The container is gone.
+    NotFound,
+    /// The engine cannot read this container's log.
+    Unreadable(String),
+    /// Worth another try.
+    Failed(String),
+}
+
+/// An open log response; the connection closes when dropped.
+#[derive(Debug)]
+pub(crate) struct LogResponse {
+    body: Incoming,
+    _connection: OwnedTask,
+}
+
+#[derive(Debug)]
+struct OwnedTask(JoinHandle<()>);
+
+impl Drop for OwnedTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Returns the address to use: the setting, `DOCKER_HOST`, or the usual socket.
+pub(crate) fn engine_host(setting: &str) -> String {
+    if !setting.is_empty() {
+        return setting.to_owned();
+    }
+    std::env::var("DOCKER_HOST")
+        .ok()
+        .filter(|host| !host.is_empty())
+        .unwrap_or_else(|| DEFAULT_HOST.to_owned())
+}
+
+impl Engine {
+    /// Connects and agrees on an API version.
+    pub(crate) async fn connect(host: &str) -> Result<Self, EngineError> {
+        let address = Address::parse(host)?;
+        let failed = |error: BollardError| EngineError(format!("no engine answers at {host}: {error}"));
+        let connect = async {
+            let docker = Docker::connect_with_host(host).map_err(failed)?;
+            let docker = docker.negotiate_version().await.map_err(failed)?;
+            let version = docker.version().await.map_err(failed)?;
+            Ok((docker, version))
+        };
+        let (docker, version) = tokio::time::timeout(ANSWER_TIMEOUT, connect)
+            .await
+            .map_err(|_| EngineError(format!("the engine at {host} does not answer within 30 s")))??;
+        let components = version.components.unwrap_or_default();
+        let is_podman = components.iter().any(|component| component.name.contains("Podman"));
+        let report = EngineReport {
+            name: if is_podman { "Podman" } else { "Docker" }.to_owned(),
+            version: version.version.unwrap_or_default(),
+            api_version: docker.client_version().to_string(),
+            host: host.to_owned(),
+        };
+        let join_rule = if is_podman { JoinRule::Podman } else { JoinRule::Docker };
+        Ok(Self { docker, address, join_rule, report })
+    }
+
+    pub(crate) fn report(&self) -> &EngineReport {
+        &self.report
+    }
+
+    pub(crate) fn join_rule(&self) -> JoinRule {
+        self.join_rule
+    }
+
+    /// Returns the name of the engine's machine.
+    pub(crate) async fn host_name(&self) -> Option<String> {
+        self.docker.info().await.ok()?.name.filter(|name| !name.is_empty())
+    }
+
+    /// Lists all containers, running or not.
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, EngineError> {
+        let options = ListContainersOptions { all: true, ..Default::default() };
+        let list = self.docker.list_containers(Some(options)).await;
+        let list = list.map_err(|error| EngineError(format!("cannot list containers: {error}")))?;
+        Ok(list.into_iter().filter_map(listed).collect())
+    }
+
+    /// Inspects a container; `None` if it is gone.
+    pub(crate) async fn inspect(&self, id: &str) -> Result<Option<Inspected>, EngineError> {
+        match self.docker.inspect_container(id, None).await {
+            Ok(answer) => Ok(Some(inspected(answer))),
+            Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(EngineError(format!("cannot inspect container {id}: {error}"))),
+        }
+    }
+
+    /// Opens the events of containers from `since_ns` on.
+    pub(crate) fn events(
+        &self,
+        since_ns: i64,
+    ) -> impl Stream<Item = Result<EventMessage, BollardError>> + use<> {
+        let since =
+            format!("{}.{:09}", since_ns.div_euclid(1_000_000_000), since_ns.rem_euclid(1_000_000_000));
+        let filters = HashMap::from([("type".to_owned(), vec!["container".to_owned()])]);
+        let options = EventsOptions { since: Some(since), until: None, filters: Some(filters) };
+        self.docker.events(Some(options))
+    }
+
+    /// Opens a container's log with timestamps.
+    ///
+    /// Never with `since`: engines before 23 then skip compressed rotated files, later ones pass
+    /// everything behind the first match, and all decode the whole log to find the place.
+    pub(crate) async fn open_log(
+        &self,
+        id: &str,
+        tail: Tail,
+        follow: bool,
+    ) -> Result<LogResponse, OpenError> {
+        let tail = match tail {
+            Tail::Newest(count) => count.to_string(),
+            Tail::All => "all".to_owned(),
+        };
+        let follow = u8::from(follow);
+        let version = &self.report.api_version;
+        let path = format!(
+            "/v{version}/containers/{id}/logs?stdout=1&stderr=1&timestamps=1&follow={follow}&tail={tail}"
+        );
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.get(&path)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(OpenError::Failed("the engine did not open the log within 30 s".to_owned())),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<LogResponse, OpenError> {
+        let failed =
+            |error: &dyn std::fmt::Display| OpenError::Failed(format!("cannot open the log: {error}"));
+        let (mut sender, connection) = match &self.address {
+            Address::Unix(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(|error| failed(&error))?;
+                handshake(stream).await
+            }
+            Address::Tcp(host) => {
+                let stream = TcpStream::connect(host).await.map_err(|error| failed(&error))?;
+                handshake(stream).await
+            }
+        }
+        .map_err(|error| failed(&error))?;
+        let request = hyper::Request::get(path)
+            .header(hyper::header::HOST, "engine")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| failed(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+        let status = response.status().as_u16();
+        if status == 200 {
+            return Ok(LogResponse { body: response.into_body(), _connection: connection });
+        }
+        let body = Limited::new(response.into_body(), ERROR_BYTES_MAX).collect().await;
+        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+        Err(refusal(status, &message_of(&body)))
+    }
+}
+
+impl LogResponse {
+    /// Returns the next bytes; `None` when the engine ended the response properly.
+    ///
+    /// Safe to cancel: no bytes are lost. Errors: the connection broke.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        loop {
+            match self.body.frame().await? {
+                Ok(frame) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Some(Ok(bytes));
+                    }
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+type Sender = hyper::client::conn::http1::SendRequest<Empty<Bytes>>;
+
+async fn handshake<S>(stream: S) -> Result<(Sender, OwnedTask), hyper::Error>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder.max_buf_size(READ_BYTES);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    // Its error comes out of the body as well.
+    let task = tokio::spawn(async move { drop(connection.await) });
+    Ok((sender, OwnedTask(task)))
+}
+
+impl Address {
+    fn parse(host: &str) -> Result<Self, EngineError> {
+        if let Some(path) = host.strip_prefix("unix://") {
+            return Ok(Self::Unix(path.to_owned()));
+        }
+        let tcp = host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://"));
+        match tcp {
+            Some(address) => Ok(Self::Tcp(address.trim_end_matches('/').to_owned())),
+            None => Err(EngineError(format!(
+                "cannot use engine address {host}; want unix:///path or tcp://host:port, in agent.docker.host or DOCKER_HOST"
+            ))),
+        }
+    }
+}
+
+fn refusal(status: u16, message: &str) -> OpenError {
+    let is_driver = status == 501 || message.contains("does not support reading");
+    if is_driver {
+        return OpenError::Unreadable(message.to_owned());
+    }
+    let is_leaving = message.contains("dead or marked for removal");
+    if status == 404 || is_leaving {
+        return OpenError::NotFound;
+    }
+    if status == 403 {
+        return OpenError::Unreadable(format!(
+            "the engine refuses to show the log ({message}); a socket proxy must allow CONTAINERS, EVENTS, INFO, PING and VERSION"
+        ));
+    }
+    OpenError::Failed(format!("the engine answered {status}: {message}"))
+}
+
+/// Takes the text out of `{"message":"…"}`.
+fn message_of(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => refusal.message.trim().to_owned(),
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    }
+}
+
+fn listed(summary: ContainerSummary) -> Option<Listed> {
+    use bollard::models::ContainerSummaryStateEnum as State;
+    let names = summary.names.unwrap_or_default();
+    // A linked container has further names of the form /other/alias.
+    let own_name = names.iter().find(|name| name.matches('/').count() == 1).or(names.first());
+    Some(Listed {
+        id: summary.id?,
+        facts: ContainerFacts {
+            name: own_name.map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default(),
+            image: summary.image.unwrap_or_default(),
+            labels: summary.labels.unwrap_or_default(),
+        },
+        was_started: summary.state != Some(State::CREATED),
+    })
+}
+
+fn inspected(answer: ContainerInspectResponse) -> Inspected {
+    let config = answer.config.unwrap_or_default();
+    let state = answer.state.unwrap_or_default();
+    let log_config = answer.host_config.and_then(|host| host.log_config);
+    let status = state.status.unwrap_or(ContainerStateStatusEnum::EMPTY);
+    let finished_ns =
+        state.finished_at.and_then(|text| parse_timestamp(text.as_bytes())).map_or(0, |(ns, _)| ns);
+    Inspected {
+        facts: ContainerFacts {
+            name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+            image: config.image.unwrap_or_default(),
+            labels: config.labels.unwrap_or_default(),
+        },
+        is_tty: config.tty.unwrap_or(false),
+        driver: log_config.and_then(|log| log.typ).unwrap_or_default(),
+        is_running: state.running.unwrap_or(false) || status == ContainerStateStatusEnum::RUNNING,
+        finished_ns: finished_ns.max(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(Address::parse("unix:///run/x.sock").unwrap(), Address::Unix("/run/x.sock".into()));
+        assert_eq!(Address::parse("tcp://nas:2375").unwrap(), Address::Tcp("nas:2375".into()));
+        let error = Address::parse("ssh://nas").unwrap_err().to_string();
+        assert!(error.contains("agent.docker.host"), "{error}");
+    }
+
+    #[test]
+    fn refusals_say_what_to_do_next() {
+        let text = message_of(br#"{"message":"configured logging driver does not support reading"}"#);
+        assert!(matches!(refusal(501, &text), OpenError::Unreadable(_)));
+        assert!(matches!(refusal(404, "No such container: x"), OpenError::NotFound));
+        assert!(matches!(refusal(409, "container is dead or marked for removal"), OpenError::NotFound));
+        assert!(matches!(refusal(403, "forbidden"), OpenError::Unreadable(text) if text.contains("proxy")));
+        assert!(matches!(refusal(500, "x"), OpenError::Failed(_)));
+    }
+}

@@ -1,0 +1,436 @@
+//! One container: from its first sight until it is gone.
+//!
+//! States: attach → follow → (end of the response) → still running: attach again; stopped: drain, idle
+//! until the next start. The log is opened before the container is inspected: one started with `--rm`
+//! may be gone a few tens of milliseconds after its end, and an open response outlives it.
+//!
+//! A resumed read begins with the newest parts and must touch what was accepted before; if it does not,
+//! it begins again from further back. Everything before the position is suppressed by the filter.
+
+mod reading;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use logyard_client::{Backoff, BackoffSettings};
+use logyard_model::LabelSet;
+use logyard_sys::{Clock, Random};
+use tokio::sync::{mpsc, watch};
+
+use self::reading::Reading;
+use crate::batch::Piece;
+use crate::docker_engine::{Engine, Inspected, OpenError, Tail};
+use crate::labels::{ContainerFacts, ContainerLabels, container_labels, is_enabled};
+use crate::log_decoder::{LogDecoder, LogForm};
+use crate::log_entry::Output;
+use crate::metrics::Metrics;
+use crate::position::{OutputPositions, RepeatFilter};
+use crate::report::{Board, TargetState};
+use crate::settings::Initial;
+use crate::spool_shared::{stopped, stopped_within};
+
+const BACKOFF: BackoffSettings =
+    BackoffSettings { min: Duration::from_millis(100), max: Duration::from_secs(5) };
+/// Parts asked for at first when resuming; then eight times more, and again, then all.
+const TAILS: [Tail; 4] = [Tail::Newest(1_000), Tail::Newest(8_000), Tail::Newest(64_000), Tail::All];
+/// A container never seen before that ended longer ago than this is left alone.
+const STOPPED_AGE_NS_MAX: i64 = 24 * 3_600 * 1_000_000_000;
+/// Reads of a stopped container until one brings nothing new; more means that it runs again.
+const DRAIN_READS_MAX: u32 = 100;
+
+/// What all targets of the source share.
+#[derive(Debug)]
+pub(crate) struct TargetParts {
+    pub(crate) pieces: mpsc::Sender<Piece>,
+    pub(crate) board: Board,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<Random>,
+    pub(crate) common_labels: BTreeMap<String, String>,
+    pub(crate) line_bytes_max: usize,
+    pub(crate) initial: Initial,
+    pub(crate) default_on: bool,
+}
+
+/// What the source tells a target. Each change wakes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    /// The engine as last connected. A new connection means: reopen everything, since a daemon that was
+    /// away under live-restore neither ends responses nor tells of it.
+    pub(crate) engine: Engine,
+    /// Counts connections to the engine.
+    pub(crate) connection: u64,
+    /// Counts starts of the container seen in events.
+    pub(crate) starts: u64,
+    /// What is known without inspection; the name may change.
+    pub(crate) facts: ContainerFacts,
+    /// The container was started at least once.
+    pub(crate) was_started: bool,
+    /// The container was removed.
+    pub(crate) is_gone: bool,
+}
+
+/// Runs until the container is gone or the agent stops; returns its id and how far it was read.
+///
+/// The target is on the board before the future is polled.
+pub(crate) fn run(
+    id: String,
+    positions: Option<OutputPositions>,
+    parts: Arc<TargetParts>,
+    wish: watch::Receiver<Wish>,
+    stop: watch::Receiver<bool>,
+) -> impl Future<Output = (String, Option<OutputPositions>)> + Send + 'static {
+    let facts = wish.borrow().facts.clone();
+    let labels = container_labels(&facts, &parts.common_labels);
+    let mut target = DockerTarget {
+        key: target_key(&id).into(),
+        filter: RepeatFilter::new(positions.unwrap_or_default()),
+        is_known: positions.is_some(),
+        backoff: Backoff::new(BACKOFF, Arc::clone(&parts.random)),
+        labels: SharedLabels::new(&labels),
+        facts,
+        inspected: None,
+        is_lagging: false,
+        was_opened: false,
+        seen_starts: 0,
+        seen_connection: 0,
+        id,
+        parts,
+        wish,
+        stop,
+    };
+    target.show();
+    async move {
+        target.parts.metrics.targets.inc();
+        target.live().await;
+        target.set_lagging(false);
+        target.parts.metrics.targets.dec();
+        let positions = target.is_known.then(|| *target.filter.positions());
+        (target.id, positions)
+    }
+}
+
+/// Returns the key of a container's position.
+pub(crate) fn target_key(id: &str) -> String {
+    format!("{TARGET_PREFIX}{id}")
+}
+
+/// Prefix of the keys of containers' positions.
+pub(crate) const TARGET_PREFIX: &str = "docker:";
+
+#[derive(Debug)]
+struct DockerTarget {
+    id: String,
+    key: Arc<str>,
+    parts: Arc<TargetParts>,
+    wish: watch::Receiver<Wish>,
+    stop: watch::Receiver<bool>,
+    filter: RepeatFilter,
+    /// Something of this container was accepted before, now or by an earlier agent.
+    is_known: bool,
+    facts: ContainerFacts,
+    inspected: Option<Inspected>,
+    labels: SharedLabels,
+    backoff: Backoff,
+    is_lagging: bool,
+    was_opened: bool,
+    /// Starts and connection at the last attach: newer ones end the waiting.
+    seen_starts: u64,
+    seen_connection: u64,
+}
+
+#[derive(Debug)]
+struct SharedLabels {
+    outputs: [Arc<LabelSet>; 2],
+    metadata: LabelSet,
+}
+
+impl SharedLabels {
+    fn new(labels: &ContainerLabels) -> Self {
+        Self { outputs: labels.outputs.clone().map(Arc::new), metadata: labels.metadata.clone() }
+    }
+}
+
+/// How reading a response ended.
+#[derive(Debug)]
+enum ReadEnd {
+    /// The engine ended the response; so many entries were new.
+    Ended(u64),
+    Broken(String),
+    /// The newest parts do not touch what was accepted: begin further back.
+    NoSeam,
+    NotFound,
+    Unreadable(String),
+    /// The source wants the container opened anew.
+    Reopen,
+    Stop,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Attach,
+    Wait,
+    End,
+}
+
+impl DockerTarget {
+    async fn live(&mut self) {
+        let mut next = if self.wish.borrow().was_started { Next::Attach } else { Next::Wait };
+        loop {
+            next = match next {
+                Next::Attach => self.attach().await,
+                Next::Wait => self.wait().await,
+                Next::End => break,
+            };
+        }
+        self.parts.board.remove_target(&self.key);
+    }
+
+    /// Waits for a start or a new connection since the last attach.
+    async fn wait(&mut self) -> Next {
+        loop {
+            let wish = self.wish.borrow_and_update().clone();
+            if wish.is_gone {
+                return Next::End;
+            }
+            self.take_facts(&wish.facts);
+            let is_new = wish.starts != self.seen_starts || wish.connection != self.seen_connection;
+            if is_new && wish.was_started {
+                return Next::Attach;
+            }
+            tokio::select! {
+                () = stopped(&mut self.stop) => return Next::End,
+                changed = self.wish.changed() => if changed.is_err() { return Next::End },
+            }
+        }
+    }
+
+    /// Opens the log and reads it until something else is to be done.
+    async fn attach(&mut self) -> Next {
+        let wish = self.wish.borrow_and_update().clone();
+        self.seen_starts = wish.starts;
+        self.seen_connection = wish.connection;
+        self.state(TargetState::Attach, "");
+        if std::mem::replace(&mut self.was_opened, true) {
+            self.parts.metrics.reopens.inc();
+        }
+        self.inspected = None;
+        let end = self.read(&wish, true).await;
+        match end {
+            ReadEnd::Ended(accepted) => self.after_end(&wish, accepted).await,
+            ReadEnd::Reopen => Next::Attach,
+            ReadEnd::Stop => Next::End,
+            ReadEnd::NotFound => self.gone(),
+            ReadEnd::Unreadable(reason) => {
+                tracing::warn!(target = %self.facts.name, reason, "cannot read a container's log; use the log driver json-file or local");
+                self.state(TargetState::Unreadable, &reason);
+                Next::Wait
+            }
+            ReadEnd::NoSeam => Next::Attach,
+            ReadEnd::Broken(reason) => {
+                tracing::debug!(target = %self.facts.name, reason, "opening a container's log again");
+                self.pause().await
+            }
+        }
+    }
+
+    /// The follow ended properly: the container stopped, or the engine lost its way in rotated files.
+    async fn after_end(&mut self, wish: &Wish, accepted: u64) -> Next {
+        match wish.engine.inspect(&self.id).await {
+            Ok(Some(inspected)) => {
+                let is_running = inspected.is_running;
+                self.take_inspected(inspected);
+                if is_running {
+                    if accepted > 0 {
+                        self.backoff.reset();
+                    }
+                    return self.pause().await;
+                }
+            }
+            Ok(None) => return self.gone(),
+            Err(error) => {
+                tracing::debug!(target = %self.facts.name, %error, "opening a container's log again");
+                return self.pause().await;
+            }
+        }
+        self.drain(wish).await
+    }
+
+    /// Reads a stopped container until nothing new comes.
+    async fn drain(&mut self, wish: &Wish) -> Next {
+        self.state(TargetState::Drain, "");
+        for _ in 0..DRAIN_READS_MAX {
+            match self.read(wish, false).await {
+                ReadEnd::Ended(0) => {
+                    self.backoff.reset();
+                    self.set_lagging(false);
+                    self.state(TargetState::Idle, "");
+                    return Next::Wait;
+                }
+                ReadEnd::Ended(_) => {}
+                ReadEnd::Stop => return Next::End,
+                ReadEnd::NotFound => return self.gone(),
+                ReadEnd::Reopen | ReadEnd::NoSeam => return Next::Attach,
+                ReadEnd::Unreadable(_) => return Next::Wait,
+                ReadEnd::Broken(_) => return self.pause().await,
+            }
+        }
+        Next::Attach
+    }
+
+    fn gone(&self) -> Next {
+        tracing::debug!(target = %self.facts.name, "container is gone");
+        Next::End
+    }
+
+    /// Pauses before the next attempt; a start or a new connection ends the pause.
+    async fn pause(&mut self) -> Next {
+        let delay = self.backoff.next_delay(None);
+        tokio::select! {
+            is_stopped = stopped_within(&mut self.stop, delay) => if is_stopped { return Next::End },
+            changed = self.wish.changed() => {
+                if changed.is_err() || self.wish.borrow().is_gone {
+                    return Next::End;
+                }
+            }
+        }
+        Next::Attach
+    }
+
+    /// Reads the log from a place that touches what was accepted before.
+    async fn read(&mut self, wish: &Wish, follow: bool) -> ReadEnd {
+        if !self.is_known {
+            let tail = match self.parts.initial {
+                Initial::All => Tail::All,
+                Initial::Now => Tail::Newest(0),
+            };
+            return self.read_from(wish, tail, follow).await;
+        }
+        for tail in TAILS {
+            match self.read_from(wish, tail, follow).await {
+                ReadEnd::NoSeam => {}
+                end => return end,
+            }
+        }
+        ReadEnd::NoSeam
+    }
+
+    async fn read_from(&mut self, wish: &Wish, tail: Tail, follow: bool) -> ReadEnd {
+        let mut stop = self.stop.clone();
+        let opened = tokio::select! {
+            opened = wish.engine.open_log(&self.id, tail, follow) => opened,
+            () = stopped(&mut stop) => return ReadEnd::Stop,
+        };
+        let response = match opened {
+            Ok(response) => response,
+            Err(OpenError::NotFound) => return ReadEnd::NotFound,
+            Err(OpenError::Unreadable(reason)) => return ReadEnd::Unreadable(reason),
+            Err(OpenError::Failed(reason)) => return ReadEnd::Broken(reason),
+        };
+        if self.inspected.is_none() {
+            match wish.engine.inspect(&self.id).await {
+                Ok(Some(inspected)) => self.take_inspected(inspected),
+                // Gone between opening and asking: the response still holds its lines.
+                Ok(None) => {}
+                Err(error) => return ReadEnd::Broken(error.to_string()),
+            }
+        }
+        if !is_enabled(&self.facts, self.parts.default_on) {
+            return ReadEnd::NotFound;
+        }
+        if self.is_too_old() {
+            return ReadEnd::Ended(0);
+        }
+        if follow {
+            self.state(TargetState::Follow, "");
+        }
+        self.filter.begin_read();
+        Reading {
+            needs_seam: self.is_known,
+            is_last_resort: tail == Tail::All,
+            decoder: self.decoder(wish),
+            accepted: 0,
+            target: self,
+        }
+        .run(response, wish)
+        .await
+    }
+
+    /// Whether this is a container that ended long before the agent first saw it.
+    fn is_too_old(&self) -> bool {
+        let Some(inspected) = &self.inspected else {
+            return false;
+        };
+        let age_ns = self.parts.clock.now_ns().saturating_sub(inspected.finished_ns);
+        !self.is_known && !inspected.is_running && inspected.finished_ns > 0 && age_ns > STOPPED_AGE_NS_MAX
+    }
+
+    fn decoder(&self, wish: &Wish) -> Option<LogDecoder> {
+        let inspected = self.inspected.as_ref()?;
+        let form = match inspected.is_tty {
+            true => LogForm::Tty { local: inspected.driver == "local" },
+            false => LogForm::Frames(wish.engine.join_rule()),
+        };
+        Some(LogDecoder::new(form, self.parts.line_bytes_max))
+    }
+
+    fn take_inspected(&mut self, inspected: Inspected) {
+        self.set_facts(inspected.facts.clone());
+        self.inspected = Some(inspected);
+    }
+
+    /// Takes over name and labels as lists and events tell them. The image of an inspection stays:
+    /// lists show a bare id once the tag has moved.
+    fn take_facts(&mut self, facts: &ContainerFacts) {
+        let mut facts = facts.clone();
+        if !self.facts.image.is_empty() {
+            facts.image.clone_from(&self.facts.image);
+        }
+        self.set_facts(facts);
+    }
+
+    fn set_facts(&mut self, facts: ContainerFacts) {
+        if facts != self.facts {
+            self.facts = facts;
+            self.labels = SharedLabels::new(&container_labels(&self.facts, &self.parts.common_labels));
+            self.show();
+        }
+    }
+
+    /// All that is kept was asked for, and it begins behind the position: what lay between is gone.
+    fn note_gap(&self, first: (Output, i64)) {
+        let positions = self.filter.positions();
+        let newest_ns = positions.iter().flatten().map(|position| position.ns).max();
+        let oldest_ns = positions.iter().flatten().map(|position| position.ns).min();
+        let is_gap = newest_ns.is_some_and(|newest_ns| first.1 > newest_ns);
+        if is_gap {
+            self.parts.metrics.gap("rotated");
+            tracing::warn!(
+                target = %self.facts.name, from_ns = oldest_ns, to_ns = first.1,
+                "lines of a container were rotated away before they could be read; raise max-size or max-file of its log"
+            );
+        }
+    }
+
+    fn show(&self) {
+        let mut labels = LabelSet::clone(&self.labels.outputs[0]);
+        labels.remove("stream");
+        self.parts.board.name_target(&self.key, &self.facts.name, labels);
+    }
+
+    fn state(&self, state: TargetState, detail: &str) {
+        self.parts.board.set_state(&self.key, state, detail);
+    }
+
+    fn set_lagging(&mut self, is_lagging: bool) {
+        if is_lagging != self.is_lagging {
+            self.is_lagging = is_lagging;
+            match is_lagging {
+                true => self.parts.metrics.targets_lagging.inc(),
+                false => self.parts.metrics.targets_lagging.dec(),
+            };
+        }
+    }
+}

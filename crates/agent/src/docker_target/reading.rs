@@ -1,0 +1,194 @@
+//! Reading one log response of a container: bytes to entries, seam, repeats, turns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use logyard_codec::Entries;
+use logyard_model::LabelSet;
+use tokio::time::sleep;
+
+use super::{DockerTarget, ReadEnd, Wish};
+use crate::batch::{PIECE_RAW_BYTES, Piece};
+use crate::docker_engine::LogResponse;
+use crate::log_decoder::{LogDecoder, guess_form};
+use crate::log_entry::LogEntry;
+use crate::position::{Position, RepeatFilter, Seam, judge_seam};
+use crate::spool_shared::stopped;
+
+/// A target that reads entries this late counts as lagging.
+const LAG_NS: i64 = 2_000_000_000;
+/// Silence after which a lagging target has caught up.
+const LAG_OVER: Duration = Duration::from_secs(1);
+
+/// One response being read.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    pub(super) target: &'a mut DockerTarget,
+    /// `None` until the first bytes tell the form, for a container that could not be inspected.
+    pub(super) decoder: Option<LogDecoder>,
+    pub(super) needs_seam: bool,
+    pub(super) is_last_resort: bool,
+    pub(super) accepted: u64,
+}
+
+/// Entries of one turn.
+#[derive(Debug, Default)]
+struct Turn {
+    outputs: [Entries; 2],
+    repeats: u64,
+    cut: u64,
+}
+
+impl Turn {
+    fn take(&mut self, entry: LogEntry<'_>, metadata: &LabelSet, filter: &mut RepeatFilter) {
+        if !filter.accept(entry.output, entry.ts_ns, entry.line) {
+            self.repeats += 1;
+            return;
+        }
+        self.cut += u64::from(entry.cut_bytes > 0);
+        let [stdout, stderr] = &mut self.outputs;
+        let entries = if entry.output.index() == 0 { stdout } else { stderr };
+        entries.push(entry.ts_ns, entry.line, "", metadata);
+    }
+}
+
+impl Reading<'_> {
+    /// Reads to the end of the response, or until something else is to be done.
+    pub(super) async fn run(mut self, mut response: LogResponse, wish: &Wish) -> ReadEnd {
+        loop {
+            let bytes = tokio::select! {
+                () = stopped(&mut self.target.stop) => return ReadEnd::Stop,
+                changed = self.target.wish.changed() => {
+                    if changed.is_err() {
+                        return ReadEnd::Stop;
+                    }
+                    let now = self.target.wish.borrow_and_update().clone();
+                    self.target.take_facts(&now.facts);
+                    if now.connection != wish.connection {
+                        return ReadEnd::Reopen;
+                    }
+                    // A removal or a start means nothing while bytes may still come: the response ends.
+                    continue;
+                }
+                () = sleep(LAG_OVER), if self.target.is_lagging => {
+                    // Nothing came for a while, so everything there is was read.
+                    self.target.set_lagging(false);
+                    continue;
+                }
+                next = response.next() => match next {
+                    Some(Ok(bytes)) => bytes,
+                    Some(Err(error)) => return ReadEnd::Broken(format!("the connection broke: {error}")),
+                    None => break,
+                },
+            };
+            if let Some(end) = self.take(&bytes, wish).await {
+                return end;
+            }
+        }
+        self.finish().await
+    }
+
+    /// Decodes bytes and hands over what is new; `Some` ends the reading.
+    async fn take(&mut self, bytes: &[u8], wish: &Wish) -> Option<ReadEnd> {
+        for slice in bytes.chunks(usize::try_from(PIECE_RAW_BYTES).unwrap_or(usize::MAX)) {
+            let rule = wish.engine.join_rule();
+            let line_bytes_max = self.target.parts.line_bytes_max;
+            let decoder =
+                self.decoder.get_or_insert_with(|| LogDecoder::new(guess_form(slice, rule), line_bytes_max));
+            let mut turn = Turn::default();
+            // Judged before anything is accepted: the filter must not move over unread entries.
+            let mut filter = self.target.filter.clone();
+            let metadata = &self.target.labels.metadata;
+            let fed = decoder.feed(slice, &mut |entry| turn.take(entry, metadata, &mut filter));
+            if self.needs_seam
+                && let Some(first) = decoder.first_part()
+            {
+                if judge_seam(first, self.target.filter.positions()) == Seam::Unproven {
+                    if !self.is_last_resort {
+                        return Some(ReadEnd::NoSeam);
+                    }
+                    self.target.note_gap(first);
+                }
+                self.needs_seam = false;
+            }
+            if !decoder.has_open_line() {
+                filter.nothing_is_open();
+            }
+            self.target.filter = filter;
+            self.target.parts.metrics.parts_unreadable.inc_by(decoder.take_untimed());
+            if !self.send(turn).await {
+                return Some(ReadEnd::Stop);
+            }
+            if let Err(error) = fed {
+                return Some(ReadEnd::Broken(error.to_string()));
+            }
+        }
+        None
+    }
+
+    /// The response ended properly.
+    async fn finish(mut self) -> ReadEnd {
+        let Some(mut decoder) = self.decoder.take() else {
+            return ReadEnd::Ended(self.accepted);
+        };
+        if decoder.is_inside_frame() {
+            return ReadEnd::Broken("the response ended inside a frame".to_owned());
+        }
+        if decoder.has_open_line() && self.is_over().await {
+            let mut turn = Turn::default();
+            let metadata = &self.target.labels.metadata;
+            let filter = &mut self.target.filter;
+            decoder.finish(&mut |entry| turn.take(entry, metadata, filter));
+            filter.nothing_is_open();
+            if !self.send(turn).await {
+                return ReadEnd::Stop;
+            }
+        }
+        ReadEnd::Ended(self.accepted)
+    }
+
+    /// Whether the container stopped, so that an open line will not be continued.
+    async fn is_over(&self) -> bool {
+        let engine = self.target.wish.borrow().engine.clone();
+        match engine.inspect(&self.target.id).await {
+            Ok(Some(inspected)) => !inspected.is_running,
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Hands over a turn, waiting for room. Returns false when the agent stops.
+    async fn send(&mut self, turn: Turn) -> bool {
+        let parts = &self.target.parts;
+        // What a resumed read shows before its first new entry is the overlap it was asked for.
+        if self.accepted > 0 {
+            parts.metrics.repeats_suppressed.inc_by(turn.repeats);
+        }
+        parts.metrics.lines_cut.inc_by(turn.cut);
+        let newest_ns = turn.outputs.iter().filter(|e| !e.is_empty()).map(Entries::max_ns).max();
+        let Some(newest_ns) = newest_ns else {
+            return true;
+        };
+        let count: usize = turn.outputs.iter().map(Entries::len).sum();
+        let chunks = self.target.labels.outputs.iter().zip(turn.outputs);
+        let piece = Piece {
+            target: Arc::clone(&self.target.key),
+            chunks: chunks
+                .filter(|(_, e)| !e.is_empty())
+                .map(|(labels, e)| (Arc::clone(labels), e))
+                .collect(),
+            position: Position::Container(*self.target.filter.positions()),
+        };
+        let is_lagging = parts.clock.now_ns().saturating_sub(newest_ns) > LAG_NS;
+        let mut stop = self.target.stop.clone();
+        let is_sent = tokio::select! {
+            sent = self.target.parts.pieces.send(piece) => sent.is_ok(),
+            () = stopped(&mut stop) => false,
+        };
+        self.accepted += count as u64;
+        self.target.is_known = true;
+        self.target.set_lagging(is_lagging);
+        self.target.backoff.reset();
+        is_sent
+    }
+}

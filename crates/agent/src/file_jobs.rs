@@ -1,0 +1,183 @@
+//! Which files are read: patterns, and walking the folders that they name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use logyard_model::LabelSet;
+use logyard_sys::Disk;
+
+use crate::error::Error;
+use crate::settings::FileSettings;
+
+/// Folders below a pattern's fixed part that are entered.
+const DEPTH_MAX: usize = 16;
+/// Files of one job; more are left out, and said so.
+const FILES_MAX: usize = 1_024;
+/// Copies that rotation compressed hold what was read before.
+const COMPRESSED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
+
+/// Files read under the same labels.
+#[derive(Clone, Debug)]
+pub(crate) struct FileJob {
+    /// The fixed folder of each pattern, and how deep below it files may lie.
+    roots: Vec<(PathBuf, usize)>,
+    include: GlobSet,
+    exclude: GlobSet,
+    labels: BTreeMap<String, String>,
+}
+
+/// What is read on a machine without an engine, when nothing is set.
+pub(crate) fn default_files() -> Vec<FileSettings> {
+    let path = ["/var/log/**/*.log", "/var/log/syslog", "/var/log/messages"];
+    vec![FileSettings { path: path.map(str::to_owned).to_vec(), ..FileSettings::default() }]
+}
+
+/// Checks the patterns of the settings.
+pub(crate) fn file_jobs(
+    settings: &[FileSettings],
+    common_labels: &BTreeMap<String, String>,
+) -> Result<Vec<FileJob>, Error> {
+    settings.iter().map(|job| file_job(job, common_labels)).collect()
+}
+
+fn file_job(settings: &FileSettings, common_labels: &BTreeMap<String, String>) -> Result<FileJob, Error> {
+    if settings.path.is_empty() {
+        let reason = "a job has no path; add one such as /var/log/*.log".to_owned();
+        return Err(Error::Setting { setting: "files.path", reason });
+    }
+    let mut labels = common_labels.clone();
+    labels.insert("job".to_owned(), "files".to_owned());
+    labels.extend(settings.labels.clone());
+    Ok(FileJob {
+        roots: settings.path.iter().map(|pattern| root_of(pattern)).collect(),
+        include: globs("files.path", &settings.path)?,
+        exclude: globs("files.exclude", &settings.exclude)?,
+        labels,
+    })
+}
+
+impl FileJob {
+    /// Returns the paths of the files that match, sorted, and whether there were too many.
+    pub(crate) fn find(&self, disk: &dyn Disk) -> (Vec<PathBuf>, bool) {
+        let mut found = Vec::new();
+        for (root, depth) in &self.roots {
+            self.walk(disk, root, *depth, &mut found);
+        }
+        found.sort_unstable();
+        found.dedup();
+        let is_cut = found.len() > FILES_MAX;
+        found.truncate(FILES_MAX);
+        (found, is_cut)
+    }
+
+    /// Returns the labels of one file's stream.
+    pub(crate) fn labels_of(&self, path: &str) -> LabelSet {
+        let mut labels = LabelSet::from_pairs([("filename", path)]);
+        for (name, value) in self.labels.iter().filter(|(_, value)| !value.is_empty()) {
+            labels.insert(name.as_str(), value.as_str());
+        }
+        labels
+    }
+
+    /// Returns whether a path belongs to this job.
+    pub(crate) fn matches(&self, path: &Path) -> bool {
+        self.is_wanted(path)
+    }
+
+    fn walk(&self, disk: &dyn Disk, path: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+        if found.len() > FILES_MAX {
+            return;
+        }
+        // A folder that cannot be listed is another user's; what matches elsewhere is read all the same.
+        let items = match disk.metadata(path) {
+            Ok(Some(meta)) if meta.is_dir => disk.list(path).unwrap_or_default(),
+            Ok(Some(_)) if self.is_wanted(path) => return found.push(path.to_owned()),
+            _ => return,
+        };
+        for item in items {
+            let below = path.join(&item.name);
+            if item.is_dir {
+                if depth > 1 {
+                    self.walk(disk, &below, depth - 1, found);
+                }
+            } else if self.is_wanted(&below) {
+                found.push(below);
+            }
+        }
+    }
+
+    fn is_wanted(&self, path: &Path) -> bool {
+        let text = path.to_string_lossy();
+        let is_compressed = COMPRESSED.iter().any(|ending| text.ends_with(ending));
+        !is_compressed && self.include.is_match(path) && !self.exclude.is_match(path)
+    }
+}
+
+/// Splits off the folder before the first wildcard, and counts the levels below it.
+fn root_of(pattern: &str) -> (PathBuf, usize) {
+    let is_wild = |part: &str| part.contains(['*', '?', '[', '{']);
+    let parts: Vec<&str> = pattern.split('/').collect();
+    let fixed = parts.iter().take_while(|part| !is_wild(part)).count();
+    let root: String = parts.iter().take(fixed).copied().collect::<Vec<_>>().join("/");
+    let root = if root.is_empty() { PathBuf::from("/") } else { PathBuf::from(root) };
+    let depth = if pattern.contains("**") { DEPTH_MAX } else { parts.len() - fixed };
+    (root, depth)
+}
+
+fn globs(setting: &'static str, patterns: &[String]) -> Result<GlobSet, Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(glob(pattern).map_err(|reason| Error::Setting { setting, reason })?);
+    }
+    set.build().map_err(|error| Error::Setting { setting, reason: error.to_string() })
+}
+
+fn glob(pattern: &str) -> Result<Glob, String> {
+    if !pattern.starts_with('/') {
+        return Err(format!("{pattern:?} is no absolute path"));
+    }
+    GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logyard_sys::SimDisk;
+
+    fn job(path: &[&str], exclude: &[&str]) -> FileJob {
+        let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        let settings = FileSettings { path: own(path), exclude: own(exclude), labels: BTreeMap::new() };
+        file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())])).unwrap().remove(0)
+    }
+
+    #[test]
+    fn patterns_find_files() {
+        let disk = SimDisk::new();
+        for path in ["/log/a.log", "/log/b/c.log", "/log/b/d/e.log", "/log/b/d/f.log.gz", "/log/x.txt"] {
+            let path = Path::new(path);
+            disk.create_dir_all(path.parent().unwrap()).unwrap();
+            disk.create_file(path).unwrap();
+        }
+        let found = |path: &[&str], exclude: &[&str]| -> Vec<String> {
+            let (found, is_cut) = job(path, exclude).find(&disk);
+            assert!(!is_cut);
+            found.into_iter().map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(found(&["/log/*.log"], &[]), ["/log/a.log"]);
+        assert_eq!(found(&["/log/**/*.log"], &[]), ["/log/a.log", "/log/b/c.log", "/log/b/d/e.log"]);
+        assert_eq!(found(&["/log/**/*.log"], &["/log/b/**"]), ["/log/a.log"]);
+        assert_eq!(found(&["/log/*/*.log"], &[]), ["/log/b/c.log"]);
+        assert_eq!(found(&["/log/{a.log,x.txt}", "/log/a.log"], &[]), ["/log/a.log", "/log/x.txt"]);
+        assert_eq!(found(&["/none/*", "/log/b/d/*"], &[]), ["/log/b/d/e.log"]);
+    }
+
+    #[test]
+    fn labels_and_refusals() {
+        let labels = job(&["/log/*"], &[]).labels_of("/log/a");
+        assert_eq!(labels.to_string(), r#"{filename="/log/a", host="nas", job="files"}"#);
+        let settings = FileSettings { path: vec!["log/*".into()], ..FileSettings::default() };
+        let error = file_jobs(&[settings], &BTreeMap::new()).unwrap_err().to_string();
+        assert!(error.contains("agent.files.path"), "{error}");
+    }
+}

@@ -1,0 +1,307 @@
+//! One file being read: whole lines from an offset, and what became of the file meanwhile.
+//!
+//! Offsets stand at line starts. An unfinished last line stays unread until its newline comes, or until
+//! the file was rotated away and nobody writes to it any more. Entries bear the time of their reading,
+//! strictly ascending, so that two equal lines stay two entries.
+
+use std::io;
+use std::sync::Arc;
+
+use logyard_codec::Entries;
+use logyard_model::LabelSet;
+use logyard_sys::{Disk, FileMeta, ReadFile};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::log_join::{bounded, without_line_end};
+use crate::position::FilePosition;
+
+/// Bytes read in one turn.
+const TURN_BYTES: usize = 64 << 10;
+/// First bytes that tell a file from its successors.
+const FINGERPRINT_BYTES_MAX: usize = 1 << 10;
+
+/// A file as the disk numbers it.
+pub(crate) type FileIdentity = (u64, u64);
+
+/// An open file and how far it was read.
+#[derive(Debug)]
+pub(crate) struct FileTarget {
+    pub(crate) file: Arc<dyn ReadFile>,
+    pub(crate) position: FilePosition,
+    pub(crate) labels: Arc<LabelSet>,
+    line_bytes_max: usize,
+    last_ns: i64,
+    /// Bytes behind the offset that are known to hold no newline.
+    scanned_bytes: u64,
+}
+
+/// What one turn yielded.
+#[derive(Debug, Default)]
+pub(crate) struct FileTurn {
+    pub(crate) entries: Entries,
+    pub(crate) lines_cut: u64,
+}
+
+/// What the name of a file shows, against the open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileFate {
+    /// It is the open file.
+    Same,
+    /// It is the open file, cut behind our back or written anew.
+    Truncated,
+    /// Another file, or none, has the name.
+    Renamed,
+}
+
+impl FileTarget {
+    pub(crate) fn new(
+        file: Arc<dyn ReadFile>,
+        position: FilePosition,
+        labels: Arc<LabelSet>,
+        line_bytes_max: usize,
+    ) -> Self {
+        Self { file, position, labels, line_bytes_max, last_ns: i64::MIN, scanned_bytes: 0 }
+    }
+
+    pub(crate) fn identity(&self) -> FileIdentity {
+        (self.position.device, self.position.inode)
+    }
+
+    /// Compares the open file with what has its name now.
+    pub(crate) fn fate(&self, disk: &dyn Disk) -> io::Result<FileFate> {
+        let Some(named) = disk.metadata(std::path::Path::new(&self.position.path))? else {
+            return Ok(FileFate::Renamed);
+        };
+        if (named.device, named.inode) != self.identity() {
+            return Ok(FileFate::Renamed);
+        }
+        let is_shorter = named.bytes < self.position.offset;
+        // Reading the first bytes again costs a page of cache; only a grown file can have been replaced.
+        let is_grown = named.bytes > self.position.offset;
+        let is_replaced = is_grown && !is_same_content(&*self.file, &self.position)?;
+        Ok(if is_shorter || is_replaced { FileFate::Truncated } else { FileFate::Same })
+    }
+
+    /// Starts over at the beginning: the file holds other bytes now.
+    pub(crate) fn restart(&mut self) {
+        self.position.offset = 0;
+        self.position.fingerprint_bytes = 0;
+        self.position.fingerprint = xxh3_64(&[]);
+        self.scanned_bytes = 0;
+    }
+
+    /// Reads the next whole lines, about 64 KiB; no entries: the end is reached for now.
+    pub(crate) fn turn(&mut self, now_ns: i64) -> io::Result<FileTurn> {
+        let mut buffer = vec![0; TURN_BYTES];
+        let read = read_up_to(&*self.file, &mut buffer, self.position.offset)?;
+        buffer.truncate(read);
+        let mut turn = FileTurn::default();
+        match memchr::memrchr(b'\n', &buffer) {
+            Some(last) => {
+                buffer.truncate(last + 1);
+                for line in buffer.split_inclusive(|byte| *byte == b'\n') {
+                    self.push(&mut turn, line, 0, now_ns);
+                }
+                self.advance(buffer.len() as u64)?;
+            }
+            None if read == TURN_BYTES => self.long_line(&mut turn, now_ns)?,
+            None => {}
+        }
+        Ok(turn)
+    }
+
+    /// Takes the unfinished last line: nobody will finish it.
+    pub(crate) fn last_line(&mut self, now_ns: i64) -> io::Result<FileTurn> {
+        let end = self.file.meta()?.bytes;
+        let rest_bytes = end.saturating_sub(self.position.offset);
+        let mut turn = FileTurn::default();
+        if rest_bytes > 0 {
+            self.take_long(&mut turn, rest_bytes, now_ns)?;
+        }
+        Ok(turn)
+    }
+
+    /// Looks for the end of a line longer than a turn, and takes the line once the end is there.
+    fn long_line(&mut self, turn: &mut FileTurn, now_ns: i64) -> io::Result<()> {
+        let mut buffer = vec![0; TURN_BYTES];
+        loop {
+            let read = read_up_to(&*self.file, &mut buffer, self.position.offset + self.scanned_bytes)?;
+            let seen = buffer.get(..read).unwrap_or_default();
+            if let Some(newline) = memchr::memchr(b'\n', seen) {
+                let line_bytes = self.scanned_bytes + newline as u64 + 1;
+                return self.take_long(turn, line_bytes, now_ns);
+            }
+            self.scanned_bytes += read as u64;
+            if read == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_long(&mut self, turn: &mut FileTurn, line_bytes: u64, now_ns: i64) -> io::Result<()> {
+        // Two bytes more than are kept: the end of the line is stripped first.
+        let kept_bytes = usize::try_from(line_bytes).unwrap_or(usize::MAX).min(self.line_bytes_max + 2);
+        let mut line = vec![0; kept_bytes];
+        let read = read_up_to(&*self.file, &mut line, self.position.offset)?;
+        line.truncate(read);
+        let beyond = usize::try_from(line_bytes - read as u64).unwrap_or(usize::MAX);
+        self.push(turn, &line, beyond, now_ns);
+        self.advance(line_bytes)
+    }
+
+    fn push(&mut self, turn: &mut FileTurn, line: &[u8], beyond: usize, now_ns: i64) {
+        self.last_ns = now_ns.max(self.last_ns.saturating_add(1));
+        let line = bounded(self.last_ns, without_line_end(line), beyond, self.line_bytes_max);
+        turn.lines_cut += u64::from(line.cut_bytes > 0);
+        turn.entries.push(line.ts_ns, line.text, "", &LabelSet::default());
+    }
+
+    fn advance(&mut self, bytes: u64) -> io::Result<()> {
+        self.position.offset += bytes;
+        self.scanned_bytes = 0;
+        let covered = self.position.fingerprint_bytes as usize;
+        if covered < FINGERPRINT_BYTES_MAX && (covered as u64) < self.position.offset {
+            (self.position.fingerprint_bytes, self.position.fingerprint) = fingerprint(&*self.file)?;
+        }
+        Ok(())
+    }
+}
+
+/// Describes a file that was never read: offset 0.
+pub(crate) fn new_position(path: &str, meta: &FileMeta, file: &dyn ReadFile) -> io::Result<FilePosition> {
+    let (fingerprint_bytes, fingerprint) = fingerprint(file)?;
+    Ok(FilePosition {
+        path: path.to_owned(),
+        device: meta.device,
+        inode: meta.inode,
+        fingerprint_bytes,
+        fingerprint,
+        offset: 0,
+    })
+}
+
+/// Returns whether the file begins with the bytes that the position was taken in.
+pub(crate) fn is_same_content(file: &dyn ReadFile, position: &FilePosition) -> io::Result<bool> {
+    let mut first = vec![0; (position.fingerprint_bytes as usize).min(FINGERPRINT_BYTES_MAX)];
+    let read = read_up_to(file, &mut first, 0)?;
+    Ok(read == first.len() && xxh3_64(&first) == position.fingerprint)
+}
+
+/// Returns whether the file holds bytes that no text has.
+pub(crate) fn is_binary(file: &dyn ReadFile) -> io::Result<bool> {
+    let mut first = [0; FINGERPRINT_BYTES_MAX];
+    let read = read_up_to(file, &mut first, 0)?;
+    Ok(first.get(..read).is_some_and(|bytes| bytes.contains(&0)))
+}
+
+fn fingerprint(file: &dyn ReadFile) -> io::Result<(u32, u64)> {
+    let mut first = [0; FINGERPRINT_BYTES_MAX];
+    let read = read_up_to(file, &mut first, 0)?;
+    let bytes = first.get(..read).unwrap_or_default();
+    Ok((u32::try_from(bytes.len()).unwrap_or_default(), xxh3_64(bytes)))
+}
+
+/// Fills the buffer as far as the file reaches.
+fn read_up_to(file: &dyn ReadFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let read = file.read_at(rest, offset + filled as u64)?;
+        if read == 0 {
+            break;
+        }
+        filled += read;
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logyard_sys::SimDisk;
+    use std::path::Path;
+
+    const PATH: &str = "/log/a.log";
+
+    fn write(disk: &SimDisk, bytes: &[u8]) {
+        disk.append_file(Path::new(PATH)).unwrap().write_all(bytes).unwrap();
+    }
+
+    fn target(disk: &SimDisk) -> FileTarget {
+        let file = disk.open_file(Path::new(PATH)).unwrap();
+        let position = new_position(PATH, &file.meta().unwrap(), &*file).unwrap();
+        FileTarget::new(file, position, Arc::default(), 100 << 10)
+    }
+
+    fn lines(turn: &FileTurn) -> Vec<String> {
+        (0..turn.entries.len())
+            .map(|row| String::from_utf8_lossy(turn.entries.line(row)).into_owned())
+            .collect()
+    }
+
+    fn disk() -> SimDisk {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/log")).unwrap();
+        disk
+    }
+
+    #[test]
+    fn whole_lines_only_and_times_ascend() {
+        let disk = disk();
+        write(&disk, b"one\none\r\n\nunfin");
+        let mut target = target(&disk);
+        let turn = target.turn(5).unwrap();
+        assert_eq!(lines(&turn), ["one", "one", ""]);
+        assert_eq!(turn.entries.ts_ns(), [5, 6, 7]);
+        assert!(target.turn(6).unwrap().entries.is_empty());
+        write(&disk, b"ished\n");
+        let turn = target.turn(6).unwrap();
+        assert_eq!(lines(&turn), ["unfinished"]);
+        assert_eq!(turn.entries.ts_ns(), [8]);
+        write(&disk, b"last");
+        assert_eq!(lines(&target.last_line(9).unwrap()), ["last"]);
+        assert!(target.last_line(9).unwrap().entries.is_empty());
+    }
+
+    #[test]
+    fn long_lines_are_cut_once_their_end_is_there() {
+        let disk = disk();
+        write(&disk, &vec![b'x'; 90 << 10]);
+        let mut target = target(&disk);
+        assert!(target.turn(1).unwrap().entries.is_empty());
+        write(&disk, &vec![b'x'; 90 << 10]);
+        assert!(target.turn(1).unwrap().entries.is_empty());
+        write(&disk, b"\nnext\n");
+        let turn = target.turn(1).unwrap();
+        assert_eq!(turn.entries.line(0).len(), 100 << 10);
+        assert_eq!(turn.lines_cut, 1);
+        assert_eq!(lines(&target.turn(1).unwrap()), ["next"]);
+    }
+
+    #[test]
+    fn fates() {
+        let disk = disk();
+        write(&disk, b"one\ntwo\n");
+        let mut target = target(&disk);
+        target.turn(1).unwrap();
+        assert_eq!(target.fate(&disk).unwrap(), FileFate::Same);
+        // Copied and truncated, then grown past our offset.
+        disk.truncate(Path::new(PATH), 0).unwrap();
+        assert_eq!(target.fate(&disk).unwrap(), FileFate::Truncated);
+        write(&disk, b"other and longer\n");
+        assert_eq!(target.fate(&disk).unwrap(), FileFate::Truncated);
+        target.restart();
+        assert_eq!(lines(&target.turn(2).unwrap()), ["other and longer"]);
+        assert_eq!(target.fate(&disk).unwrap(), FileFate::Same);
+        disk.rename(Path::new(PATH), Path::new("/log/a.log.1")).unwrap();
+        assert_eq!(target.fate(&disk).unwrap(), FileFate::Renamed);
+        write(&disk, b"new\n");
+        assert_eq!(target.fate(&disk).unwrap(), FileFate::Renamed);
+    }
+
+    #[test]
+    fn binary_files_are_told_by_their_zeros() {
+        let disk = disk();
+        write(&disk, b"LPKSHHRH\0\0");
+        assert!(is_binary(&*target(&disk).file).unwrap());
+    }
+}

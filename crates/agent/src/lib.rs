@@ -1,0 +1,45 @@
+//! Tails targets and ships their entries, each exactly once.
+//!
+//! Owns: the sources (Docker, files), which targets there are and under which labels, positions, the
+//! spool and the pushing of batches. Deliberately absent: what the store does with entries, levels and
+//! fields of lines (`ingest` finds them), queries.
+//!
+//! Flow: source → target → piece → batch → spool (synced) → push → ack. A position is what the last synced
+//! batch says, so reading is never progress. Everything on the way is bounded: full means that targets
+//! wait, and their lines stay where they are.
+//!
+//! Change a record of the spool, also touch `schemas/spool.md`; change a label, also the README.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
+
+mod agent;
+mod agent_id;
+mod batch;
+mod docker_engine;
+mod docker_target;
+mod error;
+mod file_jobs;
+mod file_target;
+mod labels;
+mod log_decoder;
+mod log_entry;
+mod log_frames;
+mod log_join;
+mod log_tty;
+mod machine;
+mod metrics;
+mod position;
+mod report;
+mod settings;
+mod ship;
+mod source_docker;
+mod source_file;
+mod spool;
+mod spool_record;
+mod spool_shared;
+mod timestamp;
+
+pub use agent::{Agent, AgentParts};
+pub use error::{Error, Kind};
+pub use report::{AgentReport, EngineReport, TargetReport, TargetState};
+pub use settings::{AgentSettings, DockerSettings, FileSettings, Initial, SpoolSettings};

@@ -1,0 +1,98 @@
+//! What the agent counts about itself.
+//!
+//! Balance: read + replayed = acked + rejected + waiting. Entries that are neither read nor waiting
+//! (repeats, cut bytes, gaps) are counted apart. Updated per batch or per read, never per entry.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+type Count = Counter<u64, AtomicU64>;
+
+/// Label `reason`, from a bounded list of this crate or of the store's answers.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct Reason {
+    pub(crate) reason: String,
+}
+
+/// Handles of all metrics; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) entries_read: Count,
+    pub(crate) entries_replayed: Count,
+    pub(crate) entries_acked: Count,
+    pub(crate) entries_rejected: Family<Reason, Count>,
+    pub(crate) entries_waiting: Gauge,
+    pub(crate) lines_cut: Count,
+    pub(crate) parts_unreadable: Count,
+    pub(crate) repeats_suppressed: Count,
+    pub(crate) gaps: Family<Reason, Count>,
+    pub(crate) reopens: Count,
+    pub(crate) targets: Gauge,
+    pub(crate) targets_lagging: Gauge,
+    pub(crate) batches_pushed: Count,
+    pub(crate) push_failures: Count,
+    pub(crate) spool_bytes: Gauge,
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let m = Self::default();
+        let r = registry.sub_registry_with_prefix("logyard_agent");
+        r.register("entries_read", "Entries read from targets and accepted as new", m.entries_read.clone());
+        r.register(
+            "entries_replayed",
+            "Unacknowledged entries found in the spool at start",
+            m.entries_replayed.clone(),
+        );
+        r.register("entries_acked", "Entries acknowledged by the store", m.entries_acked.clone());
+        r.register("entries_rejected", "Entries refused for good, by reason", m.entries_rejected.clone());
+        r.register(
+            "entries_waiting",
+            "Entries read and not yet answered by the store",
+            m.entries_waiting.clone(),
+        );
+        r.register("lines_cut", "Lines cut at agent.line_bytes_max", m.lines_cut.clone());
+        r.register(
+            "parts_unreadable",
+            "Parts of lines without a timestamp, left out",
+            m.parts_unreadable.clone(),
+        );
+        r.register(
+            "repeats_suppressed",
+            "Entries that the engine showed again",
+            m.repeats_suppressed.clone(),
+        );
+        r.register(
+            "gaps",
+            "Places where entries vanished before they could be read, by reason",
+            m.gaps.clone(),
+        );
+        r.register("reopens", "Log responses opened again after they ended or broke", m.reopens.clone());
+        r.register("targets", "Targets being read", m.targets.clone());
+        r.register(
+            "targets_lagging",
+            "Targets with bytes that are read later than 2 s",
+            m.targets_lagging.clone(),
+        );
+        r.register("batches_pushed", "Batches acknowledged by the store", m.batches_pushed.clone());
+        r.register("push_failures", "Pushes that will be tried again", m.push_failures.clone());
+        r.register("spool_bytes", "Bytes of the spool on disk", m.spool_bytes.clone());
+        m
+    }
+
+    /// Counts entries refused for good.
+    pub(crate) fn rejected(&self, reason: &str, count: u64) {
+        self.entries_rejected.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
+    }
+
+    /// Counts one place where entries vanished.
+    pub(crate) fn gap(&self, reason: &str) {
+        self.gaps.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+}

@@ -1,0 +1,148 @@
+//! What the agent reads at the moment, for banners and pages.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use logyard_model::LabelSet;
+
+/// What the agent does at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentReport {
+    /// The agent's id, 32 hexadecimal digits.
+    pub agent_id: String,
+    /// The engine, while it answers.
+    pub engine: Option<EngineReport>,
+    /// Why the engine does not answer, if one is wanted and does not.
+    pub engine_problem: Option<String>,
+    /// All targets, by name.
+    pub targets: Vec<TargetReport>,
+    /// Bytes of the spool on disk.
+    pub spool_bytes: u64,
+}
+
+/// An engine that answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineReport {
+    /// `Docker` or `Podman`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The API version agreed upon.
+    pub api_version: String,
+    /// Address that was used.
+    pub host: String,
+}
+
+/// One target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetReport {
+    /// Name of the container or path of the file.
+    pub name: String,
+    /// Labels of its entries; of a container's without `stream`.
+    pub labels: LabelSet,
+    /// What happens to it.
+    pub state: TargetState,
+    /// Why, in states that need a reason.
+    pub detail: String,
+}
+
+/// What happens to a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetState {
+    /// Known; nothing to read yet.
+    Known,
+    /// Being opened, or opened again after a break.
+    Attach,
+    /// Read as it grows.
+    Follow,
+    /// Read to its end.
+    Drain,
+    /// Read to its end; waits for a new start.
+    Idle,
+    /// Cannot be read; the detail says why.
+    Unreadable,
+}
+
+impl TargetState {
+    /// Returns the state in a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Attach => "opening",
+            Self::Follow => "following",
+            Self::Drain => "draining",
+            Self::Idle => "idle",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Where tasks note what they do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Board(Arc<Mutex<Notes>>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    engine: Option<EngineReport>,
+    engine_problem: Option<String>,
+    targets: BTreeMap<String, TargetReport>,
+}
+
+impl Board {
+    pub(crate) fn set_engine(&self, engine: Result<EngineReport, String>) {
+        self.with(|notes| match engine {
+            Ok(engine) => {
+                notes.engine = Some(engine);
+                notes.engine_problem = None;
+            }
+            Err(problem) => {
+                notes.engine = None;
+                notes.engine_problem = Some(problem);
+            }
+        });
+    }
+
+    /// Names a target; one that is new starts as `Known`, another keeps its state.
+    pub(crate) fn name_target(&self, key: &str, name: &str, labels: LabelSet) {
+        self.with(|notes| {
+            if let Some(target) = notes.targets.get_mut(key) {
+                name.clone_into(&mut target.name);
+                target.labels = labels;
+                return;
+            }
+            let (name, state) = (name.to_owned(), TargetState::Known);
+            notes.targets.insert(key.to_owned(), TargetReport { name, labels, state, detail: String::new() });
+        });
+    }
+
+    pub(crate) fn set_state(&self, key: &str, state: TargetState, detail: &str) {
+        self.with(|notes| {
+            if let Some(target) = notes.targets.get_mut(key) {
+                target.state = state;
+                detail.clone_into(&mut target.detail);
+            }
+        });
+    }
+
+    pub(crate) fn remove_target(&self, key: &str) {
+        self.with(|notes| drop(notes.targets.remove(key)));
+    }
+
+    pub(crate) fn report(&self, agent_id: String, spool_bytes: u64) -> AgentReport {
+        self.with(|notes| {
+            let mut targets: Vec<TargetReport> = notes.targets.values().cloned().collect();
+            targets.sort_by(|a, b| a.name.cmp(&b.name));
+            AgentReport {
+                agent_id,
+                engine: notes.engine.clone(),
+                engine_problem: notes.engine_problem.clone(),
+                targets,
+                spool_bytes,
+            }
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Notes) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

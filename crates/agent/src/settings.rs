@@ -1,0 +1,156 @@
+//! What a user may set about the agent. Nothing needs to be set.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// Settings of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentSettings {
+    /// Value of the label `host` of every stream. Empty: the machine's name; inside a container, whose
+    /// own name says nothing, the engine's.
+    pub host: String,
+    /// Labels added to every stream; what discovery finds wins over them.
+    pub labels: BTreeMap<String, String>,
+    /// Containers of a Docker or Podman engine.
+    pub docker: DockerSettings,
+    /// Files to read. Empty and no engine answers: `/var/log/*.log` and the like are read.
+    pub files: Vec<FileSettings>,
+    /// Longest line kept, in bytes; the rest of a longer one is cut and counted. Default 256 KiB, the
+    /// limit of Promtail's Docker source and of Loki.
+    pub line_bytes_max: u32,
+    /// What waits on disk for the store.
+    pub spool: SpoolSettings,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            labels: BTreeMap::new(),
+            docker: DockerSettings::default(),
+            files: Vec::new(),
+            line_bytes_max: 256 << 10,
+            spool: SpoolSettings::default(),
+        }
+    }
+}
+
+/// Settings of the Docker source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DockerSettings {
+    /// Whether to read containers at all.
+    pub enabled: bool,
+    /// Address of the engine: `unix:///path` or `tcp://host:port`. Empty: the environment's
+    /// `DOCKER_HOST`, else `unix:///var/run/docker.sock`.
+    pub host: String,
+    /// Whether containers are read unless their label `logyard.enable` says `false`; if not, only
+    /// those with `logyard.enable=true` are.
+    pub default_on: bool,
+    /// From where a container is read that was never seen before.
+    pub initial: Initial,
+}
+
+impl Default for DockerSettings {
+    fn default() -> Self {
+        Self { enabled: true, host: String::new(), default_on: true, initial: Initial::All }
+    }
+}
+
+/// From where a target is read that was never seen before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Initial {
+    /// From the oldest entry that is kept.
+    #[default]
+    All,
+    /// From now on.
+    Now,
+}
+
+/// Files read as one job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileSettings {
+    /// Paths with `*`, `?`, `[…]`, `{a,b}`; `**` stands for any folders.
+    pub path: Vec<String>,
+    /// Paths left out, in the same form.
+    pub exclude: Vec<String>,
+    /// Labels of these files' streams besides `filename`, `host` and `job`, which they may replace.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Settings of the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpoolSettings {
+    /// Most bytes on disk, compressed. Full: reading stops until the store takes batches again; logs
+    /// wait where they are, in the engine or in their files. Default 1 GiB, at least 64 MiB.
+    pub bytes_max: u64,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        Self { bytes_max: 1 << 30 }
+    }
+}
+
+/// Smallest spool: it is trimmed by whole files, so it must hold a few of them.
+const SPOOL_BYTES_MIN: u64 = 64 << 20;
+const LINE_BYTES_MIN: u32 = 1 << 10;
+const LINE_BYTES_MAX: u32 = 16 << 20;
+
+impl AgentSettings {
+    /// Checks what serde cannot.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.spool.bytes_max < SPOOL_BYTES_MIN {
+            let reason = format!("got {} bytes, want at least {SPOOL_BYTES_MIN}", self.spool.bytes_max);
+            return Err(Error::Setting { setting: "spool.bytes_max", reason });
+        }
+        if !(LINE_BYTES_MIN..=LINE_BYTES_MAX).contains(&self.line_bytes_max) {
+            let reason =
+                format!("got {} bytes, want {LINE_BYTES_MIN} to {LINE_BYTES_MAX}", self.line_bytes_max);
+            return Err(Error::Setting { setting: "line_bytes_max", reason });
+        }
+        if let Some(name) = self.labels.keys().find(|name| !is_label_name(name)) {
+            let reason = format!("{name:?} is no label name; use letters, digits and _");
+            return Err(Error::Setting { setting: "labels", reason });
+        }
+        Ok(())
+    }
+}
+
+fn is_label_name(name: &str) -> bool {
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    starts_well && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_pass_and_unknown_keys_are_refused() {
+        let settings: AgentSettings = serde_json::from_str("{}").unwrap();
+        assert_eq!(settings, AgentSettings::default());
+        assert!(settings.check().is_ok());
+        assert!(serde_json::from_str::<AgentSettings>(r#"{"file": []}"#).is_err());
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        let refused = |change: fn(&mut AgentSettings)| {
+            let mut settings = AgentSettings::default();
+            change(&mut settings);
+            settings.check().unwrap_err().to_string()
+        };
+        assert!(refused(|settings| settings.spool.bytes_max = 0).contains("agent.spool.bytes_max"));
+        assert!(refused(|settings| settings.line_bytes_max = 0).contains("agent.line_bytes_max"));
+        assert!(refused(|settings| drop(settings.labels.insert("a-b".into(), "c".into()))).contains("a-b"));
+    }
+}

@@ -1,0 +1,289 @@
+//! The containers of one engine: who is there, and a task for each.
+//!
+//! Events are opened first, the list is taken second, so nothing falls between; both only say "look at
+//! this container". On any break everything starts over: an engine that was away may have started,
+//! stopped and removed containers without a trace in the events.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::models::EventMessage;
+use futures_util::StreamExt;
+use logyard_client::{Backoff, BackoffSettings};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, interval_at};
+
+use crate::docker_engine::{Engine, EngineError, Listed};
+use crate::docker_target::{self, TARGET_PREFIX, TargetParts, Wish, target_key};
+use crate::labels::{ContainerFacts, is_enabled};
+use crate::position::{OutputPositions, Position};
+use crate::spool_shared::{SharedSpool, stopped, stopped_within};
+
+const BACKOFF: BackoffSettings =
+    BackoffSettings { min: Duration::from_millis(100), max: Duration::from_secs(5) };
+/// The list is taken again this often, in case an event was lost.
+const LIST_INTERVAL: Duration = Duration::from_secs(60);
+/// Events are asked for from this long before the connection: repeats do no harm.
+const EVENTS_BACK_NS: i64 = 10_000_000_000;
+
+/// Events held while the first list is on its way; more are taken after it.
+const EARLY_EVENTS_MAX: usize = 4_096;
+
+/// What the source needs.
+#[derive(Debug)]
+pub(crate) struct DockerSource {
+    pub(crate) host: String,
+    /// Id of the agent's own container, which is left out: its lines would feed themselves.
+    pub(crate) own_id: Option<String>,
+    pub(crate) parts: Arc<TargetParts>,
+    pub(crate) spool: SharedSpool,
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Told once the first list was taken.
+    pub(crate) listed: oneshot::Sender<()>,
+}
+
+/// A container's id and how far it was read.
+type TargetEnd = (String, Option<OutputPositions>);
+
+#[derive(Debug)]
+struct Live {
+    positions: BTreeMap<String, OutputPositions>,
+    targets: HashMap<String, watch::Sender<Wish>>,
+    tasks: JoinSet<TargetEnd>,
+    connection: u64,
+    last_event_ns: i64,
+    own_id: Option<String>,
+    parts: Arc<TargetParts>,
+    stop: watch::Receiver<bool>,
+    listed: Option<oneshot::Sender<()>>,
+}
+
+/// Runs until the agent stops and all targets have ended. `first` is an engine already connected.
+pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
+    let DockerSource { host, own_id, parts, spool, mut stop, listed } = source;
+    let mut backoff = Backoff::new(BACKOFF, Arc::clone(&parts.random));
+    let mut live = Live {
+        positions: container_positions(&spool),
+        targets: HashMap::new(),
+        tasks: JoinSet::new(),
+        connection: 0,
+        last_event_ns: parts.clock.now_ns(),
+        own_id,
+        parts: Arc::clone(&parts),
+        stop: stop.clone(),
+        listed: Some(listed),
+    };
+    let mut next = first;
+    let mut is_failing = false;
+    loop {
+        let connected = match next.take() {
+            Some(engine) => Ok(engine),
+            None => tokio::select! {
+                connected = Engine::connect(&host) => connected,
+                () = stopped(&mut stop) => break,
+            },
+        };
+        let ended = match connected {
+            Ok(engine) => {
+                parts.board.set_engine(Ok(engine.report().clone()));
+                if is_failing {
+                    tracing::info!(host, "the engine answers again");
+                    is_failing = false;
+                }
+                live.connection += 1;
+                let begun = Instant::now();
+                let ended = live.follow_events(&engine, &spool).await;
+                if begun.elapsed() > BACKOFF.max {
+                    backoff.reset();
+                }
+                ended
+            }
+            Err(error) => Err(error),
+        };
+        let Err(error) = ended else {
+            break;
+        };
+        if !is_failing {
+            tracing::warn!(%error, host, "the engine does not answer; trying again until it does");
+            is_failing = true;
+        }
+        parts.board.set_engine(Err(error.to_string()));
+        if stopped_within(&mut stop, backoff.next_delay(None)).await {
+            break;
+        }
+    }
+    drop(live.targets);
+    while live.tasks.join_next().await.is_some() {}
+}
+
+fn container_positions(spool: &SharedSpool) -> BTreeMap<String, OutputPositions> {
+    let stored = spool.positions();
+    let container = |(key, stored): (String, crate::spool_record::StoredPosition)| match stored.position {
+        Position::Container(outputs) => Some((key.strip_prefix(TARGET_PREFIX)?.to_owned(), outputs)),
+        Position::File(_) => None,
+    };
+    stored.into_iter().filter_map(container).collect()
+}
+
+impl Live {
+    /// Follows one connection. `Ok`: the agent stops. Errors: why the engine went away.
+    async fn follow_events(&mut self, engine: &Engine, spool: &SharedSpool) -> Result<(), EngineError> {
+        let mut stop = self.stop.clone();
+        let mut events = pin!(engine.events(self.last_event_ns - EVENTS_BACK_NS));
+        // Polled together with the list, so the request for events is on its way before the list's.
+        let mut early = Vec::new();
+        let listed = {
+            let mut list = pin!(engine.list());
+            loop {
+                tokio::select! {
+                    biased;
+                    event = events.next() => early.push(event),
+                    listed = &mut list => break listed,
+                    () = stopped(&mut stop) => return Ok(()),
+                }
+                if early.len() > EARLY_EVENTS_MAX || matches!(early.last(), Some(None | Some(Err(_)))) {
+                    break list.await;
+                }
+            }
+        };
+        self.take_list(engine, listed?, spool).await;
+        for event in early {
+            self.take_answer(engine, event)?;
+        }
+        let mut relist = interval_at(Instant::now() + LIST_INTERVAL, LIST_INTERVAL);
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return Ok(()),
+                event = events.next() => self.take_answer(engine, event)?,
+                Some(ended) = self.tasks.join_next() => self.note_end(ended),
+                _ = relist.tick() => {
+                    let listed = engine.list().await?;
+                    self.take_list(engine, listed, spool).await;
+                }
+            }
+        }
+    }
+
+    async fn take_list(&mut self, engine: &Engine, listed: Vec<Listed>, spool: &SharedSpool) {
+        let present = listed.iter().map(|container| target_key(&container.id)).collect();
+        for (id, wish) in &self.targets {
+            if !listed.iter().any(|container| container.id == *id) {
+                wish.send_if_modified(|wish| !std::mem::replace(&mut wish.is_gone, true));
+            }
+        }
+        for container in listed {
+            self.look_at(engine, &container.id, container.facts, container.was_started, 0);
+        }
+        if let Some(listed) = self.listed.take()
+            && listed.send(()).is_err()
+        {
+            tracing::debug!("the first list of containers came late");
+        }
+        spool.note_present(TARGET_PREFIX, present).await;
+    }
+
+    fn take_answer(
+        &mut self,
+        engine: &Engine,
+        answer: Option<Result<EventMessage, bollard::errors::Error>>,
+    ) -> Result<(), EngineError> {
+        match answer {
+            Some(Ok(event)) => {
+                self.take_event(engine, event);
+                Ok(())
+            }
+            Some(Err(error)) => Err(EngineError::new(format!("its events broke off: {error}"))),
+            None => Err(EngineError::new("its events ended".to_owned())),
+        }
+    }
+
+    fn take_event(&mut self, engine: &Engine, event: EventMessage) {
+        self.last_event_ns = self.last_event_ns.max(event.time_nano.unwrap_or_default());
+        let actor = event.actor.unwrap_or_default();
+        let Some(id) = actor.id else {
+            return;
+        };
+        let facts = facts_of(actor.attributes.unwrap_or_default());
+        match event.action.as_deref().unwrap_or_default() {
+            "create" => self.look_at(engine, &id, facts, false, 0),
+            "start" => self.look_at(engine, &id, facts, true, 1),
+            "rename" => self.look_at(engine, &id, facts, false, 0),
+            "destroy" | "remove" => {
+                if let Some(wish) = self.targets.get(&id) {
+                    wish.send_modify(|wish| wish.is_gone = true);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes a target of a container, or tells its target what is new.
+    fn look_at(&mut self, engine: &Engine, id: &str, facts: ContainerFacts, was_started: bool, starts: u64) {
+        if self.own_id.as_deref() == Some(id) || !is_enabled(&facts, self.parts.default_on) {
+            return;
+        }
+        if let Some(wish) = self.targets.get(id) {
+            let connection = self.connection;
+            wish.send_if_modified(|wish| {
+                let is_new = starts > 0
+                    || wish.connection != connection
+                    || (was_started && !wish.was_started)
+                    || (wish.facts.name != facts.name && !facts.name.is_empty());
+                if is_new {
+                    wish.engine = engine.clone();
+                    wish.connection = connection;
+                    wish.starts += starts;
+                    wish.was_started |= was_started;
+                    wish.is_gone = false;
+                    wish.facts = facts;
+                }
+                is_new
+            });
+            return;
+        }
+        let wish = Wish {
+            engine: engine.clone(),
+            connection: self.connection,
+            starts,
+            facts,
+            was_started,
+            is_gone: false,
+        };
+        let (sender, receiver) = watch::channel(wish);
+        self.targets.insert(id.to_owned(), sender);
+        let positions = self.positions.get(id).copied();
+        let target = docker_target::run(
+            id.to_owned(),
+            positions,
+            Arc::clone(&self.parts),
+            receiver,
+            self.stop.clone(),
+        );
+        self.tasks.spawn(target);
+    }
+
+    /// A target ended; should its container be seen again, it goes on from where it was.
+    fn note_end(&mut self, ended: Result<TargetEnd, JoinError>) {
+        match ended {
+            Ok((id, positions)) => {
+                self.targets.remove(&id);
+                if let Some(positions) = positions {
+                    self.positions.insert(id, positions);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "reading a container failed, this is a bug; its lines are read at the next start");
+            }
+        }
+    }
+}
+
+/// Takes a container's identity out of an event: all its labels, its name and its image.
+fn facts_of(mut attributes: HashMap<String, String>) -> ContainerFacts {
+    let name = attributes.remove("name").unwrap_or_default();
+    let image = attributes.remove("image").unwrap_or_default();
+    ContainerFacts { name: name.trim_start_matches('/').to_owned(), image, labels: attributes }
+}

@@ -1,0 +1,389 @@
+//! Files that match patterns, read by one thread in turns of 64 KiB each.
+//!
+//! Files are looked at once a second, four times while lines come, and searched for every ten seconds:
+//! cheap enough for a thousand files, the same on every file system, and a line waits a second at most.
+//! A renamed file is read to its end before its successor of the same name; it stays open a while, since
+//! its writer may hold it still.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use logyard_model::LabelSet;
+use logyard_sys::{Clock, Disk};
+use tokio::sync::{mpsc, watch};
+
+use crate::batch::Piece;
+use crate::file_jobs::FileJob;
+use crate::file_target::{
+    FileFate, FileIdentity, FileTarget, FileTurn, is_binary, is_same_content, new_position,
+};
+use crate::metrics::Metrics;
+use crate::position::{FilePosition, Position};
+use crate::report::{Board, TargetState};
+use crate::spool_record::StoredPosition;
+use crate::spool_shared::{SharedSpool, stopped_within};
+
+/// Prefix of the keys of files' positions.
+const TARGET_PREFIX: &str = "file:";
+const POLL_QUIET: Duration = Duration::from_secs(1);
+const POLL_ACTIVE: Duration = Duration::from_millis(250);
+const SEARCH_INTERVAL_NS: u64 = 10_000_000_000;
+/// A renamed file is closed when nothing came for this long.
+const ROTATE_WAIT_NS: u64 = 5_000_000_000;
+/// A file never seen before and unchanged for this long is read from its end.
+const OLD_NS: i64 = 7 * 86_400 * 1_000_000_000;
+
+/// What the source needs.
+#[derive(Debug)]
+pub(crate) struct FileSource {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) board: Board,
+    pub(crate) spool: SharedSpool,
+    pub(crate) pieces: mpsc::Sender<Piece>,
+    pub(crate) jobs: Vec<FileJob>,
+    pub(crate) line_bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Live {
+    source: FileSource,
+    /// Files that have their name, by path.
+    named: BTreeMap<String, FileTarget>,
+    /// Files renamed or removed, with the time of their last line.
+    leaving: Vec<(FileTarget, u64)>,
+    /// How far each file was read that was seen by this agent or one before it.
+    known: HashMap<FileIdentity, FilePosition>,
+    /// Refused or unreadable files, told of once.
+    refused: HashSet<FileIdentity>,
+    searched_at_ns: Option<u64>,
+}
+
+/// The channel is closed: the agent stops.
+#[derive(Debug)]
+struct Closed;
+
+/// Runs until the agent stops. Files are read on a blocking thread, one round at a time.
+pub(crate) async fn run(source: FileSource, mut stop: watch::Receiver<bool>) {
+    let mut live = Live::new(source);
+    loop {
+        let stop_seen = stop.clone();
+        let round = move || {
+            let done = live.round(&stop_seen);
+            (live, done)
+        };
+        let Ok((same, Ok(is_active))) = tokio::task::spawn_blocking(round).await else {
+            return;
+        };
+        live = same;
+        let pause = if is_active { POLL_ACTIVE } else { POLL_QUIET };
+        if stopped_within(&mut stop, pause).await {
+            return;
+        }
+    }
+}
+
+impl Live {
+    fn new(source: FileSource) -> Self {
+        let file_position = |stored: StoredPosition| match stored.position {
+            Position::File(position) => Some(((position.device, position.inode), position)),
+            Position::Container(_) => None,
+        };
+        let known = source.spool.positions().into_values().filter_map(file_position).collect();
+        Self {
+            source,
+            named: BTreeMap::new(),
+            leaving: Vec::new(),
+            known,
+            refused: HashSet::new(),
+            searched_at_ns: None,
+        }
+    }
+
+    /// Looks at all files once. Returns whether lines came.
+    fn round(&mut self, stop: &watch::Receiver<bool>) -> Result<bool, Closed> {
+        let now = self.source.clock.monotonic_ns();
+        let is_due = self.searched_at_ns.is_none_or(|at| now.saturating_sub(at) >= SEARCH_INTERVAL_NS);
+        if self.searched_at_ns.is_none() {
+            self.find_renamed();
+        }
+        if is_due {
+            self.searched_at_ns = Some(now);
+            self.search();
+        }
+        let mut is_active = self.read_leaving(stop)?;
+        let paths: Vec<String> = self.named.keys().cloned().collect();
+        // A turn for each file with more to read, again and again: none waits for another's end.
+        let mut behind = paths;
+        while !behind.is_empty() {
+            let mut still_behind = Vec::new();
+            for path in behind {
+                if *stop.borrow() {
+                    return Err(Closed);
+                }
+                if self.read_named(&path)? {
+                    is_active = true;
+                    still_behind.push(path);
+                }
+            }
+            behind = still_behind;
+        }
+        Ok(is_active)
+    }
+
+    /// Gives one file its turn. Returns whether it may have more.
+    fn read_named(&mut self, path: &str) -> Result<bool, Closed> {
+        let Some(target) = self.named.get_mut(path) else {
+            return Ok(false);
+        };
+        let read = target.fate(&*self.source.disk).and_then(|fate| {
+            if fate == FileFate::Truncated {
+                self.source.metrics.gap("truncated");
+                target.restart();
+            }
+            let turn = target.turn(self.source.clock.now_ns())?;
+            Ok((fate, turn))
+        });
+        match read {
+            Ok((fate, turn)) => {
+                let has_lines = !turn.entries.is_empty();
+                send(&self.source, &mut self.known, target, turn)?;
+                if fate == FileFate::Renamed && !has_lines {
+                    self.rename_away(path);
+                    return Ok(self.named.contains_key(path));
+                }
+                Ok(has_lines)
+            }
+            Err(error) => {
+                self.refuse(path, &error.to_string());
+                Ok(false)
+            }
+        }
+    }
+
+    /// A file read to its end lost its name: it may still be written to, and its successor is read now.
+    fn rename_away(&mut self, path: &str) {
+        if let Some(target) = self.named.remove(path) {
+            self.source.metrics.targets.dec();
+            self.source.board.remove_target(&key_of(target.identity()));
+            self.leaving.push((target, self.source.clock.monotonic_ns()));
+        }
+        let job = self.source.jobs.iter().position(|job| job.matches(Path::new(path)));
+        if let Some(job) = job {
+            self.open(PathBuf::from(path), job);
+        }
+    }
+
+    fn read_leaving(&mut self, stop: &watch::Receiver<bool>) -> Result<bool, Closed> {
+        let mut is_active = false;
+        for (mut target, mut quiet_since_ns) in std::mem::take(&mut self.leaving) {
+            let now_ns = self.source.clock.now_ns();
+            let turn = target.turn(now_ns).unwrap_or_default();
+            if !turn.entries.is_empty() {
+                is_active = true;
+                quiet_since_ns = self.source.clock.monotonic_ns();
+            }
+            send(&self.source, &mut self.known, &mut target, turn)?;
+            let quiet_ns = self.source.clock.monotonic_ns().saturating_sub(quiet_since_ns);
+            if quiet_ns < ROTATE_WAIT_NS {
+                self.leaving.push((target, quiet_since_ns));
+                continue;
+            }
+            let turn = target.last_line(now_ns).unwrap_or_default();
+            send(&self.source, &mut self.known, &mut target, turn)?;
+            if *stop.borrow() {
+                return Err(Closed);
+            }
+        }
+        Ok(is_active)
+    }
+
+    /// Searches for new files.
+    fn search(&mut self) {
+        for job in 0..self.source.jobs.len() {
+            let (found, is_cut) = match self.source.jobs.get(job) {
+                Some(job) => job.find(&*self.source.disk),
+                None => continue,
+            };
+            if is_cut && self.refused.insert((0, job as u64)) {
+                tracing::warn!("more files match agent.files than are read; make the patterns narrower");
+            }
+            for path in found {
+                if !self.named.contains_key(&*path.to_string_lossy()) {
+                    self.open(path, job);
+                }
+            }
+        }
+        let open = self.named.values().chain(self.leaving.iter().map(|(target, _)| target));
+        let present = open.map(|target| key_of(target.identity())).collect();
+        self.source.spool.set_present(TARGET_PREFIX, &present);
+    }
+
+    /// Opens a file where it was left, or at its start.
+    fn open(&mut self, path: PathBuf, job: usize) {
+        let text = path.to_string_lossy().into_owned();
+        match self.try_open(&path, &text, job) {
+            Ok(Some(target)) => {
+                self.show(&target);
+                self.source.metrics.targets.inc();
+                self.named.insert(text, target);
+            }
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.refuse(&text, &error.to_string()),
+        }
+    }
+
+    fn try_open(&mut self, path: &Path, text: &str, job: usize) -> io::Result<Option<FileTarget>> {
+        let Some(meta) = self.source.disk.metadata(path)? else {
+            return Ok(None);
+        };
+        let identity = (meta.device, meta.inode);
+        let mut open = self.named.values().chain(self.leaving.iter().map(|(target, _)| target));
+        let is_open = open.any(|target| target.identity() == identity);
+        if meta.is_dir
+            || is_open
+            || self.refused.contains(&identity)
+            || meta.bytes == 0 && self.is_special(path)
+        {
+            return Ok(None);
+        }
+        let file = self.source.disk.open_file(path)?;
+        if is_binary(&*file)? {
+            self.refused.insert(identity);
+            tracing::warn!(
+                path = text,
+                "a file that matches agent.files is not text; it is left out, add it to exclude"
+            );
+            return Ok(None);
+        }
+        let known = match self.known.get(&identity) {
+            Some(position) if position.offset <= meta.bytes && is_same_content(&*file, position)? => {
+                Some(position.clone())
+            }
+            _ => None,
+        };
+        let mut position = match known {
+            Some(position) => position,
+            None => {
+                let mut position = new_position(text, &meta, &*file)?;
+                let age_ns = self.source.clock.now_ns().saturating_sub(meta.modified_ns);
+                if age_ns > OLD_NS {
+                    position.offset = meta.bytes;
+                }
+                position
+            }
+        };
+        // Its name now decides how it is watched; the stream keeps the name of the first sight.
+        let labels = self.labels(job, &position.path);
+        position.path = text.to_owned();
+        Ok(Some(FileTarget::new(file, position, labels, self.source.line_bytes_max)))
+    }
+
+    /// Devices and pipes under /proc and /dev have no length and no end.
+    fn is_special(&self, path: &Path) -> bool {
+        path.starts_with("/proc") || path.starts_with("/sys") || path.starts_with("/dev")
+    }
+
+    /// Takes up files that were renamed while no agent ran: the rest of each comes before its successor.
+    fn find_renamed(&mut self) {
+        let known: Vec<FilePosition> = self.known.values().cloned().collect();
+        for position in known {
+            let path = PathBuf::from(&position.path);
+            let Some(job) = self.source.jobs.iter().position(|job| job.matches(&path)) else {
+                continue;
+            };
+            let named = self.source.disk.metadata(&path).ok().flatten();
+            let has_its_name =
+                named.is_some_and(|meta| (meta.device, meta.inode) == (position.device, position.inode));
+            if has_its_name {
+                continue;
+            }
+            match self.sibling(&path, &position) {
+                Some(file) => {
+                    let labels = self.labels(job, &position.path);
+                    let target = FileTarget::new(file, position, labels, self.source.line_bytes_max);
+                    self.leaving.push((target, self.source.clock.monotonic_ns()));
+                }
+                None if named_before(&position) => self.source.metrics.gap("deleted"),
+                None => {}
+            }
+        }
+    }
+
+    /// Finds a renamed file beside its old name.
+    fn sibling(&self, path: &Path, position: &FilePosition) -> Option<Arc<dyn logyard_sys::ReadFile>> {
+        let dir = path.parent()?;
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        let stem = name.split('.').next().unwrap_or_default().to_owned();
+        for item in self.source.disk.list(dir).unwrap_or_default() {
+            if item.is_dir || !item.name.starts_with(&stem) {
+                continue;
+            }
+            let Ok(file) = self.source.disk.open_file(&dir.join(&item.name)) else {
+                continue;
+            };
+            let Ok(meta) = file.meta() else {
+                continue;
+            };
+            let is_it = (meta.device, meta.inode) == (position.device, position.inode)
+                && meta.bytes >= position.offset
+                && is_same_content(&*file, position).unwrap_or(false);
+            if is_it {
+                return Some(file);
+            }
+        }
+        None
+    }
+
+    fn labels(&self, job: usize, path: &str) -> Arc<LabelSet> {
+        Arc::new(self.source.jobs.get(job).map(|job| job.labels_of(path)).unwrap_or_default())
+    }
+
+    fn refuse(&mut self, path: &str, reason: &str) {
+        if let Some(target) = self.named.remove(path) {
+            self.source.metrics.targets.dec();
+            self.source.board.remove_target(&key_of(target.identity()));
+        }
+        tracing::debug!(path, reason, "cannot read a file; trying again at the next search");
+    }
+
+    fn show(&self, target: &FileTarget) {
+        let key = key_of(target.identity());
+        self.source.board.name_target(&key, &target.position.path, LabelSet::clone(&target.labels));
+        self.source.board.set_state(&key, TargetState::Follow, "");
+    }
+}
+
+/// Whether the position belongs to a file of which something was read.
+fn named_before(position: &FilePosition) -> bool {
+    position.offset > 0
+}
+
+fn key_of((device, inode): FileIdentity) -> String {
+    format!("{TARGET_PREFIX}{device}:{inode}")
+}
+
+/// Hands over a turn, waiting for room.
+fn send(
+    source: &FileSource,
+    known: &mut HashMap<FileIdentity, FilePosition>,
+    target: &mut FileTarget,
+    turn: FileTurn,
+) -> Result<(), Closed> {
+    if turn.entries.is_empty() {
+        return Ok(());
+    }
+    source.metrics.lines_cut.inc_by(turn.lines_cut);
+    known.insert(target.identity(), target.position.clone());
+    let piece = Piece {
+        target: key_of(target.identity()).into(),
+        chunks: vec![(Arc::clone(&target.labels), turn.entries)],
+        position: Position::File(target.position.clone()),
+    };
+    source.pieces.blocking_send(piece).map_err(|_| Closed)
+}

@@ -1,0 +1,240 @@
+//! Tests of the spool, on a simulated disk that crashes and lies.
+
+use super::*;
+use crate::position::OutputPosition;
+use logyard_sys::{SimClock, SimDisk};
+
+const DIR: &str = "/data/agent";
+
+fn parts(disk: &SimDisk, seed: u64) -> SpoolParts {
+    let bounds = SpoolBounds { bytes_max: 1 << 20, file_bytes: 300, cached_bytes_max: 250 };
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let _created: bool = disk.create_dir_all(Path::new(DIR)).is_ok();
+    let clock = Arc::new(SimClock::new(1_700_000_000_000_000_000));
+    SpoolParts { disk, clock, random: Arc::new(Random::seeded(seed)), dir: DIR.into(), bounds }
+}
+
+fn open(disk: &SimDisk) -> (Spool, SpoolFound) {
+    Spool::open(parts(disk, 7)).unwrap()
+}
+
+/// A batch that says which one it is, with the position that it reaches.
+fn batch(number: i64) -> SealedBatch {
+    let output = OutputPosition { ns: number, ordinal: 1, proof_ns: number };
+    let position = Position::Container([Some(output), None]);
+    SealedBatch {
+        encoded: Bytes::from(format!("batch {number:>100}")),
+        entries: 1,
+        positions: BTreeMap::from([("docker:a".to_owned(), position)]),
+    }
+}
+
+fn append(spool: &mut Spool, number: i64) -> Result<(), Error> {
+    let sequence = spool.next_sequence();
+    spool.append(sequence, &batch(number))
+}
+
+fn reached(spool: &Spool) -> i64 {
+    match spool.positions().get("docker:a").map(|stored| &stored.position) {
+        Some(Position::Container([Some(output), _])) => output.ns,
+        _ => 0,
+    }
+}
+
+fn number_of(encoded: &[u8]) -> i64 {
+    String::from_utf8_lossy(encoded).trim_start_matches("batch").trim().parse().unwrap()
+}
+
+/// Takes all waiting batches in order, acknowledging each.
+fn take_all(spool: &mut Spool) -> Vec<(BatchId, i64)> {
+    let mut taken = Vec::new();
+    while let Some(front) = spool.front().unwrap() {
+        taken.push((front.id, number_of(&front.encoded.unwrap())));
+        spool.ack(front.record).unwrap();
+    }
+    taken
+}
+
+fn numbers(taken: &[(BatchId, i64)]) -> Vec<i64> {
+    taken.iter().map(|(_, number)| *number).collect()
+}
+
+#[test]
+fn batches_come_back_in_order_with_their_ids() {
+    let disk = SimDisk::new();
+    let (mut spool, found) = open(&disk);
+    assert_eq!(found, SpoolFound { batches: 0, entries: 0, is_damaged: false });
+    for number in 1..=9 {
+        append(&mut spool, number).unwrap();
+    }
+    let first = spool.front().unwrap().unwrap();
+    spool.ack(first.record).unwrap();
+    spool.sync().unwrap();
+    drop(spool);
+    let (mut spool, found) = open(&disk);
+    assert_eq!((found.batches, found.entries), (8, 8));
+    assert_eq!(reached(&spool), 9);
+    let taken = take_all(&mut spool);
+    assert_eq!(numbers(&taken), [2, 3, 4, 5, 6, 7, 8, 9]);
+    assert!(taken.iter().all(|(id, number)| id.epoch == 1 && id.sequence == *number as u64));
+}
+
+#[test]
+fn acknowledged_files_go_and_positions_stay() {
+    let disk = SimDisk::new();
+    let (mut spool, _) = open(&disk);
+    for number in 1..=40 {
+        append(&mut spool, number).unwrap();
+        let front = spool.front().unwrap().unwrap();
+        spool.ack(front.record).unwrap();
+    }
+    assert!(spool.bytes() < 1_500, "{} bytes are left", spool.bytes());
+    spool.sync().unwrap();
+    drop(spool);
+    let (spool, found) = open(&disk);
+    assert_eq!((found.batches, reached(&spool), spool.next_sequence()), (0, 40, 41));
+}
+
+#[test]
+fn a_full_spool_is_full_until_an_ack() {
+    let disk = SimDisk::new();
+    let mut parts = parts(&disk, 7);
+    parts.bounds.bytes_max = 1_000;
+    let (mut spool, _) = Spool::open(parts).unwrap();
+    let mut number = 0;
+    while !spool.is_full() {
+        number += 1;
+        append(&mut spool, number).unwrap();
+    }
+    assert!(number > 3);
+    take_all(&mut spool);
+    assert!(!spool.is_full());
+}
+
+#[test]
+fn vanished_targets_are_forgotten_after_a_week() {
+    let disk = SimDisk::new();
+    let parts = parts(&disk, 7);
+    let clock = Arc::new(SimClock::new(1_700_000_000_000_000_000));
+    let (mut spool, _) = Spool::open(SpoolParts { clock: Arc::<SimClock>::clone(&clock), ..parts }).unwrap();
+    append(&mut spool, 1).unwrap();
+    spool.set_present("docker:a", false);
+    let other = |number| SealedBatch {
+        positions: BTreeMap::from([("docker:b".to_owned(), Position::Container([None, None]))]),
+        ..batch(number)
+    };
+    let add = |spool: &mut Spool| {
+        for number in 2..6 {
+            let sequence = spool.next_sequence();
+            spool.append(sequence, &other(number)).unwrap();
+        }
+    };
+    add(&mut spool);
+    assert_eq!(reached(&spool), 1);
+    clock.advance(std::time::Duration::from_secs(8 * 86_400));
+    add(&mut spool);
+    assert_eq!(reached(&spool), 0);
+    assert!(spool.positions().contains_key("docker:b"));
+}
+
+#[test]
+fn a_failed_sync_is_met_by_opening_again() {
+    let disk = SimDisk::new();
+    let (mut spool, _) = open(&disk);
+    append(&mut spool, 1).unwrap();
+    disk.fail_sync(1);
+    let sequence = spool.next_sequence();
+    assert!(spool.append(sequence, &batch(2)).is_err());
+    spool.reopen().unwrap();
+    spool.append(sequence, &batch(2)).unwrap();
+    append(&mut spool, 3).unwrap();
+    let taken = take_all(&mut spool);
+    assert_eq!(numbers(&taken), [1, 2, 3]);
+    assert!(taken.last().unwrap().0.epoch > 1, "ids after a failed sync are of a new epoch");
+}
+
+/// Stops the machine at every single disk operation of a busy spool, in turn, and looks at what is left.
+#[test]
+fn every_crash_leaves_what_was_promised() {
+    let mut crashes = 0;
+    for halt in 0.. {
+        let disk = SimDisk::new();
+        drop(open(&disk));
+        disk.halt_after(halt);
+        let mut appended = 0;
+        let mut acked = 0;
+        let mut pushed: Vec<(BatchId, i64)> = Vec::new();
+        let is_done = busy(&disk, &mut appended, &mut acked, &mut pushed);
+        if is_done {
+            break;
+        }
+        crashes += 1;
+        let disk = disk.crash_seeded(halt);
+        let (mut spool, _) = open(&disk);
+        let place = format!("halted at operation {halt}");
+        // A batch that was promised is waiting, or the ack of it was durable; never is one beyond it.
+        let position = reached(&spool);
+        assert!(position == appended || position == appended + 1, "{place}: {position} of {appended}");
+        append(&mut spool, position + 1).unwrap();
+        let taken = take_all(&mut spool);
+        let first = taken.first().unwrap().1;
+        assert!(first <= acked + 1, "{place}: batch {} is lost", acked + 1);
+        let want: Vec<i64> = (first..=position + 1).collect();
+        assert_eq!(numbers(&taken), want, "{place}");
+        for (id, number) in &taken {
+            let other = pushed.iter().find(|(pushed_id, other)| pushed_id == id && other != number);
+            assert_eq!(other, None, "{place}: an id names two batches");
+        }
+    }
+    assert!(crashes > 30, "only {crashes} crashes");
+}
+
+/// Returns whether all went well to the end.
+fn busy(disk: &SimDisk, appended: &mut i64, acked: &mut i64, pushed: &mut Vec<(BatchId, i64)>) -> bool {
+    let Ok((mut spool, _)) = Spool::open(parts(disk, 7)) else {
+        return false;
+    };
+    for number in 1..=12 {
+        if append(&mut spool, number).is_err() {
+            return false;
+        }
+        *appended = number;
+        // The store is slow at first, then catches up.
+        for _ in 0..if number < 6 { 0 } else { 2 } {
+            let Ok(Some(front)) = spool.front() else {
+                break;
+            };
+            let taken = number_of(&front.encoded.unwrap());
+            pushed.push((front.id, taken));
+            // The store has it now, whether the spool gets to know or not.
+            *acked = taken;
+            if spool.ack(front.record).is_err() {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+#[test]
+fn damage_in_the_middle_reads_again_what_it_cost() {
+    let disk = SimDisk::new();
+    let (mut spool, _) = open(&disk);
+    for number in 1..=12 {
+        append(&mut spool, number).unwrap();
+    }
+    drop(spool);
+    let dir = Path::new(DIR).join("spool");
+    let files: Vec<_> =
+        disk.list(&dir).unwrap().into_iter().filter(|item| item.name.ends_with(".log")).collect();
+    assert!(files.len() > 3);
+    disk.damage(&dir.join(&files[1].name), 200, 0xff).unwrap();
+    let (mut spool, found) = open(&disk);
+    assert!(found.is_damaged);
+    let position = reached(&spool);
+    assert!(position < 12, "positions behind the damage do not count");
+    append(&mut spool, position + 1).unwrap();
+    let taken = take_all(&mut spool);
+    assert_eq!(taken.last().unwrap().0.epoch, 2);
+    assert!(numbers(&taken).starts_with(&(1..=position).collect::<Vec<_>>()), "{:?}", numbers(&taken));
+}

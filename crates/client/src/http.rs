@@ -1,0 +1,237 @@
+//! One connection pool to one store, and the reading of its answers.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use logyard_model::Tenant;
+use logyard_wire::loki_query;
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{RequestBuilder, Response, Url};
+
+use crate::error::Error;
+
+/// Longest text taken over from a refusal, in characters.
+const REASON_CHARS_MAX: usize = 2000;
+
+/// Most bytes of a refusal that are read at all.
+const REASON_BYTES_MAX: usize = 64 << 10;
+
+/// Idle connections are closed after this time, shorter than the usual 75 s of proxies, so that a
+/// request rarely meets a connection the other side just closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// Longest wait for a connection, whatever the timeout of the whole call.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+
+/// How calls are made; every field is spelled out by the caller.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Longest time for one call, from connecting to the last byte of the answer.
+    pub timeout: Duration,
+    /// Tenant named in `X-Scope-OrgID`; none sends no header.
+    pub org_id: Option<Tenant>,
+    /// Sent as `User-Agent`, such as `logyard-agent/0.1.0`.
+    pub user_agent: String,
+}
+
+/// Calls one store over kept-alive connections.
+///
+/// Cost: cheap to clone, clones share the connections. Dropping a returned future drops the call; the
+/// store may have carried it out all the same.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+impl Client {
+    /// Makes a client for the store at `base`, such as `http://127.0.0.1:3100` or `http://host/prefix`.
+    ///
+    /// Errors: `Kind::Invalid` for an address that is not plain `http`. Connects to nobody yet.
+    pub fn new(base: &str, settings: ClientSettings) -> Result<Self, Error> {
+        let base = parse_base(base)?;
+        let mut headers = HeaderMap::new();
+        if let Some(tenant) = &settings.org_id {
+            let value = HeaderValue::from_str(tenant.as_str())
+                .map_err(|_| Error::invalid(format!("tenant {tenant} cannot be sent as a header")))?;
+            headers.insert(loki_query::ORG_ID_HEADER, value);
+        }
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(settings.user_agent)
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT_MAX))
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            // A push that is redirected would lose its body, and a proxy named in the environment is
+            // rarely meant for the log store next door.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| Error::invalid(format!("cannot set up the HTTP client: {}", root(&error))))?;
+        Ok(Self { http, base })
+    }
+
+    /// Returns the address the client was made for.
+    pub fn base(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Returns the full address of `path`, whose segments are joined to the base and escaped.
+    pub(crate) fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    /// Starts a GET.
+    pub(crate) fn get(&self, path: &[&str]) -> RequestBuilder {
+        self.http.get(self.url(path))
+    }
+
+    /// Starts a POST.
+    pub(crate) fn post(&self, path: &[&str]) -> RequestBuilder {
+        self.http.post(self.url(path))
+    }
+
+    /// Makes the call and returns the body of a 2xx answer, at most `bytes_max` long.
+    pub(crate) async fn call(&self, request: RequestBuilder, bytes_max: usize) -> Result<Bytes, Error> {
+        let response = request.send().await.map_err(|error| self.no_answer(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return match self.body(response, bytes_max).await? {
+                (body, true) => Ok(body),
+                (_, false) => Err(Error::invalid(format!(
+                    "the answer of {} is longer than {bytes_max} bytes; ask for fewer entries or a shorter range",
+                    self.base()
+                ))),
+            };
+        }
+        let retry_after = retry_after(response.headers());
+        let (body, _) = self.body(response, REASON_BYTES_MAX).await.unwrap_or_default();
+        let reason: String = String::from_utf8_lossy(&body).chars().take(REASON_CHARS_MAX).collect();
+        if status.is_redirection() {
+            return Err(Error::from_status(
+                status.as_u16(),
+                &format!("{} redirects elsewhere ({status}); give the final address", self.base()),
+                None,
+            ));
+        }
+        Err(Error::from_status(status.as_u16(), &reason, retry_after))
+    }
+
+    /// Reads a body up to a bound; the flag says whether all of it was read.
+    async fn body(&self, mut response: Response, bytes_max: usize) -> Result<(Bytes, bool), Error> {
+        let mut body = BytesMut::new();
+        loop {
+            let piece = response.chunk().await.map_err(|error| self.no_answer(&error))?;
+            let Some(piece) = piece else { return Ok((body.freeze(), true)) };
+            if body.len() + piece.len() > bytes_max {
+                return Ok((body.freeze(), false));
+            }
+            body.extend_from_slice(&piece);
+        }
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> Error {
+        let base = self.base();
+        if error.is_builder() {
+            return Error::invalid(format!("cannot form a request for {base}: {}", root(error)));
+        }
+        if error.is_connect() {
+            return Error::unavailable(format!(
+                "cannot connect to {base}: {}; start the store or correct the address",
+                root(error)
+            ));
+        }
+        if error.is_timeout() {
+            return Error::unavailable(format!(
+                "no answer from {base} in time; raise the timeout or ask for less"
+            ));
+        }
+        Error::unavailable(format!("connection to {base} broke: {}", root(error)))
+    }
+}
+
+/// Checks a base address: plain `http`, with a host, without query or fragment.
+fn parse_base(base: &str) -> Result<Url, Error> {
+    let with_scheme = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+    let url = Url::parse(&with_scheme).map_err(|error| {
+        Error::invalid(format!("cannot read address {base:?}: {error}; want http://host:port"))
+    })?;
+    match url.scheme() {
+        "http" => {}
+        "https" => {
+            return Err(Error::invalid(format!(
+                "cannot use address {base:?}: https is not supported yet; use http, or a local proxy that adds TLS"
+            )));
+        }
+        other => {
+            return Err(Error::invalid(format!(
+                "cannot use address {base:?}: scheme {other:?} is unknown; want http://host:port"
+            )));
+        }
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Error::invalid(format!(
+            "cannot use address {base:?}: it has a query or fragment; want http://host:port"
+        )));
+    }
+    Ok(url)
+}
+
+/// Reads `Retry-After` in its form of whole seconds; stores do not send the form of a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Returns the innermost cause: the outer ones repeat the address in other words.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(base: &str) -> Result<Client, Error> {
+        let settings = ClientSettings {
+            timeout: Duration::from_secs(1),
+            org_id: None,
+            user_agent: "logyard-test".to_owned(),
+        };
+        Client::new(base, settings)
+    }
+
+    #[test]
+    fn bases_are_checked() {
+        assert_eq!(client("http://a:1/").unwrap().base(), "http://a:1");
+        assert_eq!(client("localhost:3100").unwrap().base(), "http://localhost:3100");
+        assert!(client("https://a").unwrap_err().to_string().contains("https is not supported yet"));
+        assert!(client("ftp://a").unwrap_err().to_string().contains("\"ftp\""));
+        assert!(client("http://").is_err());
+        assert!(client("http://a?x=1").is_err());
+    }
+
+    #[test]
+    fn paths_join_the_prefix_and_are_escaped() {
+        let client = client("http://a/prefix/").unwrap();
+        let url = client.url(&["loki", "api", "v1", "label", "a/b c", "values"]);
+        assert_eq!(url.as_str(), "http://a/prefix/loki/api/v1/label/a%2Fb%20c/values");
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds() {
+        let headers =
+            |text: &str| HeaderMap::from_iter([("retry-after".parse().unwrap(), text.parse().unwrap())]);
+        assert_eq!(retry_after(&headers("3")), Some(Duration::from_secs(3)));
+        assert_eq!(retry_after(&headers("Wed, 21 Oct 2026 07:28:00 GMT")), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,24 @@
+//! HTTP client of a store: push, query, retry with backoff.
+//!
+//! Owns: outgoing HTTP to a Logyard or Loki store, the kinds of its failures and the pauses between
+//! attempts. Deliberately absent: what is sent (callers encode with `wire` and `codec`), when to give
+//! up (callers loop with [`Backoff`]), sockets of the server side, TLS (a plain `http` address only).
+//!
+//! Every answer is read up to a bound, so a mistaken address cannot fill the memory.
+//!
+//! Change a path or header here, also touch `wire` and `server`, which answer it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod http;
+mod push;
+mod query;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+pub use error::{Error, Kind};
+pub use http::{Client, ClientSettings};
+pub use query::{InstantQuery, RangeQuery};
+pub use retry::{Backoff, BackoffSettings};

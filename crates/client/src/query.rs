@@ -1,0 +1,128 @@
+//! The read calls, as any Loki client makes them.
+
+use std::time::Duration;
+
+use logyard_model::{Direction, TimeRange};
+use logyard_wire::loki_query::{self, Labels, NamesAnswer, QueryAnswer, SeriesListAnswer};
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::http::Client;
+
+/// Most bytes of one answer: 5,000 entries of 64 KiB, the most a store hands out at once in practice.
+const ANSWER_BYTES_MAX: usize = 320 << 20;
+
+/// A query over a range of time.
+#[derive(Clone, Debug)]
+pub struct RangeQuery {
+    /// LogQL.
+    pub query: String,
+    /// For logs the end is exclusive; for metrics it is the last evaluation.
+    pub range: TimeRange,
+    /// Most entries, over all streams; metric queries ignore it.
+    pub limit: usize,
+    /// Which end of the range the limit keeps.
+    pub direction: Direction,
+    /// Distance between evaluations of a metric query; none lets the store choose.
+    pub step: Option<Duration>,
+}
+
+/// A metric query at one point in time.
+#[derive(Clone, Debug)]
+pub struct InstantQuery {
+    /// LogQL.
+    pub query: String,
+    /// When to evaluate.
+    pub time_ns: i64,
+}
+
+impl Client {
+    /// Runs a query over a range; log entries come with their structured metadata and parsed labels
+    /// kept apart from the labels of the stream.
+    pub async fn query_range(&self, query: &RangeQuery) -> Result<QueryAnswer, Error> {
+        let direction = match query.direction {
+            Direction::Forward => "forward",
+            Direction::Backward => "backward",
+        };
+        let mut params = vec![
+            ("query", query.query.clone()),
+            ("start", time_param(query.range.start_ns)),
+            ("end", time_param(query.range.end_ns)),
+            ("limit", query.limit.to_string()),
+            ("direction", direction.to_owned()),
+        ];
+        if let Some(step) = query.step {
+            params.push(("step", step.as_secs_f64().to_string()));
+        }
+        self.read(&["loki", "api", "v1", "query_range"], &params).await
+    }
+
+    /// Runs a metric query at one point in time.
+    pub async fn query(&self, query: &InstantQuery) -> Result<QueryAnswer, Error> {
+        let params = [("query", query.query.clone()), ("time", time_param(query.time_ns))];
+        self.read(&["loki", "api", "v1", "query"], &params).await
+    }
+
+    /// Returns the label names of all streams with entries in the range, sorted.
+    pub async fn labels(&self, range: TimeRange) -> Result<Vec<String>, Error> {
+        let answer: NamesAnswer = self.read(&["loki", "api", "v1", "labels"], &range_params(range)).await?;
+        Ok(answer.data)
+    }
+
+    /// Returns the values of one label, sorted; unknown labels have none.
+    pub async fn label_values(&self, name: &str, range: TimeRange) -> Result<Vec<String>, Error> {
+        let path = ["loki", "api", "v1", "label", name, "values"];
+        let answer: NamesAnswer = self.read(&path, &range_params(range)).await?;
+        Ok(answer.data)
+    }
+
+    /// Returns the label sets of the streams that match any of the selectors; none means all.
+    pub async fn series(&self, selectors: &[String], range: TimeRange) -> Result<Vec<Labels>, Error> {
+        let mut params = range_params(range);
+        params.extend(selectors.iter().map(|selector| ("match[]", selector.clone())));
+        let answer: SeriesListAnswer = self.read(&["loki", "api", "v1", "series"], &params).await?;
+        Ok(answer.data)
+    }
+
+    async fn read<A: DeserializeOwned>(&self, path: &[&str], params: &[(&str, String)]) -> Result<A, Error> {
+        let request = self
+            .get(path)
+            .query(params)
+            .header("accept", "application/json")
+            .header(loki_query::ENCODING_FLAGS_HEADER, loki_query::CATEGORIZE_LABELS);
+        let body = self.call(request, ANSWER_BYTES_MAX).await?;
+        loki_query::decode(&body).map_err(|error| {
+            Error::unavailable(format!(
+                "{} gave an answer nobody can read: {error}; check the address",
+                self.base()
+            ))
+        })
+    }
+}
+
+fn range_params(range: TimeRange) -> Vec<(&'static str, String)> {
+    vec![("start", time_param(range.start_ns)), ("end", time_param(range.end_ns))]
+}
+
+/// Writes a time so that the store reads nanoseconds: integers of up to ten characters would be read
+/// as seconds, so the few instants around 1970 lose their fraction.
+fn time_param(ns: i64) -> String {
+    let text = ns.to_string();
+    match text.len() {
+        0..=10 => ns.div_euclid(1_000_000_000).to_string(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_nanoseconds() {
+        assert_eq!(time_param(1_795_229_946_884_000_000), "1795229946884000000");
+        assert_eq!(time_param(0), "0");
+        assert_eq!(time_param(5_000_000_000), "5");
+        assert_eq!(time_param(10_000_000_000), "10000000000");
+    }
+}

@@ -1,0 +1,175 @@
+//! Calls against a server of a few lines that records requests and plays back answers.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use logyard_model::{Direction, Tenant, TimeRange};
+use logyard_wire::loki_query::QueryData;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{Client, ClientSettings, Kind, RangeQuery};
+
+/// Plays one answer per request and counts connections.
+struct Server {
+    base: String,
+    requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<Mutex<usize>>,
+}
+
+impl Server {
+    async fn start(answers: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(Mutex::new(0));
+        let mut answers: Vec<String> = answers.iter().rev().map(|&answer| answer.to_owned()).collect();
+        let (seen, opened) = (Arc::clone(&requests), Arc::clone(&connections));
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                *opened.lock().unwrap() += 1;
+                while let Some(request) = read_request(&mut socket).await {
+                    seen.lock().unwrap().push(request);
+                    let Some(answer) = answers.pop() else { return };
+                    socket.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        Self { base, requests, connections }
+    }
+
+    fn client(&self) -> Client {
+        let settings = ClientSettings {
+            timeout: Duration::from_secs(5),
+            org_id: Some(Tenant::new("team-a").unwrap()),
+            user_agent: "logyard-test/1".to_owned(),
+        };
+        Client::new(&self.base, settings).unwrap()
+    }
+}
+
+/// Reads one request with a body of `content-length` bytes; none at the end of the connection.
+async fn read_request(socket: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return Some(text);
+            }
+        }
+        let mut buffer = [0; 4096];
+        let read = socket.read(&mut buffer).await.unwrap_or(0);
+        if read == 0 {
+            return None;
+        }
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn a_push_carries_its_id_and_connections_are_reused() {
+    let ok = answer(
+        "200 OK",
+        "",
+        r#"{"duplicate":false,"accepted":3,"rejected":1,"reasons":{"line_too_long":1}}"#,
+    );
+    let server = Server::start(&[&ok, &ok]).await;
+    let client = server.client();
+    for _ in 0..2 {
+        let answer = client.push_native(&"00ff/1/7", Bytes::from_static(b"LYBA...")).await.unwrap();
+        assert_eq!((answer.accepted, answer.reasons["line_too_long"]), (3, 1));
+    }
+    let requests = server.requests.lock().unwrap();
+    let request = requests[0].to_lowercase();
+    assert!(request.starts_with("post /logyard/v1/push http/1.1"), "{request}");
+    assert!(request.contains("x-logyard-batch: 00ff/1/7"), "{request}");
+    assert!(request.contains("content-type: application/x-logyard-batch"), "{request}");
+    assert!(request.contains("x-scope-orgid: team-a"), "{request}");
+    assert!(request.ends_with("lyba..."), "{request}");
+    assert_eq!(*server.connections.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn refusals_have_kind_reason_and_pause() {
+    let server = Server::start(&[
+        &answer("400 Bad Request", "", "cannot decode batch: bad checksum\n"),
+        &answer("429 Too Many Requests", "retry-after: 4\r\n", "ingestion rate limit exceeded"),
+        &answer("503 Service Unavailable", "", "recovering"),
+        &answer("302 Found", "location: http://elsewhere/\r\n", ""),
+        &answer("200 OK", "", "<html>welcome to my router</html>"),
+    ])
+    .await;
+    let client = server.client();
+    let mut errors = Vec::new();
+    for _ in 0..5 {
+        errors.push(client.push_native(&"id", Bytes::new()).await.unwrap_err());
+    }
+    let kinds: Vec<Kind> = errors.iter().map(|error| error.kind()).collect();
+    assert_eq!(kinds, [Kind::Invalid, Kind::Limited, Kind::Unavailable, Kind::Invalid, Kind::Unavailable]);
+    assert_eq!(errors[0].to_string(), "cannot decode batch: bad checksum");
+    assert_eq!((errors[1].status(), errors[1].retry_after()), (Some(429), Some(Duration::from_secs(4))));
+    assert!(errors[3].to_string().contains("redirects"), "{}", errors[3]);
+    assert!(errors[4].to_string().contains("check the address"), "{}", errors[4]);
+}
+
+#[tokio::test]
+async fn nobody_there_is_unavailable_and_says_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server {
+        base: format!("http://{}", listener.local_addr().unwrap()),
+        requests: Arc::default(),
+        connections: Arc::default(),
+    };
+    drop(listener);
+    let error = server.client().push_native(&"id", Bytes::new()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains("start the store or correct the address"), "{error}");
+}
+
+#[tokio::test]
+async fn a_range_query_sends_its_parameters_and_reads_entries() {
+    let body = r#"{"status":"success","data":{"resultType":"streams","result":[
+        {"stream":{"a":"b"},"values":[["1","x",{"structuredMetadata":{"detected_level":"info"}}]]}]}}"#;
+    let server = Server::start(&[&answer("200 OK", "", body)]).await;
+    let query = RangeQuery {
+        query: "{a=\"b\"} |= \"x y\"".to_owned(),
+        range: TimeRange { start_ns: 1_795_229_946_884_000_000, end_ns: 1_795_229_947_000_000_000 },
+        limit: 7,
+        direction: Direction::Forward,
+        step: None,
+    };
+    let answer = server.client().query_range(&query).await.unwrap();
+    let QueryData::Streams(streams) = answer.data else { panic!("not streams") };
+    assert_eq!(streams[0].values[0].categories.structured_metadata["detected_level"], "info");
+    let requests = server.requests.lock().unwrap();
+    assert!(
+        requests[0].contains("query=%7Ba%3D%22b%22%7D+%7C%3D+%22x+y%22&start=1795229946884000000"),
+        "{}",
+        requests[0]
+    );
+    assert!(requests[0].contains("&limit=7&direction=forward "), "{}", requests[0]);
+    assert!(requests[0].contains("x-loki-response-encoding-flags: categorize-labels"), "{}", requests[0]);
+}
+
+#[tokio::test]
+async fn series_and_values_are_read() {
+    let server = Server::start(&[
+        &answer("200 OK", "", r#"{"status":"success","data":[{"a":"1"},{"a":"2"}]}"#),
+        &answer("200 OK", "", r#"{"status":"success"}"#),
+    ])
+    .await;
+    let client = server.client();
+    let range = TimeRange { start_ns: 0, end_ns: 1 };
+    assert_eq!(client.series(&["{a=~\".+\"}".to_owned()], range).await.unwrap().len(), 2);
+    assert!(client.label_values("a/b", range).await.unwrap().is_empty());
+    let requests = server.requests.lock().unwrap();
+    assert!(requests[0].contains("match%5B%5D=%7Ba%3D%7E%22.%2B%22%7D"), "{}", requests[0]);
+    assert!(requests[1].starts_with("GET /loki/api/v1/label/a%2Fb/values?"), "{}", requests[1]);
+}
