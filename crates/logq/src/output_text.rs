@@ -1,0 +1,206 @@
+//! Entries for people: time, labels, line.
+//!
+//! Labels that all entries of the first page share are named once, on the error output, and left out
+//! of the lines; an entry that differs in one of them prints all of its labels. Lines come from
+//! strangers: on a terminal, control characters other than colours are shown, not obeyed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::entry::Entry;
+
+const DIM: &str = "\u{1b}[2m";
+const RED: &str = "\u{1b}[31m";
+const YELLOW: &str = "\u{1b}[33m";
+const RESET: &str = "\u{1b}[0m";
+
+/// How text is printed.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    /// Whether to colour times, labels and levels.
+    pub(crate) colour: bool,
+    /// Whether a terminal reads the output.
+    pub(crate) terminal: bool,
+    /// Zone of printed times.
+    pub(crate) zone: TimeZone,
+}
+
+/// Labels, for printing: borrowed from the entry.
+type LabelsView<'a> = BTreeMap<&'a str, &'a str>;
+
+/// Returns the labels that every entry has with the same value.
+pub(crate) fn common_labels(entries: &[Entry]) -> BTreeMap<String, String> {
+    let mut entries = entries.iter();
+    let Some(first) = entries.next() else { return BTreeMap::new() };
+    let mut common = first.all_labels();
+    common.retain(|name, value| (*name, *value) != ("detected_level", "unknown"));
+    for entry in entries {
+        let labels = entry.all_labels();
+        common.retain(|name, value| labels.get(name) == Some(value));
+    }
+    common.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Writes one entry; `common` labels are left out if the entry has them all.
+pub(crate) fn write_entry(
+    out: &mut dyn Write,
+    entry: &Entry,
+    common: &BTreeMap<String, String>,
+    look: &Look,
+) -> io::Result<()> {
+    let mut labels = entry.all_labels();
+    let level = labels.get("detected_level").copied().unwrap_or_default().to_owned();
+    if level == "unknown" {
+        // The store's word for "found none", which nobody needs to read on every line.
+        labels.remove("detected_level");
+    }
+    if common.iter().all(|(name, value)| labels.get(&**name) == Some(&&**value)) {
+        labels.retain(|name, _| !common.contains_key(*name));
+    }
+    let mut text = String::with_capacity(entry.line.len() + 64);
+    push_styled(&mut text, &time_text(entry.ts_ns, &look.zone), if look.colour { DIM } else { "" });
+    text.push(' ');
+    if !labels.is_empty() {
+        push_styled(&mut text, &labels_text(&labels), if look.colour { DIM } else { "" });
+        text.push(' ');
+    }
+    let line = if look.terminal { shown(&entry.line) } else { entry.line.clone() };
+    let colour = if look.colour { level_colour(&level) } else { "" };
+    push_styled(&mut text, &line, colour);
+    if look.colour && colour.is_empty() && line.contains('\u{1b}') {
+        text.push_str(RESET);
+    }
+    text.push('\n');
+    out.write_all(text.as_bytes())
+}
+
+/// Writes `{a="1", b="2"}`.
+pub(crate) fn labels_text(labels: &LabelsView<'_>) -> String {
+    let set = logyard_model::LabelSet::from_pairs(labels.iter().map(|(name, value)| (*name, *value)));
+    set.to_string()
+}
+
+/// Writes a time as RFC 3339 with milliseconds in the zone.
+pub(crate) fn time_text(ts_ns: i64, zone: &TimeZone) -> String {
+    let timestamp = Timestamp::from_nanosecond(i128::from(ts_ns)).unwrap_or_default();
+    let zoned = timestamp.to_zoned(zone.clone());
+    match zone == &TimeZone::UTC {
+        true => zoned.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+        false => zoned.strftime("%Y-%m-%dT%H:%M:%S.%3f%:z").to_string(),
+    }
+}
+
+fn push_styled(text: &mut String, part: &str, style: &str) {
+    text.push_str(style);
+    text.push_str(part);
+    if !style.is_empty() {
+        text.push_str(RESET);
+    }
+}
+
+fn level_colour(level: &str) -> &'static str {
+    match level {
+        "critical" | "fatal" | "error" => RED,
+        "warn" => YELLOW,
+        _ => "",
+    }
+}
+
+/// Makes a line safe for a terminal: keeps tabs, line breaks and colour sequences (`ESC [ … m`), shows
+/// every other control character as `\x1b`.
+fn shown(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' {
+            let parameters: String =
+                rest.clone().skip(1).take_while(|c| c.is_ascii_digit() || *c == ';').collect();
+            let after = rest.clone().nth(parameters.len() + 1);
+            if rest.clone().next() == Some('[') && after == Some('m') {
+                text.push_str("\u{1b}[");
+                text.push_str(&parameters);
+                text.push('m');
+                rest.nth(parameters.len() + 1);
+                continue;
+            }
+        }
+        match c {
+            '\t' | '\n' => text.push(c),
+            c if c.is_control() => write!(text, "\\x{:02x}", u32::from(c)).unwrap_or_default(),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn look() -> Look {
+        Look { colour: false, terminal: false, zone: TimeZone::UTC }
+    }
+
+    fn printed(entry: &Entry, common: &BTreeMap<String, String>, look: &Look) -> String {
+        let mut out = Vec::new();
+        write_entry(&mut out, entry, common, look).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn shared_labels_are_left_out() {
+        let mut entries = vec![Entry::sample(1_500_000_000, "a"), Entry::sample(2_000_000_000, "b")];
+        entries[1].metadata.insert("detected_level".to_owned(), "error".to_owned());
+        let common = common_labels(&entries);
+        assert_eq!(common, BTreeMap::from([("container".to_owned(), "web".to_owned())]));
+        assert_eq!(printed(&entries[0], &common, &look()), "1970-01-01T00:00:01.500Z a\n");
+        assert_eq!(
+            printed(&entries[1], &common, &look()),
+            "1970-01-01T00:00:02.000Z {detected_level=\"error\"} b\n"
+        );
+    }
+
+    #[test]
+    fn an_entry_that_differs_prints_all_its_labels() {
+        let mut entry = Entry::sample(0, "x");
+        entry.stream = Arc::new(BTreeMap::from([("container".to_owned(), "db".to_owned())]));
+        let common = BTreeMap::from([("container".to_owned(), "web".to_owned())]);
+        assert_eq!(printed(&entry, &common, &look()), "1970-01-01T00:00:00.000Z {container=\"db\"} x\n");
+    }
+
+    #[test]
+    fn an_unknown_level_is_not_printed() {
+        let mut entry = Entry::sample(0, "x");
+        entry.metadata.insert("detected_level".to_owned(), "unknown".to_owned());
+        let common = common_labels(std::slice::from_ref(&entry));
+        assert_eq!(common.len(), 1);
+        assert_eq!(printed(&entry, &common, &look()), "1970-01-01T00:00:00.000Z x\n");
+    }
+
+    #[test]
+    fn local_times_carry_their_offset() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(time_text(0, &zone), "1970-01-01T02:00:00.000+02:00");
+    }
+
+    #[test]
+    fn terminals_obey_colours_only() {
+        assert_eq!(shown("a\tb\u{1b}[1;31mred\u{1b}[0m"), "a\tb\u{1b}[1;31mred\u{1b}[0m");
+        assert_eq!(shown("x\u{1b}]0;title\u{7}y\u{1b}[2Jz\r"), "x\\x1b]0;title\\x07y\\x1b[2Jz\\x0d");
+        assert_eq!(shown("\u{1b}"), "\\x1b");
+    }
+
+    #[test]
+    fn colours_follow_the_level_and_end() {
+        let mut entry = Entry::sample(0, "boom");
+        entry.metadata.insert("detected_level".to_owned(), "error".to_owned());
+        let look = Look { colour: true, ..look() };
+        assert!(printed(&entry, &BTreeMap::new(), &look).ends_with("\u{1b}[31mboom\u{1b}[0m\n"));
+    }
+}

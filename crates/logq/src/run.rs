@@ -1,0 +1,115 @@
+//! The command as a function: arguments and surroundings in, exit status out.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::Parser as _;
+
+use crate::args::Arguments;
+use crate::session::Session;
+
+/// Exit status: something was found (or help was asked for).
+pub const FOUND: u8 = 0;
+/// Exit status: the query is fine and nothing matches.
+pub const NOTHING: u8 = 1;
+/// Exit status: wrong arguments, or the store could not answer.
+pub const TROUBLE: u8 = 2;
+
+/// What the command needs of the process around it.
+pub struct Surroundings<'a> {
+    /// The time of day, nanoseconds since the Unix epoch.
+    pub now_ns: &'a dyn Fn() -> i64,
+    /// Looks up an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Where results go.
+    pub out: &'a mut dyn Write,
+    /// Where everything else goes.
+    pub err: &'a mut dyn Write,
+    /// Whether `out` is a terminal.
+    pub out_is_terminal: bool,
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("out_is_terminal", &self.out_is_terminal).finish_non_exhaustive()
+    }
+}
+
+/// Why the command ends early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Arguments, query or answer are at fault.
+    Trouble(String),
+    /// The store does not answer just now; the same call may succeed later.
+    Away(String),
+    /// Nobody reads the output any more (`logq … | head`): quietly.
+    Unread,
+}
+
+impl From<String> for Stop {
+    fn from(text: String) -> Self {
+        Self::Trouble(text)
+    }
+}
+
+impl From<logyard_client::Error> for Stop {
+    fn from(error: logyard_client::Error) -> Self {
+        match error.kind() {
+            logyard_client::Kind::Invalid => Self::Trouble(error.to_string()),
+            logyard_client::Kind::Limited | logyard_client::Kind::Unavailable => {
+                Self::Away(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Unread,
+            _ => Self::Trouble(format!("cannot write output: {error}")),
+        }
+    }
+}
+
+/// Runs the command and returns its exit status. `args` begins with the name of the program.
+///
+/// Cost: starts its own single-threaded runtime; must not be called from within another.
+pub fn run(args: impl IntoIterator<Item = OsString>, surroundings: Surroundings<'_>) -> u8 {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error, surroundings),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(surroundings.err, &format!("cannot start: {error}")),
+    };
+    let Surroundings { now_ns, env, out, err, out_is_terminal } = surroundings;
+    let mut session = match Session::new(&arguments, now_ns, env, out, out_is_terminal) {
+        Ok(session) => session,
+        Err(text) => return report(err, &text),
+    };
+    match runtime.block_on(session.run(&arguments, err)) {
+        Ok(true) | Err(Stop::Unread) => FOUND,
+        Ok(false) => NOTHING,
+        Err(Stop::Trouble(text) | Stop::Away(text)) => report(err, &text),
+    }
+}
+
+/// Prints help, version or a complaint about the arguments.
+fn refuse(error: &clap::Error, surroundings: Surroundings<'_>) -> u8 {
+    let text = match surroundings.out_is_terminal && (surroundings.env)("NO_COLOR").is_none() {
+        true => error.render().ansi().to_string(),
+        false => error.render().to_string(),
+    };
+    // A reader that went away has no use for the help.
+    match error.use_stderr() {
+        true => surroundings.err.write_all(text.as_bytes()).map_or(TROUBLE, |()| TROUBLE),
+        false => surroundings.out.write_all(text.as_bytes()).map_or(FOUND, |()| FOUND),
+    }
+}
+
+/// Prints an error; if even that fails, the exit status still tells.
+fn report(err: &mut dyn Write, text: &str) -> u8 {
+    writeln!(err, "logq: {text}").map_or(TROUBLE, |()| TROUBLE)
+}

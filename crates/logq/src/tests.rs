@@ -1,0 +1,160 @@
+//! The whole command against a server of a few lines that plays back answers.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+
+use crate::{FOUND, NOTHING, Surroundings, TROUBLE, run};
+
+const NOW_NS: i64 = 1_795_229_946_000_000_000;
+
+/// Answers one GET per body, each with 200, on connections of their own; returns the address and the
+/// request lines.
+fn serve(bodies: Vec<String>) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, requests) = mpsc::sync_channel(100);
+    std::thread::spawn(move || {
+        for body in bodies {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+            sender.send(lines.next().unwrap().unwrap()).unwrap();
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            let (status, body) = body.split_once(' ').unwrap();
+            let head =
+                format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            socket.write_all((head + body).as_bytes()).unwrap();
+        }
+    });
+    (addr, requests)
+}
+
+struct Outcome {
+    status: u8,
+    out: String,
+    err: String,
+}
+
+fn command(line: &[&str], env: &[(&str, &str)]) -> Outcome {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let args = ["logq", "--utc"].iter().chain(line).map(OsString::from);
+    let surroundings = Surroundings {
+        now_ns: &|| NOW_NS,
+        env: &|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+        out: &mut out,
+        err: &mut err,
+        out_is_terminal: false,
+    };
+    let status = run(args, surroundings);
+    Outcome { status, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+}
+
+/// An answer with entries of container `web`, times in seconds before now.
+fn entries(all: &[(i64, &str)]) -> String {
+    let values: Vec<String> = all
+        .iter()
+        .map(|(secs_ago, line)| format!(r#"["{}","{line}",{{}}]"#, NOW_NS - secs_ago * 1_000_000_000))
+        .collect();
+    format!(
+        r#"200 {{"status":"success","data":{{"resultType":"streams","result":[{{"stream":{{"container":"web"}},"values":[{}]}}]}}}}"#,
+        values.join(",")
+    )
+}
+
+#[test]
+fn entries_are_printed_newest_first() {
+    let (addr, requests) = serve(vec![entries(&[(1, "b"), (2, "a")])]);
+    let outcome = command(&[r#"{container="web"}"#, "--addr", &addr], &[]);
+    assert_eq!(outcome.out, "2026-11-21T02:59:05.000Z b\n2026-11-21T02:59:04.000Z a\n");
+    assert_eq!(outcome.err, "common labels: {container=\"web\"}\n");
+    assert_eq!(outcome.status, FOUND);
+    let request = requests.recv().unwrap();
+    assert!(request.contains("start=1795226346000000000&end=1795229946000000000&limit=100"), "{request}");
+    assert!(request.contains("direction=backward"), "{request}");
+}
+
+#[test]
+fn pages_are_joined() {
+    let pages = vec![entries(&[(9, "a"), (8, "b")]), entries(&[(8, "b"), (7, "c")]), entries(&[(7, "c")])];
+    let (addr, requests) = serve(pages);
+    let line = [r#"{container="web"}"#, "--limit", "0", "--batch", "2", "--forward", "-o", "raw"];
+    let outcome = command(&line, &[("LOGQ_ADDR", &addr)]);
+    assert_eq!((outcome.out.as_str(), outcome.status), ("a\nb\nc\n", FOUND), "{}", outcome.err);
+    assert_eq!(requests.iter().count(), 3);
+}
+
+#[test]
+fn nothing_found_has_a_status_of_its_own() {
+    let (addr, _requests) = serve(vec![entries(&[])]);
+    let outcome = command(&[r#"{container="web"}"#], &[("LOKI_ADDR", &addr)]);
+    assert_eq!((outcome.status, outcome.out.as_str(), outcome.err.as_str()), (NOTHING, "", ""));
+}
+
+#[test]
+fn mistakes_are_shown_before_the_store_is_asked() {
+    let outcome = command(&[r#"{container="web"} |= "#, "--addr", "http://127.0.0.1:1"], &[]);
+    assert_eq!(outcome.status, TROUBLE);
+    assert!(outcome.err.starts_with("logq: parse error at line 1"), "{}", outcome.err);
+    assert!(outcome.err.contains("\n  {container=\"web\"} |= \n"), "{}", outcome.err);
+    assert!(outcome.err.trim_end().ends_with('^'), "{}", outcome.err);
+}
+
+#[test]
+fn refusals_of_the_store_are_passed_on() {
+    let (addr, _requests) = serve(vec!["400 the query is too long\n".to_owned()]);
+    let outcome = command(&["labels", "--addr", &addr], &[]);
+    assert_eq!((outcome.status, outcome.err.as_str()), (TROUBLE, "logq: the query is too long\n"));
+}
+
+#[test]
+fn wrong_arguments_are_trouble_and_help_is_not() {
+    assert_eq!(command(&["{}", "--since", "yesterday"], &[]).status, TROUBLE);
+    assert_eq!(command(&["{}", "--limt", "5"], &[]).status, TROUBLE);
+    let help = command(&["--help"], &[]);
+    assert_eq!(help.status, FOUND);
+    assert!(help.out.contains("Examples:") && help.out.contains("LOKI_ADDR"), "{}", help.out);
+}
+
+#[test]
+fn labels_series_and_samples_have_their_forms() {
+    let (addr, requests) = serve(vec![
+        r#"200 {"status":"success","data":["a","b"]}"#.to_owned(),
+        r#"200 {"status":"success","data":[{"b":"2"},{"a":"1"}]}"#.to_owned(),
+        r#"200 {"data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[5,"7"]}]}}"#.to_owned(),
+    ]);
+    assert_eq!(command(&["labels", "x", "--addr", &addr], &[]).out, "a\nb\n");
+    assert_eq!(command(&["series", "--addr", &addr], &[]).out, "{a=\"1\"}\n{b=\"2\"}\n");
+    let query = r#"count_over_time({a="1"}[5m])"#;
+    let instant = command(&["instant", query, "--at", "5", "-o", "jsonl", "--addr", &addr], &[]);
+    let want = r#"{"timestamp":"1970-01-01T00:00:05.000000000Z","labels":{"a":"1"},"value":"7"}"#;
+    assert_eq!(instant.out.trim_end(), want);
+    let asked: Vec<String> = requests.iter().collect();
+    assert!(asked[0].starts_with("GET /loki/api/v1/label/x/values?"), "{}", asked[0]);
+    assert!(asked[2].ends_with("&time=5 HTTP/1.1"), "{}", asked[2]);
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_trouble() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (addr, _requests) = serve(vec![entries(&[(1, "a")])]);
+    let mut err = Vec::new();
+    let surroundings = Surroundings {
+        now_ns: &|| NOW_NS,
+        env: &|_| None,
+        out: &mut Closed,
+        err: &mut err,
+        out_is_terminal: false,
+    };
+    let args = ["logq", r#"{container="web"}"#, "--addr", &addr, "--all-labels"].map(OsString::from);
+    assert_eq!(run(args, surroundings), FOUND);
+    assert!(err.is_empty());
+}

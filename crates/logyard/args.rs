@@ -1,0 +1,108 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Sources;
+
+const EXAMPLES: &str = "\
+Examples:
+  logyard                                    read every container, keep, answer on 127.0.0.1:3100
+  logyard --data-dir /var/lib/logyard --listen 0.0.0.0:3100
+  logyard store --listen 0.0.0.0:3100        only keep and answer
+  logyard agent --push-url http://logs:3100  only read and send there
+  logyard config --config logyard.yaml       check a config file and print what is in effect
+  logq '{container=\"web\"} |= \"ERROR\"'        ask (see logq --help)
+
+Every setting is also an environment variable: store.wal.sync is LOGYARD_STORE__WAL__SYNC.
+The settings are listed in schemas/config.md.";
+
+/// Tails containers, keeps their logs, answers LogQL.
+#[derive(Debug, Parser)]
+#[command(name = "logyard", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What the process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    /// Read, keep and answer, all in one process (the default)
+    All,
+    /// Only read, and send to the store at --push-url
+    Agent,
+    /// Only keep and answer
+    Store,
+    /// Check the settings and print what is in effect
+    Config,
+}
+
+/// Flags, the same for all commands.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Flags {
+    /// Config file in YAML [env: LOGYARD_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Address and port to listen on, for all and store [default: 127.0.0.1:3100] [env: LOGYARD_LISTEN]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+
+    /// Folder for everything that is kept [default: ./logyard-data] [env: LOGYARD_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<String>,
+
+    /// Least severe level of the own log [default: info] [env: LOGYARD_LOG__LEVEL]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+
+    /// Store that `logyard agent` sends to [default: http://logyard:3100] [env: LOGYARD_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) push_url: Option<String>,
+}
+
+impl Flags {
+    /// Adds the flags that were given to the sources of settings.
+    pub(crate) fn add_to(&self, sources: &mut Sources) {
+        let flags: [(&'static str, &'static [&'static str], &Option<String>); 4] = [
+            ("--listen", &["listen"], &self.listen),
+            ("--data-dir", &["data_dir"], &self.data_dir),
+            ("--log-level", &["log", "level"], &self.log_level),
+            ("--push-url", &["push", "url"], &self.push_url),
+        ];
+        for (name, path, text) in flags {
+            if let Some(text) = text {
+                sources.flags.push((name, path, text.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn declarations_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_command() {
+        for line in [["logyard", "--listen", "a:1", "store"], ["logyard", "store", "--listen", "a:1"]] {
+            let arguments = Arguments::try_parse_from(line).unwrap();
+            assert_eq!(arguments.command, Some(Command::Store));
+            let mut sources = Sources::default();
+            arguments.flags.add_to(&mut sources);
+            assert_eq!(sources.flags, [("--listen", &["listen"][..], "a:1".to_owned())]);
+        }
+        assert_eq!(Arguments::try_parse_from(["logyard"]).unwrap().command, None);
+    }
+}

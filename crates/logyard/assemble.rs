@@ -1,0 +1,342 @@
+//! Starts the parts of a role in order and stops them in the opposite one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings};
+use logyard_client::{Client, ClientSettings};
+use logyard_engine::Engine;
+use logyard_ingest::Ingest;
+use logyard_model::Tenant;
+use logyard_server::{Server, ServerParts};
+use logyard_store::{Store, StoreParts};
+use logyard_sys::{Clock, Disk, Random};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::banner::Facts;
+use crate::command_run::Role;
+use crate::config::{PushSettings, Settings};
+use crate::logging::{OwnLog, with_causes};
+
+/// Where an engine listens if nobody says otherwise.
+const ENGINE_SOCKET: &str = "/var/run/docker.sock";
+
+/// Looks at the agent before the banner, and the pause between two: half a second in all, since the
+/// banner may be poorer but must not be late.
+const SETTLE_LOOKS: usize = 25;
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
+
+/// What the parts need from outside.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The machine's disk.
+    pub(crate) disk: Arc<dyn Disk>,
+    /// The machine's clock.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Writes events to a file as well, once told where.
+    pub(crate) own_log: OwnLog,
+}
+
+/// The parts of one process, running.
+#[derive(Debug)]
+pub(crate) struct Running {
+    agent: Option<Agent>,
+    keeping: Option<Keeping>,
+    own_log: Option<PathBuf>,
+    pushes_to: Option<String>,
+}
+
+/// A store and the server in front of it.
+#[derive(Debug)]
+struct Keeping {
+    store: Store,
+    address: SocketAddr,
+    shutdown: oneshot::Sender<()>,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    /// Starts the parts of a role. Errors say which part cannot start, why, and what to do.
+    pub(crate) async fn start(role: Role, settings: Settings, parts: Parts) -> anyhow::Result<Self> {
+        let mut registry = Registry::default();
+        let random = Arc::new(Random::os());
+        // The port first: a taken one is the most likely reason not to start, and the agent of this
+        // process pushes to the port that was really bound.
+        let listener = match role.keeps() {
+            true => Some(bind(&settings.listen).await?),
+            false => None,
+        };
+        let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let front = match role.keeps() {
+            true => Some(open_store(&settings, &parts, &random, &mut registry)?),
+            false => None,
+        };
+        let mut agent_settings = settings.agent.clone();
+        let own_log =
+            if role.reads() { follow_own_log(&mut agent_settings, &settings, &parts) } else { None };
+        let push = address.map_or_else(|| settings.push.clone(), |address| own_push(address, &settings.push));
+        let pushes_to = (!role.keeps()).then(|| push.url.clone());
+        let agent = match role.reads() {
+            true => Some(
+                start_agent(agent_settings, &push, &settings.data_dir, &parts, &random, &mut registry)
+                    .await?,
+            ),
+            false => None,
+        };
+        let keeping = match (front, listener, address) {
+            (Some((store, ingest)), Some(listener), Some(address)) => {
+                Some(start_server(settings, store, ingest, (listener, address), registry))
+            }
+            _ => None,
+        };
+        Ok(Self { agent, keeping, own_log, pushes_to })
+    }
+
+    /// Waits, for a moment only, until the agent knows whether there is an engine and what it runs, so
+    /// that the banner can say so.
+    pub(crate) async fn settle(&self) {
+        let Some(agent) = &self.agent else { return };
+        for _ in 0..SETTLE_LOOKS {
+            let report = agent.report();
+            if report.engine_problem.is_some() || !report.targets.is_empty() {
+                return;
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+    }
+
+    /// Returns what the banner says.
+    pub(crate) fn facts(&self, data_dir: PathBuf) -> Facts {
+        Facts {
+            reads: self.agent.as_ref().map(Agent::report),
+            own_log: self.own_log.clone(),
+            pushes_to: self.pushes_to.clone(),
+            data_dir,
+            address: self.keeping.as_ref().map(|keeping| keeping.address.to_string()),
+            logq: logq_command(),
+        }
+    }
+
+    /// Waits until the server ends by itself, which it never should. Safe to cancel.
+    pub(crate) async fn server_ended(&mut self) -> anyhow::Error {
+        let Some(keeping) = &mut self.keeping else { return std::future::pending().await };
+        match (&mut keeping.server).await {
+            Ok(Ok(())) => anyhow::anyhow!("the HTTP server ended by itself"),
+            Ok(Err(error)) => anyhow::Error::from(error).context("the HTTP server failed"),
+            Err(error) => anyhow::Error::from(error).context("the HTTP server failed"),
+        }
+    }
+
+    /// Stops all parts, the agent first so that its last batches are still taken.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        if let Some(agent) = self.agent {
+            agent.stop().await;
+        }
+        let Some(keeping) = self.keeping else { return Ok(()) };
+        // A server that has ended already does not listen to this.
+        if keeping.shutdown.send(()).is_ok() && !keeping.server.is_finished() {
+            keeping.server.await.context("stop the HTTP server")?.context("stop the HTTP server")?;
+        }
+        keeping.store.close().await.context("close the store")
+    }
+}
+
+async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}: choose another address with --listen, or stop what listens there")
+    })?;
+    let is_open = !listener.local_addr()?.ip().is_loopback();
+    if is_open {
+        tracing::warn!(
+            listen,
+            "listening beyond this machine without access control: whoever reaches this port reads and writes \
+             all logs; put a proxy with authentication in front, or listen on 127.0.0.1"
+        );
+    }
+    Ok(listener)
+}
+
+fn open_store(
+    settings: &Settings,
+    parts: &Parts,
+    random: &Arc<Random>,
+    registry: &mut Registry,
+) -> anyhow::Result<(Store, Ingest)> {
+    let store_parts = StoreParts {
+        disk: Arc::clone(&parts.disk),
+        clock: Arc::clone(&parts.clock),
+        random: Arc::clone(random),
+        registry,
+    };
+    let store = Store::open(&settings.data_dir, settings.store.clone(), store_parts)?;
+    let ingest = Ingest::new(settings.limits.clone(), store.clone(), Arc::clone(&parts.clock), registry);
+    Ok((store, ingest))
+}
+
+fn start_server(
+    settings: Settings,
+    store: Store,
+    ingest: Ingest,
+    (listener, address): (TcpListener, SocketAddr),
+    registry: Registry,
+) -> Keeping {
+    let engine = Arc::new(Engine::new(settings.engine));
+    let server = Server::new(ServerParts {
+        settings: settings.server,
+        store: store.clone(),
+        ingest,
+        engine,
+        registry,
+    });
+    let (shutdown, asked) = oneshot::channel::<()>();
+    let server = tokio::spawn(server.serve(listener, async move {
+        // Dropped instead of sent means that the process ends: the same.
+        drop(asked.await);
+    }));
+    Keeping { store, address, shutdown, server }
+}
+
+async fn start_agent(
+    settings: AgentSettings,
+    push: &PushSettings,
+    data_dir: &Path,
+    parts: &Parts,
+    random: &Arc<Random>,
+    registry: &mut Registry,
+) -> anyhow::Result<Agent> {
+    let tenant = match push.tenant.as_str() {
+        "" => None,
+        name => Some(Tenant::new(name).with_context(|| format!("cannot use push.tenant {name:?}"))?),
+    };
+    let client = Client::new(
+        &push.url,
+        ClientSettings {
+            timeout: Duration::from_secs(push.timeout_secs),
+            org_id: tenant,
+            user_agent: concat!("logyard-agent/", env!("CARGO_PKG_VERSION")).to_owned(),
+        },
+    )
+    .context("cannot use push.url")?;
+    let agent_parts = AgentParts {
+        disk: Arc::clone(&parts.disk),
+        clock: Arc::clone(&parts.clock),
+        random: Arc::clone(random),
+        registry,
+        client,
+        data_dir: data_dir.to_owned(),
+    };
+    Ok(Agent::start(settings, agent_parts).await?)
+}
+
+/// Returns where the agent of a process with a store pushes to: to its own port, over loopback when it
+/// listens everywhere.
+fn own_push(address: SocketAddr, push: &PushSettings) -> PushSettings {
+    let mut reachable = address;
+    if address.ip().is_unspecified() {
+        reachable.set_ip(match address.ip() {
+            std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    PushSettings { url: format!("http://{reachable}"), ..push.clone() }
+}
+
+/// Where no engine listens and no files are named, the machine's logs and Logyard's own are read: this
+/// writes the own log to a file and adds both to the agent's files. Returns the file's path.
+fn follow_own_log(agent: &mut AgentSettings, settings: &Settings, parts: &Parts) -> Option<PathBuf> {
+    if !agent.files.is_empty() || (agent.docker.enabled && engine_listens(&agent.docker.host)) {
+        return None;
+    }
+    let dir = settings.data_dir.join("log");
+    let path = match parts.own_log.open(&parts.disk, &dir) {
+        Ok(path) => path,
+        Err(error) => {
+            tracing::warn!(path = %dir.display(), error = with_causes(&error), "cannot write the own log to a file");
+            return None;
+        }
+    };
+    let files = |path: &str, job: &str| FileSettings {
+        path: vec![path.to_owned()],
+        exclude: Vec::new(),
+        labels: [("job".to_owned(), job.to_owned())].into(),
+    };
+    agent.files = vec![files("/var/log/**/*.log", "varlogs"), files(&path.to_string_lossy(), "logyard")];
+    Some(path)
+}
+
+/// Tells whether anybody listens where the engine is expected. Engines over TCP are taken at their word.
+fn engine_listens(host: &str) -> bool {
+    let named = match host {
+        "" => std::env::var("DOCKER_HOST").unwrap_or_default(),
+        host => host.to_owned(),
+    };
+    let socket = match named.strip_prefix("unix://") {
+        Some(path) => path,
+        None if named.is_empty() => ENGINE_SOCKET,
+        None => return true,
+    };
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
+}
+
+/// Returns how to call `logq` from here: by its name if it is installed, else by its path beside this program.
+fn logq_command() -> String {
+    let Ok(program) = std::env::current_exe() else { return "logq".to_owned() };
+    let on_path = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| Some(dir.as_path()) == program.parent()));
+    if on_path {
+        return "logq".to_owned();
+    }
+    let beside = program.with_file_name("logq");
+    let shown =
+        std::env::current_dir().ok().and_then(|here| beside.strip_prefix(here).ok().map(Path::to_owned));
+    shown.unwrap_or(beside).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use logyard_sys::{SimClock, SimDisk};
+
+    use super::*;
+
+    #[test]
+    fn the_own_agent_pushes_to_an_address_that_is_reachable() {
+        let push = PushSettings { tenant: "team".to_owned(), ..PushSettings::default() };
+        for (bound, want) in [
+            ("127.0.0.1:3100", "http://127.0.0.1:3100"),
+            ("0.0.0.0:4000", "http://127.0.0.1:4000"),
+            ("[::]:4000", "http://[::1]:4000"),
+            ("10.0.0.7:1", "http://10.0.0.7:1"),
+        ] {
+            let own = own_push(bound.parse().unwrap(), &push);
+            assert_eq!((own.url.as_str(), own.tenant.as_str()), (want, "team"));
+        }
+    }
+
+    #[test]
+    fn without_an_engine_the_own_log_is_read() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        let parts = Parts { disk, clock: Arc::new(SimClock::new(0)), own_log: OwnLog::default() };
+        let settings = Settings { data_dir: PathBuf::from("/data"), ..Settings::default() };
+        let mut agent = settings.agent.clone();
+        agent.docker.host = "unix:///nonexistent/docker.sock".to_owned();
+        let path = follow_own_log(&mut agent, &settings, &parts).unwrap();
+        let paths: Vec<&str> = agent.files.iter().map(|files| files.path[0].as_str()).collect();
+        assert_eq!(paths, ["/var/log/**/*.log", "/data/log/logyard.log"]);
+        assert_eq!(path, Path::new("/data/log/logyard.log"));
+        // What somebody asked for is left as it is.
+        assert_eq!(follow_own_log(&mut agent, &settings, &parts), None);
+        assert_eq!(agent.files.len(), 2);
+    }
+
+    #[test]
+    fn a_socket_without_a_listener_is_no_engine() {
+        assert!(!engine_listens("unix:///nonexistent/docker.sock"));
+        assert!(engine_listens("tcp://127.0.0.1:2375"));
+    }
+}

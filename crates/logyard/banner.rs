@@ -1,0 +1,162 @@
+//! What a person sees at the start: what is read, where it is kept, where to ask, and what to try first.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use logyard_agent::AgentReport;
+
+/// What the banner says.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// What the agent reads, if this process has one.
+    pub(crate) reads: Option<AgentReport>,
+    /// Whether the own log is read as well.
+    pub(crate) own_log: Option<PathBuf>,
+    /// Where this process pushes, if it keeps nothing itself.
+    pub(crate) pushes_to: Option<String>,
+    /// Folder of what is kept.
+    pub(crate) data_dir: PathBuf,
+    /// Address of the HTTP server, if this process has one.
+    pub(crate) address: Option<String>,
+    /// How to call `logq` on this machine.
+    pub(crate) logq: String,
+}
+
+/// Writes the banner.
+pub(crate) fn text(facts: &Facts) -> String {
+    let mut text = format!("\nlogyard {}\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |name: &str, value: &str| {
+        writeln!(text, "  {name:<8} {value}").unwrap_or_default();
+    };
+    if let Some(report) = &facts.reads {
+        line("reads", &reads(report, facts));
+    }
+    if let Some(url) = &facts.pushes_to {
+        line("pushes", &format!("to {url}; until acknowledged, kept in {}", facts.data_dir.display()));
+    }
+    if let Some(address) = &facts.address {
+        line("keeps", &facts.data_dir.display().to_string());
+        line("answers", &format!("http://{address}  (Grafana: data source of type Loki)"));
+        text.push_str("\nTry:\n");
+        for command in commands(facts, address) {
+            writeln!(text, "  {command}").unwrap_or_default();
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn reads(report: &AgentReport, facts: &Facts) -> String {
+    let targets = report.targets.len();
+    if let Some(engine) = &report.engine {
+        let things = if targets == 1 { "container" } else { "containers" };
+        return format!("{targets} {things} of {} {} at {}", engine.name, engine.version, engine.host);
+    }
+    let mut text = String::from("/var/log/**/*.log");
+    if targets > 0 {
+        write!(text, " ({targets} found)").unwrap_or_default();
+    }
+    if let Some(path) = &facts.own_log {
+        write!(text, " and {}", path.display()).unwrap_or_default();
+    }
+    match &report.engine_problem {
+        Some(problem) => write!(text, "; {problem}; keeps trying"),
+        None => write!(text, "; no container engine; keeps trying"),
+    }
+    .unwrap_or_default();
+    text
+}
+
+/// The first three commands to try, with the name of something that exists.
+fn commands(facts: &Facts, address: &str) -> Vec<String> {
+    let addr = match address {
+        "127.0.0.1:3100" => String::new(),
+        other => {
+            format!(" --addr http://{}", other.replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1"))
+        }
+    };
+    let logq = &facts.logq;
+    let targets = facts.reads.iter().flat_map(|report| &report.targets);
+    let selector = targets
+        .into_iter()
+        .find_map(|target| {
+            ["container", "filename"].iter().find_map(|name| Some((*name, target.labels.get(name)?)))
+        })
+        .map_or_else(|| "{service_name=~\".+\"}".to_owned(), |(name, value)| format!("{{{name}={value:?}}}"));
+    vec![
+        format!("{logq} '{selector}'{addr}"),
+        format!("{logq} tail '{selector}'{addr}"),
+        format!("{logq} labels{addr}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use logyard_agent::{EngineReport, TargetReport, TargetState};
+    use logyard_model::LabelSet;
+
+    use super::*;
+
+    fn facts() -> Facts {
+        let target = TargetReport {
+            name: "web".to_owned(),
+            labels: LabelSet::from_pairs([("container", "web")]),
+            state: TargetState::Follow,
+            detail: String::new(),
+        };
+        let engine = EngineReport {
+            name: "Docker".to_owned(),
+            version: "20.10".to_owned(),
+            api_version: "1.41".to_owned(),
+            host: "unix:///var/run/docker.sock".to_owned(),
+        };
+        let report = AgentReport { engine: Some(engine), targets: vec![target], ..AgentReport::default() };
+        Facts {
+            reads: Some(report),
+            own_log: None,
+            pushes_to: None,
+            data_dir: PathBuf::from("logyard-data"),
+            address: Some("127.0.0.1:3100".to_owned()),
+            logq: "logq".to_owned(),
+        }
+    }
+
+    #[test]
+    fn everything_in_one_process() {
+        let text = text(&facts());
+        assert!(
+            text.contains("reads    1 container of Docker 20.10 at unix:///var/run/docker.sock\n"),
+            "{text}"
+        );
+        assert!(text.contains("keeps    logyard-data\n"), "{text}");
+        assert!(text.contains("answers  http://127.0.0.1:3100"), "{text}");
+        assert!(
+            text.contains(
+                "\n  logq '{container=\"web\"}'\n  logq tail '{container=\"web\"}'\n  logq labels\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn without_an_engine() {
+        let report =
+            AgentReport { engine_problem: Some("nothing at x".to_owned()), ..AgentReport::default() };
+        let own_log = Some(PathBuf::from("d/log/logyard.log"));
+        let address = Some("0.0.0.0:4000".to_owned());
+        let text = text(&Facts { reads: Some(report), own_log, address, ..facts() });
+        assert!(
+            text.contains("reads    /var/log/**/*.log and d/log/logyard.log; nothing at x; keeps trying"),
+            "{text}"
+        );
+        assert!(text.contains("'{service_name=~\".+\"}' --addr http://127.0.0.1:4000\n"), "{text}");
+    }
+
+    #[test]
+    fn an_agent_alone_has_nothing_to_ask() {
+        let pushes_to = Some("http://store:3100".to_owned());
+        let text = text(&Facts { pushes_to, address: None, ..facts() });
+        assert!(text.contains("pushes   to http://store:3100"), "{text}");
+        assert!(!text.contains("Try:") && !text.contains("answers"), "{text}");
+    }
+}

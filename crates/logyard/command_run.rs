@@ -1,0 +1,82 @@
+//! `logyard all`, `agent` and `store`: start, wait for a signal, stop in order.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use logyard_sys::{Clock, Disk, RealClock};
+
+use crate::assemble::{Parts, Running};
+use crate::banner;
+use crate::config::Settings;
+use crate::logging::{self, OwnLog};
+use crate::signals::Signals;
+
+/// Threads of the async runtime. Evaluation and compression have threads of their own; what is left is
+/// moving bytes, for which two are plenty.
+const RUNTIME_THREADS: usize = 2;
+
+/// What the process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Reads, keeps and answers.
+    All,
+    /// Reads and pushes to another process.
+    Agent,
+    /// Keeps and answers.
+    Store,
+}
+
+impl Role {
+    /// Tells whether this process reads logs.
+    pub(crate) fn reads(self) -> bool {
+        self != Self::Store
+    }
+
+    /// Tells whether this process keeps logs.
+    pub(crate) fn keeps(self) -> bool {
+        self != Self::Agent
+    }
+}
+
+/// Runs a role until a signal asks for the end.
+pub(crate) fn run(role: Role, settings: Settings, disk: Arc<dyn Disk>) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let own_log = OwnLog::default();
+    logging::start(&settings.log, Arc::clone(&clock), own_log.clone())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("logyard")
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    runtime.block_on(serve(role, settings, Parts { disk, clock, own_log }))
+}
+
+async fn serve(role: Role, settings: Settings, parts: Parts) -> anyhow::Result<()> {
+    // Before anything else: a signal during the start must not end it half-way.
+    let mut signals = Signals::new().context("cannot take over signals")?;
+    let data_dir = settings.data_dir.clone();
+    let mut running = tokio::select! {
+        started = Running::start(role, settings, parts) => started?,
+        name = signals.wait() => anyhow::bail!("{name} during the start"),
+    };
+    running.settle().await;
+    let banner = banner::text(&running.facts(data_dir));
+    // The banner is a courtesy; without a reader it is not needed.
+    drop(std::io::stderr().lock().write_all(banner.as_bytes()));
+    let reason = tokio::select! {
+        name = signals.wait() => Ok(name),
+        ended = running.server_ended() => Err(ended),
+    };
+    let impatient = signals.exit_at_the_next();
+    if let Ok(name) = &reason {
+        tracing::info!(signal = name, "stopping; once more to stop at once");
+    }
+    let stopped = running.stop().await;
+    impatient.abort();
+    match reason {
+        Ok(_) => stopped,
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,99 @@
+//! Puts the parts together: settings, roles, signals.
+//!
+//! Owns: the command line of `logyard`, config file and environment, the order in which parts start and
+//! stop, the log's form, the banner. Deliberately absent: everything the parts do.
+//!
+//! Start: settings → disk → store → agent → server. Stop, on SIGINT or SIGTERM: agent (spools and
+//! pushes what it read) → server (finishes requests) → store (syncs and seals). A second signal ends the
+//! process at once, which loses nothing that was acknowledged.
+//!
+//! Add a setting, also regenerate `schemas/config.*`: `LOGYARD_BLESS=1 cargo test -p logyard config`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod assemble;
+mod banner;
+mod command_config;
+mod command_run;
+mod config;
+mod config_check;
+mod config_env;
+mod config_locate;
+mod config_schema;
+mod config_units;
+mod logging;
+mod signals;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use logyard_sys::{Disk, RealDisk};
+
+pub use config::{ConfigError, LogFormat, LogSettings, PushSettings, Settings, Sources, load, print};
+pub use config_schema::{json_schema, reference_page};
+
+use crate::args::{Arguments, Command, Flags};
+use crate::command_run::Role;
+
+/// Exit status of wrong arguments and settings, as `clap` has it.
+const WRONG_USE: u8 = 2;
+
+/// Runs the command line and returns the process's exit status. `args` begins with the name of the program.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help goes to the output, complaints to the error output; a closed one has no reader.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { WRONG_USE } else { 0 });
+        }
+    };
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let settings = match settings(&arguments.flags, &*disk) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, WRONG_USE),
+    };
+    let done = match arguments.command.unwrap_or(Command::All) {
+        Command::All => command_run::run(Role::All, settings, disk),
+        Command::Agent => command_run::run(Role::Agent, settings, disk),
+        Command::Store => command_run::run(Role::Store, settings, disk),
+        Command::Config => command_config::run(&settings),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Prints why the program ends; the last thing it says, so not through the log.
+fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
+    drop(writeln!(std::io::stderr().lock(), "logyard: {error:#}"));
+    ExitCode::from(status)
+}
+
+/// Gathers the settings from flags, environment and file.
+fn settings(flags: &Flags, disk: &dyn Disk) -> anyhow::Result<Settings> {
+    let mut sources = Sources { environment: environment(), ..Sources::default() };
+    let named = std::env::var_os("LOGYARD_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(path) = flags.config.clone().or(named) {
+        let bytes = disk.read(&path).with_context(|| format!("cannot read config {}", path.display()))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| anyhow::anyhow!("cannot read config {}: no UTF-8: {error}", path.display()))?;
+        sources.file = Some((path, text));
+    }
+    flags.add_to(&mut sources);
+    Ok(load(&sources)?)
+}
+
+/// Returns the variables that are text; others cannot be settings.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+        .collect()
+}
