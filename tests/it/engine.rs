@@ -1,0 +1,164 @@
+//! A Docker Engine of the test's own.
+//!
+//! `--live-restore` keeps containers running while the daemon is away, so that restarts can be
+//! tested in the middle of their writing. No bridge and no iptables: the containers need no network.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The one image of the tests: a static busybox.
+pub const IMAGE: &str = "logyard-test:1";
+
+/// How long the engine may take to answer after its start.
+const START_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running engine; dropping it removes its containers and its folder.
+#[derive(Debug)]
+pub struct Engine {
+    folder: tempfile::TempDir,
+    daemon: Child,
+}
+
+impl Engine {
+    /// Starts an engine and loads the test image.
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("ly-eng-").tempdir().unwrap();
+        let daemon = spawn_daemon(folder.path());
+        let engine = Self { folder, daemon };
+        engine.wait_until_it_answers();
+        engine.import_image();
+        engine
+    }
+
+    /// Returns the address for `DOCKER_HOST`.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Returns the path of the socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("docker.sock")
+    }
+
+    /// Runs the docker command and returns what it printed. Panics if it fails.
+    pub fn docker(&self, arguments: &[&str]) -> String {
+        let output = Command::new("docker")
+            .args(arguments)
+            .env("DOCKER_HOST", self.host())
+            .output()
+            .expect("docker is on the PATH");
+        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Starts a container in the background that runs a shell script.
+    pub fn run(&self, name: &str, options: &[&str], script: &str) {
+        let mut arguments = vec!["run", "-d", "--name", name, "--network", "none"];
+        arguments.extend_from_slice(options);
+        arguments.extend_from_slice(&[IMAGE, "/bin/sh", "-c", script]);
+        self.docker(&arguments);
+    }
+
+    /// Waits until containers have ended.
+    pub fn wait_for(&self, names: &[&str]) {
+        let mut arguments = vec!["wait"];
+        arguments.extend_from_slice(names);
+        self.docker(&arguments);
+    }
+
+    /// Stops the daemon as the service manager does, and starts it again. Containers live on.
+    pub fn restart(&mut self) {
+        self.stop_daemon();
+        self.daemon = spawn_daemon(self.folder.path());
+        self.wait_until_it_answers();
+    }
+
+    /// Stops the daemon; containers live on.
+    pub fn stop_daemon(&mut self) {
+        signal(self.daemon.id(), "TERM");
+        self.daemon.wait().unwrap();
+    }
+
+    /// Starts the daemon after [`Engine::stop_daemon`].
+    pub fn start_daemon(&mut self) {
+        self.daemon = spawn_daemon(self.folder.path());
+        self.wait_until_it_answers();
+    }
+
+    fn wait_until_it_answers(&self) {
+        let deadline = Instant::now() + START_WITHIN;
+        loop {
+            let answer = Command::new("docker")
+                .arg("version")
+                .env("DOCKER_HOST", self.host())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .expect("docker is on the PATH");
+            if answer.success() {
+                return;
+            }
+            let log = std::fs::read_to_string(self.folder.path().join("dockerd.log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the engine does not start; its log:\n{log}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn import_image(&self) {
+        let root = self.folder.path().join("image");
+        let bin = root.join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
+        for applet in ["sh", "awk", "echo", "sleep", "cat", "head", "printf", "tr", "yes", "date", "kill"] {
+            std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
+        }
+        let archive = self.folder.path().join("image.tar");
+        let packed =
+            Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status().unwrap();
+        assert!(packed.success(), "tar packs the image");
+        self.docker(&["import", archive.to_str().unwrap(), IMAGE]);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let shell = "docker ps -aq | xargs -r docker rm -f -v";
+        let removed = Command::new("sh").args(["-c", shell]).env("DOCKER_HOST", self.host()).output();
+        if !removed.is_ok_and(|output| output.status.success()) {
+            eprintln!("containers of {} may be left over", self.host());
+        }
+        signal(self.daemon.id(), "TERM");
+        if self.daemon.wait().is_err() {
+            eprintln!("the engine at {} may still run", self.host());
+        }
+    }
+}
+
+fn spawn_daemon(folder: &Path) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("dockerd.log")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    // In a network namespace of its own: without one, `--bridge none` takes away the bridge of an engine
+    // that runs on this machine already.
+    Command::new("unshare")
+        .args(["--net", "--", "dockerd"])
+        .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
+        .args(["--host", &format!("unix://{}", at("docker.sock"))])
+        .args(["--bridge", "none", "--iptables=false", "--ip6tables=false", "--live-restore"])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("dockerd is on the PATH; tests/run installs it")
+}
+
+/// Returns the shell command that prints numbered lines as fast as they are taken.
+pub fn numbered(word: &str, count: usize, tail: &str) -> String {
+    format!(r#"awk 'BEGIN {{ for (i = 1; i <= {count}; i++) printf "{word} %06d{tail}\n", i }}'"#)
+}
+
+/// Sends a signal by name.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -s {name} {pid}");
+}

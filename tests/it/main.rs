@@ -1,0 +1,17 @@
+//! End-to-end tests: the real binaries, a real Docker Engine, real containers.
+//!
+//! Needs root, `dockerd`, `docker` and a static busybox; `tests/run` installs what is missing. Every
+//! test starts an engine of its own in a temporary folder, so nobody's containers are touched, and
+//! checks the process's log: a warning or error that the test did not announce fails it.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, reason = "tests")]
+#![allow(unreachable_pub, reason = "the modules of one test program")]
+
+mod bad_input;
+mod containers;
+mod engine;
+mod exactly_once;
+mod files;
+mod http;
+mod process;
+mod push_whole;

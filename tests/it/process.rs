@@ -1,0 +1,196 @@
+//! A `logyard` process under test.
+
+use crate::engine::signal;
+use crate::http;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a start may take before the test gives up; far above what it takes.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A process with its folder, its port and its log, which outlive kills and restarts.
+#[derive(Debug)]
+pub struct Logyard {
+    folder: tempfile::TempDir,
+    arguments: Vec<String>,
+    docker_host: String,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Logyard {
+    /// Describes a process that reads the engine at `docker_host`; nothing is started yet.
+    pub fn new(docker_host: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("ly-data-").tempdir().unwrap();
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { folder, arguments, docker_host: docker_host.to_owned(), port: free_port(), child: None }
+    }
+
+    /// Returns the folder for configuration files of the test.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Returns the data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Adds arguments for all starts to come.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Starts the process without waiting for anything.
+    pub fn spawn(&mut self) {
+        let data_dir = self.data_dir().display().to_string();
+        self.spawn_with(&["--data-dir", &data_dir]);
+    }
+
+    /// Starts the process with no data folder but the one among its own arguments.
+    pub fn spawn_in_place(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    fn spawn_with(&mut self, more: &[&str]) {
+        assert!(self.child.is_none(), "one process at a time");
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_logyard"))
+            .args(&self.arguments)
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(more)
+            .env("DOCKER_HOST", &self.docker_host)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    /// Starts the process and waits until it says that it is ready.
+    pub fn start(&mut self) {
+        self.spawn();
+        self.wait_ready();
+    }
+
+    /// Waits until `/ready` answers 200.
+    pub fn wait_ready(&mut self) {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !http::get(&self.url("/ready")).is_ok_and(|answer| answer.status == 200) {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!("logyard ended with {status}; its log:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "logyard is not ready; its log:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills the process without any chance to tidy up.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the process runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks the process to end and waits for it.
+    pub fn stop(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the process runs");
+        signal(child.id(), "TERM");
+        child.wait().unwrap()
+    }
+
+    /// Waits for a process that ends by itself.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        self.child.take().expect("the process runs").wait().unwrap()
+    }
+
+    /// Returns the address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Returns everything the process wrote to stderr, over all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Fails if the log holds a warning or an error with none of the announced texts.
+    pub fn assert_quiet_but_for(&self, announced: &[&str]) {
+        let log = self.log();
+        let loud = |line: &&str| line.contains("level=warn") || line.contains("level=error");
+        let unexpected: Vec<&str> = log
+            .lines()
+            .filter(loud)
+            .filter(|line| !announced.iter().any(|text| line.contains(text)))
+            .collect();
+        assert!(unexpected.is_empty(), "unexpected log lines:\n{}", unexpected.join("\n"));
+    }
+
+    /// Runs `logq` against the process and returns its exit code, stdout and stderr.
+    pub fn logq(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_logq"))
+            .args(arguments)
+            .env("LOGQ_ADDR", self.url(""))
+            .output()
+            .unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    /// Returns the lines that a raw query prints.
+    pub fn lines(&self, query: &str) -> Vec<String> {
+        let (code, stdout, stderr) =
+            self.logq(&[query, "--since", "1h", "--limit", "0", "--forward", "-o", "raw"]);
+        assert!(code == 0 || code == 1, "logq {query}: exit {code}: {stderr}");
+        stdout.split_terminator('\n').map(str::to_owned).collect()
+    }
+
+    /// Polls until a raw query prints at least `count` lines, and returns them.
+    pub fn wait_for_lines(&self, query: &str, count: usize, within: Duration) -> Vec<String> {
+        let deadline = Instant::now() + within;
+        loop {
+            let lines = self.lines(query);
+            if lines.len() >= count {
+                return lines;
+            }
+            let got = lines.len();
+            assert!(Instant::now() < deadline, "{query}: {got} of {count} lines; log:\n{}", self.log());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Returns the values of an instant metric query: labels as canonical JSON text, value.
+    pub fn instant(&self, query: &str) -> Vec<(serde_json::Value, f64)> {
+        let answer = http::get_with(&self.url("/loki/api/v1/query"), &[("query", query)]).unwrap();
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+        let body: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+        let samples = body["data"]["result"].as_array().unwrap();
+        samples
+            .iter()
+            .map(|sample| (sample["metric"].clone(), sample["value"][1].as_str().unwrap().parse().unwrap()))
+            .collect()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("stderr.log")
+    }
+}
+
+impl Drop for Logyard {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// Returns a port that was free a moment ago; it must stay the same over restarts.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
