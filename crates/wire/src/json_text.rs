@@ -31,7 +31,7 @@ pub fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => {
-            let mut text = String::with_capacity(bytes.len() + 8);
+            let mut text = String::with_capacity(lossy_bytes(bytes));
             for chunk in bytes.utf8_chunks() {
                 text.push_str(chunk.valid());
                 text.extend(chunk.invalid().iter().map(|_| '\u{fffd}'));
@@ -39,6 +39,11 @@ pub fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
             text.into()
         }
     }
+}
+
+/// Returns the length of the text that [`lossy`] makes of `bytes`.
+pub(crate) fn lossy_bytes(bytes: &[u8]) -> usize {
+    bytes.utf8_chunks().map(|chunk| chunk.valid().len() + chunk.invalid().len() * '\u{fffd}'.len_utf8()).sum()
 }
 
 fn push_valid(buffer: &mut Vec<u8>, text: &str) {
@@ -125,6 +130,7 @@ mod tests {
             let mut buffer = Vec::new();
             push_bytes(&mut buffer, &bytes);
             let text: String = serde_json::from_slice(&buffer).unwrap();
+            prop_assert_eq!(text.len(), lossy_bytes(&bytes));
             prop_assert_eq!(text, lossy(&bytes).into_owned());
         }
     }

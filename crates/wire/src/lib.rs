@@ -6,19 +6,22 @@
 //! compressed form of chunks (see `codec`).
 //!
 //! Every decoder is total: any bytes give a value or an [`Error`], in memory bounded by the caps
-//! that the caller passes. Decoders borrow from the body they are given.
+//! that the caller passes: what a body becomes is counted, not only its bytes. Decoders borrow from
+//! the body they are given.
 //!
 //! Change a byte of a format here, also touch its page in `schemas` and its fuzz target.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice, clippy::print_stdout))]
 
 pub mod body;
+mod budget;
 mod error;
 pub mod go_time;
 pub mod json_text;
 pub mod label_text;
 pub mod loki_answer;
 pub mod loki_push;
+mod loki_push_entries;
 mod loki_push_json;
 mod loki_push_protobuf;
 pub mod loki_query;

@@ -2,9 +2,14 @@
 //!
 //! Both forms, JSON and snappy-compressed protobuf, become one [`PushRequest`] that borrows from the
 //! unpacked body. Reading is all or nothing; limits per stream and entry are the business of `ingest`.
+//!
+//! Memory: the caller's bound holds twice, for the unpacked body and for what is decoded from it (see
+//! `budget`). Streams without entries are dropped as they are read, so any number of them is harmless.
 
 use crate::body::{Encoding, unpack, unpack_snappy};
+use crate::budget::{Budget, Mark};
 use crate::go_time::{GoTime, YEAR_ONE_SECS};
+pub use crate::loki_push_entries::{EntryIter, PushEntries, PushEntry};
 use crate::{Error, loki_push_json, loki_push_protobuf};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -12,7 +17,9 @@ use std::borrow::Cow;
 /// A decoded push request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PushRequest<'a> {
-    /// Streams in the order sent; one label set may occur several times.
+    /// Streams with entries in the order sent; one label set may occur several times. If all that was
+    /// sent are streams without entries, one without labels stands for them: the list is empty only if
+    /// no stream was sent.
     pub streams: Vec<PushStream<'a>>,
 }
 
@@ -22,7 +29,7 @@ pub struct PushStream<'a> {
     /// The labels, not yet checked.
     pub labels: PushLabels<'a>,
     /// Entries in the order sent.
-    pub entries: Vec<PushEntry<'a>>,
+    pub entries: PushEntries<'a>,
 }
 
 /// Labels as they were sent.
@@ -37,23 +44,50 @@ pub enum PushLabels<'a> {
 /// A name and its value, invalid UTF-8 already replaced.
 pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// One entry as it was sent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PushEntry<'a> {
-    /// The time; year 1 if none was given, as Go reads it.
-    pub time: GoTime,
-    /// The line, not necessarily UTF-8.
-    pub line: Cow<'a, [u8]>,
-    /// Structured metadata in the order sent, names possibly repeated.
-    pub metadata: Vec<Pair<'a>>,
-}
-
 /// The time of an entry that has none.
 pub(crate) const NO_TIME: GoTime = GoTime { secs: YEAR_ONE_SECS, nanos: 0 };
 
 impl Default for PushLabels<'_> {
     fn default() -> Self {
         Self::Pairs(Vec::new())
+    }
+}
+
+/// Collects the streams of a request while it is decoded.
+#[derive(Debug)]
+pub(crate) struct Collector<'a> {
+    pub(crate) budget: Budget,
+    streams: Vec<PushStream<'a>>,
+    without_entries: bool,
+}
+
+impl<'a> Collector<'a> {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { budget: Budget::new(bytes_max), streams: Vec::new(), without_entries: false }
+    }
+
+    /// Adds a stream that was read since `mark`, or drops it if it has no entries.
+    pub(crate) fn add(&mut self, stream: PushStream<'a>, mark: Mark) -> Result<(), Error> {
+        if stream.entries.is_empty() {
+            self.without_entries = true;
+            self.budget.back_to(mark);
+            return Ok(());
+        }
+        self.budget.push(&mut self.streams, stream)
+    }
+
+    /// Drops all streams and gives back what was taken since `mark`.
+    pub(crate) fn clear(&mut self, mark: Mark) {
+        self.streams = Vec::new();
+        self.without_entries = false;
+        self.budget.back_to(mark);
+    }
+
+    pub(crate) fn finish(mut self) -> PushRequest<'a> {
+        if self.streams.is_empty() && self.without_entries {
+            self.streams.push(PushStream::default());
+        }
+        PushRequest { streams: self.streams }
     }
 }
 
@@ -89,12 +123,13 @@ impl Format {
 pub struct UnpackedPush {
     format: Format,
     bytes: Bytes,
+    decoded_bytes_max: usize,
 }
 
 /// Undoes packing and compression of a push body.
 ///
 /// Errors: `Invalid` for a corrupt body or an unknown encoding, `Limited` above `bytes_max`.
-/// Cost: decompression, at most `bytes_max` bytes per layer.
+/// Cost: decompression, at most `bytes_max` bytes per layer. The same bound holds for decoding.
 pub fn unpack_push(
     body: Bytes,
     content_type: Option<&str>,
@@ -108,7 +143,7 @@ pub fn unpack_push(
         Format::Json => bytes,
         Format::Protobuf => unpack_snappy(&bytes, bytes_max)?.into(),
     };
-    Ok(UnpackedPush { format, bytes })
+    Ok(UnpackedPush { format, bytes, decoded_bytes_max: bytes_max })
 }
 
 impl UnpackedPush {
@@ -123,61 +158,34 @@ impl UnpackedPush {
     }
 
     /// Decodes the whole request, or nothing of it.
+    ///
+    /// Errors: `Invalid` for bytes that do not follow the format, `Limited` if streams and entries would
+    /// take more memory than the bound given to [`unpack_push`], text included.
+    /// Cost: linear; at most that memory on top of the body, and one string of the body for JSON's escapes.
     pub fn decode(&self) -> Result<PushRequest<'_>, Error> {
         match self.format {
-            Format::Json => decode_json(&self.bytes),
-            Format::Protobuf => decode_protobuf(&self.bytes),
+            Format::Json => loki_push_json::decode(&self.bytes, self.decoded_bytes_max),
+            Format::Protobuf => loki_push_protobuf::decode(&self.bytes, self.decoded_bytes_max),
         }
     }
 }
 
+/// Bound on what is decoded from bytes that came without one: the default of the server's setting.
+const DECODED_BYTES_MAX: usize = 256 << 20;
+
 /// Decodes Loki's JSON, either of its shapes: `values` (current) or `entries` (older).
+///
+/// For tests and tools; errors and cost as for [`UnpackedPush::decode`] with a bound of 256 MiB.
 pub fn decode_json(bytes: &[u8]) -> Result<PushRequest<'_>, Error> {
-    loki_push_json::decode(bytes)
+    loki_push_json::decode(bytes, DECODED_BYTES_MAX)
 }
 
 /// Decodes a protobuf `PushRequest` that is no longer compressed.
+///
+/// For tests and tools; errors and cost as for [`UnpackedPush::decode`] with a bound of 256 MiB.
 pub fn decode_protobuf(bytes: &[u8]) -> Result<PushRequest<'_>, Error> {
-    loki_push_protobuf::decode(bytes)
+    loki_push_protobuf::decode(bytes, DECODED_BYTES_MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const JSON: &[u8] = br#" {"streams":[{"stream":{"a":"b"},"values":[["5","x"]]}]}"#;
-
-    fn packed() -> Vec<u8> {
-        // labels {a="b"}, one entry: seconds 1, line x
-        let message = b"\x0a\x12\x0a\x07{a=\"b\"}\x12\x07\x0a\x02\x08\x01\x12\x01x";
-        snap::raw::Encoder::new().compress_vec(message).unwrap()
-    }
-
-    fn check(body: &[u8], content_type: Option<&str>, encoding: &str, expect: Result<Format, &str>) {
-        let unpacked = unpack_push(Bytes::copy_from_slice(body), content_type, encoding, 10_000);
-        let format =
-            unpacked.and_then(|push| push.decode().map(|request| (request.streams.len(), push.format())));
-        match expect {
-            Ok(format_expected) => {
-                assert_eq!(format, Ok((1, format_expected)), "{content_type:?} {encoding}")
-            }
-            Err(text) => assert_eq!(format.unwrap_err().to_string(), text, "{content_type:?} {encoding}"),
-        }
-    }
-
-    #[test]
-    fn types_and_encodings_of_the_table() {
-        let protobuf = packed();
-        for content_type in ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON"] {
-            check(JSON, Some(content_type), "", Ok(Format::Json));
-            check(JSON, Some(content_type), "snappy", Ok(Format::Json));
-        }
-        check(&protobuf, Some("application/x-protobuf"), "", Ok(Format::Protobuf));
-        check(&protobuf, Some("application/x-protobuf"), "snappy", Ok(Format::Protobuf));
-        check(&protobuf, Some("text/plain"), "identity", Ok(Format::Protobuf));
-        check(JSON, Some("text/plain"), "", Err("snappy: corrupt input"));
-        check(JSON, None, "", Ok(Format::Json));
-        check(&protobuf, None, "", Ok(Format::Protobuf));
-        check(JSON, Some("application/json"), "br", Err("Content-Encoding \"br\" not supported"));
-    }
-}
+pub(crate) mod tests;

@@ -7,72 +7,131 @@
 //!
 //! Strict as Loki v3.7.6: times are strings of integer ns, lines and metadata values are strings.
 //! `null` stands for an absent list. Unknown members are skipped. Strings are read as bytes, since
-//! senders put lines into JSON that are not UTF-8. No tree is built: visitors fill the request.
+//! senders put lines into JSON that are not UTF-8. No tree is built: visitors fill the request, and
+//! count what they add. Names of members and times are looked at in place.
 
 use crate::Error;
+use crate::budget::Budget;
 use crate::go_time::{GoTime, parse_rfc3339};
-use crate::json_text::lossy;
-use crate::loki_push::{NO_TIME, Pair, PushEntry, PushLabels, PushRequest, PushStream};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use crate::loki_push::{Collector, NO_TIME, Pair, PushEntries, PushLabels, PushRequest, PushStream};
+use serde::de::{self, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<PushRequest<'_>, Error> {
+pub(crate) fn decode(bytes: &[u8], bytes_max: usize) -> Result<PushRequest<'_>, Error> {
+    let mut collector = Collector::new(bytes_max);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let request = Request.deserialize(&mut deserializer).map_err(wrong)?;
-    deserializer.end().map_err(wrong)?;
-    Ok(request)
+    let read = Request(&mut collector).deserialize(&mut deserializer);
+    match read.and_then(|()| deserializer.end()) {
+        Ok(()) => Ok(collector.finish()),
+        // An error that passes through serde is left with its text alone, without its kind.
+        Err(error) => Err(collector
+            .budget
+            .exceeded()
+            .unwrap_or_else(|| Error::invalid(format!("cannot decode push request: {error}")))),
+    }
 }
 
-fn wrong(error: serde_json::Error) -> Error {
-    Error::invalid(format!("cannot decode push request: {error}"))
-}
+/// A JSON string as the bytes between its quotes, escapes decoded; counted.
+struct Text<'b>(&'b mut Budget);
 
-/// A JSON string as the bytes between its quotes, escapes decoded.
-struct Text;
-
-impl<'de> DeserializeSeed<'de> for Text {
+impl<'de> DeserializeSeed<'de> for Text<'_> {
     type Value = Cow<'de, [u8]>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_bytes(self)
     }
 }
 
-impl<'de> Visitor<'de> for Text {
+impl<'de> Visitor<'de> for Text<'_> {
     type Value = Cow<'de, [u8]>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string")
     }
-    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+    fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        self.0.take(bytes.len()).map_err(E::custom)?;
         Ok(Cow::Borrowed(bytes))
     }
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        self.0.take_allocation(bytes.len()).map_err(E::custom)?;
         Ok(Cow::Owned(bytes.to_vec()))
     }
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text.as_bytes()))
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        self.visit_borrowed_bytes(text.as_bytes())
     }
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.as_bytes().to_vec()))
-    }
-}
-
-fn lossy_text(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
-    match bytes {
-        Cow::Borrowed(bytes) => lossy(bytes),
-        Cow::Owned(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Cow::Owned(text),
-            Err(error) => Cow::Owned(lossy(error.as_bytes()).into_owned()),
-        },
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        self.visit_bytes(text.as_bytes())
     }
 }
 
-/// An object of strings; of a repeated name the last value wins.
-struct Pairs;
+/// A JSON string that a function reads in place; it says what is wrong with it.
+#[derive(Clone, Copy)]
+struct Parsed<T>(fn(&[u8]) -> Result<T, &'static str>);
 
-impl<'de> DeserializeSeed<'de> for Pairs {
-    type Value = Vec<Pair<'de>>;
+impl<'de, T> DeserializeSeed<'de> for Parsed<T> {
+    type Value = T;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl<T> Visitor<'_> for Parsed<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        (self.0)(bytes).map_err(E::custom)
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        self.visit_bytes(text.as_bytes())
+    }
+}
+
+/// The members that are read, of all kinds of objects.
+enum Member {
+    Streams,
+    Labels,
+    LabelText,
+    EntryArrays,
+    EntryObjects,
+    Time,
+    Line,
+    Metadata,
+    Unknown,
+}
+
+const MEMBER: Parsed<Member> = Parsed(|name| {
+    Ok(match name {
+        b"streams" => Member::Streams,
+        b"stream" => Member::Labels,
+        b"labels" => Member::LabelText,
+        b"values" => Member::EntryArrays,
+        b"entries" => Member::EntryObjects,
+        b"ts" => Member::Time,
+        b"line" => Member::Line,
+        b"structuredMetadata" => Member::Metadata,
+        _ => Member::Unknown,
+    })
+});
+
+const TIME_NS: Parsed<GoTime> = Parsed(|text| {
+    let ts_ns: Option<i64> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    ts_ns.map(GoTime::from_ns).ok_or("entry time is not a string of integer nanoseconds")
+});
+
+const TIME_RFC3339: Parsed<GoTime> =
+    Parsed(|text| std::str::from_utf8(text).ok().and_then(parse_rfc3339).ok_or("entry ts is not RFC 3339"));
+
+/// An object of strings, added to `list` from `start` on, where it ends; of a repeated name the last
+/// value wins.
+struct Pairs<'p, 'de> {
+    list: &'p mut Vec<Pair<'de>>,
+    start: usize,
+    budget: &'p mut Budget,
+}
+
+impl<'de> DeserializeSeed<'de> for Pairs<'_, 'de> {
+    type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
@@ -81,125 +140,150 @@ impl<'de> DeserializeSeed<'de> for Pairs {
 /// Above this many names a repeated one is looked for by sorting, so that hostile input stays linear.
 const PAIRS_SCAN_MAX: usize = 32;
 
-impl<'de> Visitor<'de> for Pairs {
-    type Value = Vec<Pair<'de>>;
+impl<'de> Visitor<'de> for Pairs<'_, 'de> {
+    type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of strings")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut pairs: Vec<Pair<'de>> = Vec::new();
-        while let Some(name) = map.next_key_seed(Text)? {
-            let name = lossy_text(name);
-            let value = lossy_text(map.next_value_seed(Text)?);
-            let known = if pairs.len() < PAIRS_SCAN_MAX {
-                pairs.iter_mut().find(|pair| pair.0 == name)
-            } else {
-                None
-            };
+        let Self { list, start, budget } = self;
+        while let Some(name) = map.next_key_seed(Text(budget))? {
+            let name = budget.valid(name).map_err(A::Error::custom)?;
+            let value = map.next_value_seed(Text(budget))?;
+            let value = budget.valid(value).map_err(A::Error::custom)?;
+            let own = list.get_mut(start..).unwrap_or_default();
+            let known =
+                if own.len() < PAIRS_SCAN_MAX { own.iter_mut().find(|pair| pair.0 == name) } else { None };
             match known {
                 Some(pair) => pair.1 = value,
-                None => pairs.push((name, value)),
+                None => budget.push(list, (name, value)).map_err(A::Error::custom)?,
             }
         }
-        if pairs.len() > PAIRS_SCAN_MAX {
-            keep_last_of_each_name(&mut pairs);
+        if list.len().saturating_sub(start) > PAIRS_SCAN_MAX {
+            keep_last_of_each_name(list, start);
         }
-        Ok(pairs)
+        Ok(())
     }
 }
 
-fn keep_last_of_each_name(pairs: &mut Vec<Pair<'_>>) {
-    pairs.reverse();
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
-    pairs.dedup_by(|later, earlier| later.0 == earlier.0);
+/// Sorts the pairs from `start` on by name, where they lie: a copy of them is not counted.
+fn keep_last_of_each_name(list: &mut Vec<Pair<'_>>, start: usize) {
+    let own = list.get_mut(start..).unwrap_or_default();
+    own.reverse();
+    own.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut kept = 0;
+    for at in 1..own.len() {
+        if own[at].0 != own[kept].0 {
+            kept += 1;
+            own.swap(kept, at);
+        }
+    }
+    list.truncate(start + kept + 1);
 }
 
-/// A list of values read with a seed; `null` is the empty list.
-struct ListOf<S, T>(S, PhantomData<T>);
+/// Reads one item of a list; false at its end.
+trait Items<'de> {
+    fn next<A: SeqAccess<'de>>(&mut self, seq: &mut A) -> Result<bool, A::Error>;
+}
 
-impl<'de, S: DeserializeSeed<'de, Value = T> + Copy, T> DeserializeSeed<'de> for ListOf<S, T> {
-    type Value = Vec<T>;
+/// A list, read item by item; `null` is the empty list.
+struct ListOf<I>(I);
+
+impl<'de, I: Items<'de>> DeserializeSeed<'de> for ListOf<I> {
+    type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_option(self)
     }
 }
 
-impl<'de, S: DeserializeSeed<'de, Value = T> + Copy, T> Visitor<'de> for ListOf<S, T> {
-    type Value = Vec<T>;
+impl<'de, I: Items<'de>> Visitor<'de> for ListOf<I> {
+    type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
     fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
+        Ok(())
     }
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
+        Ok(())
     }
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_seq(self)
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = seq.next_element_seed(self.0)? {
-            list.push(item);
-        }
-        Ok(list)
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while self.0.next(&mut seq)? {}
+        Ok(())
     }
 }
 
-struct Request;
+struct Request<'c, 'de>(&'c mut Collector<'de>);
 
-impl<'de> DeserializeSeed<'de> for Request {
-    type Value = PushRequest<'de>;
+impl<'de> DeserializeSeed<'de> for Request<'_, 'de> {
+    type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Request {
-    type Value = PushRequest<'de>;
+impl<'de> Visitor<'de> for Request<'_, 'de> {
+    type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with streams")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut request = PushRequest::default();
-        while let Some(name) = map.next_key_seed(Text)? {
-            match &*name {
-                b"streams" => request.streams = map.next_value_seed(ListOf(Stream, PhantomData))?,
+        let nothing_taken = self.0.budget.mark();
+        while let Some(member) = map.next_key_seed(MEMBER)? {
+            match member {
+                Member::Streams => {
+                    self.0.clear(nothing_taken);
+                    map.next_value_seed(ListOf(Streams(self.0)))?;
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(request)
+        Ok(())
     }
 }
 
-#[derive(Clone, Copy)]
-struct Stream;
+struct Streams<'c, 'de>(&'c mut Collector<'de>);
 
-impl<'de> DeserializeSeed<'de> for Stream {
+impl<'de> Items<'de> for Streams<'_, 'de> {
+    fn next<A: SeqAccess<'de>>(&mut self, seq: &mut A) -> Result<bool, A::Error> {
+        let mark = self.0.budget.mark();
+        let Some(stream) = seq.next_element_seed(Stream(&mut self.0.budget))? else { return Ok(false) };
+        self.0.add(stream, mark).map_err(A::Error::custom)?;
+        Ok(true)
+    }
+}
+
+struct Stream<'b>(&'b mut Budget);
+
+impl<'de> DeserializeSeed<'de> for Stream<'_> {
     type Value = PushStream<'de>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Stream {
+impl<'de> Visitor<'de> for Stream<'_> {
     type Value = PushStream<'de>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a stream object")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let budget = self.0;
         let mut stream = PushStream::default();
-        while let Some(name) = map.next_key_seed(Text)? {
-            match &*name {
-                b"stream" => stream.labels = PushLabels::Pairs(map.next_value_seed(Pairs)?),
-                b"labels" => stream.labels = PushLabels::Text(map.next_value_seed(Text)?),
-                b"values" => {
-                    stream.entries.append(&mut map.next_value_seed(ListOf(EntryArray, PhantomData))?)
+        while let Some(member) = map.next_key_seed(MEMBER)? {
+            let entries = &mut stream.entries;
+            match member {
+                Member::Labels => {
+                    let mut list = Vec::new();
+                    map.next_value_seed(Pairs { list: &mut list, start: 0, budget })?;
+                    stream.labels = PushLabels::Pairs(list);
                 }
-                b"entries" => {
-                    stream.entries.append(&mut map.next_value_seed(ListOf(EntryObject, PhantomData))?)
-                }
+                Member::LabelText => stream.labels = PushLabels::Text(map.next_value_seed(Text(budget))?),
+                Member::EntryArrays => map.next_value_seed(ListOf(EntryArrays { entries, budget }))?,
+                Member::EntryObjects => map.next_value_seed(ListOf(EntryObjects { entries, budget }))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -207,171 +291,95 @@ impl<'de> Visitor<'de> for Stream {
     }
 }
 
-/// `["<ns>", "line", {…}]`
-#[derive(Clone, Copy)]
-struct EntryArray;
+struct EntryArrays<'e, 'de> {
+    entries: &'e mut PushEntries<'de>,
+    budget: &'e mut Budget,
+}
 
-impl<'de> DeserializeSeed<'de> for EntryArray {
-    type Value = PushEntry<'de>;
+impl<'de> Items<'de> for EntryArrays<'_, 'de> {
+    fn next<A: SeqAccess<'de>>(&mut self, seq: &mut A) -> Result<bool, A::Error> {
+        let entry = EntryArray { entries: self.entries, budget: self.budget };
+        Ok(seq.next_element_seed(entry)?.is_some())
+    }
+}
+
+/// `["<ns>", "line", {…}]`
+struct EntryArray<'e, 'de> {
+    entries: &'e mut PushEntries<'de>,
+    budget: &'e mut Budget,
+}
+
+impl<'de> DeserializeSeed<'de> for EntryArray<'_, 'de> {
+    type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for EntryArray {
-    type Value = PushEntry<'de>;
+impl<'de> Visitor<'de> for EntryArray<'_, 'de> {
+    type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an entry: [\"nanoseconds\", \"line\", {metadata}?]")
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let ts = seq.next_element_seed(Text)?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
-        let ts_ns: Option<i64> = std::str::from_utf8(&ts).ok().and_then(|text| text.parse().ok());
-        let ts_ns =
-            ts_ns.ok_or_else(|| A::Error::custom("entry time is not a string of integer nanoseconds"))?;
-        let line = seq.next_element_seed(Text)?.unwrap_or_default();
-        let metadata = seq.next_element_seed(Pairs)?.unwrap_or_default();
+        let time = seq.next_element_seed(TIME_NS)?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+        let Self { entries, budget } = self;
+        let line = seq.next_element_seed(Text(budget))?.unwrap_or_default();
+        let (list, start) = entries.next_pairs();
+        seq.next_element_seed(Pairs { list, start, budget })?;
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(PushEntry { time: GoTime::from_ns(ts_ns), line, metadata })
+        entries.push(time, line, budget).map_err(A::Error::custom)
+    }
+}
+
+struct EntryObjects<'e, 'de> {
+    entries: &'e mut PushEntries<'de>,
+    budget: &'e mut Budget,
+}
+
+impl<'de> Items<'de> for EntryObjects<'_, 'de> {
+    fn next<A: SeqAccess<'de>>(&mut self, seq: &mut A) -> Result<bool, A::Error> {
+        let entry = EntryObject { entries: self.entries, budget: self.budget };
+        Ok(seq.next_element_seed(entry)?.is_some())
     }
 }
 
 /// `{"ts": …, "line": …, "structuredMetadata": {…}}`
-#[derive(Clone, Copy)]
-struct EntryObject;
+struct EntryObject<'e, 'de> {
+    entries: &'e mut PushEntries<'de>,
+    budget: &'e mut Budget,
+}
 
-impl<'de> DeserializeSeed<'de> for EntryObject {
-    type Value = PushEntry<'de>;
+impl<'de> DeserializeSeed<'de> for EntryObject<'_, 'de> {
+    type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for EntryObject {
-    type Value = PushEntry<'de>;
+impl<'de> Visitor<'de> for EntryObject<'_, 'de> {
+    type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an entry object with ts and line")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entry = PushEntry { time: NO_TIME, line: Cow::Borrowed(b""), metadata: Vec::new() };
-        while let Some(name) = map.next_key_seed(Text)? {
-            match &*name {
-                b"ts" => {
-                    let text = lossy_text(map.next_value_seed(Text)?);
-                    entry.time =
-                        parse_rfc3339(&text).ok_or_else(|| A::Error::custom("entry ts is not RFC 3339"))?;
+        let Self { entries, budget } = self;
+        let (mut time, mut line) = (NO_TIME, Cow::default());
+        while let Some(member) = map.next_key_seed(MEMBER)? {
+            match member {
+                Member::Time => time = map.next_value_seed(TIME_RFC3339)?,
+                Member::Line => line = map.next_value_seed(Text(budget))?,
+                Member::Metadata => {
+                    let (list, start) = entries.next_pairs();
+                    list.truncate(start);
+                    map.next_value_seed(Pairs { list, start, budget })?;
                 }
-                b"line" => entry.line = map.next_value_seed(Text)?,
-                b"structuredMetadata" => entry.metadata = map.next_value_seed(Pairs)?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(entry)
+        entries.push(time, line, budget).map_err(A::Error::custom)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn value(entry: &str) -> String {
-        format!(r#"{{"streams":[{{"stream":{{"a":"b"}},"values":[{entry}]}}]}}"#)
-    }
-
-    #[test]
-    fn the_current_shape() {
-        let text = r#"{"more":[1],"streams":[{"values":[["7","l\n\"q\"",{"k":"v","k":"w"}]],"x":null,"stream":{"a":"1","a":"2","é":"\u00e9"}}]}"#;
-        let request = decode(text.as_bytes()).unwrap();
-        let stream = &request.streams[0];
-        assert_eq!(
-            stream.labels,
-            PushLabels::Pairs(vec![("a".into(), "2".into()), ("é".into(), "é".into())])
-        );
-        let expect = PushEntry {
-            time: GoTime { secs: 0, nanos: 7 },
-            line: b"l\n\"q\"".to_vec().into(),
-            metadata: vec![("k".into(), "w".into())],
-        };
-        assert_eq!(stream.entries, [expect]);
-    }
-
-    #[test]
-    fn the_older_shape() {
-        let text = r#"{"streams":[{"labels":"{x=\"y\"}","entries":[{"ts":"1970-01-01T00:00:05.5Z","line":"a","structuredMetadata":{"k":"v"}}]}]}"#;
-        let request = decode(text.as_bytes()).unwrap();
-        assert_eq!(request.streams[0].labels, PushLabels::Text(b"{x=\"y\"}".to_vec().into()));
-        assert_eq!(request.streams[0].entries[0].time, GoTime { secs: 5, nanos: 500_000_000 });
-        assert_eq!(request.streams[0].entries[0].metadata.len(), 1);
-    }
-
-    #[test]
-    fn lenient_where_loki_is() {
-        for text in ["{}", r#"{"streams":null}"#, r#"{"streams":[]}"#] {
-            assert!(decode(text.as_bytes()).unwrap().streams.is_empty(), "{text}");
-        }
-        for text in [r#"{"streams":[{}]}"#, r#"{"streams":[{"stream":{"a":"b"},"values":null}]}"#] {
-            assert!(decode(text.as_bytes()).unwrap().streams[0].entries.is_empty(), "{text}");
-        }
-        for entry in [r#"["1"]"#, r#"["1","x"]"#, r#"["1","x",{},"more",5]"#] {
-            assert_eq!(decode(value(entry).as_bytes()).unwrap().streams[0].entries.len(), 1, "{entry}");
-        }
-    }
-
-    #[test]
-    fn strict_where_loki_is() {
-        for entry in [
-            "[]",
-            "[1,\"x\"]",
-            r#"["2026-01-01T00:00:00Z","x"]"#,
-            r#"["1.5","x"]"#,
-            r#"["1",5]"#,
-            r#"["1",null]"#,
-            r#"["1","x",{"a":1}]"#,
-            r#"["1","x",{"a":{"b":"c"}}]"#,
-            r#"["1","x","y"]"#,
-            r#"["1","x",[]]"#,
-            "5",
-        ] {
-            assert!(decode(value(entry).as_bytes()).is_err(), "{entry}");
-        }
-        for text in [
-            "",
-            "[]",
-            "not json",
-            r#"{"streams":[{"stream":{"a":"b"},"values":"x"}]}"#,
-            r#"{"streams":[]"#,
-            "{}x",
-            r#"{"streams":[{"stream":"x"}]}"#,
-        ] {
-            assert!(decode(text.as_bytes()).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn lines_need_not_be_utf8() {
-        let mut body = value(r#"["1","caf@"]"#).into_bytes();
-        let at = body.iter().position(|&byte| byte == b'@').unwrap();
-        body[at] = 0xe9;
-        assert_eq!(&*decode(&body).unwrap().streams[0].entries[0].line, b"caf\xe9");
-    }
-
-    #[test]
-    fn many_names_keep_the_last_value() {
-        let members: Vec<String> =
-            (0..200).map(|index| format!("\"k{:02}\":\"{index}\"", index % 100)).collect();
-        let text = value(&format!(r#"["1","x",{{{}}}]"#, members.join(",")));
-        let request = decode(text.as_bytes()).unwrap();
-        let metadata = &request.streams[0].entries[0].metadata;
-        assert_eq!(metadata.len(), 100);
-        assert_eq!(metadata[7], ("k07".into(), "107".into()));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), text in "[\\[\\]{},:\"a-z0-9 ]{0,60}") {
-            drop(decode(&bytes));
-            drop(decode(text.as_bytes()));
-            drop(decode(value(&text).as_bytes()));
-        }
-    }
-}
+mod tests;

@@ -10,49 +10,72 @@
 //! the last wins. Nesting is fixed by the schema, so no recursion.
 
 use crate::Error;
+use crate::budget::Budget;
 use crate::go_time::GoTime;
-use crate::json_text::lossy;
-use crate::loki_push::{NO_TIME, Pair, PushEntry, PushLabels, PushRequest, PushStream};
+use crate::loki_push::{Collector, NO_TIME, Pair, PushEntries, PushLabels, PushRequest, PushStream};
 use crate::protobuf::{Fields, Value};
 use std::borrow::Cow;
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<PushRequest<'_>, Error> {
-    let mut request = PushRequest::default();
+pub(crate) fn decode(bytes: &[u8], bytes_max: usize) -> Result<PushRequest<'_>, Error> {
+    let mut collector = Collector::new(bytes_max);
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         if let (1, Value::Bytes(stream)) = field {
-            request.streams.push(decode_stream(stream)?);
+            let mark = collector.budget.mark();
+            let stream = decode_stream(stream, &mut collector.budget)?;
+            collector.add(stream, mark)?;
         }
     }
-    Ok(request)
+    Ok(collector.finish())
 }
 
-fn decode_stream(bytes: &[u8]) -> Result<PushStream<'_>, Error> {
+/// Walks over the stream twice: once its entries are counted, too many cost no memory at all.
+fn decode_stream<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<PushStream<'a>, Error> {
     let mut labels: &[u8] = b"";
-    let mut entries = Vec::new();
+    let mut count = 0;
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Bytes(text)) => labels = text,
-            (2, Value::Bytes(entry)) => entries.push(decode_entry(entry)?),
+            (2, Value::Bytes(_)) => count += 1,
             _ => {}
         }
     }
-    Ok(PushStream { labels: PushLabels::Text(Cow::Borrowed(labels)), entries })
+    let mut stream = PushStream { labels: PushLabels::Text(Cow::Borrowed(labels)), ..PushStream::default() };
+    if count == 0 {
+        return Ok(stream);
+    }
+    budget.take(labels.len())?;
+    stream.entries.reserve(count, budget)?;
+    let mut fields = Fields::new(bytes);
+    while let Some(field) = fields.next()? {
+        if let (2, Value::Bytes(entry)) = field {
+            decode_entry(entry, &mut stream.entries, budget)?;
+        }
+    }
+    Ok(stream)
 }
 
-fn decode_entry(bytes: &[u8]) -> Result<PushEntry<'_>, Error> {
-    let mut entry = PushEntry { time: NO_TIME, line: Cow::Borrowed(b""), metadata: Vec::new() };
+fn decode_entry<'a>(
+    bytes: &'a [u8],
+    entries: &mut PushEntries<'a>,
+    budget: &mut Budget,
+) -> Result<(), Error> {
+    let (mut time, mut line): (GoTime, &[u8]) = (NO_TIME, b"");
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Bytes(time)) => entry.time = decode_time(time)?,
-            (2, Value::Bytes(line)) => entry.line = Cow::Borrowed(line),
-            (3, Value::Bytes(pair)) => entry.metadata.push(decode_pair(pair)?),
+            (1, Value::Bytes(text)) => time = decode_time(text)?,
+            (2, Value::Bytes(text)) => line = text,
+            (3, Value::Bytes(text)) => {
+                let pair = decode_pair(text, budget)?;
+                budget.push(entries.next_pairs().0, pair)?;
+            }
             _ => {}
         }
     }
-    Ok(entry)
+    budget.take(line.len())?;
+    entries.push(time, Cow::Borrowed(line), budget)
 }
 
 fn decode_time(bytes: &[u8]) -> Result<GoTime, Error> {
@@ -71,7 +94,7 @@ fn decode_time(bytes: &[u8]) -> Result<GoTime, Error> {
     Ok(GoTime { secs, nanos })
 }
 
-fn decode_pair(bytes: &[u8]) -> Result<Pair<'_>, Error> {
+fn decode_pair<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Pair<'a>, Error> {
     let (mut name, mut value): (&[u8], &[u8]) = (b"", b"");
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
@@ -81,12 +104,14 @@ fn decode_pair(bytes: &[u8]) -> Result<Pair<'_>, Error> {
             _ => {}
         }
     }
-    Ok((lossy(name), lossy(value)))
+    budget.take(name.len().saturating_add(value.len()))?;
+    Ok((budget.valid(Cow::Borrowed(name))?, budget.valid(Cow::Borrowed(value))?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loki_push::decode_protobuf;
     use proptest::prelude::*;
 
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
@@ -109,27 +134,28 @@ mod tests {
             .concat();
         let stream = [field(2, &entry), field(2, b""), field(1, b"{a=\"b\"}"), vec![0x18, 0x2a]].concat();
         let request = [field(2, b"format"), field(1, &stream)].concat();
-        let decoded = decode(&request).unwrap();
+        let decoded = decode_protobuf(&request).unwrap();
         let stream = &decoded.streams[0];
+        let entries: Vec<_> = stream.entries.iter().collect();
         assert_eq!(stream.labels, PushLabels::Text(Cow::Borrowed(b"{a=\"b\"}")));
-        assert_eq!(stream.entries[0].time, GoTime { secs: 5, nanos: 7 });
-        assert_eq!(&*stream.entries[0].line, b"caf\xe9");
-        assert_eq!(stream.entries[0].metadata, [("k".into(), "v".into())]);
-        assert_eq!(stream.entries[1].time, NO_TIME);
+        assert_eq!(entries[0].time, GoTime { secs: 5, nanos: 7 });
+        assert_eq!(entries[0].line, b"caf\xe9");
+        assert_eq!(entries[0].metadata, [("k".into(), "v".into())]);
+        assert_eq!(entries[1].time, NO_TIME);
     }
 
     #[test]
     fn nanos_out_of_range_are_refused() {
         let entry = field(1, &[0x10, 0x80, 0x94, 0xeb, 0xdc, 0x03]);
-        assert!(decode(&field(1, &field(2, &entry))).is_err());
+        assert!(decode_protobuf(&field(1, &field(2, &entry))).is_err());
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
-            drop(decode(&bytes));
-            drop(decode(&field(1, &bytes)));
-            drop(decode(&field(1, &field(2, &bytes))));
+            drop(decode_protobuf(&bytes));
+            drop(decode_protobuf(&field(1, &bytes)));
+            drop(decode_protobuf(&field(1, &field(2, &bytes))));
         }
     }
 }
