@@ -70,14 +70,14 @@ pub fn decode_batch(bytes: &[u8], raw_bytes_max: usize) -> Result<Batch, Error> 
     let magic: [u8; 4] = header.array()?;
     if magic != MAGIC {
         let why = format!("want magic LYBA, got {}; is this a batch at all?", magic.escape_ascii());
-        return Err(Error::Invalid { what: WHAT, why });
+        return Err(Error::Invalid { what: WHAT.into(), why });
     }
     let (version, flags) = (header.u8()?, header.u8()?);
     if version != VERSION || flags & !FLAG_ZSTD != 0 {
         let why = format!(
             "want version {VERSION} and flags 0 or 1, got version {version} and flags {flags}; upgrade the reader"
         );
-        return Err(Error::Invalid { what: WHAT, why });
+        return Err(Error::Invalid { what: WHAT.into(), why });
     }
     let raw_bytes = header.u32()? as usize;
     let body_bytes =
@@ -90,7 +90,7 @@ pub fn decode_batch(bytes: &[u8], raw_bytes_max: usize) -> Result<Batch, Error> 
     }
     if raw_bytes > raw_bytes_max {
         let (got, limit) = (raw_bytes as u64, raw_bytes_max as u64);
-        return Err(Error::Limited { what: WHAT, unit: "raw bytes", got, limit });
+        return Err(Error::Limited { what: WHAT.into(), unit: "raw bytes", got, limit });
     }
     if flags & FLAG_ZSTD != 0 {
         return decode_chunks(&decompress(WHAT, body, raw_bytes)?);

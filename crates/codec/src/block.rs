@@ -21,6 +21,11 @@ use std::sync::{Arc, OnceLock};
 pub trait SectionSource: Send + Sync + Debug {
     /// Reads `bytes` bytes from `offset`. Blocks.
     fn read(&self, offset: u64, bytes: u32) -> io::Result<Bytes>;
+
+    /// Returns the name of the file that the bytes lie in, for errors; `None` if they lie in memory.
+    fn name(&self) -> Option<String> {
+        None
+    }
 }
 
 impl SectionSource for Bytes {
@@ -37,7 +42,7 @@ impl SectionSource for Bytes {
 /// A block whose sections are read, checked and decoded at their first use, then kept.
 ///
 /// Shared between threads; two that ask at once may both decode, and one result is kept. Errors are not
-/// kept. Panics: never, on whatever bytes.
+/// kept, and name the file that the block lies in. Panics: never, on whatever bytes.
 pub struct Block {
     meta: Arc<BlockMeta>,
     /// Absent for entries that were never encoded.
@@ -97,7 +102,7 @@ impl Block {
 
     /// Returns the timestamp of each row; ascending within each run.
     pub fn timestamps(&self) -> Result<&[i64], Error> {
-        let decoded = get_or_decode(&self.ts_ns, || {
+        let decoded = self.get_or_decode(&self.ts_ns, || {
             let raw = self.required(SECTION_TS, "timestamps")?;
             timestamps::decode(&raw, self.row_count()?)
         })?;
@@ -109,13 +114,13 @@ impl Block {
         if let Some(lines) = self.lines.get() {
             return Ok(lines.ends());
         }
-        let decoded = get_or_decode(&self.ends, || self.decode_ends())?;
+        let decoded = self.get_or_decode(&self.ends, || self.decode_ends())?;
         Ok(decoded)
     }
 
     /// Returns the lines.
     pub fn lines(&self) -> Result<&Lines, Error> {
-        get_or_decode(&self.lines, || {
+        self.get_or_decode(&self.lines, || {
             let ends = match self.ends.get() {
                 Some(ends) => ends.clone(),
                 None => self.decode_ends()?,
@@ -126,12 +131,12 @@ impl Block {
 
     /// Returns the levels.
     pub fn levels(&self) -> Result<&LevelColumn, Error> {
-        get_or_decode(&self.levels, || self.decode_column(SECTION_LEVEL, "levels"))
+        self.get_or_decode(&self.levels, || self.decode_column(SECTION_LEVEL, "levels"))
     }
 
     /// Returns the structured metadata.
     pub fn metadata(&self) -> Result<&MetadataColumn, Error> {
-        get_or_decode(&self.metadata, || self.decode_column(SECTION_METADATA, "metadata"))
+        self.get_or_decode(&self.metadata, || self.decode_column(SECTION_METADATA, "metadata"))
     }
 
     /// Returns the memory taken by the sections decoded so far, dictionary values left out.
@@ -141,6 +146,27 @@ impl Block {
             + self.lines.get().map_or(0, Lines::heap_bytes)
             + self.levels.get().map_or(0, Column::heap_bytes)
             + self.metadata.get().map_or(0, Column::heap_bytes)
+    }
+
+    fn get_or_decode<'a, T>(
+        &self,
+        slot: &'a OnceLock<T>,
+        decode: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<&'a T, Error> {
+        if let Some(decoded) = slot.get() {
+            return Ok(decoded);
+        }
+        let decoded = decode().map_err(|error| self.located(error))?;
+        Ok(slot.get_or_init(|| decoded))
+    }
+
+    /// Names the file in an error, if the block lies in one.
+    fn located(&self, error: Error) -> Error {
+        let Some((source, base_offset)) = &self.source else { return error };
+        match source.name() {
+            Some(name) => error.located(&format!("the block at offset {base_offset} of {name}")),
+            None => error,
+        }
     }
 
     fn decode_ends(&self) -> Result<Vec<u32>, Error> {
@@ -168,7 +194,7 @@ impl Block {
     fn row_count(&self) -> Result<usize, Error> {
         let (got, limit) = (u64::from(self.meta.rows), u64::from(BLOCK_ROWS_MAX));
         if got > limit {
-            return Err(Error::Limited { what: "block", unit: "rows", got, limit });
+            return Err(Error::Limited { what: "block".into(), unit: "rows", got, limit });
         }
         Ok(self.meta.rows as usize)
     }
@@ -187,10 +213,11 @@ impl Block {
         };
         if section.raw_bytes > SECTION_RAW_BYTES_MAX {
             let (got, limit) = (section.raw_bytes.into(), SECTION_RAW_BYTES_MAX.into());
-            return Err(Error::Limited { what, unit: "raw bytes", got, limit });
+            return Err(Error::Limited { what: what.into(), unit: "raw bytes", got, limit });
         }
         let offset = base_offset.saturating_add(section.offset.into());
-        let stored = source.read(offset, section.bytes).map_err(|source| Error::Read { what, source })?;
+        let stored =
+            source.read(offset, section.bytes).map_err(|source| Error::Read { what: what.into(), source })?;
         let got = crc32c::crc32c(&stored);
         if got != section.crc32c {
             let want = section.crc32c;
@@ -204,7 +231,10 @@ impl Block {
                 let why = format!("want {} raw bytes, got {}", section.raw_bytes, stored.len());
                 Err(Error::corrupt(what, why))
             }
-            codec => Err(Error::Invalid { what, why: format!("unknown codec {codec}; upgrade the reader") }),
+            codec => {
+                let why = format!("unknown codec {codec}; upgrade the reader");
+                Err(Error::Invalid { what: what.into(), why })
+            }
         }
     }
 }
@@ -216,12 +246,4 @@ impl Debug for Block {
             .field("source", &self.source)
             .finish_non_exhaustive()
     }
-}
-
-fn get_or_decode<T>(slot: &OnceLock<T>, decode: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
-    if let Some(decoded) = slot.get() {
-        return Ok(decoded);
-    }
-    let decoded = decode()?;
-    Ok(slot.get_or_init(|| decoded))
 }

@@ -131,7 +131,7 @@ impl BlockMeta {
 
 fn check_limit(unit: &'static str, got: u32, limit: u32) -> Result<(), Error> {
     if got > limit {
-        return Err(Error::Limited { what: WHAT, unit, got: got.into(), limit: limit.into() });
+        return Err(Error::Limited { what: WHAT.into(), unit, got: got.into(), limit: limit.into() });
     }
     Ok(())
 }

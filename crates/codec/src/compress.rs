@@ -33,7 +33,9 @@ pub(crate) fn decompress(what: &'static str, frame: &[u8], raw_bytes: usize) -> 
     DECOMPRESSOR.with_borrow_mut(|slot| {
         let decompressor = match slot {
             Some(decompressor) => decompressor,
-            None => slot.insert(Decompressor::new().map_err(|source| Error::Read { what, source })?),
+            None => {
+                slot.insert(Decompressor::new().map_err(|source| Error::Read { what: what.into(), source })?)
+            }
         };
         let mut raw = Vec::with_capacity(raw_bytes);
         match decompressor.decompress_to_buffer(frame, &mut raw) {

@@ -1,5 +1,6 @@
 //! Why bytes could not be decoded.
 
+use std::borrow::Cow;
 use std::io;
 
 /// What the caller can do about an [`Error`].
@@ -22,7 +23,7 @@ pub enum Error {
     #[error("cannot decode {what}: {why}")]
     Corrupt {
         /// What was being decoded.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// What was found, with want and got where there are such.
         why: String,
     },
@@ -30,7 +31,7 @@ pub enum Error {
     #[error("cannot decode {what}: {got} {unit}, limit is {limit}")]
     Limited {
         /// What was being decoded.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// What is limited.
         unit: &'static str,
         /// How much there is.
@@ -42,7 +43,7 @@ pub enum Error {
     #[error("cannot decode {what}: {why}")]
     Invalid {
         /// What was being decoded.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// What is unknown.
         why: String,
     },
@@ -50,7 +51,7 @@ pub enum Error {
     #[error("cannot read {what}")]
     Read {
         /// What was being read.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Why.
         #[source]
         source: io::Error,
@@ -69,6 +70,20 @@ impl Error {
     }
 
     pub(crate) fn corrupt(what: &'static str, why: impl Into<String>) -> Self {
-        Self::Corrupt { what, why: why.into() }
+        Self::Corrupt { what: what.into(), why: why.into() }
+    }
+
+    /// Adds where the bytes lie, and what to do about them if they are damaged.
+    pub(crate) fn located(mut self, place: &str) -> Self {
+        match &mut self {
+            Self::Corrupt { what, why } => {
+                *what = format!("{what} of {place}").into();
+                why.push_str("; restore the file from a backup");
+            }
+            Self::Limited { what, .. } | Self::Invalid { what, .. } | Self::Read { what, .. } => {
+                *what = format!("{what} of {place}").into();
+            }
+        }
+        self
     }
 }

@@ -6,6 +6,10 @@
 //!
 //! An absent label reads as the empty text. A matcher that passes on it therefore *removes* the streams
 //! whose value fails; any other *keeps* the streams whose value passes.
+//!
+//! tantivy trusts the bytes of its files and panics on bad ones. Callers open a bundle only when its section's
+//! checksum holds, which is what keeps damage away; bytes that are wrong in spite of it become an error here,
+//! since every call into tantivy is guarded and the walks over its terms are bounded.
 
 use crate::bundle;
 use crate::error::Error;
@@ -13,6 +17,7 @@ use crate::literals::alternation;
 use crate::tantivy_directory::BundleDirectory;
 use bytes::Bytes;
 use logyard_model::{LabelSet, MatchOp, Matcher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use tantivy::directory::{Directory as _, RamDirectory};
@@ -143,6 +148,8 @@ fn dashed(name: &str) -> String {
 pub struct StreamIndex {
     terms: Arc<InvertedIndexReader>,
     refs: Vec<u32>,
+    /// Most terms that a bundle of this size can hold: each has a list of documents of a byte or more.
+    terms_max: usize,
 }
 
 impl std::fmt::Debug for StreamIndex {
@@ -157,7 +164,11 @@ impl StreamIndex {
     /// Errors: `Kind::Corrupt` when the bytes are no bundle or hold another version of the index.
     /// Cost: 0.2 ms; copies the bundle once.
     pub fn open(bytes: Bytes) -> Result<Self, Error> {
-        let directory = BundleDirectory::open(&bytes)?;
+        guarded(|| Self::open_trusting(&bytes))
+    }
+
+    fn open_trusting(bytes: &Bytes) -> Result<Self, Error> {
+        let directory = BundleDirectory::open(bytes)?;
         let refs = directory.part(PART_REFS).ok_or_else(|| corrupt("part refs is missing"))?;
         if refs.len() % 4 != 0 {
             return Err(corrupt(format!("part refs has {} bytes, want a multiple of 4", refs.len())));
@@ -173,7 +184,7 @@ impl StreamIndex {
         };
         let reader = tantivy::SegmentReader::open(segment).map_err(corrupt)?;
         let terms = reader.inverted_index(field).map_err(corrupt)?;
-        let index = Self { terms, refs };
+        let index = Self { terms, refs, terms_max: bytes.len() };
         if index.refs.len() != reader.max_doc() as usize {
             return Err(corrupt(format!("got {} documents, want {}", reader.max_doc(), index.refs.len())));
         }
@@ -185,6 +196,10 @@ impl StreamIndex {
     /// Errors: `Kind::Corrupt`.
     /// Cost: a term each for `=`, `!=` and alternations of literals; else a walk over the label's values.
     pub fn matching(&self, matchers: &[Matcher]) -> Result<Vec<u32>, Error> {
+        guarded(|| self.matching_trusting(matchers))
+    }
+
+    fn matching_trusting(&self, matchers: &[Matcher]) -> Result<Vec<u32>, Error> {
         let mut chosen = Documents::all(self.refs.len());
         for matcher in matchers {
             let removes = matcher.matches_empty();
@@ -204,6 +219,10 @@ impl StreamIndex {
 
     /// Returns the label names, sorted.
     pub fn names(&self) -> Result<Vec<String>, Error> {
+        guarded(|| self.names_trusting())
+    }
+
+    fn names_trusting(&self) -> Result<Vec<String>, Error> {
         let mut names: Vec<String> = Vec::new();
         let mut from: Vec<u8> = Vec::new();
         // One look-up per name: after a name's first term, go on behind its last possible one.
@@ -211,6 +230,9 @@ impl StreamIndex {
             let mut terms = self.terms.terms().range().ge(&from).into_stream().map_err(corrupt)?;
             let Some((key, _)) = terms.next() else { return Ok(names) };
             let (name, _) = split_term(key)?;
+            if names.len() >= self.terms_max {
+                return Err(self.too_many_terms());
+            }
             from = name.as_bytes().to_vec();
             from.push(1);
             names.push(name.to_owned());
@@ -219,12 +241,18 @@ impl StreamIndex {
 
     /// Returns the values of a label, sorted.
     pub fn values(&self, name: &str) -> Result<Vec<String>, Error> {
-        let mut values = Vec::new();
-        self.walk_values(name, |value, _| {
-            values.push(value.to_owned());
-            Ok(())
-        })?;
-        Ok(values)
+        guarded(|| {
+            let mut values = Vec::new();
+            self.walk_values(name, |value, _| {
+                values.push(value.to_owned());
+                Ok(())
+            })?;
+            Ok(values)
+        })
+    }
+
+    fn too_many_terms(&self) -> Error {
+        corrupt(format!("more than {} terms in as many bytes", self.terms_max))
     }
 
     /// Calls `visit` for at least the values of the matcher's label that can decide it.
@@ -262,7 +290,12 @@ impl StreamIndex {
         behind.push(1);
         let range = self.terms.terms().range().ge(first.as_bytes()).lt(&behind);
         let mut terms = range.into_stream().map_err(corrupt)?;
+        let mut count = 0;
         while terms.advance() {
+            count += 1;
+            if count > self.terms_max {
+                return Err(self.too_many_terms());
+            }
             let (_, value) = split_term(terms.key())?;
             visit(value, terms.value())?;
         }
@@ -278,6 +311,13 @@ impl StreamIndex {
         }
         Ok(())
     }
+}
+
+/// Calls into tantivy; a panic in there is an error about the bytes it reads.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // Nothing is changed by a read that could be left half done.
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(corrupt("the search library fails on its bytes")))
 }
 
 fn split_term(term: &[u8]) -> Result<(&str, &str), Error> {
