@@ -6,7 +6,7 @@
 //! for segments.
 
 use crate::batch_window::BatchWindows;
-use crate::catalog_record::{Edit, SegmentRecord, Snapshot, VERSION};
+use crate::catalog_record::{self, Edit, RECORD_BYTES_MAX, SegmentRecord, Snapshot, VERSION};
 use crate::error::{Error, Result};
 use logyard_sys::Disk;
 use logyard_wal::{Log, LogSettings, Recovery};
@@ -15,6 +15,10 @@ use std::sync::Arc;
 
 /// Edits after which a new file is begun with a snapshot: bounds what an opening reads.
 const EDITS_PER_FILE: u64 = 1000;
+
+/// Bounds of the catalog's files and records.
+const LOG_SETTINGS: LogSettings =
+    LogSettings { file_bytes_max: 64 << 20, record_bytes_max: RECORD_BYTES_MAX };
 
 /// The open catalog.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ impl Catalog {
         let mut edits = 0;
         let mut replay = |_sequence: u64, payload: &[u8]| -> Result<()> {
             edits += 1;
-            match (decode(payload)?, &mut state) {
+            match (catalog_record::decode(payload)?, &mut state) {
                 (Edit::Snapshot(snapshot), _) => {
                     edits = 0;
                     state = Some(snapshot);
@@ -47,8 +51,8 @@ impl Catalog {
             }
             Ok(())
         };
-        let (log, recovery) = Log::open(disk, dir, LogSettings::default(), 0, &mut replay)
-            .map_err(|error| open_error(dir, error))?;
+        let (log, recovery) =
+            Log::open(disk, dir, LOG_SETTINGS, 0, &mut replay).map_err(|error| open_error(dir, error))?;
         log_recovery(&recovery);
         let is_damaged = recovery.missing > 0 || !recovery.quarantined.is_empty() || orphaned_edits;
         let is_new = state.is_none();
@@ -112,19 +116,6 @@ impl Catalog {
             .map_err(|error| Error::internal("cannot encode an edit of the catalog").with_source(error))?;
         self.log.append(&json).map_err(write_error)?;
         self.log.sync().map_err(write_error)
-    }
-}
-
-fn decode(payload: &[u8]) -> Result<Edit> {
-    let edit = serde_json::from_slice::<Edit>(payload).map_err(|error| {
-        Error::corrupt("catalog holds an edit unknown here; run the version that wrote it").with_source(error)
-    })?;
-    match &edit {
-        Edit::Snapshot(snapshot) if snapshot.version != VERSION => Err(Error::invalid(format!(
-            "catalog has version {}, known is {VERSION}; run the version that wrote it",
-            snapshot.version
-        ))),
-        _ => Ok(edit),
     }
 }
 

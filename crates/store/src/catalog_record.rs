@@ -6,11 +6,18 @@ use crate::batch_window::WindowRecord;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use logyard_model::{Tenant, TimeRange};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Version of the catalog's format, in every snapshot.
 pub(crate) const VERSION: u32 = 1;
+
+/// Most bytes of an edit, for writers and readers: a snapshot of 150,000 segments.
+pub(crate) const RECORD_BYTES_MAX: u32 = 64 << 20;
 
 /// One live segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,8 +71,8 @@ pub(crate) struct LostRecord {
 }
 
 /// One record of the catalog's log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "edit", rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "edit", rename_all = "snake_case")]
 pub(crate) enum Edit {
     /// Everything; the first record of each file.
     Snapshot(Snapshot),
@@ -85,6 +92,82 @@ pub(crate) enum Edit {
         /// What was found.
         reason: String,
     },
+}
+
+/// Decodes an edit.
+///
+/// Errors: `Kind::Corrupt`; `Kind::Invalid` for a newer version.
+/// Cost: memory in proportion to the payload, which is at most `RECORD_BYTES_MAX` long.
+pub(crate) fn decode(payload: &[u8]) -> Result<Edit> {
+    if payload.len() > RECORD_BYTES_MAX as usize {
+        let got = payload.len();
+        let text =
+            format!("catalog holds an edit of {got} bytes, limit is {RECORD_BYTES_MAX}; restore catalog/");
+        return Err(Error::corrupt(text));
+    }
+    let edit = serde_json::from_slice::<Edit>(payload).map_err(|error| {
+        Error::corrupt("catalog holds an edit unknown here; run the version that wrote it").with_source(error)
+    })?;
+    match &edit {
+        Edit::Snapshot(snapshot) if snapshot.version != VERSION => Err(Error::invalid(format!(
+            "catalog has version {}, known is {VERSION}; run the version that wrote it",
+            snapshot.version
+        ))),
+        _ => Ok(edit),
+    }
+}
+
+/// The fields of [`Edit::Flush`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Flush {
+    add: Vec<SegmentRecord>,
+    wal_done: u64,
+    windows: Vec<WindowRecord>,
+}
+
+/// The fields of [`Edit::Lost`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lost {
+    ulid: String,
+    reason: String,
+}
+
+/// By hand, because derived code looks for the tag anywhere and until then keeps every value in a form that takes
+/// up to sixteen times the bytes of the text. Here the tag comes first, as it is written.
+impl<'de> Deserialize<'de> for Edit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(EditVisitor)
+    }
+}
+
+struct EditVisitor;
+
+impl<'de> Visitor<'de> for EditVisitor {
+    type Value = Edit;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object that begins with \"edit\"")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Edit, M::Error> {
+        if map.next_key::<Cow<'_, str>>()?.as_deref() != Some("edit") {
+            return Err(de::Error::missing_field("edit"));
+        }
+        let tag: String = map.next_value()?;
+        let fields = MapAccessDeserializer::new(map);
+        match &*tag {
+            "snapshot" => Snapshot::deserialize(fields).map(Edit::Snapshot),
+            "flush" => Flush::deserialize(fields).map(|Flush { add, wal_done, windows }| Edit::Flush {
+                add,
+                wal_done,
+                windows,
+            }),
+            "lost" => Lost::deserialize(fields).map(|Lost { ulid, reason }| Edit::Lost { ulid, reason }),
+            _ => Err(de::Error::unknown_variant(&tag, &["snapshot", "flush", "lost"])),
+        }
+    }
 }
 
 /// The whole state.
@@ -115,5 +198,45 @@ impl Snapshot {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    const SNAPSHOT: &str =
+        r#"{"edit":"snapshot","version":1,"segments":[],"lost":[],"wal_done":3,"windows":[]}"#;
+    const LOST: &str = r#"{"edit":"lost","ulid":"01J","reason":"why"}"#;
+    const FLUSH: &str = r#"{"edit":"flush","add":[],"wal_done":7,"windows":[]}"#;
+
+    #[test]
+    fn edits_come_back_as_they_were_written() {
+        for text in [SNAPSHOT, LOST, FLUSH] {
+            let edit = decode(text.as_bytes()).unwrap();
+            assert_eq!(serde_json::to_string(&edit).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn unknown_edits_fields_and_versions_are_refused() {
+        let check = |text: &str, kind: Kind| assert_eq!(decode(text.as_bytes()).unwrap_err().kind(), kind);
+        check("", Kind::Corrupt);
+        check("[]", Kind::Corrupt);
+        check("{}", Kind::Corrupt);
+        check(r#"{"ulid":"01J","reason":"why","edit":"lost"}"#, Kind::Corrupt);
+        check(r#"{"edit":"merge"}"#, Kind::Corrupt);
+        check(r#"{"edit":"lost","ulid":"01J"}"#, Kind::Corrupt);
+        check(r#"{"edit":"lost","ulid":"01J","reason":"why","more":1}"#, Kind::Corrupt);
+        check(&format!("{LOST} {LOST}"), Kind::Corrupt);
+        check(&SNAPSHOT.replace(r#""version":1"#, r#""version":2"#), Kind::Invalid);
+    }
+
+    #[test]
+    fn the_bytes_of_an_edit_are_bounded() {
+        let padded = format!("{LOST}{}", " ".repeat(RECORD_BYTES_MAX as usize));
+        let error = decode(padded.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("limit is 67108864"), "{error}");
     }
 }

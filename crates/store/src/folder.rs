@@ -33,7 +33,7 @@ impl Folder {
     ///
     /// Errors: `Kind::Invalid` for a folder that is in use, not writable or of a newer format, with what to do.
     pub(crate) fn open(disk: &dyn Disk, root: &Path) -> Result<(Self, Box<dyn LockGuard>)> {
-        let folder = Self { root: root.to_owned() };
+        let folder = Self::at(root);
         disk.create_dir_all(root).map_err(|error| not_writable(root, error))?;
         let lock = disk.lock(&root.join("LOCK")).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Error::invalid(format!(
@@ -47,6 +47,11 @@ impl Folder {
             disk.create_dir_all(&dir).map_err(|error| not_writable(root, error))?;
         }
         Ok((folder, lock))
+    }
+
+    /// Returns the paths of a folder that need not exist, without a look at it.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
     }
 
     fn check_format(&self, disk: &dyn Disk) -> Result<()> {

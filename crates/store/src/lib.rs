@@ -15,7 +15,7 @@
 //! caller's thread.
 //!
 //! Change bytes on disk, also touch: `schemas/segment.md`, `schemas/wal.md`, `schemas/catalog.md` with their
-//! version, the sample files in `tests/data`, the fuzz targets.
+//! version, the sample files in `tests/data`, the fuzz targets `segment`, `wal_record`, `catalog_record`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
@@ -28,12 +28,14 @@ mod error;
 mod flush;
 mod folder;
 mod head;
+pub mod inspect;
 mod interner;
 mod locality;
 mod merge;
 mod metrics;
 mod queue;
 mod recovery;
+mod recovery_orphans;
 mod segment;
 mod segment_format;
 mod segment_tables;

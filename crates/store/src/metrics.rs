@@ -24,7 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) segments: Gauge,
     pub(crate) segment_bytes: Gauge,
     pub(crate) segments_lost: Counter,
-    pub(crate) index_rebuilds: Counter,
+    pub(crate) unreadable_indexes: Counter,
     pub(crate) replayed_records: Counter,
     pub(crate) read_only: Gauge,
 }
@@ -50,7 +50,7 @@ impl Metrics {
             segments: Gauge::default(),
             segment_bytes: Gauge::default(),
             segments_lost: Counter::default(),
-            index_rebuilds: Counter::default(),
+            unreadable_indexes: Counter::default(),
             replayed_records: Counter::default(),
             read_only: Gauge::default(),
         };
@@ -71,7 +71,11 @@ impl Metrics {
         counter("flushed_entries", "Entries written to segments", &self.flushed_entries);
         counter("duplicate_entries", "Entries dropped as equal to another", &self.duplicate_entries);
         counter("segments_lost", "Segments found missing or damaged", &self.segments_lost);
-        counter("index_rebuilds", "Stream indexes found unreadable and done without", &self.index_rebuilds);
+        counter(
+            "unreadable_indexes",
+            "Stream indexes of segments found unreadable and done without",
+            &self.unreadable_indexes,
+        );
         counter("replayed_records", "WAL records replayed at start", &self.replayed_records);
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         gauge("queue_bytes", "Bytes of batches that wait to be written", &self.queue_bytes);

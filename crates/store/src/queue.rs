@@ -79,6 +79,8 @@ struct State {
     flushes: Vec<Reply<()>>,
     news: Vec<FlushNews>,
     stop: Option<Stop>,
+    /// What the writer was told of `stop`: told once, so that it sleeps while it cannot stop yet.
+    told_stop: Option<Stop>,
     /// Somebody asked for a flush since the flush thread last waited.
     is_impatient: bool,
     /// Set once nothing more is accepted.
@@ -128,10 +130,20 @@ impl Queue {
         Ok(())
     }
 
+    /// Notes that a flush begins: those who asked for it before are no reason to try twice without a wait.
+    pub(crate) fn begin_flush(&self) {
+        self.state.lock().is_impatient = false;
+    }
+
     /// Reports on a flush.
     pub(crate) fn report(&self, news: FlushNews) {
         self.state.lock().news.push(news);
         self.wake.notify_all();
+    }
+
+    /// Drops the news of flushes that are over, before there is a writer to hear them.
+    pub(crate) fn forget_news(&self) {
+        self.state.lock().news.clear();
     }
 
     /// Asks the writer to stop; `Now` overrides `Clean`. What was accepted before is still answered.
@@ -155,7 +167,8 @@ impl Queue {
 
     /// Takes what is there to do; waits until there is something, at most for `wait`.
     ///
-    /// Batches, as many as one group may hold, are taken only if the caller can place them (`is_open`).
+    /// Batches, as many as one group may hold, are taken only if the caller can place them (`is_open`). Each way
+    /// to stop is told once.
     pub(crate) fn take(&self, is_open: bool, wait: Option<Duration>, metrics: &Metrics) -> Work {
         let mut state = self.state.lock();
         while !state.has_work(is_open) {
@@ -177,9 +190,8 @@ impl Queue {
         }
         state.bytes -= group_bytes;
         metrics.queue_bytes.set(i64::try_from(state.bytes).unwrap_or(i64::MAX));
-        // A stop comes after the batches that were accepted before it.
-        let can_stop = state.batches.is_empty() || state.stop == Some(Stop::Now);
-        let stop = if can_stop { state.stop } else { None };
+        let stop = state.untold_stop();
+        state.told_stop = stop.or(state.told_stop);
         Work {
             batches,
             flushes: std::mem::take(&mut state.flushes),
@@ -212,7 +224,13 @@ impl State {
         (is_open && !self.batches.is_empty())
             || !self.flushes.is_empty()
             || !self.news.is_empty()
-            || self.stop.is_some()
+            || self.untold_stop().is_some()
+    }
+
+    /// Returns how to stop, if that is news. It comes after the batches that were accepted before it.
+    fn untold_stop(&self) -> Option<Stop> {
+        let can_stop = self.batches.is_empty() || self.stop == Some(Stop::Now);
+        self.stop.filter(|_| can_stop && self.stop != self.told_stop)
     }
 }
 
@@ -250,10 +268,24 @@ mod tests {
         assert_eq!((work.batches.len(), work.news.len(), work.stop), (0, 1, None));
         queue.stop(Stop::Clean);
         assert_eq!(queue.push(batch(1).0, &metrics).unwrap_err().kind(), Kind::Unavailable);
+        assert!(!queue.state.lock().has_work(false));
+        queue.report(FlushNews::Done(8));
         let work = queue.take(false, None, &metrics);
         assert_eq!((work.batches.len(), work.stop), (0, None));
         let work = queue.take(true, None, &metrics);
         assert_eq!((work.batches.len(), work.stop), (1, Some(Stop::Clean)));
+    }
+
+    #[test]
+    fn a_stop_is_told_once_so_that_waiting_for_a_flush_does_not_spin() {
+        let (queue, metrics) = (Queue::new(100), Metrics::new(&mut Registry::default()));
+        queue.stop(Stop::Clean);
+        assert_eq!(queue.take(true, None, &metrics).stop, Some(Stop::Clean));
+        assert!(!queue.state.lock().has_work(true));
+        queue.stop(Stop::Clean);
+        assert!(!queue.state.lock().has_work(true));
+        queue.stop(Stop::Now);
+        assert_eq!(queue.take(true, None, &metrics).stop, Some(Stop::Now));
     }
 
     #[test]

@@ -10,14 +10,14 @@ use crate::error::{Error, Kind, Result};
 use crate::flush::Flush;
 use crate::folder::Folder;
 use crate::queue::FlushNews;
+use crate::recovery_orphans;
 use crate::shared::{Phase, Shared, quarantine_file};
 use crate::wal_record;
 use crate::writer::{Writer, freeze};
-use logyard_codec::decode_batch;
 use logyard_model::Stream;
 use logyard_sys::Disk;
 use logyard_wal::{Log, LogSettings};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,10 +37,23 @@ pub(crate) struct FoundFile {
     is_segment: bool,
 }
 
-#[cfg(test)]
 impl FoundFile {
+    /// Returns the ulid in the name of a segment file.
+    fn ulid(&self) -> Option<&str> {
+        let (ulid, _) = self.path.file_name()?.to_str()?.split_once('-')?;
+        self.is_segment.then_some(ulid)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn is_segment(&self) -> bool {
+        self.is_segment
     }
 }
 
@@ -68,9 +81,11 @@ pub(crate) fn has_segments(files: &[FoundFile]) -> bool {
     files.iter().any(|file| file.is_segment)
 }
 
-/// Compares the files with the catalog. Removes leftovers; takes missing and cut segments out of the catalog.
+/// Compares the files with the catalog. Takes missing and cut segments out of the catalog, and lost ones back
+/// whose file was restored; removes leftovers of a crash, or takes in what the catalog has forgotten.
 ///
-/// Errors: `Kind::Unavailable` if the catalog cannot be edited, `Kind::Corrupt` if it holds no valid paths.
+/// Errors: `Kind::Unavailable` if the catalog cannot be edited, `Kind::Corrupt` if it holds no valid paths,
+/// `Kind::Invalid` if not one of its segments is there: then a folder is not mounted, more likely than not.
 /// Returns the live segments in order of arrival.
 pub(crate) fn check_segments(
     disk: &dyn Disk,
@@ -80,9 +95,13 @@ pub(crate) fn check_segments(
     files: &[FoundFile],
 ) -> Result<Vec<(SegmentRecord, PathBuf)>> {
     let found: HashMap<&Path, &FoundFile> = files.iter().map(|file| (file.path.as_path(), file)).collect();
-    let mut live = Vec::new();
-    for record in catalog.state().segments.clone() {
-        let path = record.path(folder)?;
+    let records = catalog.state().segments.clone();
+    let paths: Vec<PathBuf> = records.iter().map(|record| record.path(folder)).collect::<Result<_>>()?;
+    if !paths.is_empty() && !paths.iter().any(|path| found.contains_key(path.as_path())) {
+        return Err(no_segments(folder, paths.len()));
+    }
+    let mut live = take_back(folder, catalog, &found)?;
+    for (record, path) in records.into_iter().zip(paths) {
         let reason = match found.get(path.as_path()) {
             Some(file) if file.bytes == record.bytes => {
                 live.push((record, path));
@@ -96,32 +115,63 @@ pub(crate) fn check_segments(
             tenant = %record.tenant,
             entries = record.rows,
             reason,
-            "segment lost: queries go on without its entries; restore the file from a backup"
+            "segment lost: queries go on without its entries; restore the file from a backup, then restart"
         );
         quarantine_file(disk, &path, &folder.quarantine())
             .map_err(|error| Error::io("move to quarantine", &path, error))?;
         catalog.edit(Edit::Lost { ulid: record.ulid, reason })?;
     }
+    let lost: HashSet<&str> = catalog.state().lost.iter().map(|lost| lost.segment.ulid.as_str()).collect();
+    let is_kept = |file: &FoundFile| {
+        file.ulid().is_some_and(|ulid| lost.contains(ulid)) || live.iter().any(|(_, path)| *path == file.path)
+    };
+    let orphans: Vec<&FoundFile> = files.iter().filter(|file| !is_kept(file)).collect();
+    live.extend(recovery_orphans::settle(disk, folder, catalog, is_catalog_damaged, &orphans)?);
     live.sort_by_key(|(record, _)| record.order);
-    let is_live = |path: &Path| live.iter().any(|(_, live_path)| live_path == path);
-    for file in files.iter().filter(|file| !is_live(&file.path)) {
-        remove_leftover(disk, folder, file, is_catalog_damaged);
-    }
     Ok(live)
 }
 
-/// Removes a file that a crash left behind: its entries are in the WAL. After damage to the catalog that is
-/// not certain, so segments are kept for a person to look at.
-fn remove_leftover(disk: &dyn Disk, folder: &Folder, file: &FoundFile, is_catalog_damaged: bool) {
-    let result = if file.is_segment && is_catalog_damaged {
-        quarantine_file(disk, &file.path, &folder.quarantine())
-    } else {
-        tracing::info!(path = %file.path.display(), "removing file left by an unfinished flush");
-        disk.remove_file(&file.path)
-    };
-    if let Err(error) = result {
-        tracing::debug!(path = %file.path.display(), %error, "leftover is gone already or stays");
+/// Takes lost segments back whose files were restored: at their paths, as long as they were. Returns them.
+///
+/// One that is still damaged is found lost again when it is used.
+fn take_back(
+    folder: &Folder,
+    catalog: &mut Catalog,
+    found: &HashMap<&Path, &FoundFile>,
+) -> Result<Vec<(SegmentRecord, PathBuf)>> {
+    let (mut state, mut back) = (catalog.state().clone(), Vec::new());
+    for lost in std::mem::take(&mut state.lost) {
+        let path = lost.segment.path(folder)?;
+        let Some(file) = found.get(path.as_path()) else {
+            state.lost.push(lost);
+            continue;
+        };
+        let (got, want) = (file.bytes, lost.segment.bytes);
+        if got == want {
+            tracing::info!(path = %path.display(), entries = lost.segment.rows, "lost segment is back");
+            state.segments.push(lost.segment.clone());
+            back.push((lost.segment, path));
+        } else {
+            tracing::warn!(
+                path = %path.display(), got, want,
+                "lost segment stays out of service: the file is not as long as it was; restore the whole file, then restart"
+            );
+            state.lost.push(lost);
+        }
     }
+    if !back.is_empty() {
+        catalog.edit(Edit::Snapshot(state))?;
+    }
+    Ok(back)
+}
+
+fn no_segments(folder: &Folder, count: usize) -> Error {
+    Error::invalid(format!(
+        "cannot open data folder: none of the {count} segments in its catalog is below {}; mount or restore that \
+         folder, or, if its entries are gone for good, move {} away, then start again",
+        folder.tenants().display(),
+        folder.catalog().display()
+    ))
 }
 
 /// Returns the bytes of the WAL's files, for progress.
@@ -187,6 +237,8 @@ fn replay(shared: &Arc<Shared>) -> Result<Writer> {
             "WAL is damaged: acknowledged entries may be lost; the damaged part is kept in quarantine"
         );
     }
+    // Attempts that failed and were made good would have the writer refuse batches.
+    shared.queue.forget_news();
     let flushed = shared.catalog.lock().state().wal_done;
     if let Err(error) = log.trim(flushed + 1) {
         tracing::warn!(%error, "cannot trim the WAL yet");
@@ -198,10 +250,7 @@ fn replay(shared: &Arc<Shared>) -> Result<Writer> {
 
 fn apply_record(shared: &Shared, payload: &[u8], windows: &mut BatchWindows) -> Result<()> {
     let record = wal_record::decode(payload)?;
-    let batch = decode_batch(record.batch, BATCH_RAW_BYTES_MAX).map_err(|error| {
-        let kind = if error.kind() == logyard_codec::Kind::Invalid { Error::invalid } else { Error::corrupt };
-        kind("cannot decode a batch of the WAL").with_source(error)
-    })?;
+    let batch = wal_record::batch(&record, BATCH_RAW_BYTES_MAX)?;
     let active = Arc::clone(&shared.view.read().active);
     let now_ns = shared.clock.monotonic_ns();
     let mut full = Vec::new();

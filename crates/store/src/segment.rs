@@ -4,23 +4,24 @@
 //! and kept in a bounded cache; open files are kept in another.
 
 use crate::Stats;
-use crate::bytes_reader::BytesReader;
 use crate::cache::Cache;
 use crate::catalog_record::SegmentRecord;
 use crate::error::{Error, Kind, Result};
 use crate::head::arrival;
 use crate::interner::Interner;
-use crate::segment_format::{SECTION_BLOCKS, SECTION_RUNS, SECTION_STREAM_INDEX, SECTION_STREAMS, Toc};
-use crate::segment_tables::{BlockRow, RunRow, decode_blocks, decode_runs, decode_streams};
+use crate::segment_format::{SECTION_STREAM_INDEX, Toc};
+use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
 use bytes::Bytes;
 use logyard_codec::{Block, BlockView, RunView, SectionSource};
 use logyard_index::StreamIndex;
 use logyard_model::{Matcher, Stream, StreamId, TimeRange};
 use logyard_sys::{Disk, ReadFile};
+use prometheus_client::metrics::counter::Counter;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of index areas kept in memory; all of a homelab's month, the hot part of anything larger.
 const INDEX_CACHE_BYTES: u64 = 12 << 20;
@@ -38,6 +39,7 @@ pub(crate) struct SegmentReads {
     files: Cache<dyn ReadFile>,
     indexes: Cache<SegmentIndex>,
     pub(crate) interner: Interner,
+    unreadable_indexes: Counter,
 }
 
 /// One live segment.
@@ -54,7 +56,7 @@ pub(crate) struct Segment {
 pub(crate) enum IndexError {
     /// The file is missing or damaged: reading on is useless.
     Lost(Error),
-    /// The disk failed: it may work later.
+    /// The disk failed, which may work later, or a newer version wrote the file, which that one can read.
     Failed(Error),
 }
 
@@ -67,15 +69,20 @@ pub(crate) struct SegmentIndex {
     blocks: Vec<BlockRow>,
     /// Absent when the segment has none that can be read: then the label sets themselves are searched.
     stream_index: Option<StreamIndex>,
+    /// Set when the stream index failed a query: it is not asked again.
+    is_stream_index_bad: AtomicBool,
+    unreadable_indexes: Counter,
 }
 
 impl SegmentReads {
-    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
+    /// `unreadable_indexes` counts the stream indexes that had to be done without.
+    pub(crate) fn new(disk: Arc<dyn Disk>, unreadable_indexes: Counter) -> Self {
         Self {
             disk,
             files: Cache::new(OPEN_FILES_MAX),
             indexes: Cache::new(INDEX_CACHE_BYTES),
             interner: Interner::default(),
+            unreadable_indexes,
         }
     }
 
@@ -112,10 +119,12 @@ impl SegmentReads {
             }
             _ => IndexError::Failed(Error::io("read segment", &segment.path, error)),
         })?;
-        SegmentIndex::decode(&tail, file_bytes, &self.interner, &segment.path).map_err(|error| {
+        SegmentIndex::decode(&tail, file_bytes, self, &segment.path).map_err(|error| {
             let text = format!("cannot open segment {}: {error}", segment.path.display());
-            let kind = if error.kind() == Kind::Invalid { Error::invalid } else { Error::corrupt };
-            IndexError::Lost(kind(text))
+            match error.kind() {
+                Kind::Invalid => IndexError::Failed(Error::invalid(text)),
+                _ => IndexError::Lost(Error::corrupt(text)),
+            }
         })
     }
 
@@ -140,25 +149,21 @@ impl Segment {
 
 impl SegmentIndex {
     /// Decodes the last bytes of a segment file. Never panics.
-    pub(crate) fn decode(tail: &[u8], file_bytes: u64, interner: &Interner, path: &Path) -> Result<Self> {
+    fn decode(tail: &[u8], file_bytes: u64, reads: &SegmentReads, path: &Path) -> Result<Self> {
         let toc = Toc::decode(tail, file_bytes)?;
-        let streams = decode_streams(toc.section(SECTION_STREAMS, tail, file_bytes)?)?;
-        let streams: Vec<_> = streams.into_iter().map(|stream| interner.share(stream)).collect();
-        let blocks = decode_blocks(toc.section(SECTION_BLOCKS, tail, file_bytes)?, toc.index_start())?;
-        let runs = decode_runs(toc.section(SECTION_RUNS, tail, file_bytes)?, streams.len(), &blocks)?;
-        let rows: u64 = runs.iter().map(|row| u64::from(row.run.rows)).sum();
-        if rows != toc.totals.rows {
-            let reader = BytesReader::new(&[], "segment runs");
-            return Err(reader.bad(format!("hold {rows} rows, want {}", toc.totals.rows)));
-        }
+        let SegmentTables { streams, runs, blocks } = SegmentTables::decode(&toc, tail, file_bytes)?;
+        let streams: Vec<_> = streams.into_iter().map(|stream| reads.interner.share(stream)).collect();
         let stream_index =
             toc.section(SECTION_STREAM_INDEX, tail, file_bytes).map_err(|error| error.to_string()).and_then(
                 |bytes| StreamIndex::open(Bytes::copy_from_slice(bytes)).map_err(|error| error.to_string()),
             );
         if let Err(error) = &stream_index {
+            reads.unreadable_indexes.inc();
             tracing::warn!(path = %path.display(), %error, "stream index unreadable, search the streams instead");
         }
-        Ok(Self { streams, runs, blocks, stream_index: stream_index.ok() })
+        let unreadable_indexes = reads.unreadable_indexes.clone();
+        let (stream_index, is_stream_index_bad) = (stream_index.ok(), AtomicBool::new(false));
+        Ok(Self { streams, runs, blocks, stream_index, is_stream_index_bad, unreadable_indexes })
     }
 
     /// Returns about how many bytes this takes in memory.
@@ -169,10 +174,16 @@ impl SegmentIndex {
 
     /// Returns the refs of the streams that pass all matchers, ascending.
     fn matching(&self, matchers: &[Matcher]) -> Vec<u32> {
-        if let Some(index) = &self.stream_index {
+        if let Some(index) = &self.stream_index
+            && !self.is_stream_index_bad.load(Ordering::Relaxed)
+        {
             match index.matching(matchers) {
                 Ok(refs) => return refs,
-                Err(error) => tracing::warn!(%error, "stream index failed, search the streams instead"),
+                Err(error) => {
+                    self.is_stream_index_bad.store(true, Ordering::Relaxed);
+                    self.unreadable_indexes.inc();
+                    tracing::warn!(%error, "stream index failed, search the streams instead");
+                }
             }
         }
         let passes = |stream: &Stream| matchers.iter().all(|matcher| matcher.matches_set(&stream.labels));
@@ -274,15 +285,15 @@ impl std::fmt::Debug for SegmentSource {
 impl SectionSource for SegmentSource {
     fn read(&self, offset: u64, bytes: u32) -> io::Result<Bytes> {
         let named = |error: io::Error| {
-            let path = self.segment.path.display();
-            io::Error::new(
-                error.kind(),
-                format!("cannot read {bytes} bytes at offset {offset} of {path}: {error}"),
-            )
+            io::Error::new(error.kind(), format!("cannot read {bytes} bytes at offset {offset}: {error}"))
         };
         let file = self.reads.file(&self.segment).map_err(named)?;
         let mut buffer = vec![0; bytes as usize];
         file.read_exact_at(&mut buffer, offset).map_err(named)?;
         Ok(Bytes::from(buffer))
+    }
+
+    fn name(&self) -> Option<String> {
+        Some(self.segment.path.display().to_string())
     }
 }

@@ -61,6 +61,36 @@ impl Header {
         bytes[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
+
+    /// Reads the header from the front of a file.
+    ///
+    /// Errors: `Kind::Corrupt`; `Kind::Invalid` for a version or a required feature unknown here.
+    pub(crate) fn decode(file: &[u8]) -> Result<Self> {
+        let mut reader = BytesReader::new(file, "segment header");
+        let bytes: [u8; HEADER_BYTES] = reader.array()?;
+        let mut reader = BytesReader::new(&bytes, "segment header");
+        if reader.take(4)? != HEADER_MAGIC {
+            return Err(reader.bad("has no magic LYSG"));
+        }
+        let (version, level) = (reader.u16()?, reader.u16()?);
+        let (required, _optional) = (reader.u32()?, reader.u32()?);
+        if version != VERSION || required != 0 {
+            return Err(Error::invalid(format!(
+                "segment has version {version} with features {required:#x}, known is {VERSION} with none; \
+                 run the version that wrote it"
+            )));
+        }
+        let (ulid, tenant_hash, day) = (reader.array()?, reader.u64()?, i32::from_le_bytes(reader.array()?));
+        let class: [u8; 8] = reader.array()?;
+        let _reserved = reader.u64()?;
+        let (want, got) = (reader.u32()?, crc32c(bytes.split_last_chunk::<4>().map_or(&[], |parts| parts.0)));
+        if want != got {
+            return Err(reader.bad(format!("checksum mismatch (want {want:08x}, got {got:08x})")));
+        }
+        let class = class.split(|byte| *byte == 0).next().unwrap_or_default();
+        let class = std::str::from_utf8(class).map_err(|_| reader.bad("the class is not UTF-8"))?.to_owned();
+        Ok(Self { ulid, tenant_hash, day, class, level })
+    }
 }
 
 /// Where a section lies.
@@ -245,6 +275,19 @@ mod tests {
             order: 8,
             wal_done: 17,
             writer: "0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn headers_come_back_and_any_flipped_bit_is_found() {
+        let header = Header { ulid: [7; 16], tenant_hash: 9, day: -3, class: "30d".to_owned(), level: 2 };
+        let bytes = header.encode();
+        assert_eq!(Header::decode(&bytes).unwrap(), header);
+        for at in 0..bytes.len() {
+            let mut bad = bytes;
+            bad[at] ^= 0x10;
+            assert!(Header::decode(&bad).is_err(), "flip at {at}");
+            assert!(Header::decode(&bytes[..at]).is_err(), "cut at {at}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use crate::bytes_reader::{BytesReader, put_text, put_varint};
 use crate::error::Result;
+use crate::segment_format::{SECTION_BLOCKS, SECTION_RUNS, SECTION_STREAMS, Toc};
 use logyard_codec::{BlockMeta, RunMeta};
 use logyard_model::{LabelSet, Stream, StreamId};
 use std::collections::HashMap;
@@ -23,6 +24,36 @@ pub(crate) struct BlockRow {
     pub(crate) offset: u64,
     pub(crate) bytes: u32,
     pub(crate) meta: Arc<BlockMeta>,
+}
+
+/// The required tables of a segment, checked against each other.
+#[derive(Debug)]
+pub(crate) struct SegmentTables {
+    /// Index = ref.
+    pub(crate) streams: Vec<Stream>,
+    /// By block, then row; hence by stream ref.
+    pub(crate) runs: Vec<RunRow>,
+    pub(crate) blocks: Vec<BlockRow>,
+}
+
+/// Most bytes of all labels of a segment's streams, each stream's counted. In the table a text stands once however
+/// many streams have it, so a small table could ask for any amount of memory. A flush holds all of these labels in
+/// memory together with the head, and never comes near.
+const LABEL_BYTES_MAX: usize = 512 << 20;
+
+impl SegmentTables {
+    /// Decodes the tables from the last bytes of a segment file. Never panics.
+    pub(crate) fn decode(toc: &Toc, tail: &[u8], file_bytes: u64) -> Result<Self> {
+        let streams = decode_streams(toc.section(SECTION_STREAMS, tail, file_bytes)?)?;
+        let blocks = decode_blocks(toc.section(SECTION_BLOCKS, tail, file_bytes)?, toc.index_start())?;
+        let runs = decode_runs(toc.section(SECTION_RUNS, tail, file_bytes)?, streams.len(), &blocks)?;
+        let rows: u64 = runs.iter().map(|row| u64::from(row.run.rows)).sum();
+        if rows != toc.totals.rows {
+            let reader = BytesReader::new(&[], "segment runs");
+            return Err(reader.bad(format!("hold {rows} rows, want {}", toc.totals.rows)));
+        }
+        Ok(Self { streams, runs, blocks })
+    }
 }
 
 /// Encodes streams in the order of their refs: a dictionary of texts, then per stream its id and labels.
@@ -61,13 +92,20 @@ pub(crate) fn decode_streams(bytes: &[u8]) -> Result<Vec<Stream>> {
     }
     let count = reader.count(17)?;
     let mut streams = Vec::with_capacity(count);
+    let mut label_bytes = 0_usize;
     for _ in 0..count {
         let id = StreamId(u128::from_le_bytes(reader.array()?));
         let labels = reader.count(2)?;
         let mut text = || {
             let code = reader.varint()?;
-            let text = usize::try_from(code).ok().and_then(|code| texts.get(code));
-            text.copied().ok_or_else(|| reader.bad(format!("text {code} of {} does not exist", texts.len())))
+            let text = usize::try_from(code).ok().and_then(|code| texts.get(code)).copied();
+            let text =
+                text.ok_or_else(|| reader.bad(format!("text {code} of {} does not exist", texts.len())))?;
+            label_bytes += text.len();
+            if label_bytes > LABEL_BYTES_MAX {
+                return Err(reader.bad(format!("labels take more than {LABEL_BYTES_MAX} bytes")));
+            }
+            Ok(text)
         };
         let mut pairs = Vec::with_capacity(labels);
         for _ in 0..labels {
@@ -106,8 +144,14 @@ pub(crate) fn decode_runs(bytes: &[u8], streams: usize, blocks: &[BlockRow]) -> 
     let count = reader.count(7)?;
     let mut runs = Vec::with_capacity(count);
     let (mut block, mut stream_ref, mut min_ns) = (0_u32, 0_u32, 0_i64);
+    // First row of the block that no run has yet.
+    let mut free_row = 0;
     for index in 0..count {
-        block = block.saturating_add(reader.varint_u32()?);
+        let blocks_further = reader.varint_u32()?;
+        if blocks_further > 0 {
+            free_row = 0;
+        }
+        block = block.saturating_add(blocks_further);
         stream_ref = stream_ref.saturating_add(reader.varint_u32()?);
         let (first_row, rows) = (reader.varint_u32()?, reader.varint_u32()?);
         min_ns = min_ns.wrapping_add(unzigzag(reader.varint()?));
@@ -116,9 +160,11 @@ pub(crate) fn decode_runs(bytes: &[u8], streams: usize, blocks: &[BlockRow]) -> 
         let run = RunMeta { stream_ref, first_row, rows, min_ns, max_ns, raw_bytes };
         let fits = |row: &BlockRow| first_row.checked_add(rows).is_some_and(|end| end <= row.meta.rows);
         let in_block = blocks.get(block as usize).is_some_and(fits);
-        if !in_block || stream_ref as usize >= streams || max_ns < min_ns || rows == 0 {
+        if !in_block || first_row < free_row || stream_ref as usize >= streams || max_ns < min_ns || rows == 0
+        {
             return Err(reader.bad(format!("run {index} does not fit its block or stream")));
         }
+        free_row = first_row + rows;
         runs.push(RunRow { block, run });
     }
     reader.finish()?;
@@ -208,5 +254,22 @@ mod tests {
         assert!(decode_runs(&bytes, 1, &blocks).is_err());
         assert!(decode_runs(&bytes, 2, &blocks[..1]).is_err());
         assert!(decode_runs(&encode_runs(&[run(0, 0, 5, 6, 0, 0)]), 1, &blocks).is_err());
+        let twice = encode_runs(&[run(0, 0, 0, 4, 0, 0), run(0, 1, 3, 2, 0, 0)]);
+        assert!(decode_runs(&twice, 2, &blocks).is_err(), "rows belong to one run");
+    }
+
+    #[test]
+    fn shared_texts_cannot_fill_the_memory() {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, 2);
+        put_text(&mut bytes, "a");
+        put_text(&mut bytes, &"x".repeat(8 << 20));
+        put_varint(&mut bytes, 70);
+        for id in 0..70_u128 {
+            bytes.extend_from_slice(&id.to_le_bytes());
+            bytes.extend_from_slice(&[1, 0, 1]);
+        }
+        let error = decode_streams(&bytes).unwrap_err();
+        assert!(error.to_string().contains("labels take more than"), "{error}");
     }
 }

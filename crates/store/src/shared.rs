@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::head::Head;
 use crate::metrics::Metrics;
-use crate::queue::Queue;
+use crate::queue::{FlushNews, Queue};
 use crate::segment::{Segment, SegmentReads};
 use crate::settings::StoreSettings;
 use logyard_sys::{Clock, Disk, Random};
@@ -38,7 +38,7 @@ pub(crate) enum Phase {
     Ready,
     /// A sync failed: answers are complete, nothing is accepted until restart.
     ReadOnly(Error),
-    /// The WAL could not be replayed: answers would be incomplete until the cause is gone.
+    /// The WAL could not be replayed, or a thread of the store panicked: answers may be incomplete until restart.
     Failed(Error),
 }
 
@@ -114,7 +114,7 @@ impl Shared {
         self.metrics.segment_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Takes a segment that is missing or damaged out of service, for ever. Says so once.
+    /// Takes a segment that is missing or damaged out of service, until its file is restored. Says so once.
     pub(crate) fn lose(&self, segment: &Segment, error: &Error) {
         let mut catalog = self.catalog.lock();
         let ulid = &segment.record.ulid;
@@ -126,7 +126,7 @@ impl Shared {
             tenant = %segment.record.tenant,
             entries = segment.record.rows,
             %error,
-            "segment lost: queries go on without its entries; restore the file from a backup"
+            "segment lost: queries go on without its entries; restore the file from a backup, then restart"
         );
         self.metrics.segments_lost.inc();
         let quarantine = self.folder.quarantine();
@@ -164,6 +164,62 @@ impl Shared {
         drop(phase);
         self.metrics.read_only.set(1);
         self.queue.refuse(refusal);
+    }
+
+    /// Refuses everything until restart, because a thread of the store panicked. Returns what is said.
+    fn fail(&self, thread: &str) -> Error {
+        let error = Error::internal(format!(
+            "cannot store or answer: the {thread} thread of the store panicked, a bug of logyard; \
+             restart logyard, and report the panic that its log shows"
+        ));
+        tracing::error!("{error}");
+        self.queue.refuse(error.clone());
+        *self.phase.write() = Phase::Failed(error.clone());
+        self.metrics.read_only.set(1);
+        self.is_recovered.send_replace(true);
+        error
+    }
+}
+
+/// Held by the writer thread: however it ends, whoever waits for it is answered.
+#[derive(Debug)]
+pub(crate) struct WriterGuard {
+    shared: Arc<Shared>,
+}
+
+impl WriterGuard {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Drop for WriterGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail("writer");
+        }
+        self.shared.queue.close();
+    }
+}
+
+/// Held by the flush thread: the writer hears of its end also when it panics, or it would wait for ever.
+#[derive(Debug)]
+pub(crate) struct FlushGuard {
+    shared: Arc<Shared>,
+}
+
+impl FlushGuard {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Drop for FlushGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = self.shared.fail("flush");
+            self.shared.queue.report(FlushNews::GaveUp(error));
+        }
     }
 }
 

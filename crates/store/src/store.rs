@@ -9,7 +9,7 @@ use crate::queue::{PendingBatch, Queue, Stop};
 use crate::recovery::{self, BATCH_RAW_BYTES_MAX, WAL_SETTINGS};
 use crate::segment::{IndexError, Segment, SegmentIndex, SegmentReads};
 use crate::settings::StoreSettings;
-use crate::shared::{Phase, Shared, View};
+use crate::shared::{Phase, Shared, View, WriterGuard};
 use crate::{Stats, wal_record};
 use bytes::Bytes;
 use logyard_codec::{BatchId, BlockView, Entries, encode_batch};
@@ -162,7 +162,7 @@ impl Store {
             is_recovered: watch::Sender::new(false),
             view: RwLock::new(View { segments, sealed: None, active }),
             catalog: Mutex::new(catalog),
-            reads: Arc::new(SegmentReads::new(Arc::clone(&disk))),
+            reads: Arc::new(SegmentReads::new(Arc::clone(&disk), metrics.unreadable_indexes.clone())),
             queue: Queue::new(settings.wal.queue_bytes_max),
             metrics,
             settings,
@@ -175,9 +175,11 @@ impl Store {
         let for_writer = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let writer = thread
-            .spawn(move || match recovery::recover(&for_writer) {
-                Some(writer) => writer.run(),
-                None => for_writer.queue.close(),
+            .spawn(move || {
+                let _guard = WriterGuard::new(Arc::clone(&for_writer));
+                if let Some(writer) = recovery::recover(&for_writer) {
+                    writer.run();
+                }
             })
             .map_err(|error| {
                 Error::unavailable("cannot start the writer thread of the store").with_source(error)
@@ -248,7 +250,7 @@ impl Store {
         };
         let shared = &self.inner.shared;
         shared.queue.push(pending, &shared.metrics)?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        answer.await.unwrap_or_else(|_| Err(self.inner.shared.refusal().unwrap_or_else(stopped)))
     }
 
     /// Returns views of the blocks that may hold entries of matching streams in `range`.
@@ -256,7 +258,8 @@ impl Store {
     /// Shape: every entry acknowledged before the call is in exactly one view; views stand in order of arrival,
     /// by block; runs lie whole in them, so rows outside of `range` are the caller's to leave out. The prefilter
     /// is not used yet: there is no index of what lines hold, and a view is always a superset.
-    /// Errors: `Kind::Unavailable` while recovering, or if the disk fails.
+    /// Errors: `Kind::Unavailable` while recovering, or if the disk fails; `Kind::Invalid` if a newer version
+    /// wrote a segment in `range`.
     /// Cost: run tables only, read from disk at first use; no block is read.
     pub fn select(
         &self,
@@ -338,7 +341,7 @@ impl Store {
     pub async fn flush(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.inner.shared.queue.flush(reply)?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        answer.await.unwrap_or_else(|_| Err(self.inner.shared.refusal().unwrap_or_else(stopped)))
     }
 
     /// Stops cleanly: finishes what was accepted, flushes if `flush.on_close` says so, gives up the folder.

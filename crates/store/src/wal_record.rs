@@ -3,7 +3,7 @@
 //! A record says everything needed to apply it, so replay needs no settings and no other record.
 
 use crate::error::{Error, Result};
-use logyard_codec::BatchId;
+use logyard_codec::{Batch, BatchId, decode_batch};
 use logyard_model::Tenant;
 
 const VERSION: u8 = 1;
@@ -66,6 +66,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<WalRecord<'_>> {
         sequence: u64::from_le_bytes(*sequence),
     };
     Ok(WalRecord { tenant, id: Some(id), batch: rest })
+}
+
+/// Decodes the batch of a record. Errors: `Kind::Invalid` for a newer version, `Kind::Corrupt` for anything else.
+pub(crate) fn batch(record: &WalRecord<'_>, raw_bytes_max: usize) -> Result<Batch> {
+    decode_batch(record.batch, raw_bytes_max).map_err(|error| {
+        let kind = if error.kind() == logyard_codec::Kind::Invalid { Error::invalid } else { Error::corrupt };
+        kind("cannot decode a batch of the WAL").with_source(error)
+    })
 }
 
 #[cfg(test)]

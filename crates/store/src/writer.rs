@@ -14,7 +14,7 @@ use crate::flush::Flush;
 use crate::head::HeadStream;
 use crate::queue::{FlushNews, PendingBatch, Reply, Stop};
 use crate::settings::SyncMode;
-use crate::shared::{Phase, Shared};
+use crate::shared::{FlushGuard, Phase, Shared};
 use logyard_codec::BatchId;
 use logyard_wal::Log;
 use std::collections::HashSet;
@@ -31,8 +31,10 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     log: Log,
     windows: BatchWindows,
-    /// Last record that is in the head.
+    /// Last record that is in the head. May be ahead of the log: see [`Writer::done`].
     applied: u64,
+    /// A stop came while the flush kept failing: the sealed head stays as it is, in memory and in the WAL.
+    has_given_up: bool,
     flushing: Option<JoinHandle<()>>,
     /// Why the last attempt of the flush under way failed.
     flush_error: Option<Error>,
@@ -63,6 +65,7 @@ impl Writer {
             log,
             windows,
             applied,
+            has_given_up: false,
             flushing: None,
             flush_error: None,
             flush_waiters: Vec::new(),
@@ -75,6 +78,7 @@ impl Writer {
     pub(crate) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let mut is_flushed_for_stop = !shared.settings.flush.on_close;
+        let mut stop = None;
         loop {
             // With the head at its bound, batches wait for the flush under way; if that fails, they are refused.
             let is_open = !self.is_head_full() || self.flushing.is_none() || self.flush_error.is_some();
@@ -87,14 +91,19 @@ impl Writer {
             }
             self.sync_interval();
             self.flush_if_due();
-            match work.stop {
+            stop = work.stop.or(stop);
+            match stop {
                 Some(Stop::Now) => break,
                 Some(Stop::Clean) if self.flushing.is_none() => {
-                    if is_flushed_for_stop || self.is_refusing() || shared.view().active.is_empty() {
+                    let is_done = is_flushed_for_stop || shared.view().active.is_empty();
+                    if is_done || !self.can_seal() {
                         break;
                     }
                     is_flushed_for_stop = true;
                     self.seal();
+                    if self.flushing.is_none() {
+                        break;
+                    }
                 }
                 _ => {}
             }
@@ -110,12 +119,25 @@ impl Writer {
         matches!(*self.shared.phase.read(), Phase::ReadOnly(_) | Phase::Failed(_))
     }
 
+    /// Returns whether the active head may be sealed: nothing stands between it and segments.
+    fn can_seal(&self) -> bool {
+        self.flushing.is_none() && !self.has_given_up && !self.is_refusing()
+    }
+
+    /// Returns the last record that is in the head and in the log.
+    ///
+    /// With `sync: interval`, a full disk voids records that are in the head already, and the log gives their
+    /// sequences again: a `wal_done` that named those would make the next replay skip the later records.
+    fn done(&self) -> u64 {
+        self.applied.min(self.log.next_sequence().saturating_sub(1))
+    }
+
     /// Returns how long there is nothing to do of the writer's own accord; `None` without end.
-    fn wait(&self) -> Option<Duration> {
+    pub(crate) fn wait(&self) -> Option<Duration> {
         let now_ns = self.shared.clock.monotonic_ns();
         let settings = &self.shared.settings;
         let sync = self.unsynced_since_ns.map(|since| since + settings.wal.sync_interval_ms * MILLI_NS);
-        let first = self.shared.view.read().active.first_ns().filter(|_| self.flushing.is_none());
+        let first = self.shared.view.read().active.first_ns().filter(|_| self.can_seal());
         let age =
             first.map(|first| first.saturating_add(settings.flush.age_secs_max.saturating_mul(SECOND_NS)));
         let due_ns = sync.into_iter().chain(age).min()?;
@@ -253,9 +275,10 @@ impl Writer {
             return;
         }
         let active = Arc::clone(&self.shared.view.read().active);
-        if self.is_refusing() {
+        if !self.can_seal() {
             let error = self.shared.refusal();
-            answer_all(&mut self.next_flush_waiters, &error.map_or(Ok(()), Err));
+            let error = error.or_else(|| self.flush_error.clone());
+            answer_all(&mut self.next_flush_waiters, &Err(error.unwrap_or_else(stopping)));
             return;
         }
         if active.is_empty() {
@@ -265,7 +288,10 @@ impl Writer {
         let settings = &self.shared.settings.flush;
         let now_ns = self.shared.clock.monotonic_ns();
         let age_ns = active.first_ns().map_or(0, |first| now_ns.saturating_sub(first));
+        // Entries that only memory holds, because the disk was full, do not wait.
+        let is_voided = self.done() < self.applied;
         let is_due = !self.next_flush_waiters.is_empty()
+            || is_voided
             || active.bytes() >= settings.head_bytes_max
             || self.log.bytes() >= settings.wal_bytes_max
             || age_ns >= settings.age_secs_max.saturating_mul(SECOND_NS);
@@ -280,16 +306,20 @@ impl Writer {
         if let Err(error) = self.log.rotate().map_err(store_error) {
             self.note_failure(&error);
             if self.log.is_poisoned() {
+                answer_all(&mut self.next_flush_waiters, &Err(error));
                 return;
             }
         }
         self.unsynced_since_ns = None;
+        self.applied = self.done();
         let head = self.shared.seal();
         let flush = Flush::new(head, self.applied, self.windows.records());
         self.flush_waiters.append(&mut self.next_flush_waiters);
         let shared = Arc::clone(&self.shared);
+        shared.queue.begin_flush();
         let thread = std::thread::Builder::new().name("store-flush".to_owned());
         let spawned = thread.spawn(move || {
+            let _guard = FlushGuard::new(Arc::clone(&shared));
             let news = flush.run(&shared);
             shared.queue.report(news);
         });
@@ -298,6 +328,7 @@ impl Writer {
             Err(error) => {
                 let error = Error::unavailable("cannot start the flush thread").with_source(error);
                 self.shared.turn_read_only(&error);
+                answer_all(&mut self.flush_waiters, &Err(error));
             }
         }
     }
@@ -313,8 +344,10 @@ impl Writer {
                 }
                 FlushNews::GaveUp(error) => {
                     self.join_flush();
+                    self.has_given_up = true;
                     answer_all(&mut self.flush_waiters, &Err(error.clone()));
-                    answer_all(&mut self.next_flush_waiters, &Err(error));
+                    answer_all(&mut self.next_flush_waiters, &Err(error.clone()));
+                    self.flush_error = Some(error);
                 }
                 FlushNews::Done(wal_done) => {
                     self.join_flush();
@@ -345,7 +378,6 @@ impl Writer {
         {
             tracing::warn!(%error, "cannot sync the WAL while stopping");
         }
-        self.shared.queue.close();
     }
 }
 
@@ -359,6 +391,10 @@ pub(crate) fn freeze(shared: &Shared, full: &[Arc<HeadStream>]) {
             Err(error) => tracing::error!(?error, "cannot compress a buffer of the head"),
         }
     }
+}
+
+fn stopping() -> Error {
+    Error::unavailable("cannot flush: the store is stopping; its entries are in the WAL for the next start")
 }
 
 fn answer_all(waiters: &mut Vec<Reply<()>>, answer: &Result<()>) {

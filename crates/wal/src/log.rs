@@ -139,7 +139,7 @@ impl Log {
     ///
     /// Errors: `Unavailable`. If writing failed (the disk is full), all records since the last success are
     /// void: their sequences will be given again, except those in a file completed meanwhile, and the log
-    /// can be used. If syncing failed, the log is poisoned, and records may be found at the next opening
+    /// can be used. Whoever has noted such a sequence goes back below [`Log::next_sequence`]. If syncing failed, the log is poisoned, and records may be found at the next opening
     /// or not.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.check_usable()?;

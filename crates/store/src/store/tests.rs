@@ -134,7 +134,9 @@ fn segment_files(disk: &SimDisk) -> Vec<PathBuf> {
     let (folder, lock) = Folder::open(disk, &root()).unwrap();
     drop(lock);
     let files = recovery::find_files(disk, &folder).unwrap();
-    files.into_iter().map(|file| file.path().to_owned()).collect()
+    let mut paths: Vec<_> = files.into_iter().map(|file| file.path().to_owned()).collect();
+    paths.sort();
+    paths
 }
 
 #[test]

@@ -11,8 +11,7 @@ fn two_days() -> (SimDisk, Vec<PathBuf>) {
         .unwrap();
     run(store.close()).unwrap();
     let disk = disk.crash();
-    let mut files = segment_files(&disk);
-    files.sort();
+    let files = segment_files(&disk);
     assert_eq!(files.len(), 2);
     assert!(files[0].starts_with("/data/tenants/fake/20260601/30d"), "{files:?}");
     assert!(files[0].to_string_lossy().ends_with("-L0.seg"));
@@ -44,6 +43,71 @@ fn a_missing_segment_stops_nothing() {
 }
 
 #[test]
+fn a_restored_segment_is_taken_back() {
+    let (disk, files) = two_days();
+    let bytes = disk.read(&files[0]).unwrap();
+    disk.remove_file(&files[0]).unwrap();
+    run(open(&disk).close()).unwrap();
+    // Cut short, it stays lost, and where it was put.
+    disk.write_atomic(&files[0], &bytes[1..]).unwrap();
+    let store = open(&disk);
+    expect_lost(&store, "file is missing");
+    run(store.close()).unwrap();
+    assert_eq!(segment_files(&disk), files);
+    disk.write_atomic(&files[0], &bytes).unwrap();
+    for _ in 0..2 {
+        let store = open(&disk);
+        assert_eq!(lines(&store), ["first day", "second day"]);
+        assert!(store.lost_segments(&Tenant::single(), TimeRange::ALL).is_empty());
+        assert_eq!(store.inner.shared.metrics.segments_lost.get(), 0);
+        run(store.close()).unwrap();
+    }
+    assert_eq!(segment_files(&disk.crash()), files);
+}
+
+#[test]
+fn a_damaged_segment_is_taken_back_from_a_backup_and_not_from_another_damaged_file() {
+    let (disk, files) = two_days();
+    let bytes = disk.read(&files[0]).unwrap();
+    let spoil = || disk.damage(&files[0], bytes.len() as u64 - 40, 1).unwrap();
+    spoil();
+    for _ in 0..2 {
+        let store = open(&disk);
+        assert_eq!(lines(&store), ["second day"]);
+        expect_lost(&store, "checksum mismatch");
+        run(store.close()).unwrap();
+        disk.write_atomic(&files[0], &bytes).unwrap();
+        spoil();
+    }
+    disk.write_atomic(&files[0], &bytes).unwrap();
+    assert_eq!(lines(&open(&disk)), ["first day", "second day"]);
+}
+
+#[test]
+fn a_folder_without_any_of_its_segments_is_refused() {
+    let (disk, files) = two_days();
+    let bytes: Vec<_> = files.iter().map(|file| disk.read(file).unwrap()).collect();
+    files.iter().for_each(|file| disk.remove_file(file).unwrap());
+    for _ in 0..2 {
+        let error = try_open(&disk, StoreSettings::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        let text =
+            "none of the 2 segments in its catalog is below /data/tenants; mount or restore that folder";
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    files.iter().zip(&bytes).for_each(|(file, bytes)| disk.write_atomic(file, bytes).unwrap());
+    let store = open(&disk);
+    assert_eq!(lines(&store), ["first day", "second day"]);
+    run(store.close()).unwrap();
+    // What the text says to do if they are gone for good.
+    files.iter().for_each(|file| disk.remove_file(file).unwrap());
+    for item in disk.list(Path::new("/data/catalog")).unwrap() {
+        disk.remove_file(&Path::new("/data/catalog").join(item.name)).unwrap();
+    }
+    append(&open(&disk), batch("a", None, &[(1, "new")])).unwrap();
+}
+
+#[test]
 fn a_cut_segment_goes_to_quarantine() {
     let (disk, files) = two_days();
     disk.truncate(&files[0], 100).unwrap();
@@ -68,6 +132,36 @@ fn a_segment_with_a_damaged_end_is_lost_at_first_use() {
 }
 
 #[test]
+fn a_segment_of_a_newer_version_is_refused_by_name_and_kept() {
+    let (disk, files) = two_days();
+    let mut bytes = disk.read(&files[0]).unwrap();
+    let toc = Toc::decode(&bytes, bytes.len() as u64).unwrap();
+    let mut end = toc.encode(toc.index_start());
+    let start = bytes.len() - end.len();
+    // The table starts with its version and ends before the footer of 20 bytes, which holds its checksum.
+    let footer = end.len() - 20;
+    end[0] += 1;
+    let crc = crc32c::crc32c(&end[..footer]);
+    end[footer..footer + 4].copy_from_slice(&crc.to_le_bytes());
+    bytes[start..].copy_from_slice(&end);
+    disk.write_atomic(&files[0], &bytes).unwrap();
+    for views in 1..=2 {
+        let store = open(&disk);
+        let select = |range| store.select(&Tenant::single(), &[], range, &Prefilter::default());
+        let error = select(TimeRange::ALL).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        let text = format!("cannot open segment {}: segment has version 2, known is 1", files[0].display());
+        assert!(error.to_string().starts_with(&text), "{error}");
+        let later = TimeRange { start_ns: NOON_NS + HOUR_NS, end_ns: i64::MAX };
+        assert_eq!(select(later).unwrap().len(), views, "the rest is answered");
+        assert!(store.lost_segments(&Tenant::single(), TimeRange::ALL).is_empty());
+        append(&store, batch("a", None, &[(NOON_NS + 26 * HOUR_NS, "more")])).unwrap();
+        drop(store);
+    }
+    assert_eq!(segment_files(&disk), files);
+}
+
+#[test]
 fn a_damaged_block_is_an_error_of_its_query_alone() {
     let (disk, files) = two_days();
     disk.damage(&files[0], 66, 1).unwrap();
@@ -75,9 +169,12 @@ fn a_damaged_block_is_an_error_of_its_query_alone() {
     let views = store.select(&Tenant::single(), &[], TimeRange::ALL, &Prefilter::default()).unwrap();
     let error = views[0].block.timestamps().unwrap_err();
     assert_eq!(error.kind(), logyard_codec::Kind::Corrupt);
-    assert!(error.to_string().contains("offset 64"), "{error}");
-    let block = format!("{:?}", views[0].block);
-    assert!(block.contains(&*files[0].to_string_lossy()), "the block names its file: {block}");
+    let (text, path) = (error.to_string(), files[0].display());
+    let start = format!(
+        "cannot decode timestamps of the block at offset 64 of {path}: checksum mismatch at offset 64 (want "
+    );
+    assert!(text.starts_with(&start), "{text}");
+    assert!(text.ends_with("); restore the file from a backup"), "{text}");
     assert_eq!(views[1].block.timestamps().unwrap(), [NOON_NS + 24 * HOUR_NS]);
 }
 
@@ -91,7 +188,8 @@ fn answers_stay_without_a_stream_index() {
         disk.damage(file, index.offset + 20, 0xff).unwrap();
     }
     let store = open(&disk);
-    assert_eq!(lines(&store), ["first day", "second day"]);
+    let unreadable = || store.inner.shared.metrics.unreadable_indexes.get();
+    assert_eq!((lines(&store), unreadable()), (vec!["first day".to_owned(), "second day".to_owned()], 2));
     let none = find(&store, &Tenant::single(), &[matcher("app", MatchOp::NotEqual, "a")], TimeRange::ALL);
     assert!(none.is_empty());
     assert!(store.lost_segments(&Tenant::single(), TimeRange::ALL).is_empty());
@@ -107,4 +205,50 @@ fn a_lost_catalog_refuses_rather_than_removing_segments() {
     assert_eq!(error.kind(), Kind::Corrupt);
     assert!(error.to_string().contains("restore catalog/ from a backup"), "{error}");
     assert_eq!(segment_files(&disk).len(), files.len());
+}
+
+/// The only file of the catalog, and its length.
+fn catalog_file(disk: &SimDisk) -> (PathBuf, u64) {
+    let dir = Path::new("/data/catalog");
+    let items = disk.list(dir).unwrap();
+    let item = items.iter().find(|item| item.name.ends_with(".log")).unwrap();
+    (dir.join(&item.name), item.bytes)
+}
+
+#[test]
+fn segments_outlive_the_edit_that_listed_them() {
+    let (disk, files) = two_days();
+    let (catalog, bytes) = catalog_file(&disk);
+    disk.truncate(&catalog, bytes - 1).unwrap();
+    for _ in 0..2 {
+        let store = open(&disk);
+        assert_eq!(lines(&store), ["first day", "second day"]);
+        run(store.close()).unwrap();
+    }
+    assert_eq!(segment_files(&disk.crash()), files);
+}
+
+#[test]
+fn segments_outlive_a_flipped_bit_in_the_last_edit() {
+    let (disk, files) = two_days();
+    let (catalog, bytes) = catalog_file(&disk);
+    disk.damage(&catalog, bytes - 3, 4).unwrap();
+    let store = open(&disk);
+    assert_eq!(lines(&store), ["first day", "second day"]);
+    append(&store, batch("a", None, &[(NOON_NS + 25 * HOUR_NS, "later")])).unwrap();
+    run(store.close()).unwrap();
+    assert_eq!(lines(&open(&disk)), ["first day", "second day", "later"]);
+    assert_eq!(segment_files(&disk)[..1], files[..1]);
+}
+
+#[test]
+fn a_segment_nobody_lists_that_cannot_be_read_goes_to_quarantine() {
+    let (disk, files) = two_days();
+    let (catalog, bytes) = catalog_file(&disk);
+    disk.truncate(&catalog, bytes - 1).unwrap();
+    let end = disk.metadata(&files[0]).unwrap().unwrap().bytes;
+    disk.damage(&files[0], end - 40, 1).unwrap();
+    let store = open(&disk);
+    assert_eq!(lines(&store), ["second day"]);
+    assert_eq!(disk.list(Path::new("/data/quarantine")).unwrap().len(), 1, "kept for a person");
 }
