@@ -1,9 +1,11 @@
 //! The calls of the write path: unpack, decode, validate, append, count.
 //!
-//! Small requests are decoded where they arrive, large ones on a bounded number of blocking threads,
-//! so that no runtime thread is held for long. Once a request is decoded it runs to its end even if
+//! Requests that say they are small once unpacked are prepared where they arrive, all others on a bounded
+//! number of blocking threads, so that no runtime thread is held for long. Preparing ends with the encoded
+//! batch: the store has nothing left to compress on the caller's thread. Once a request is decoded it runs to its end even if
 //! the sender goes away: the store would finish anyway, and the counters stay in balance.
 
+use crate::announced;
 use crate::error::{Error, Kind};
 use crate::metrics::{Form, Metrics, Received};
 use crate::prepare::{self, Context, Prepared};
@@ -13,8 +15,8 @@ use crate::reason::Reason;
 use crate::settings::IngestSettings;
 use crate::verdict::Verdict;
 use bytes::Bytes;
-use logyard_codec::BatchId;
-use logyard_model::Tenant;
+use logyard_codec::{BatchId, Entries, encode_batch};
+use logyard_model::{LabelSet, Tenant};
 use logyard_store::{Store, StoreBatch};
 use logyard_sys::Clock;
 use logyard_wire::loki_push::{Format, unpack_push};
@@ -22,9 +24,9 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bodies up to this size are decoded on the runtime's own threads: at most about half a millisecond.
+/// Bodies up to this size, unpacked, are prepared on the runtime's own threads: at most about half a millisecond.
 const INLINE_BYTES_MAX: usize = 16 << 10;
 
 /// Wait that is suggested when the store cannot take a batch.
@@ -52,7 +54,7 @@ impl fmt::Debug for Ingest {
 }
 
 /// A push in one of Loki's forms, as it arrived.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LokiPush {
     /// Whose entries they are.
     pub tenant: Tenant,
@@ -62,10 +64,13 @@ pub struct LokiPush {
     pub content_type: Option<String>,
     /// Header `Content-Encoding`, empty if there was none.
     pub content_encoding: String,
+    /// What the body counts for in a budget of the caller's. Given back when the request has ended, which may be
+    /// after its sender has gone away.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// A push of encoded chunks, as it arrived.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NativePush {
     /// Whose entries they are.
     pub tenant: Tenant,
@@ -73,6 +78,9 @@ pub struct NativePush {
     pub id: Option<BatchId>,
     /// The encoded batch.
     pub body: Bytes,
+    /// What the body counts for in a budget of the caller's. Given back when the request has ended, which may be
+    /// after its sender has gone away.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 impl Ingest {
@@ -128,27 +136,39 @@ impl Ingest {
         finished(tokio::spawn(async move { ingest.run_native(push).await }).await)
     }
 
-    async fn run_loki(&self, push: LokiPush) -> Result<Verdict, Error> {
+    async fn run_loki(&self, mut push: LokiPush) -> Result<Verdict, Error> {
+        let _room = push.room.take();
         let inner = Arc::clone(&self.inner);
         let tenant = push.tenant.clone();
-        let prepared = self.work(push.body.len(), move || inner.prepare_loki(push)).await?;
+        let raw_bytes = announced::of_loki(&push.body, &push.content_encoding);
+        let job = move || {
+            let tenant = push.tenant.clone();
+            inner.prepare_loki(push).and_then(|prepared| inner.admit(&tenant, prepared))
+        };
+        let prepared = self.work(raw_bytes, job).await?;
         self.append(tenant, None, prepared).await
     }
 
-    async fn run_native(&self, push: NativePush) -> Result<Verdict, Error> {
+    async fn run_native(&self, mut push: NativePush) -> Result<Verdict, Error> {
+        let _room = push.room.take();
         let inner = Arc::clone(&self.inner);
         let (tenant, id) = (push.tenant.clone(), push.id);
-        let prepared = self.work(push.body.len(), move || inner.prepare_native(push)).await?;
+        let raw_bytes = announced::of_batch(&push.body);
+        let job = move || {
+            let tenant = push.tenant.clone();
+            inner.prepare_native(push).and_then(|prepared| inner.admit(&tenant, prepared))
+        };
+        let prepared = self.work(Some(raw_bytes), job).await?;
         self.append(tenant, id, prepared).await
     }
 
-    /// Runs `job` here if the body is small, else on one of the workers.
+    /// Runs `job` here if its body is known to be small once unpacked, else on one of the workers.
     async fn work<T: Send + 'static>(
         &self,
-        body_bytes: usize,
+        raw_bytes: Option<usize>,
         job: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        if body_bytes <= INLINE_BYTES_MAX {
+        if raw_bytes.is_some_and(|bytes| bytes <= INLINE_BYTES_MAX) {
             return job();
         }
         let _worker = self
@@ -168,11 +188,6 @@ impl Ingest {
     ) -> Result<Verdict, Error> {
         let Prepared { chunks, encoded, mut verdict, received, entries, bytes } = prepared;
         let inner = &self.inner;
-        let taken = inner.rates.take(&inner.settings, &tenant, entries, bytes, inner.clock.monotonic_ns());
-        if let Err(error) = taken {
-            inner.give_up(&received, verdict, Reason::RateLimited, (entries, bytes));
-            return Err(error);
-        }
         if !chunks.is_empty() {
             let batch = StoreBatch { tenant, id, chunks, encoded };
             match inner.store.append(batch).await {
@@ -228,6 +243,22 @@ impl Inner {
         Ok(prepared.inspect_err(|_| self.metrics.refused(Form::Native))?)
     }
 
+    /// Takes the batch out of the tenant's rate, and sees to it that the store need not encode it.
+    fn admit(&self, tenant: &Tenant, mut prepared: Prepared) -> Result<Prepared, Error> {
+        let (entries, bytes) = (prepared.entries, prepared.bytes);
+        let taken = self.rates.take(&self.settings, tenant, entries, bytes, self.clock.monotonic_ns());
+        if let Err(error) = taken {
+            self.give_up(&prepared.received, prepared.verdict, Reason::RateLimited, (entries, bytes));
+            return Err(error);
+        }
+        if prepared.encoded.is_none() && !prepared.chunks.is_empty() {
+            let chunks: Vec<(&LabelSet, &Entries)> =
+                prepared.chunks.iter().map(|(stream, entries)| (&stream.labels, entries)).collect();
+            prepared.encoded = Some(Bytes::from(encode_batch(&chunks)));
+        }
+        Ok(prepared)
+    }
+
     fn with_context<T>(&self, tenant: &Tenant, job: impl FnOnce(&Context<'_>) -> T) -> T {
         let newest_ns = |id| self.store.stream_newest_ns(tenant, id);
         job(&Context { settings: &self.settings, tenant, now_ns: self.clock.now_ns(), newest_ns: &newest_ns })
@@ -266,5 +297,94 @@ fn store_error(error: &logyard_store::Error) -> Error {
         logyard_store::Kind::Corrupt | logyard_store::Kind::Internal => {
             Error::new(Kind::Internal, error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logyard_codec::decode_batch;
+    use logyard_model::{Prefilter, TimeRange};
+    use logyard_store::{StoreParts, StoreSettings};
+    use logyard_sys::{Random, SimClock, SimDisk};
+    use std::path::Path;
+    use std::pin::pin;
+    use std::task::{Context as TaskContext, Poll, Waker};
+
+    const NOW_NS: i64 = 1_780_315_200_000_000_000;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn ingest() -> Ingest {
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::new(NOW_NS));
+        let mut registry = Registry::default();
+        let parts = StoreParts {
+            disk: Arc::new(SimDisk::new()),
+            clock: Arc::clone(&clock),
+            random: Arc::new(Random::seeded(1)),
+            registry: &mut registry,
+        };
+        let store = Store::open(Path::new("/data"), StoreSettings::default(), parts).unwrap();
+        run(store.recovered()).unwrap();
+        Ingest::new(IngestSettings::default(), store, clock, &mut registry)
+    }
+
+    fn push(room: Option<OwnedSemaphorePermit>) -> LokiPush {
+        let body = format!(r#"{{"streams":[{{"stream":{{"app":"a"}},"values":[["{NOW_NS}","line"]]}}]}}"#);
+        LokiPush {
+            tenant: Tenant::single(),
+            body: body.into(),
+            content_type: Some("application/json".to_owned()),
+            content_encoding: String::new(),
+            room,
+        }
+    }
+
+    #[test]
+    fn what_is_prepared_is_encoded() {
+        let inner = &ingest().inner;
+        let prepared = inner.prepare_loki(push(None)).unwrap();
+        assert!(prepared.encoded.is_none());
+        let prepared = inner.admit(&Tenant::single(), prepared).unwrap();
+        let batch = decode_batch(&prepared.encoded.unwrap(), 1 << 20).unwrap();
+        assert_eq!(batch.chunks.len(), 1);
+        assert_eq!(batch.chunks[0].labels, prepared.chunks[0].0.labels);
+        assert_eq!(batch.chunks[0].entries.line(0), b"line");
+    }
+
+    #[test]
+    fn only_bodies_that_say_they_are_small_are_prepared_on_the_runtime() {
+        let ingest = ingest();
+        let here = std::thread::current().id();
+        for (raw_bytes, is_here) in [
+            (Some(0), true),
+            (Some(INLINE_BYTES_MAX), true),
+            (Some(INLINE_BYTES_MAX + 1), false),
+            (None, false),
+        ] {
+            let there = run(ingest.work(raw_bytes, || Ok(std::thread::current().id()))).unwrap();
+            assert_eq!(there == here, is_here, "{raw_bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_room_of_a_body_is_taken_until_its_request_has_ended() {
+        let ingest = ingest();
+        run(async {
+            let budget = Arc::new(Semaphore::new(1));
+            let room = Arc::clone(&budget).try_acquire_owned().unwrap();
+            {
+                let mut pushing = pin!(ingest.push_loki(push(Some(room))));
+                let started = pushing.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
+                assert!(matches!(started, Poll::Pending));
+            }
+            assert_eq!(budget.available_permits(), 0, "the sender has gone away, the request goes on");
+            drop(budget.acquire().await.unwrap());
+            let store = &ingest.inner.store;
+            let views = store.select(&Tenant::single(), &[], TimeRange::ALL, &Prefilter::default()).unwrap();
+            assert_eq!(views.len(), 1);
+        });
     }
 }

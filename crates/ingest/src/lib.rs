@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
+mod announced;
 mod error;
 mod ingest;
 mod level;

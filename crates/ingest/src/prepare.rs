@@ -61,15 +61,14 @@ pub(crate) fn prepare(
         let bytes = |metadata: &[Pair<'_>], line: &[u8]| {
             metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + line.len()
         };
-        let stream_bytes: usize =
-            stream.entries.iter().map(|entry| bytes(&entry.metadata, &entry.line)).sum();
+        let stream_bytes: usize = stream.entries.iter().map(|entry| bytes(entry.metadata, entry.line)).sum();
         let Some(mut open) = builder.open_stream(labels, stream.entries.len(), stream_bytes) else {
             continue;
         };
         for entry in &stream.entries {
-            let entry_bytes = bytes(&entry.metadata, &entry.line);
+            let entry_bytes = bytes(entry.metadata, entry.line);
             let pairs = entry.metadata.iter().map(|(name, value)| (&**name, &**value));
-            open.push(entry.time, &entry.line, pairs, None, entry_bytes);
+            open.push(entry.time, entry.line, pairs, None, entry_bytes);
         }
         open.close(stream.entries.len());
     }

@@ -1,4 +1,7 @@
 //! The rate limit of a tenant: a bucket of bytes that fills steadily.
+//!
+//! A batch larger than the bucket passes when the bucket is full and leaves it in debt: the sender could not
+//! make it smaller, and would send it for ever.
 
 use crate::error::{Error, Kind};
 use crate::settings::IngestSettings;
@@ -47,7 +50,7 @@ impl Rates {
         bucket.bytes = (bucket.bytes + passed_secs * rate as f64).min(burst);
         bucket.filled_ns = monotonic_ns;
         let wanted = bytes as f64;
-        if wanted <= bucket.bytes {
+        if wanted <= bucket.bytes || bucket.bytes >= burst {
             bucket.bytes -= wanted;
             return Ok(());
         }
@@ -76,5 +79,22 @@ mod tests {
         assert!(rates.take(&settings, &tenant, 1, 150, 1_500_000_000).is_ok());
         assert!(rates.take(&settings, &Tenant::new("other").unwrap(), 1, 300, 0).is_ok());
         assert!(rates.take(&IngestSettings::default(), &tenant, 1, u64::MAX, 0).is_ok());
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_bucket_passes_when_it_is_full_and_is_paid_for_after() {
+        let settings =
+            IngestSettings { rate_bytes_per_sec: 100, rate_burst_bytes: 0, ..IngestSettings::default() };
+        let (rates, tenant) = (Rates::default(), Tenant::single());
+        let mut now_ns = 0;
+        let mut passed = 0;
+        // A sender that waits as it is told for batches of five seconds' worth.
+        while now_ns < 60_000_000_000 {
+            match rates.take(&settings, &tenant, 1, 500, now_ns) {
+                Ok(()) => passed += 1,
+                Err(error) => now_ns += u64::try_from(error.wait().unwrap().as_nanos()).unwrap(),
+            }
+        }
+        assert_eq!(passed, 12, "the mean stays at the limit");
     }
 }

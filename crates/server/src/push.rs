@@ -27,7 +27,7 @@ pub(crate) async fn loki(
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
     let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
-    let (headers, body, _room) = read_body(&state, request).await?;
+    let (headers, body, room) = read_body(&state, request).await?;
     let text = |name: HeaderName| {
         headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
@@ -36,6 +36,7 @@ pub(crate) async fn loki(
         body,
         content_type: text(header::CONTENT_TYPE).filter(|value| !value.is_empty()),
         content_encoding: text(header::CONTENT_ENCODING).unwrap_or_default(),
+        room: Some(room),
     };
     let verdict =
         state.ingest.push_loki(push).await.map_err(|error| HttpError::from(error).with_newline())?;
@@ -66,10 +67,10 @@ pub(crate) async fn native(
             Some(text.parse().map_err(|error| HttpError::bad_request(format!("{error}\n")))?)
         }
     };
-    let (_, body, _room) = read_body(&state, request).await?;
+    let (_, body, room) = read_body(&state, request).await?;
     let verdict = state
         .ingest
-        .push_native(NativePush { tenant, id, body })
+        .push_native(NativePush { tenant, id, body, room: Some(room) })
         .await
         .map_err(|error| HttpError::from(error).with_newline())?;
     Ok((
@@ -90,7 +91,8 @@ pub(crate) async fn flush(Shared(state): Shared<Arc<State>>) -> Result<Response,
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Reads a push body whole. The permit stands for its bytes until it is dropped.
+/// Reads a push body whole. The permit stands for its bytes until it is dropped: whoever keeps the body
+/// keeps it.
 async fn read_body(
     state: &State,
     request: Request<Body>,

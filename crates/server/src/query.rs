@@ -92,7 +92,7 @@ pub(crate) async fn format(request: Request<Body>) -> Result<Response, HttpError
     let status = match logyard_logql::parse(params.get("query").unwrap_or_default()) {
         Ok(expr) => {
             body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
-            push_string(&mut body, &expr.to_string());
+            push_string(&mut body, &logyard_logql::pretty(&expr));
             StatusCode::OK
         }
         Err(error) => {
@@ -168,6 +168,7 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
                 limit,
                 direction,
                 interval_ns,
+                now_ns: shared.ingest.now_ns(),
                 cancel: Arc::clone(cancel),
             };
             let begun_ns = shared.ingest.monotonic_ns();
@@ -209,8 +210,10 @@ fn engine_error(error: logyard_engine::Error) -> HttpError {
         Kind::Deadline => HttpError::timed_out(),
         Kind::Unavailable => HttpError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         Kind::Corrupt | Kind::Internal => {
-            tracing::error!(error = %Chain(&error), "query failed");
-            HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            // With its causes: they name the damaged file and what to do.
+            let text = Chain(&error).to_string();
+            tracing::error!(error = text, "query failed");
+            HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, text)
         }
     }
 }
