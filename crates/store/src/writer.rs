@@ -185,12 +185,13 @@ impl Writer {
         self.shared.metrics.wal_bytes.set(i64::try_from(self.log.bytes()).unwrap_or(i64::MAX));
     }
 
-    /// Syncs the group, or with `sync: interval` notes that it has to be.
+    /// Syncs the group, or with `sync: interval` writes it and notes that it has to be synced: a killed process
+    /// loses nothing then, a power cut what was not synced.
     fn sync_or_note(&mut self) -> Result<()> {
         if self.shared.settings.wal.sync == SyncMode::Interval {
             let now_ns = self.shared.clock.monotonic_ns();
             self.unsynced_since_ns.get_or_insert(now_ns);
-            return Ok(());
+            return self.log.write().map_err(store_error);
         }
         self.sync()
     }

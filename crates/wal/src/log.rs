@@ -158,6 +158,14 @@ impl Log {
         Ok(())
     }
 
+    /// Hands all appended records to the system without a sync: they outlive this process, not a power cut.
+    ///
+    /// Errors: `Unavailable`; the records since the last sync are void, as when [`Log::sync`] cannot write.
+    pub fn write(&mut self) -> Result<(), Error> {
+        self.check_usable()?;
+        self.write_buffer()
+    }
+
     /// Syncs, and lets the next record start a new file. Does nothing if the open file has no record.
     ///
     /// Errors: `Unavailable`, as [`Log::sync`]; if the new file cannot be created, the old one stays open.

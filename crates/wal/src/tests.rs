@@ -487,3 +487,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn written_records_outlive_the_process_and_only_synced_ones_the_power() {
+    let disk = SimDisk::new();
+    let (mut log, ..) = open(&disk, 0);
+    let synced = fill(&mut log, 2);
+    log.append(b"written").unwrap();
+    log.write().unwrap();
+    log.append(b"gathered").unwrap();
+    drop(log);
+    let after_power_cut = disk.crash();
+    let (_, _, records) = open(&disk, 0);
+    assert_eq!(records[..2], synced);
+    assert_eq!(records[2..], [(3, b"written".to_vec())]);
+    let (_, _, records) = open(&after_power_cut, 0);
+    assert_eq!(records, synced);
+}
