@@ -88,20 +88,36 @@ impl<'a> Labels<'a> {
 
     /// Sets a label that a parser found, unless the pipeline has set it before.
     ///
-    /// A name that the stream had at first, or that metadata has now, gains `_extracted`, as do names
-    /// that would pass for the error pair.
+    /// A name that is taken gains `_extracted`.
     pub(crate) fn extract(&mut self, name: &str, value: &str) {
-        let taken =
-            self.base.stream.get(name).is_some() || self.metadata.get(name).is_some() || is_reserved(name);
-        let name = if taken { Cow::Owned(format!("{name}_extracted")) } else { Cow::Borrowed(name) };
+        let name = self.free_name(name);
         if !self.is_extracted(&name) {
-            self.extracted.push(name.clone().into_owned());
-            self.set(&name, value);
+            self.overwrite(&name, value);
         }
     }
 
+    /// Returns whether the stream had the name at first, metadata has it now, or it would pass for one
+    /// of the error pair: no parser may use it.
+    pub(crate) fn is_taken(&self, name: &str) -> bool {
+        self.base.stream.get(name).is_some() || self.metadata.get(name).is_some() || is_reserved(name)
+    }
+
+    /// Returns the name under which a parser stores what it found under `name`.
+    pub(crate) fn free_name<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        if self.is_taken(name) { Cow::Owned(format!("{name}_extracted")) } else { Cow::Borrowed(name) }
+    }
+
+    /// Sets a label whatever the pipeline has set before; parsers without expressions leave it alone
+    /// from then on.
+    pub(crate) fn overwrite(&mut self, name: &str, value: &str) {
+        if !self.is_extracted(name) {
+            self.extracted.push(name.to_owned());
+        }
+        self.set(name, value);
+    }
+
     /// Sets a label as the pipeline's own: the name leaves stream and metadata.
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
+    fn set(&mut self, name: &str, value: &str) {
         if self.metadata.get(name).is_some() {
             self.metadata.to_mut().remove(name);
         }
@@ -116,6 +132,11 @@ impl<'a> Labels<'a> {
         self.error = Some(error);
         self.error_details = Some(details.to_owned());
         self.preserve_error |= preserve;
+    }
+
+    /// Notes an error, in place of any other.
+    pub(crate) fn replace_error(&mut self, error: &'static str, details: &str) {
+        self.set_parser_error(error, details, false);
     }
 
     /// Returns the visible value of a name.

@@ -19,7 +19,6 @@ use crate::scan::{ByCodes, LabelColumns, rows_of};
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
 use crate::stage::Entry;
-use crate::stage_parse::Hints;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::LogExpr;
 use logyard_model::{Direction, LabelSet, StreamId, TimeRange};
@@ -72,7 +71,7 @@ pub(crate) fn run(
         return Err(Error::invalid("end timestamp must not be before or equal to start time"));
     }
     let range = TimeRange { start_ns, end_ns: end_ns.max(start_ns.saturating_add(1)) };
-    let pipeline = Pipeline::compile(log, &Hints::everything())?;
+    let pipeline = Pipeline::compile(log, request.now_ns)?;
     let views = source.select(&SelectRequest {
         tenant: &request.tenant,
         matchers: &log.matchers,
@@ -200,7 +199,9 @@ impl LogQuery<'_> {
             if found >= most && last_ns != Some(*ts_ns) {
                 break;
             }
-            if test.passes(row)? {
+            // A template may keep a thread for a while.
+            self.request.cancel.check()?;
+            if test.passes(row, *ts_ns)? {
                 found += 1;
                 last_ns = Some(*ts_ns);
                 // Views and runs are fewer than u32 counts.
@@ -271,7 +272,7 @@ impl LogQuery<'_> {
             let columns = LabelColumns::new(&view.block, Columns::ALL)?;
             let base = columns.base(stream, place.row);
             let line = Cow::Borrowed(view.block.lines()?.line(place.row));
-            let mut entry = Entry { line, labels: Labels::new(&base) };
+            let mut entry = Entry { line, ts_ns: place.ts_ns, labels: Labels::new(&base) };
             self.pipeline.apply(&mut entry);
             let line = entry.line.into_owned();
             let (stream, metadata, parsed) = entry.labels.split(&base);
@@ -280,6 +281,9 @@ impl LogQuery<'_> {
         Ok(entries)
     }
 }
+
+/// The walk by intervals begins anew with each hour of the clock: Loki v3.7.6 cuts ranges there.
+const HOUR_NS: i64 = 3_600_000_000_000;
 
 /// Most views read at once: more would be read in vain when few suffice.
 const BATCH_MAX: usize = 64;
@@ -304,14 +308,14 @@ impl<'a> RunTest<'a> {
         Ok(Self { pipeline, block, columns, stream, labels_only, known: ByCodes::new() })
     }
 
-    fn passes(&mut self, row: u32) -> Result<bool, Error> {
+    fn passes(&mut self, row: u32, ts_ns: i64) -> Result<bool, Error> {
         let codes = self.columns.codes(row);
         if let Some(passes) = self.known.get(&codes).filter(|_| self.labels_only) {
             return Ok(*passes);
         }
         let base = self.columns.base(&self.stream, row);
         let line = if self.labels_only { &[] } else { self.block.lines()?.line(row) };
-        let mut entry = Entry { line: Cow::Borrowed(line), labels: Labels::new(&base) };
+        let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels: Labels::new(&base) };
         let passes = self.pipeline.apply(&mut entry);
         self.known.insert(codes, passes);
         Ok(passes)
@@ -359,6 +363,7 @@ impl Picker<'_> {
             }
             let distant = self.picked.last().is_none_or(|last| {
                 query.request.interval_ns <= 0
+                    || last.ts_ns.div_euclid(HOUR_NS) != place.ts_ns.div_euclid(HOUR_NS)
                     || last.ts_ns.abs_diff(place.ts_ns) >= query.request.interval_ns.unsigned_abs()
             });
             if distant {

@@ -126,23 +126,18 @@ pub(crate) fn evaluate(context: &Context<'_>, expr: &MetricExpr) -> Result<Value
     }
 }
 
-fn not_yet(name: &str) -> Error {
-    Error::invalid(format!("{name} is not evaluated yet by this version of Logyard"))
-}
-
 fn range(
     context: &Context<'_>,
     aggregation: &RangeAggregation,
     outer: Option<&VectorAggregation>,
 ) -> Result<Vec<GridSeries>, Error> {
     let grouping = aggregation.grouping.as_ref().or(outer.map(|outer| &outer.grouping));
-    let Some(unwrap) = &aggregation.range.unwrap else {
-        return range_count::evaluate(context, aggregation, grouping);
-    };
-    if aggregation.op == RangeOp::AbsentOverTime {
-        return Err(not_yet("absent_over_time with unwrap"));
+    match &aggregation.range.unwrap {
+        Some(unwrap) if aggregation.op != RangeOp::AbsentOverTime => {
+            range_values::evaluate(context, aggregation, unwrap, grouping)
+        }
+        _ => range_count::evaluate(context, aggregation, grouping),
     }
-    range_values::evaluate(context, aggregation, unwrap, grouping)
 }
 
 /// Whether a sum over the function is the function under the sum's labels.

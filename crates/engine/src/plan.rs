@@ -9,7 +9,7 @@ use crate::prefilter::required_literals;
 use crate::stage::{Entry, Stage, stage_error};
 use crate::stage_line_filter::LineTest;
 use crate::stage_parse::Hints;
-use logyard_logql::{Grouping, LogExpr, StageKind};
+use logyard_logql::{Formatted, Grouping, LogExpr, LogRange, RangeAggregation, RangeOp, StageKind};
 use logyard_model::{LabelSet, Prefilter};
 
 /// Line filters, then everything else.
@@ -32,13 +32,37 @@ impl Columns {
 }
 
 impl Pipeline {
-    pub(crate) fn compile(log: &LogExpr, hints: &Hints) -> Result<Self, Error> {
+    /// Compiles the pipeline of a log query; `now_ns` is the present for templates.
+    pub(crate) fn compile(log: &LogExpr, now_ns: i64) -> Result<Self, Error> {
+        Self::with_hints(log, &Hints::everything(), &vec![false; log.stages.len()], now_ns)
+    }
+
+    /// Compiles the pipeline of a range aggregation; `grouping` is the one that decides the series.
+    ///
+    /// A line that nothing reads is not formatted, so that no template can fail either (Loki v3.7.6).
+    pub(crate) fn for_samples(
+        aggregation: &RangeAggregation,
+        grouping: Option<&Grouping>,
+        now_ns: i64,
+    ) -> Result<Self, Error> {
+        let LogRange { log, unwrap, .. } = &aggregation.range;
+        let counts_bytes = matches!(aggregation.op, RangeOp::BytesOverTime | RangeOp::BytesRate);
+        let idle = idle_line_formats(log, counts_bytes);
+        let stages = log.stages.iter().zip(&idle).filter(|(_, idle)| !**idle).map(|(stage, _)| &stage.kind);
+        let hints = Hints::new(stages, unwrap.as_ref(), grouping);
+        Self::with_hints(log, &hints, &idle, now_ns)
+    }
+
+    fn with_hints(log: &LogExpr, hints: &Hints, idle: &[bool], now_ns: i64) -> Result<Self, Error> {
         let mut pipeline =
             Self { line_filters: Vec::new(), stages: Vec::new(), prefilter: Prefilter::default() };
         let mut same_line = true;
         for (index, stage) in log.stages.iter().enumerate() {
-            let compiled = Stage::compile(&stage.kind, hints)
+            let compiled = Stage::compile(&stage.kind, hints, now_ns)
                 .map_err(|reason| stage_error(&stage_text(log, index), &reason))?;
+            if idle.get(index) == Some(&true) {
+                continue;
+            }
             if let (StageKind::LineFilter(filter), true) = (&stage.kind, same_line) {
                 required_literals(filter, &mut pipeline.prefilter.literals);
             }
@@ -77,10 +101,17 @@ impl Pipeline {
             match stage {
                 Stage::LabelFilter(test) => test.names(&mut names),
                 Stage::DropKeep(stage) => names.extend(stage.read_names()),
-                // A parser reads the line, and metadata to see which names are taken.
-                Stage::Json(_) | Stage::Logfmt(_) | Stage::Regexp(_) | Stage::Pattern(_) => {
-                    return Columns::ALL;
-                }
+                // A parser reads the line, and metadata to see which names are taken; a template may
+                // read any label.
+                Stage::Json(_)
+                | Stage::JsonPaths(_)
+                | Stage::Logfmt(_)
+                | Stage::LogfmtKeys(_)
+                | Stage::Regexp(_)
+                | Stage::Pattern(_)
+                | Stage::Unpack(_)
+                | Stage::LineFormat(_)
+                | Stage::LabelFormat(_) => return Columns::ALL,
                 Stage::LineFilter(_) | Stage::Decolorize(_) => {}
             }
         }
@@ -94,6 +125,29 @@ impl Pipeline {
         }
         columns
     }
+}
+
+/// Marks each `line_format` whose line no later stage reads, nor the aggregation.
+fn idle_line_formats(log: &LogExpr, counts_bytes: bool) -> Vec<bool> {
+    let mut is_read = counts_bytes;
+    let mut idle: Vec<bool> = Vec::with_capacity(log.stages.len());
+    for stage in log.stages.iter().rev() {
+        idle.push(!is_read && matches!(stage.kind, StageKind::LineFormat(_)));
+        is_read |= match &stage.kind {
+            StageKind::LineFilter(_)
+            | StageKind::Json(_)
+            | StageKind::Logfmt { .. }
+            | StageKind::Regexp(_)
+            | StageKind::Pattern(_)
+            | StageKind::Unpack => true,
+            StageKind::LabelFormat(items) => items
+                .iter()
+                .any(|item| matches!(&item.from, Formatted::Template(text) if text.contains("__line__"))),
+            _ => false,
+        };
+    }
+    idle.reverse();
+    idle
 }
 
 /// Returns the text of a stage as errors show it: neighbouring line filters are one.
@@ -116,7 +170,7 @@ mod tests {
 
     fn compile(query: &str) -> Result<Pipeline, Error> {
         let Expr::Log(log) = parse(query).unwrap() else { panic!("{query}") };
-        Pipeline::compile(&log, &Hints::everything())
+        Pipeline::compile(&log, 0)
     }
 
     #[test]

@@ -10,12 +10,12 @@ use crate::error::Error;
 use crate::grid::{StepFinder, Window};
 use crate::labels::{Base, ERROR, Labels, PRESERVE_ERROR};
 use crate::metric_query::Context;
-use crate::plan::Pipeline;
+use crate::plan::{Columns, Pipeline};
 use crate::request::QueryStats;
 use crate::scan::{ByCodes, LabelColumns, rows_of};
 use crate::select::SelectRequest;
 use crate::stage::Entry;
-use crate::stage_parse::Hints;
+use crate::unwrap::Unwrapper;
 use crate::vector::{GridSeries, pick};
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, RangeOp};
@@ -141,6 +141,8 @@ impl Counts {
 /// The aggregation, ready to run over views.
 struct Counting<'a> {
     pipeline: Pipeline,
+    /// Skips entries without a number, for `absent_over_time`.
+    unwrap: Option<Unwrapper>,
     window: Window,
     grouping: Option<&'a Grouping>,
     range: TimeRange,
@@ -160,8 +162,10 @@ pub(crate) fn evaluate(
     let window = Window { grid: context.grid, range_ns, offset_ns };
     let (start_ns, end_ns) = window.bounds();
     let grouping = if is_absent { Some(&nothing) } else { grouping };
+    let unwrap = aggregation.range.unwrap.as_ref();
     let counting = Counting {
-        pipeline: Pipeline::compile(log, &Hints::new(log, None, grouping))?,
+        pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns)?,
+        unwrap: unwrap.map(Unwrapper::compile).transpose()?,
         window,
         grouping,
         range: TimeRange { start_ns, end_ns },
@@ -189,11 +193,14 @@ pub(crate) fn evaluate(
     context.add_stats(&counts.stats);
     let steps = context.grid.steps;
     if is_absent {
-        let windows = counts.series.first().map(|changes| changes.windows(steps).collect::<Vec<_>>());
-        let values = (0..steps)
-            .map(|step| windows.as_ref().and_then(|windows| windows.get(step)).is_none_or(|sums| sums.0 == 0))
-            .map(|absent| absent.then_some(1.0))
-            .collect();
+        // An entry with an error is a series of its own, and is there all the same.
+        let mut present = vec![false; steps];
+        for changes in &counts.series {
+            for (present, (entries, _)) in present.iter_mut().zip(changes.windows(steps)) {
+                *present |= entries > 0;
+            }
+        }
+        let values = present.into_iter().map(|present| (!present).then_some(1.0)).collect();
         return Ok(vec![GridSeries { labels: Arc::new(absent_labels(log)), values }]);
     }
     let seconds = seconds(range_ns);
@@ -283,7 +290,7 @@ impl Counting<'_> {
         counts.stats.blocks += 1;
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
-                self.count_run(&view.block, run, copies.of(index, run_index), &mut counts)?;
+                self.count_run(context, (&view.block, run), copies.of(index, run_index), &mut counts)?;
             }
         }
         check_size(context, &counts)?;
@@ -292,18 +299,21 @@ impl Counting<'_> {
 
     fn count_run(
         &self,
-        block: &Block,
-        run: &RunView,
+        context: &Context<'_>,
+        (block, run): (&Block, &RunView),
         copies: &[u32],
         counts: &mut Counts,
     ) -> Result<(), Error> {
-        let needed = self.pipeline.columns(&run.stream.labels, self.grouping);
+        let needed = match self.unwrap {
+            Some(_) => Columns::ALL,
+            None => self.pipeline.columns(&run.stream.labels, self.grouping),
+        };
         let columns = LabelColumns::new(block, needed)?;
         let stream = Arc::new(run.stream.labels.clone());
         let labels_only = self.pipeline.labels_only();
         if labels_only && columns.are_constant() {
             let base = columns.base(&stream, run.rows.start);
-            let Some((labels, _)) = self.series_labels(&base, &[]) else { return Ok(()) };
+            let Some((labels, _)) = self.series_labels(&base, run.min_ns, &[]) else { return Ok(()) };
             let series = counts.series_of(labels);
             return self.count_constant(block, run, copies, series, counts);
         }
@@ -318,8 +328,10 @@ impl Counting<'_> {
             let series = match known.get(&codes).filter(|_| labels_only) {
                 Some(series) => *series,
                 None => {
+                    context.request.cancel.check()?;
                     let line = if labels_only { &[] } else { block.lines()?.line(row) };
-                    let labels = self.series_labels(&columns.base(&stream, row), line);
+                    let ts_ns = ts_ns.get(row as usize).copied().unwrap_or_default();
+                    let labels = self.series_labels(&columns.base(&stream, row), ts_ns, line);
                     let series = labels.map(|(labels, bytes)| (counts.series_of(labels), bytes));
                     known.insert(codes, series);
                     series
@@ -386,10 +398,13 @@ impl Counting<'_> {
 
     /// Runs the stages; returns the labels of the series that the entry counts for, and the length of
     /// its line as the stages left it.
-    fn series_labels(&self, base: &Base, line: &[u8]) -> Option<(LabelSet, i64)> {
-        let mut entry = Entry { line: Cow::Borrowed(line), labels: Labels::new(base) };
+    fn series_labels(&self, base: &Base, ts_ns: i64, line: &[u8]) -> Option<(LabelSet, i64)> {
+        let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels: Labels::new(base) };
         if !self.pipeline.apply(&mut entry) {
             return None;
+        }
+        if let Some(unwrap) = &self.unwrap {
+            unwrap.value(&mut entry.labels)?;
         }
         let bytes = i64::try_from(entry.line.len()).unwrap_or(i64::MAX);
         let all = entry.labels.union();

@@ -14,18 +14,15 @@ use crate::request::QueryStats;
 use crate::scan::{LabelColumns, rows_of};
 use crate::select::SelectRequest;
 use crate::stage::Entry;
-use crate::stage_label_filter::{LabelTest, parse_float};
-use crate::stage_parse::Hints;
+use crate::unwrap::Unwrapper;
 use crate::vector::{GridSeries, pick};
 use logyard_codec::{BlockView, RunView};
-use logyard_logql::{Conversion, Grouping, RangeAggregation, RangeOp, Unwrap, parse_go_duration, parse_size};
+use logyard_logql::{Grouping, RangeAggregation, RangeOp, Unwrap};
 use logyard_model::{Direction, LabelSet, StreamId, TimeRange};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-const EXTRACTION_ERROR: &str = "SampleExtractionErr";
 
 /// A value and what decides its order.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +56,7 @@ impl Found {
 /// The aggregation, ready to run over views.
 struct Unwrapping<'a> {
     pipeline: Pipeline,
-    unwrap: &'a Unwrap,
-    filters: Vec<LabelTest>,
+    unwrap: Unwrapper,
     grouping: Option<&'a Grouping>,
     range: TimeRange,
 }
@@ -76,11 +72,9 @@ pub(crate) fn evaluate(
     let (range_ns, offset_ns) = (aggregation.range.range_ns, aggregation.range.offset_ns);
     let window = Window { grid: context.grid, range_ns, offset_ns };
     let (start_ns, end_ns) = window.bounds();
-    let filters = unwrap.filters.iter().map(LabelTest::compile).collect::<Result<_, _>>();
     let unwrapping = Unwrapping {
-        pipeline: Pipeline::compile(log, &Hints::new(log, Some(unwrap), grouping))?,
-        unwrap,
-        filters: filters.map_err(|reason| crate::stage::stage_error(&unwrap.to_string(), &reason))?,
+        pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns)?,
+        unwrap: Unwrapper::compile(unwrap)?,
         grouping,
         range: TimeRange { start_ns, end_ns },
     };
@@ -149,7 +143,7 @@ impl Unwrapping<'_> {
         found.stats.blocks += 1;
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
-                self.read_run(view, run, copies.of(index, run_index), &mut found)?;
+                self.read_run(context, (view, run), copies.of(index, run_index), &mut found)?;
             }
         }
         check_count(context, found.count)?;
@@ -158,8 +152,8 @@ impl Unwrapping<'_> {
 
     fn read_run(
         &self,
-        view: &BlockView,
-        run: &RunView,
+        context: &Context<'_>,
+        (view, run): (&BlockView, &RunView),
         copies: &[u32],
         found: &mut Found,
     ) -> Result<(), Error> {
@@ -172,9 +166,10 @@ impl Unwrapping<'_> {
         let stream = Arc::new(run.stream.labels.clone());
         let (ts_ns, lines) = (block.timestamps()?, block.lines()?);
         for row in rows.iter() {
+            context.request.cancel.check()?;
             let base = columns.base(&stream, row);
-            let Some((labels, value)) = self.sample(&base, lines.line(row)) else { continue };
             let Some(ts_ns) = ts_ns.get(row as usize).copied() else { continue };
+            let Some((labels, value)) = self.sample(&base, ts_ns, lines.line(row)) else { continue };
             found.stats.entries_passed += 1;
             found.count += 1;
             let value = Value { ts_ns, stream: run.stream.id, arrival: view.arrival, row, value };
@@ -184,23 +179,13 @@ impl Unwrapping<'_> {
     }
 
     /// Runs the stages and the conversion; returns the labels of the series and the value.
-    fn sample(&self, base: &Base, line: &[u8]) -> Option<(LabelSet, f64)> {
-        let mut entry = Entry { line: Cow::Borrowed(line), labels: Labels::new(base) };
+    fn sample(&self, base: &Base, ts_ns: i64, line: &[u8]) -> Option<(LabelSet, f64)> {
+        let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels: Labels::new(base) };
         if !self.pipeline.apply(&mut entry) {
             return None;
         }
         let labels = &mut entry.labels;
-        let text = labels.get(&self.unwrap.label).filter(|text| !text.is_empty())?;
-        let value = match convert(text, self.unwrap.conversion) {
-            Ok(value) => value,
-            Err(details) => {
-                labels.set_parser_error(EXTRACTION_ERROR, &details, false);
-                0.0
-            }
-        };
-        if !self.filters.iter().all(|filter| filter.passes(labels)) {
-            return None;
-        }
+        let value = self.unwrap.value(labels)?;
         let mut all = labels.union();
         if let (Some(grouping @ Grouping { without: false, .. }), None) = (self.grouping, labels.error) {
             return Some((pick(&all, &grouping.labels, true), value));
@@ -210,15 +195,6 @@ impl Unwrapping<'_> {
             all = pick(&all, &grouping.labels, !grouping.without);
         }
         Some((all, value))
-    }
-}
-
-/// Makes a number of a label's value.
-fn convert(text: &str, conversion: Option<Conversion>) -> Result<f64, String> {
-    match conversion {
-        None => parse_float(text),
-        Some(Conversion::Bytes) => parse_size(text).map(|bytes| bytes as f64),
-        Some(Conversion::Duration | Conversion::DurationSeconds) => parse_go_duration(text).map(seconds),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct QueryRequest {
     pub direction: Direction,
     /// Shortest distance between entries of a log query, in nanoseconds; 0 for none.
     pub interval_ns: i64,
+    /// The present, for templates that ask for it, in ns since the Unix epoch.
+    pub now_ns: i64,
     /// Stops the query.
     pub cancel: Arc<Cancel>,
 }

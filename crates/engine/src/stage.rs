@@ -4,13 +4,17 @@ use crate::error::Error;
 use crate::labels::Labels;
 use crate::stage_decolorize::Decolorize;
 use crate::stage_drop_keep::DropKeep;
+use crate::stage_format::{LabelFormat, LineFormat};
 use crate::stage_json::Json;
+use crate::stage_json_paths::JsonPaths;
 use crate::stage_label_filter::LabelTest;
 use crate::stage_line_filter::LineTest;
 use crate::stage_logfmt::Logfmt;
+use crate::stage_logfmt_keys::LogfmtKeys;
 use crate::stage_parse::Hints;
 use crate::stage_pattern::Pattern;
 use crate::stage_regexp::Regexp;
+use crate::stage_unpack::Unpack;
 use logyard_logql::StageKind;
 use std::borrow::Cow;
 
@@ -18,6 +22,7 @@ use std::borrow::Cow;
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) line: Cow<'a, [u8]>,
+    pub(crate) ts_ns: i64,
     pub(crate) labels: Labels<'a>,
 }
 
@@ -28,32 +33,39 @@ pub(crate) enum Stage {
     LabelFilter(LabelTest),
     DropKeep(DropKeep),
     Json(Json),
+    JsonPaths(JsonPaths),
     Logfmt(Logfmt),
+    LogfmtKeys(LogfmtKeys),
     Regexp(Regexp),
     Pattern(Pattern),
+    Unpack(Unpack),
+    LineFormat(LineFormat),
+    LabelFormat(LabelFormat),
     Decolorize(Decolorize),
 }
 
 impl Stage {
-    /// Compiles a stage. Errors: the reason alone, without the frame that names the stage.
-    pub(crate) fn compile(kind: &StageKind, hints: &Hints) -> Result<Self, String> {
-        let unsupported = |name: &str| Err(format!("{name} is not evaluated yet by this version of Logyard"));
+    /// Compiles a stage; `now_ns` is the present for templates. Errors: the reason alone, without the
+    /// frame that names the stage.
+    pub(crate) fn compile(kind: &StageKind, hints: &Hints, now_ns: i64) -> Result<Self, String> {
         match kind {
             StageKind::LineFilter(filter) => LineTest::compile(filter).map(Self::LineFilter),
             StageKind::LabelFilter(filter) => LabelTest::compile(filter).map(Self::LabelFilter),
             StageKind::Drop(picks) => Ok(Self::DropKeep(DropKeep::new(picks, false))),
             StageKind::Keep(picks) => Ok(Self::DropKeep(DropKeep::new(picks, true))),
             StageKind::Json(paths) if paths.is_empty() => Ok(Self::Json(Json::new(hints.clone()))),
-            StageKind::Json(_) => unsupported("json with paths"),
+            StageKind::Json(paths) => JsonPaths::compile(paths, hints.clone()).map(Self::JsonPaths),
             StageKind::Logfmt { strict, keep_empty, extractions } if extractions.is_empty() => {
                 Ok(Self::Logfmt(Logfmt::new(*strict, *keep_empty, hints.clone())))
             }
-            StageKind::Logfmt { .. } => unsupported("logfmt with keys"),
+            StageKind::Logfmt { strict, extractions, .. } => {
+                LogfmtKeys::compile(extractions, *strict, hints.clone()).map(Self::LogfmtKeys)
+            }
             StageKind::Regexp(pattern) => Regexp::compile(pattern, hints).map(Self::Regexp),
             StageKind::Pattern(pattern) => Pattern::compile(pattern, hints.clone()).map(Self::Pattern),
-            StageKind::Unpack => unsupported("unpack"),
-            StageKind::LineFormat(_) => unsupported("line_format"),
-            StageKind::LabelFormat(_) => unsupported("label_format"),
+            StageKind::Unpack => Ok(Self::Unpack(Unpack::new(hints.clone()))),
+            StageKind::LineFormat(template) => LineFormat::compile(template, now_ns).map(Self::LineFormat),
+            StageKind::LabelFormat(items) => LabelFormat::compile(items, now_ns).map(Self::LabelFormat),
             StageKind::Decolorize => Decolorize::compile().map(Self::Decolorize),
         }
     }
@@ -72,8 +84,20 @@ impl Stage {
                 parser.parse(&entry.line, &mut entry.labels);
                 true
             }
+            Self::JsonPaths(parser) => {
+                parser.parse(&entry.line, &mut entry.labels);
+                true
+            }
             Self::Logfmt(parser) => {
                 parser.parse(&entry.line, &mut entry.labels);
+                true
+            }
+            Self::LogfmtKeys(parser) => {
+                parser.parse(&entry.line, &mut entry.labels);
+                true
+            }
+            Self::Unpack(parser) => {
+                entry.line = parser.apply(std::mem::take(&mut entry.line), &mut entry.labels);
                 true
             }
             Self::Regexp(parser) => {
@@ -84,6 +108,14 @@ impl Stage {
                 parser.parse(&entry.line, &mut entry.labels);
                 true
             }
+            Self::LineFormat(stage) => {
+                stage.apply(entry);
+                true
+            }
+            Self::LabelFormat(stage) => {
+                stage.apply(entry);
+                true
+            }
             Self::Decolorize(stage) => {
                 entry.line = stage.apply(std::mem::take(&mut entry.line));
                 true
@@ -91,14 +123,18 @@ impl Stage {
         }
     }
 
-    /// Returns whether the stage reads the line, or what a parser took from it.
+    /// Returns whether the stage reads the line or the time.
     pub(crate) fn needs_line(&self) -> bool {
-        !matches!(self, Self::LabelFilter(_) | Self::DropKeep(_))
+        match self {
+            Self::LabelFilter(_) | Self::DropKeep(_) => false,
+            Self::LabelFormat(stage) => stage.has_templates(),
+            _ => true,
+        }
     }
 
     /// Returns whether later stages may see another line.
     pub(crate) fn changes_line(&self) -> bool {
-        matches!(self, Self::Decolorize(_))
+        matches!(self, Self::Decolorize(_) | Self::Unpack(_) | Self::LineFormat(_))
     }
 }
 

@@ -7,13 +7,14 @@ use crate::labels::Labels;
 use crate::stage_parse::{Hints, label_value, sanitise};
 use std::borrow::Cow;
 
-const JSON_ERROR: &str = "JSONParserErr";
-const NO_OBJECT: &str = "Value looks like object, but can't find closing '}' symbol";
-const MALFORMED: &str = "Malformed JSON error";
-const NO_ARRAY_END: &str = "Value is array, but can't find closing ']' symbol";
-const NO_STRING_END: &str = "Value is string, but can't find closing '\"' symbol";
-const NO_VALUE_END: &str = "Value looks like Number/Boolean/None, but can't find its end: ',' or '}' symbol";
-const UNKNOWN_VALUE: &str = "Unknown value type";
+pub(crate) const JSON_ERROR: &str = "JSONParserErr";
+pub(crate) const NO_OBJECT: &str = "Value looks like object, but can't find closing '}' symbol";
+pub(crate) const MALFORMED: &str = "Malformed JSON error";
+pub(crate) const NO_ARRAY_END: &str = "Value is array, but can't find closing ']' symbol";
+pub(crate) const NO_STRING_END: &str = "Value is string, but can't find closing '\"' symbol";
+pub(crate) const NO_VALUE_END: &str =
+    "Value looks like Number/Boolean/None, but can't find its end: ',' or '}' symbol";
+pub(crate) const UNKNOWN_VALUE: &str = "Unknown value type";
 
 /// Deepest nesting; deeper lines are malformed.
 const DEPTH_MAX: usize = 128;
@@ -174,7 +175,7 @@ impl<'a> Reader<'a, '_, '_> {
 }
 
 /// Returns the length of a string until its closing quote.
-fn string_end(text: &[u8]) -> Option<usize> {
+pub(crate) fn string_end(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let found = from + memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
@@ -186,7 +187,7 @@ fn string_end(text: &[u8]) -> Option<usize> {
 }
 
 /// Returns the length of an object or array, its brackets included; strings may hold any bracket.
-fn block_end(text: &[u8], open: u8, close: u8) -> Option<usize> {
+pub(crate) fn block_end(text: &[u8], open: u8, close: u8) -> Option<usize> {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(byte) = text.get(at) {
         if *byte == b'"' {

@@ -8,7 +8,7 @@ use crate::stage_json::unescape;
 use crate::stage_parse::{Hints, label_name, label_value};
 use std::borrow::Cow;
 
-const LOGFMT_ERROR: &str = "LogfmtParserErr";
+pub(crate) const LOGFMT_ERROR: &str = "LogfmtParserErr";
 const UNTERMINATED: &str = "unterminated quoted value";
 const INVALID_QUOTED: &str = "invalid quoted value";
 const INVALID_KEY: &str = "invalid key";
@@ -32,7 +32,7 @@ impl Logfmt {
         if self.hints.nothing_needed() {
             return;
         }
-        let mut reader = Reader { bytes: line, at: 0 };
+        let mut reader = Reader::new(line);
         while let Some(pair) = reader.pair() {
             match pair {
                 Ok((key, value)) => {
@@ -50,7 +50,7 @@ impl Logfmt {
                     }
                 }
                 Err(fault) if self.strict => {
-                    let details = format!("logfmt syntax error at pos {} : {fault}", reader.at + 1);
+                    let details = reader.details(fault);
                     labels.set_parser_error(LOGFMT_ERROR, &details, self.hints.preserves_errors());
                     return;
                 }
@@ -61,14 +61,25 @@ impl Logfmt {
 }
 
 /// A key and its value, quotes and escapes resolved.
-type Pair<'a> = (&'a [u8], Cow<'a, [u8]>);
+pub(crate) type Pair<'a> = (&'a [u8], Cow<'a, [u8]>);
 
-struct Reader<'a> {
+/// Reads the pairs of a line.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Describes a fault at the present place.
+    pub(crate) fn details(&self, fault: &str) -> String {
+        format!("logfmt syntax error at pos {} : {fault}", self.at + 1)
+    }
+
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -79,12 +90,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn skip_pair(&mut self) {
+    /// Passes over the rest of a faulty pair.
+    pub(crate) fn skip_pair(&mut self) {
         self.skip_while(|byte| byte > b' ');
     }
 
     /// Reads the next pair; a fault leaves the reader at the byte to blame.
-    fn pair(&mut self) -> Option<Result<Pair<'a>, &'static str>> {
+    pub(crate) fn pair(&mut self) -> Option<Result<Pair<'a>, &'static str>> {
         self.skip_while(|byte| byte <= b' ');
         self.peek()?;
         Some(self.key_and_value())

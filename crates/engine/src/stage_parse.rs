@@ -5,7 +5,8 @@
 //! found; with nothing needed at all, parsers are skipped.
 
 use crate::labels::{ERROR, Labels};
-use logyard_logql::{Formatted, Grouping, LabelFilter, LogExpr, StageKind, Unwrap};
+use crate::template::template_names;
+use logyard_logql::{Formatted, Grouping, LabelFilter, StageKind, Unwrap};
 use std::borrow::Cow;
 
 /// Which labels are needed.
@@ -22,22 +23,25 @@ impl Hints {
     }
 
     /// Finds out what a range aggregation needs; `grouping` is the one that decides the series.
-    pub(crate) fn new(log: &LogExpr, unwrap: Option<&Unwrap>, grouping: Option<&Grouping>) -> Self {
+    pub(crate) fn new<'a>(
+        stages: impl Iterator<Item = &'a StageKind>,
+        unwrap: Option<&Unwrap>,
+        grouping: Option<&Grouping>,
+    ) -> Self {
         let Some(Grouping { without: false, labels }) = grouping else { return Self::everything() };
         let mut needed = labels.clone();
-        for stage in &log.stages {
-            match &stage.kind {
+        for stage in stages {
+            match stage {
                 StageKind::LabelFilter(filter) => filter_names(filter, &mut needed),
                 StageKind::LabelFormat(items) => {
                     for item in items {
                         match &item.from {
                             Formatted::Label(source) => needed.push(source.clone()),
-                            // A template may read any label.
-                            Formatted::Template(_) => return Self::everything(),
+                            Formatted::Template(text) => template_names(text, &mut needed),
                         }
                     }
                 }
-                StageKind::LineFormat(_) => return Self::everything(),
+                StageKind::LineFormat(text) => template_names(text, &mut needed),
                 _ => {}
             }
         }
@@ -128,13 +132,15 @@ mod tests {
             let Expr::Log(log) = parse(query).unwrap() else { panic!("{query}") };
             let labels = by.map(|by| by.iter().map(|&name| name.to_owned()).collect());
             let grouping = labels.map(|labels| Grouping { without: false, labels });
-            Hints::new(&log, None, grouping.as_ref()).needed
+            Hints::new(log.stages.iter().map(|stage| &stage.kind), None, grouping.as_ref()).needed
         };
         let names = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         assert_eq!(hints(r#"{a="b"} | json"#, None), None);
         assert_eq!(hints(r#"{a="b"} | json | drop c"#, Some(&[])), names(&[]));
         assert_eq!(hints(r#"{a="b"} | json | d="e" or f>1"#, Some(&["c"])), names(&["c", "d", "f"]));
         assert_eq!(hints(r#"{a="b"} | json"#, Some(&["c_extracted"])), names(&["c", "c_extracted"]));
-        assert_eq!(hints(r#"{a="b"} | json | line_format "x""#, Some(&[])), None);
+        assert_eq!(hints(r#"{a="b"} | json | line_format "x""#, Some(&[])), names(&[]));
+        let formats = r#"{a="b"} | json | line_format "{{.c | lower}}" | label_format d=e, f="{{.g}}""#;
+        assert_eq!(hints(formats, Some(&[])), names(&["c", "e", "g"]));
     }
 }

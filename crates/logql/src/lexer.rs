@@ -148,10 +148,13 @@ fn number_text(text: &str) -> IResult<&str, &str> {
     recognize((digits(), opt((char('.'), digits())), opt(exponent))).parse(text)
 }
 
+/// Why a number with a prefix for its base is refused.
+pub(crate) const NOT_DECIMAL: &str = "only decimal numbers are supported";
+
 fn number(text: &str) -> (&str, Kind) {
     let prefixed = text.strip_prefix('0').is_some_and(|rest| rest.starts_with(['x', 'X', 'o', 'O', 'b']));
     if prefixed {
-        return fault("only decimal numbers are supported");
+        return fault(NOT_DECIMAL);
     }
     let Ok((rest, digits)) = number_text(text) else { return fault("invalid number") };
     if digits.ends_with(['e', 'E', '+', '-']) {

@@ -23,6 +23,7 @@ mod parser_log;
 mod parser_metric;
 mod parser_range;
 mod print;
+mod print_pretty;
 mod size;
 mod token;
 mod tree;
@@ -34,6 +35,7 @@ pub use error::{ParseError, Span};
 pub use number::GoFloat;
 pub use parser::{INPUT_BYTES_MAX, parse};
 pub use print::quoted;
+pub use print_pretty::pretty;
 pub use size::parse_size;
 pub use tree::{
     CompareOp, Expr, Extraction, FilterValue, Formatted, LabelFilter, LabelFormat, LabelPick, LineFilter,

@@ -27,8 +27,11 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     if text.is_empty() {
         return Err(ParseError::unplaced("syntax error: unexpected $end", None));
     }
-    let mut parser = Parser { text, tokens: words(text), at: 0, depth: 0 };
+    let mut parser = Parser { text, tokens: words(text), at: 0, depth: 0, later: None };
     let expr = parser.parse_query()?;
+    if let Some(fault) = parser.later {
+        return Err(fault);
+    }
     check::check(&expr)?;
     Ok(expr)
 }
@@ -39,6 +42,8 @@ pub(crate) struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    /// The first fault that is no matter of grammar: told only if the grammar is right (Loki v3.7.6).
+    later: Option<ParseError>,
 }
 
 const END: &Kind = &Kind::End;
@@ -126,6 +131,19 @@ impl Parser<'_> {
     /// Refuses what was just read, without a place, as Loki does for faults that are no grammar.
     pub(crate) fn refuse(&self, reason: impl Into<String>, start: usize) -> ParseError {
         ParseError::unplaced(reason, Some(self.span_from(start)))
+    }
+
+    /// Refuses what was just read once the rest has been read.
+    pub(crate) fn refuse_later(&mut self, reason: impl Into<String>, start: usize) {
+        if self.later.is_none() {
+            self.later = Some(self.refuse(reason, start));
+        }
+    }
+
+    /// Returns the text of the next word, up to what no word can hold.
+    pub(crate) fn next_text(&self) -> &str {
+        let rest = self.text.get(self.start()..).unwrap_or_default();
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').next().unwrap_or_default()
     }
 
     /// Runs `inner` one level deeper.

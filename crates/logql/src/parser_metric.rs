@@ -1,8 +1,10 @@
 //! Metric queries: aggregations, functions and binary operators.
 
 use crate::error::ParseError;
+use crate::lexer::NOT_DECIMAL;
 use crate::number::SixDecimals;
 use crate::parser::Parser;
+use crate::print::quoted;
 use crate::token::Kind;
 use crate::tree::Expr;
 use crate::tree_metric::{
@@ -203,18 +205,18 @@ impl Parser<'_> {
         let name = op.as_str();
         let is_quantile = op == RangeOp::QuantileOverTime;
         if is_quantile && param.is_none() {
-            return Err(self.refuse(format!("parameter required for operation {name}"), start));
+            self.refuse_later(format!("parameter required for operation {name}"), start);
         }
         if let Some((_, text)) = param.as_ref().filter(|_| !is_quantile) {
-            return Err(self.refuse(format!("parameter {text} not supported for operation {name}"), start));
+            self.refuse_later(format!("parameter {text} not supported for operation {name}"), start);
         }
         if grouping.is_some() && !groups(op) {
-            return Err(self.refuse(format!("grouping not allowed for {name} aggregation"), start));
+            self.refuse_later(format!("grouping not allowed for {name} aggregation"), start);
         }
         let with = range.unwrap.is_some();
         if with && !may_unwrap(op) || !with && must_unwrap(op) {
             let how = if with { "with" } else { "without" };
-            return Err(self.refuse(format!("invalid aggregation {name} {how} unwrap"), start));
+            self.refuse_later(format!("invalid aggregation {name} {how} unwrap"), start);
         }
         let param = param.map(|param| param.0);
         Ok(MetricExpr::Range(RangeAggregation { op, param, range, grouping, span: self.span_from(start) }))
@@ -318,6 +320,12 @@ impl Parser<'_> {
     fn parse_vector_of(&mut self) -> Result<MetricExpr, ParseError> {
         self.advance();
         self.expect_sign("(")?;
+        if *self.peek() == Kind::Fault(NOT_DECIMAL.to_owned()) {
+            let text = quoted(self.next_text());
+            let reason =
+                format!("unable to parse vectorExpr as a float: strconv.ParseFloat: parsing {text}: ");
+            return Err(self.refuse(reason + "invalid syntax", self.start()));
+        }
         let Kind::Number { value, .. } = *self.peek() else { return Err(self.unexpected(&["NUMBER"])) };
         self.advance();
         self.expect_sign(")")?;

@@ -247,26 +247,35 @@ impl Display for VectorAggregation {
     }
 }
 
+impl BinaryExpr {
+    /// Returns the operator with everything that belongs to it.
+    pub(crate) fn operator(&self) -> impl Display {
+        std::fmt::from_fn(|f| {
+            f.write_str(self.op.as_str())?;
+            if self.returns_bool {
+                f.write_str(" bool")?;
+            }
+            let matching = &self.matching;
+            if matching.given {
+                f.write_str(if matching.on { " on (" } else { " ignoring (" })?;
+                joined(f, &matching.labels, ", ")?;
+                f.write_char(')')?;
+            }
+            if let Some(side) = matching.group {
+                f.write_str(if side == GroupSide::Left { " group_left" } else { " group_right" })?;
+                // An empty list keeps a parenthesis of the operand from being taken for one.
+                f.write_str(" (")?;
+                joined(f, &matching.include, ", ")?;
+                f.write_char(')')?;
+            }
+            Ok(())
+        })
+    }
+}
+
 impl Display for BinaryExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "({} {}", self.left, self.op.as_str())?;
-        if self.returns_bool {
-            f.write_str(" bool")?;
-        }
-        let matching = &self.matching;
-        if matching.given {
-            f.write_str(if matching.on { " on (" } else { " ignoring (" })?;
-            joined(f, &matching.labels, ", ")?;
-            f.write_char(')')?;
-        }
-        if let Some(side) = matching.group {
-            f.write_str(if side == GroupSide::Left { " group_left" } else { " group_right" })?;
-            // An empty list keeps a parenthesis of the operand from being taken for one.
-            f.write_str(" (")?;
-            joined(f, &matching.include, ", ")?;
-            f.write_char(')')?;
-        }
-        write!(f, " {})", self.right)
+        write!(f, "({} {} {})", self.left, self.operator(), self.right)
     }
 }
 

@@ -113,6 +113,16 @@ fn interval_counts_over_all_streams() {
 }
 
 #[test]
+fn intervals_begin_anew_each_hour() {
+    let lines: Vec<_> =
+        [3597, 3599, 3600, 3601, 3605].map(|second| line(&[("app", "a")], second, "x")).to_vec();
+    let memory = Memory::new(&[&lines]);
+    let mut wanted = request(r#"{app="a"}"#, range(0, 8000, 1));
+    wanted.interval_ns = 4 * SECOND;
+    assert_eq!(texts(&memory, &wanted), ["3597 x", "3600 x", "3605 x"]);
+}
+
+#[test]
 fn many_views_stop_early_and_agree() {
     let views: Vec<Vec<Line>> = (0..300).map(|second| vec![line(&[("app", "a")], second, "x")]).collect();
     let memory = Memory { views };
@@ -194,4 +204,42 @@ fn groups_and_captures_become_labels() {
     check("xGET /x", r#"pattern "GET <p>""#, "");
     check("GET /x HTTP", r#"pattern "GET <app> <_>""#, r#" {app_extracted="/x"}"#);
     check("a b tail", r#"pattern "<x> b""#, r#" {x="a"}"#);
+}
+
+#[test]
+fn filters_stay_behind_stages_that_change_the_line() {
+    let memory = Memory::new(&[&[
+        line(&[("app", "a")], 1, r#"{"_entry":"inner","x":"1"}"#),
+        line(&[("app", "a")], 2, "plain"),
+    ]]);
+    let texts = |query: &str| texts(&memory, &request(query, range(0, 9, 1)));
+    assert_eq!(
+        texts(r#"{app="a"} | line_format "new {{.app}}" |= "new" != "plain""#),
+        ["1 new a", "2 new a"]
+    );
+    assert_eq!(texts(r#"{app="a"} |= "plain" | line_format "[{{__line__}}]" |~ "^.p""#), ["2 [plain]"]);
+    assert_eq!(texts(r#"{app="a"} | unpack | __error__="" != "_entry""#), [r#"1 inner {x="1"}"#]);
+    assert_eq!(
+        texts(r#"{app="a"} | line_format `{"y":"{{__timestamp__.Second}}"}` | json"#),
+        [r#"1 {"y":"1"} {y="1"}"#, r#"2 {"y":"2"} {y="2"}"#]
+    );
+    assert_eq!(
+        texts(r#"{app="a"} | label_format app=`{{.app | upper}}` | app="A" |= "plain""#),
+        [r#"2 plain {app="A"}"#]
+    );
+}
+
+#[test]
+fn parsers_with_expressions() {
+    let memory = Memory::new(&[&[
+        line(&[("app", "a")], 1, r#"{"o":{"p":1},"app":"x"}"#),
+        line(&[("app", "a")], 2, "k=v k=w"),
+    ]]);
+    let texts = |query: &str| texts(&memory, &request(query, range(0, 9, 1)));
+    assert_eq!(
+        texts(r#"{app="a"} | json n="o.p", app, z="none" | n > 0"#),
+        [r#"1 {"o":{"p":1},"app":"x"} {app_extracted="x", n="1", z=""}"#]
+    );
+    assert_eq!(texts(r#"{app="a"} | logfmt x="k" | x="w""#), [r#"2 k=v k=w {x="w"}"#]);
+    assert_eq!(texts(r#"{app="a"} | json | json o_p="app" | o_p="x" | drop app_extracted"#).len(), 1);
 }

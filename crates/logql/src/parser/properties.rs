@@ -51,7 +51,7 @@ fn stage() -> impl Strategy<Value = String> {
         (name(), text()).prop_map(|(name, text)| format!("| json {name}, x={text}")),
         (name(), text()).prop_map(|(name, text)| format!("| logfmt --strict {name}={text}")),
         (name(), text()).prop_map(|(name, text)| format!("| label_format {name}=y, z={text}")),
-        (name(), text()).prop_map(|(name, text)| format!("| drop {name}, y={text} | keep {name}")),
+        (name(), text()).prop_map(|(name, text)| format!("| drop {name}, y={text} | keep {name}, z=\"\"")),
         text().prop_map(|text| format!("| line_format {text} | unpack | decolorize")),
     ]
 }

@@ -1,0 +1,119 @@
+//! The functions of templates: names, parameters, and where each family is.
+
+use crate::template_builtin;
+use crate::template_encoding;
+use crate::template_math;
+use crate::template_regex::{self, Regexes};
+use crate::template_text;
+use crate::template_time;
+use crate::template_value::Value;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Longest text that a template may make.
+pub(crate) const TEXT_BYTES_MAX: usize = 4 << 20;
+
+/// What a parameter takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Param {
+    Text,
+    Int,
+    Float,
+    Time,
+    Any,
+}
+
+impl Param {
+    /// Returns Go's name of the type.
+    pub(crate) fn type_name(self) -> &'static str {
+        match self {
+            Self::Text => "string",
+            Self::Int => "int",
+            Self::Float => "float64",
+            Self::Time => "time.Time",
+            Self::Any => "interface {}",
+        }
+    }
+}
+
+/// What functions know besides their arguments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) line: &'a [u8],
+    pub(crate) ts_ns: i64,
+    pub(crate) now_ns: i64,
+    pub(crate) regexes: &'a Regexes,
+}
+
+type Call = fn(&Surroundings<'_>, &[Value]) -> Result<Value, String>;
+
+/// A function; arguments are converted and counted before the call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    pub(crate) params: &'static [Param],
+    /// What further arguments are, if any are taken.
+    pub(crate) more: Option<Param>,
+    pub(crate) call: Call,
+}
+
+/// Shorthand for the tables of the families.
+pub(crate) const fn function(name: &'static str, params: &'static [Param], call: Call) -> Function {
+    Function { name, params, more: None, call }
+}
+
+/// A function that takes any number of further arguments.
+pub(crate) const fn variadic(
+    name: &'static str,
+    params: &'static [Param],
+    more: Param,
+    call: Call,
+) -> Function {
+    Function { name, params, more: Some(more), call }
+}
+
+static FUNCTIONS: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock::new(|| {
+    let families: [&'static [Function]; 6] = [
+        template_builtin::FUNCTIONS,
+        template_text::FUNCTIONS,
+        template_math::FUNCTIONS,
+        template_encoding::FUNCTIONS,
+        template_regex::FUNCTIONS,
+        template_time::FUNCTIONS,
+    ];
+    families.into_iter().flatten().map(|function| (function.name, function)).collect()
+});
+
+/// Functions that evaluate their arguments themselves.
+const SPECIAL: [&str; 3] = ["and", "or", "call"];
+
+/// Returns whether templates know the function.
+pub(crate) fn is_function(name: &str) -> bool {
+    SPECIAL.contains(&name) || FUNCTIONS.contains_key(name)
+}
+
+/// Returns a function by its name, unless it is a special one.
+pub(crate) fn find(name: &str) -> Option<&'static Function> {
+    FUNCTIONS.get(name).copied()
+}
+
+/// Refuses a text that is too long to make.
+pub(crate) fn check_length(bytes: usize) -> Result<(), String> {
+    if bytes <= TEXT_BYTES_MAX { Ok(()) } else { Err(format!("text is longer than {TEXT_BYTES_MAX} bytes")) }
+}
+
+/// The text at a position; arguments have been converted, so it is one.
+pub(crate) fn text(args: &[Value], index: usize) -> &[u8] {
+    match args.get(index) {
+        Some(Value::Text(text)) => text,
+        _ => &[],
+    }
+}
+
+/// The integer at a position.
+pub(crate) fn int(args: &[Value], index: usize) -> i64 {
+    match args.get(index) {
+        Some(Value::Int(value, _)) => *value,
+        _ => 0,
+    }
+}
