@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use logyard_codec::{decode_batch, encode_batch};
+use logyard_fuzz::crc32c;
 
 const RAW_BYTES_MAX: usize = 1 << 20;
 
@@ -25,11 +26,4 @@ fn round_trip(bytes: &[u8]) {
         assert_eq!(first.entries.ts_ns(), second.entries.ts_ns());
         assert_eq!(first.entries.lines(), second.entries.lines());
     }
-}
-
-/// Bit by bit: inputs are small, and one dependency fewer.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
-    })
 }

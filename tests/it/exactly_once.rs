@@ -106,3 +106,35 @@ fn check_every_number(logyard: &Logyard, names: &[String]) {
         }
     }
 }
+
+#[test]
+fn an_agent_of_its_own_waits_for_its_store() {
+    let engine = Engine::start();
+    let mut store = Logyard::new("unix:///nonexistent/docker.sock", &["store"]);
+    store.start();
+    let address = store.url("");
+    let mut agent = Logyard::new(&engine.host(), &["agent", "--push-url", &address]);
+    agent.spawn();
+    engine.run("early", &[], &numbered("early", 5_000, PADDING));
+    store.wait_for_lines(r#"{container="early"}"#, 5_000, Duration::from_secs(30));
+
+    store.kill();
+    engine.run("away", &[], &numbered("away", 20_000, PADDING));
+    engine.wait_for(&["away"]);
+    // What was read meanwhile waits in the spool, over a kill of the agent too.
+    thread::sleep(Duration::from_secs(3));
+    agent.kill();
+    agent.spawn();
+    store.start();
+    let lines = store.wait_for_lines(r#"{container="away"}"#, 20_000, Duration::from_secs(60));
+    let expected: Vec<String> = (1..=20_000).map(|number| format!("away {number:06}{PADDING}")).collect();
+    assert!(lines == expected, "{} lines", lines.len());
+    thread::sleep(Duration::from_secs(2));
+    let counted = store.instant(r#"sum by (container) (count_over_time({container=~".+"}[1h]))"#);
+    let counts: Vec<f64> = counted.iter().map(|(_, value)| *value).collect();
+    assert_eq!(counts, [20_000.0, 5_000.0], "{counted:?}");
+    agent.assert_quiet_but_for(&["store"]);
+    store.assert_quiet_but_for(&[]);
+    assert!(agent.stop().success());
+    assert!(store.stop().success());
+}

@@ -12,19 +12,20 @@ use logyard_client::Client;
 use logyard_sys::{Clock, Disk, LockGuard, Random};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::batch::{self, PIECES_WAITING_MAX, Piece};
+use crate::batch::{self, BatchEnd, PIECES_WAITING_MAX, Piece};
 use crate::docker_engine::{Engine, engine_host};
 use crate::docker_target::TargetParts;
 use crate::error::Error;
 use crate::file_jobs::{default_files, file_jobs};
 use crate::machine::{machine_name, own_container_id};
 use crate::metrics::Metrics;
+use crate::refused::RefusedFolder;
 use crate::report::{AgentReport, Board};
 use crate::settings::AgentSettings;
-use crate::ship::{self, ShipUntil};
+use crate::ship::{self, ShipParts, ShipUntil};
 use crate::source_docker::{self, DockerSource};
 use crate::source_file::{self, FileSource};
 use crate::spool::{Spool, SpoolBounds, SpoolParts};
@@ -32,6 +33,8 @@ use crate::spool_shared::SharedSpool;
 
 /// How long the start waits for the engine, and again for its first list.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
+/// How long the end waits for the sources.
+const SOURCES_END: Duration = Duration::from_secs(2);
 /// How long the end waits for the last push.
 const LAST_PUSH: Duration = Duration::from_secs(5);
 
@@ -62,6 +65,8 @@ pub struct Agent {
     spool: SharedSpool,
     stop: watch::Sender<bool>,
     until: watch::Sender<ShipUntil>,
+    /// Turns true when no source will send any more.
+    last_call: watch::Sender<bool>,
     sources: Vec<JoinHandle<()>>,
     batcher: JoinHandle<()>,
     shipper: JoinHandle<()>,
@@ -88,11 +93,22 @@ impl Agent {
         let board = Board::default();
         let (stop, stop_seen) = watch::channel(false);
         let (until, until_seen) = watch::channel(ShipUntil::Never);
+        let (last_call, last_call_seen) = watch::channel(false);
         let (pieces, pieces_taken) = mpsc::channel(PIECES_WAITING_MAX);
-        let shipper =
-            tokio::spawn(ship::run(client, spool.clone(), Arc::clone(&random), metrics.clone(), until_seen));
-        let batcher =
-            tokio::spawn(batch::run(pieces_taken, spool.clone(), metrics.clone(), stop_seen.clone()));
+        let shipping = ShipParts {
+            client,
+            spool: spool.clone(),
+            random: Arc::clone(&random),
+            metrics: metrics.clone(),
+            refused: RefusedFolder::new(Arc::clone(&disk), &dir, settings.spool.refused_bytes_max),
+        };
+        let shipper = tokio::spawn(ship::run(shipping, until_seen));
+        let batcher = tokio::spawn(batch::run(
+            pieces_taken,
+            spool.clone(),
+            metrics.clone(),
+            BatchEnd { stop: stop_seen.clone(), last_call: last_call_seen },
+        ));
         let shared = Sourcing {
             settings,
             disk,
@@ -105,7 +121,7 @@ impl Agent {
             stop: stop_seen,
         };
         let sources = shared.start().await?;
-        Ok(Self { board, spool, stop, until, sources, batcher, shipper, _lock: lock })
+        Ok(Self { board, spool, stop, until, last_call, sources, batcher, shipper, _lock: lock })
     }
 
     /// Returns what is read at the moment. Cost: copies the labels of all targets.
@@ -119,9 +135,20 @@ impl Agent {
     /// What it does not take stays in the spool for the next start.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        for source in self.sources {
-            joined(source).await;
+        let deadline = Instant::now() + SOURCES_END;
+        for mut source in self.sources {
+            match timeout_at(deadline, &mut source).await {
+                Ok(ended) => note_failure(ended),
+                Err(_) => {
+                    // It waits for an engine or a disk that does not answer. What it read is not spooled, so it is
+                    // read again.
+                    tracing::debug!("a source does not end, so it is cut off");
+                    source.abort();
+                }
+            }
         }
+        // One that was cut off may hold its end of the channel for long.
+        self.last_call.send_replace(true);
         joined(self.batcher).await;
         self.until.send_replace(ShipUntil::Empty);
         let mut shipper = self.shipper;
@@ -135,7 +162,11 @@ impl Agent {
 
 /// Waits for a task. What a panicking one held was not spooled and is read again.
 async fn joined(task: JoinHandle<()>) {
-    if let Err(error) = task.await
+    note_failure(task.await);
+}
+
+fn note_failure(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
         && error.is_panic()
     {
         tracing::error!(%error, "a task of the agent failed, this is a bug; what it had read is read again at the next start");

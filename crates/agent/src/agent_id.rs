@@ -39,6 +39,20 @@ impl AgentId {
     /// Begins the next epoch; durable on return.
     pub(crate) fn raise_epoch(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
         self.epoch += 1;
+        self.write(disk, dir)
+    }
+
+    /// Takes another id; durable on return. After an error the old one stays.
+    pub(crate) fn renew(&mut self, disk: &dyn Disk, dir: &Path, random: &Random) -> Result<(), Error> {
+        let mut source = [0; 16];
+        random.fill(&mut source);
+        let other = Self { source, epoch: self.epoch };
+        other.write(disk, dir)?;
+        *self = other;
+        Ok(())
+    }
+
+    fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
         let path = path(dir);
         disk.write_atomic(&path, format!("{}\nepoch {}\n", self.hex(), self.epoch).as_bytes())
             .map_err(Error::file("write", &path))

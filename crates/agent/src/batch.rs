@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
 use crate::position::Position;
-use crate::spool_shared::SharedSpool;
+use crate::spool_shared::{SharedSpool, stopped};
 
 /// Raw bytes at which a batch is sealed at once.
 const BATCH_RAW_BYTES: u64 = 1 << 20;
@@ -86,16 +86,24 @@ impl BatchBuilder {
     }
 }
 
-/// Runs until all senders are gone, then spools what is left.
-///
-/// `stop` only ends the wait for a full spool: then the last batch is let go, unread as far as any
-/// position says.
+/// What tells the batcher to end.
+#[derive(Debug)]
+pub(crate) struct BatchEnd {
+    /// Only ends the wait for a full spool: then the last batch is let go, unread as far as any position says.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// No sender counts any more, though it may still be there.
+    pub(crate) last_call: watch::Receiver<bool>,
+}
+
+/// Runs until all senders are gone or cut off, then spools what is left.
 pub(crate) async fn run(
     mut pieces: mpsc::Receiver<Piece>,
     spool: SharedSpool,
     metrics: Metrics,
-    mut stop: watch::Receiver<bool>,
+    end: BatchEnd,
 ) {
+    let BatchEnd { mut stop, mut last_call } = end;
+    let mut is_closed = false;
     let mut batch = BatchBuilder::default();
     let mut seal_at = None;
     let mut not_before = Instant::now();
@@ -103,6 +111,12 @@ pub(crate) async fn run(
         let piece = tokio::select! {
             biased;
             () = at(seal_at) => None,
+            () = stopped(&mut last_call), if !is_closed => {
+                // What is in the channel still comes, then the end.
+                pieces.close();
+                is_closed = true;
+                continue;
+            }
             piece = pieces.recv() => match piece {
                 Some(piece) => Some(piece),
                 None => break,
@@ -156,7 +170,7 @@ mod tests {
             entries.push(*ts_ns, b"line", "", &LabelSet::default());
         }
         let ns = times.last().copied().unwrap_or_default();
-        let output = OutputPosition { ns, ordinal: 1, proof_ns: ns };
+        let output = OutputPosition { ns, ordinal: 1, proof_ns: ns, step: None };
         Piece {
             target: target.into(),
             chunks: vec![(Arc::new(LabelSet::from_pairs([("container", container)])), entries)],

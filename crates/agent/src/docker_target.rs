@@ -20,12 +20,13 @@ use tokio::sync::{mpsc, watch};
 
 use self::reading::Reading;
 use crate::batch::Piece;
+use crate::clock_watch::ClockWatch;
 use crate::docker_engine::{Engine, Inspected, OpenError, Tail};
 use crate::labels::{ContainerFacts, ContainerLabels, container_labels, is_enabled};
 use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
 use crate::metrics::Metrics;
-use crate::position::{OutputPositions, RepeatFilter};
+use crate::position::{OutputPosition, OutputPositions, RepeatFilter};
 use crate::report::{Board, TargetState};
 use crate::settings::Initial;
 use crate::spool_shared::{stopped, stopped_within};
@@ -53,6 +54,15 @@ pub(crate) struct TargetParts {
     pub(crate) default_on: bool,
 }
 
+/// Where reading begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begin {
+    /// How far the container was read before.
+    pub(crate) positions: Option<OutputPositions>,
+    /// What counts if it was not.
+    pub(crate) initial: Initial,
+}
+
 /// What the source tells a target. Each change wakes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
@@ -76,7 +86,7 @@ pub(crate) struct Wish {
 /// The target is on the board before the future is polled.
 pub(crate) fn run(
     id: String,
-    positions: Option<OutputPositions>,
+    begin: Begin,
     parts: Arc<TargetParts>,
     wish: watch::Receiver<Wish>,
     stop: watch::Receiver<bool>,
@@ -85,8 +95,11 @@ pub(crate) fn run(
     let labels = container_labels(&facts, &parts.common_labels);
     let mut target = DockerTarget {
         key: target_key(&id).into(),
-        filter: RepeatFilter::new(positions.unwrap_or_default()),
-        is_known: positions.is_some(),
+        filter: RepeatFilter::new(begin.positions.unwrap_or_default()),
+        is_known: begin.positions.is_some(),
+        initial: begin.initial,
+        is_begin_assumed: false,
+        clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
         backoff: Backoff::new(BACKOFF, Arc::clone(&parts.random)),
         labels: SharedLabels::new(&labels),
         facts,
@@ -127,8 +140,12 @@ struct DockerTarget {
     wish: watch::Receiver<Wish>,
     stop: watch::Receiver<bool>,
     filter: RepeatFilter,
+    clock_watch: ClockWatch,
     /// Something of this container was accepted before, now or by an earlier agent.
     is_known: bool,
+    initial: Initial,
+    /// The position is the time at which reading began: nothing need have been written then.
+    is_begin_assumed: bool,
     facts: ContainerFacts,
     inspected: Option<Inspected>,
     labels: SharedLabels,
@@ -302,11 +319,10 @@ impl DockerTarget {
     /// Reads the log from a place that touches what was accepted before.
     async fn read(&mut self, wish: &Wish, follow: bool) -> ReadEnd {
         if !self.is_known {
-            let tail = match self.parts.initial {
-                Initial::All => Tail::All,
-                Initial::Now => Tail::Newest(0),
+            return match self.initial {
+                Initial::All => self.read_from(wish, Tail::All, follow).await,
+                Initial::Now => self.read_from_now(wish, follow).await,
             };
-            return self.read_from(wish, tail, follow).await;
         }
         for tail in TAILS {
             match self.read_from(wish, tail, follow).await {
@@ -315,6 +331,20 @@ impl DockerTarget {
             }
         }
         ReadEnd::NoSeam
+    }
+
+    /// Reads what comes from now on. Should nothing come, later reads go on from now all the same: what is written
+    /// while the engine is away, or at the next start of the container, counts.
+    async fn read_from_now(&mut self, wish: &Wish, follow: bool) -> ReadEnd {
+        let now_ns = self.parts.clock.now_ns();
+        let end = self.read_from(wish, Tail::Newest(0), follow).await;
+        if !self.is_known {
+            let now = OutputPosition { ns: now_ns, ordinal: 1, proof_ns: now_ns, step: None };
+            self.filter = RepeatFilter::new([Some(now); 2]);
+            self.is_known = true;
+            self.is_begin_assumed = true;
+        }
+        end
     }
 
     async fn read_from(&mut self, wish: &Wish, tail: Tail, follow: bool) -> ReadEnd {
@@ -402,15 +432,23 @@ impl DockerTarget {
     /// All that is kept was asked for, and it begins behind the position: what lay between is gone.
     fn note_gap(&self, first: (Output, i64)) {
         let positions = self.filter.positions();
-        let newest_ns = positions.iter().flatten().map(|position| position.ns).max();
+        let newest_ns = positions.iter().flatten().map(OutputPosition::peak_ns).max();
         let oldest_ns = positions.iter().flatten().map(|position| position.ns).min();
-        let is_gap = newest_ns.is_some_and(|newest_ns| first.1 > newest_ns);
+        let is_gap = !self.is_begin_assumed && newest_ns.is_some_and(|newest_ns| first.1 > newest_ns);
         if is_gap {
             self.parts.metrics.gap("rotated");
             tracing::warn!(
                 target = %self.facts.name, from_ns = oldest_ns, to_ns = first.1,
                 "lines of a container were rotated away before they could be read; raise max-size or max-file of its log"
             );
+        }
+    }
+
+    /// The clock was set back, and the entries after it go on from the earlier time.
+    fn note_steps(&self, steps: u64) {
+        if steps > 0 {
+            self.parts.metrics.clock_steps.inc_by(steps);
+            tracing::warn!(target = %self.facts.name, "the clock was set back; a container's lines go on from the earlier time");
         }
     }
 

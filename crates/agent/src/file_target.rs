@@ -17,6 +17,8 @@ use crate::position::FilePosition;
 
 /// Bytes read in one turn.
 const TURN_BYTES: usize = 64 << 10;
+/// Times of entries further ahead of the clock than this show that it was set back.
+const CLOCK_AHEAD_NS_MAX: i64 = 1_000_000_000;
 /// First bytes that tell a file from its successors.
 const FINGERPRINT_BYTES_MAX: usize = 1 << 10;
 
@@ -40,6 +42,8 @@ pub(crate) struct FileTarget {
 pub(crate) struct FileTurn {
     pub(crate) entries: Entries,
     pub(crate) lines_cut: u64,
+    /// Times the clock was found set back.
+    pub(crate) clock_steps: u64,
 }
 
 /// What the name of a file shows, against the open file.
@@ -150,6 +154,12 @@ impl FileTarget {
     }
 
     fn push(&mut self, turn: &mut FileTurn, line: &[u8], beyond: usize, now_ns: i64) {
+        // A turn's lines run ahead of the clock by less than a millisecond: more means that it was set back,
+        // and waiting for it to catch up would give lines of hours one and the same time.
+        if self.last_ns > now_ns.saturating_add(CLOCK_AHEAD_NS_MAX) {
+            self.last_ns = now_ns.saturating_sub(1);
+            turn.clock_steps += 1;
+        }
         self.last_ns = now_ns.max(self.last_ns.saturating_add(1));
         let line = bounded(self.last_ns, without_line_end(line), beyond, self.line_bytes_max);
         turn.lines_cut += u64::from(line.cut_bytes > 0);
@@ -260,6 +270,23 @@ mod tests {
         write(&disk, b"last");
         assert_eq!(lines(&target.last_line(9).unwrap()), ["last"]);
         assert!(target.last_line(9).unwrap().entries.is_empty());
+    }
+
+    #[test]
+    fn a_clock_set_back_is_followed_and_counted() {
+        let disk = disk();
+        let (late_ns, early_ns) = (50_000_000_000, 10_000_000_000);
+        write(&disk, b"one\n");
+        let mut target = target(&disk);
+        assert_eq!(target.turn(late_ns).unwrap().entries.ts_ns(), [late_ns]);
+        write(&disk, b"two\nthree\n");
+        let turn = target.turn(early_ns).unwrap();
+        assert_eq!(turn.entries.ts_ns(), [early_ns, early_ns + 1]);
+        assert_eq!(turn.clock_steps, 1);
+        // A little is no step: entries stay in order.
+        write(&disk, b"four\n");
+        let turn = target.turn(early_ns - 500_000_000).unwrap();
+        assert_eq!((turn.entries.ts_ns(), turn.clock_steps), (&[early_ns + 2][..], 0));
     }
 
     #[test]

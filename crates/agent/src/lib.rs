@@ -8,18 +8,21 @@
 //! batch says, so reading is never progress. Everything on the way is bounded: full means that targets
 //! wait, and their lines stay where they are.
 //!
-//! Change a record of the spool, also touch `schemas/spool.md`; change a label, also the README.
+//! Change a record of the spool, also touch `schemas/spool.md` and the samples in `fuzz/corpus/spool_record`; change a label, also the README.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
 mod agent;
 mod agent_id;
 mod batch;
+mod batch_part;
+mod clock_watch;
 mod docker_engine;
 mod docker_target;
 mod error;
 mod file_jobs;
 mod file_target;
+pub mod inspect;
 mod labels;
 mod log_decoder;
 mod log_entry;
@@ -29,9 +32,11 @@ mod log_tty;
 mod machine;
 mod metrics;
 mod position;
+mod refused;
 mod report;
 mod settings;
 mod ship;
+mod ship_complaint;
 mod source_docker;
 mod source_file;
 mod spool;

@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) parts_unreadable: Count,
     pub(crate) repeats_suppressed: Count,
     pub(crate) gaps: Family<Reason, Count>,
+    pub(crate) clock_steps: Count,
     pub(crate) reopens: Count,
     pub(crate) targets: Gauge,
     pub(crate) targets_lagging: Gauge,
@@ -72,6 +73,11 @@ impl Metrics {
             "gaps",
             "Places where entries vanished before they could be read, by reason",
             m.gaps.clone(),
+        );
+        r.register(
+            "clock_steps",
+            "Times a target's clock was found set back; its entries go on from the new time",
+            m.clock_steps.clone(),
         );
         r.register("reopens", "Log responses opened again after they ended or broke", m.reopens.clone());
         r.register("targets", "Targets being read", m.targets.clone());

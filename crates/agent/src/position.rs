@@ -7,9 +7,15 @@
 //!
 //! Lines that wait for their end spoil this: an entry of one output may be accepted while an older,
 //! open line of the other is not. `proof_ns` therefore lags behind `ns` until no line is open.
+//!
+//! A clock set back spoils it too: the entries after it are older than the position, like repeats. One that is
+//! older, was not seen lately and bears a time that only the new clock gives, moves the position back.
 
-use xxhash_rust::xxh3::xxh3_64;
+use std::collections::VecDeque;
 
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::clock_watch::ClockStep;
 use crate::log_entry::Output;
 
 /// Position of one output of a container.
@@ -21,6 +27,27 @@ pub(crate) struct OutputPosition {
     pub(crate) ordinal: u32,
     /// Entries at or before this time prove that all before them in the log were accepted.
     pub(crate) proof_ns: i64,
+    /// Set while `ns` lies before times accepted earlier, because the clock was set back.
+    pub(crate) step: Option<StepBack>,
+}
+
+/// What tells entries from before a step back of the clock from those behind the position.
+///
+/// Both may bear times between `ns` and `peak_ns`. A read of the log shows the older ones first, then the very
+/// entry of the position: what comes before it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StepBack {
+    /// Newest time ever accepted. Once the clock has passed it, the step no longer matters.
+    pub(crate) peak_ns: i64,
+    /// xxh3 of the line of the newest accepted entry.
+    pub(crate) line_hash: u64,
+}
+
+impl OutputPosition {
+    /// Returns the newest time ever accepted.
+    pub(crate) fn peak_ns(&self) -> i64 {
+        self.step.map_or(self.ns, |step| step.peak_ns)
+    }
 }
 
 /// Positions of both outputs, in the order of [`Output::index`].
@@ -73,11 +100,29 @@ pub(crate) fn judge_seam(first: (Output, i64), positions: &OutputPositions) -> S
     if is_single { Seam::Proven } else { Seam::Unproven }
 }
 
+/// Entries kept in mind, per output: more than a rotation was seen to repeat, at 32 KiB a full list.
+const RECENT_MAX: usize = 4_096;
+
 /// Tells new entries of a container from repeats.
 #[derive(Clone, Debug)]
 pub(crate) struct RepeatFilter {
     positions: OutputPositions,
-    shown: [Shown; 2],
+    outputs: [OutputMemory; 2],
+    steps: u64,
+}
+
+/// What is remembered of one output while the agent runs.
+#[derive(Clone, Debug)]
+struct OutputMemory {
+    shown: Shown,
+    /// Hashes of times and lines, accepted or shown again at the start of a read, oldest first.
+    recent: VecDeque<u64>,
+    /// The clock was set back, and no entry of the new time was seen yet.
+    pending: Option<ClockStep>,
+    /// The present read showed the place of the log up to which everything was accepted.
+    is_past_seam: bool,
+    /// The present read showed the entry of the position; only of use after a step back.
+    is_past_position: bool,
 }
 
 /// What the present read showed last of one output.
@@ -90,16 +135,51 @@ struct Shown {
     line_hash: u64,
 }
 
+/// How an entry stands to what was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    New,
+    /// New, and older than the position: the clock was set back.
+    NewTime,
+    Repeat,
+}
+
 const NOTHING_SHOWN: Shown = Shown { ns: i64::MIN, count: 0, line_hash: 0 };
 
 impl RepeatFilter {
     pub(crate) fn new(positions: OutputPositions) -> Self {
-        Self { positions, shown: [NOTHING_SHOWN; 2] }
+        let memory = || OutputMemory {
+            shown: NOTHING_SHOWN,
+            recent: VecDeque::new(),
+            pending: None,
+            is_past_seam: false,
+            is_past_position: false,
+        };
+        Self { positions, outputs: [memory(), memory()], steps: 0 }
     }
 
     /// Must be called before a new read of the log.
     pub(crate) fn begin_read(&mut self) {
-        self.shown = [NOTHING_SHOWN; 2];
+        for memory in &mut self.outputs {
+            memory.shown = NOTHING_SHOWN;
+            memory.is_past_seam = false;
+            memory.is_past_position = false;
+        }
+    }
+
+    /// Notes that the clock was set back: an entry older than the position may be new from now on.
+    pub(crate) fn note_step(&mut self, step: ClockStep) {
+        for memory in &mut self.outputs {
+            let (bottom_ns, top_ns) =
+                memory.pending.map_or((i64::MAX, i64::MIN), |other| (other.bottom_ns, other.top_ns));
+            memory.pending =
+                Some(ClockStep { bottom_ns: step.bottom_ns.min(bottom_ns), top_ns: step.top_ns.max(top_ns) });
+        }
+    }
+
+    /// Returns how often an output was seen to go on from an earlier time, since the last call.
+    pub(crate) fn take_steps(&mut self) -> u64 {
+        std::mem::take(&mut self.steps)
     }
 
     /// Returns whether the next entry of a read is new, and moves the position over it if so.
@@ -107,28 +187,40 @@ impl RepeatFilter {
     /// Engines before 23 show the head of a new file twice after rotation, times and all. A line equal
     /// to the one before it in time and text is such a repeat too: the store could not keep both.
     pub(crate) fn accept(&mut self, output: Output, ts_ns: i64, line: &[u8]) -> bool {
-        let (Some(shown), Some(slot)) =
-            (self.shown.get_mut(output.index()), self.positions.get_mut(output.index()))
+        let (Some(memory), Some(slot)) =
+            (self.outputs.get_mut(output.index()), self.positions.get_mut(output.index()))
         else {
             return false;
         };
         let line_hash = xxh3_64(line);
-        let is_twin = shown.ns == ts_ns && shown.line_hash == line_hash;
-        if !is_twin {
-            let count = if shown.ns == ts_ns { shown.count + 1 } else { 1 };
-            *shown = Shown { ns: ts_ns, count, line_hash };
-        }
-        let Some(position) = slot else {
-            *slot = Some(OutputPosition { ns: ts_ns, ordinal: 1, proof_ns: i64::MIN });
-            return true;
+        let verdict = match memory.show(ts_ns, line_hash) {
+            false => Verdict::Repeat,
+            true => slot.as_ref().map_or(Verdict::New, |position| memory.judge(position, ts_ns, line_hash)),
         };
-        let is_repeat =
-            is_twin || ts_ns < position.ns || (ts_ns == position.ns && shown.count <= position.ordinal);
-        if is_repeat {
+        if verdict == Verdict::Repeat {
             return false;
+        }
+        let mut position =
+            slot.unwrap_or(OutputPosition { ns: ts_ns, ordinal: 0, proof_ns: i64::MIN, step: None });
+        let peak_ns = position.peak_ns();
+        if verdict == Verdict::NewTime {
+            self.steps += 1;
+            memory.pending = None;
+            position.proof_ns = i64::MIN;
+        }
+        if memory.pending.is_some_and(|pending| ts_ns > pending.top_ns) {
+            memory.pending = None;
         }
         position.ordinal = if ts_ns == position.ns { position.ordinal + 1 } else { 1 };
         position.ns = ts_ns;
+        position.step = (ts_ns < peak_ns).then_some(StepBack { peak_ns, line_hash });
+        *slot = Some(position);
+        memory.remember(ts_ns, line_hash);
+        memory.is_past_position = true;
+        // Positions of both outputs are one place of the log: what comes after a new entry is new for both.
+        for memory in &mut self.outputs {
+            memory.is_past_seam = true;
+        }
         true
     }
 
@@ -144,13 +236,67 @@ impl RepeatFilter {
     }
 }
 
+impl OutputMemory {
+    /// Notes the next entry of the read. Returns whether it differs from the one before it.
+    fn show(&mut self, ts_ns: i64, line_hash: u64) -> bool {
+        let shown = &mut self.shown;
+        if shown.ns == ts_ns && shown.line_hash == line_hash {
+            return false;
+        }
+        let count = if shown.ns == ts_ns { shown.count + 1 } else { 1 };
+        *shown = Shown { ns: ts_ns, count, line_hash };
+        true
+    }
+
+    fn judge(&mut self, position: &OutputPosition, ts_ns: i64, line_hash: u64) -> Verdict {
+        if ts_ns == position.ns && self.shown.count <= position.ordinal {
+            self.is_past_seam = true;
+            self.is_past_position |= position.step.is_none_or(|step| step.line_hash == line_hash);
+            return Verdict::Repeat;
+        }
+        if ts_ns >= position.ns {
+            // Times up to the peak were given twice: before the clock was set back, and again after.
+            let is_twofold = position.step.is_some_and(|step| ts_ns <= step.peak_ns);
+            if is_twofold && !self.is_past_position {
+                self.remember(ts_ns, line_hash);
+                return Verdict::Repeat;
+            }
+            let is_old = is_twofold && self.remembers(ts_ns, line_hash);
+            return if is_old { Verdict::Repeat } else { Verdict::New };
+        }
+        if !self.is_past_seam {
+            // The overlap of a resumed read: what it shows may be shown again by a rotation.
+            self.remember(ts_ns, line_hash);
+            return Verdict::Repeat;
+        }
+        let may_be_new = self.pending.is_some_and(|step| ts_ns >= step.bottom_ns);
+        if may_be_new && !self.remembers(ts_ns, line_hash) { Verdict::NewTime } else { Verdict::Repeat }
+    }
+
+    fn remember(&mut self, ts_ns: i64, line_hash: u64) {
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(entry_hash(ts_ns, line_hash));
+    }
+
+    /// Cost: up to 4,096 comparisons; asked only about entries of an uncertain time.
+    fn remembers(&self, ts_ns: i64, line_hash: u64) -> bool {
+        self.recent.contains(&entry_hash(ts_ns, line_hash))
+    }
+}
+
+fn entry_hash(ts_ns: i64, line_hash: u64) -> u64 {
+    xxh3_64_with_seed(&ts_ns.to_le_bytes(), line_hash)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn at(ns: i64, ordinal: u32) -> Option<OutputPosition> {
-        Some(OutputPosition { ns, ordinal, proof_ns: ns })
+        Some(OutputPosition { ns, ordinal, proof_ns: ns, step: None })
     }
 
     #[test]
@@ -167,7 +313,7 @@ mod tests {
             assert_eq!(judge_seam(first, &positions), want, "{first:?}");
         }
         assert_eq!(judge_seam((Output::Stderr, 5), &[at(10, 1), None]), Seam::Unproven);
-        let open = Some(OutputPosition { ns: 10, ordinal: 1, proof_ns: 4 });
+        let open = Some(OutputPosition { ns: 10, ordinal: 1, proof_ns: 4, step: None });
         assert_eq!(judge_seam((Output::Stdout, 10), &[open, None]), Seam::Unproven);
         assert_eq!(judge_seam((Output::Stdout, 3), &[open, None]), Seam::Proven);
     }
@@ -195,6 +341,78 @@ mod tests {
         check(&mut filter, &[(7, "a", false), (7, "b", false), (7, "c", true), (8, "d", true)]);
         filter.begin_read();
         check(&mut filter, &[(7, "c", false), (8, "d", false), (8, "e", true)]);
+    }
+
+    const STEP: ClockStep = ClockStep { bottom_ns: 30, top_ns: 110 };
+
+    #[test]
+    fn a_clock_set_back_silences_nothing() {
+        let mut filter = RepeatFilter::new([None, None]);
+        check(&mut filter, &[(20, "a", true), (90, "b", true), (100, "c", true)]);
+        // Without a step an older entry is a repeat, known or not.
+        check(&mut filter, &[(95, "unknown", false)]);
+        filter.note_step(STEP);
+        // Repeats of a rotation stay repeats; what the new clock cannot have given too.
+        check(&mut filter, &[(90, "b", false), (100, "c", false), (29, "old", false)]);
+        // One written before the step and read after it.
+        check(&mut filter, &[(105, "d", true)]);
+        check(&mut filter, &[(40, "e", true), (50, "f", true), (60, "g", true)]);
+        assert_eq!(filter.take_steps(), 1);
+        // A rotation repeats entries of both times.
+        check(&mut filter, &[(90, "b", false), (105, "d", false), (40, "e", false), (60, "g", false)]);
+        check(&mut filter, &[(90, "h", true), (106, "i", true)]);
+        let position = filter.positions()[0].unwrap();
+        assert_eq!((position.ns, position.step, filter.take_steps()), (106, None, 0));
+        assert!(filter.accept(Output::Stderr, 1, b"x"), "the other output has its own time");
+    }
+
+    #[test]
+    fn a_resumed_read_finds_its_place_behind_a_step_back() {
+        let mut filter = RepeatFilter::new([None, None]);
+        check(&mut filter, &[(20, "a", true), (90, "b", true), (100, "c", true)]);
+        filter.note_step(STEP);
+        check(&mut filter, &[(40, "d", true), (50, "e", true)]);
+        filter.nothing_is_open();
+        let log = [(20, "a"), (90, "b"), (100, "c"), (40, "d"), (50, "e"), (60, "f"), (95, "g"), (120, "h")];
+        let reads_from = |from: usize, filter: &mut RepeatFilter| {
+            let mut read = Vec::new();
+            for (ts_ns, line) in &log[from..] {
+                if filter.accept(Output::Stdout, *ts_ns, line.as_bytes()) {
+                    read.push(*line);
+                }
+            }
+            read
+        };
+        for (from, want) in [
+            (0, Seam::Proven),
+            (1, Seam::Unproven),
+            (3, Seam::Proven),
+            (4, Seam::Proven),
+            (6, Seam::Unproven),
+        ] {
+            assert_eq!(judge_seam((Output::Stdout, log[from].0), filter.positions()), want, "from {from}");
+        }
+        // As a restarted agent: only the positions are left. The second begins with all that is kept.
+        for from in [0, 1, 3, 4] {
+            let mut resumed = RepeatFilter::new(*filter.positions());
+            resumed.begin_read();
+            assert_eq!(reads_from(from, &mut resumed), ["f", "g", "h"], "from {from}");
+            assert_eq!(resumed.take_steps(), 0);
+        }
+        filter.begin_read();
+        assert_eq!(reads_from(0, &mut filter), ["f", "g", "h"]);
+    }
+
+    #[test]
+    fn a_step_while_nothing_was_read_is_met_behind_the_seam() {
+        let mut filter = RepeatFilter::new([at(100, 1), None]);
+        filter.begin_read();
+        filter.note_step(STEP);
+        check(
+            &mut filter,
+            &[(80, "a", false), (90, "b", false), (100, "c", false), (85, "d", true), (86, "e", true)],
+        );
+        check(&mut filter, &[(80, "a", false), (90, "b", false), (91, "f", true)]);
     }
 
     /// A log of both outputs: times ascend within an output, not across them.

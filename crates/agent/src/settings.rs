@@ -52,7 +52,8 @@ pub struct DockerSettings {
     /// Whether containers are read unless their label `logyard.enable` says `false`; if not, only
     /// those with `logyard.enable=true` are.
     pub default_on: bool,
-    /// From where a container is read that was never seen before.
+    /// From where a container is read that was never seen before. `now` is for those that are there when the
+    /// agent starts: one that is created later is read from its beginning.
     pub initial: Initial,
 }
 
@@ -92,11 +93,14 @@ pub struct SpoolSettings {
     /// Most bytes on disk, compressed. Full: reading stops until the store takes batches again; logs
     /// wait where they are, in the engine or in their files. Default 1 GiB, at least 64 MiB.
     pub bytes_max: u64,
+    /// Most bytes kept of batches that the store refuses for what they hold, in the folder `agent/refused` of the
+    /// data folder, compressed. Full: reading waits at the next such batch until files are removed. Default 64 MiB.
+    pub refused_bytes_max: u64,
 }
 
 impl Default for SpoolSettings {
     fn default() -> Self {
-        Self { bytes_max: 1 << 30 }
+        Self { bytes_max: 1 << 30, refused_bytes_max: 64 << 20 }
     }
 }
 
@@ -117,11 +121,19 @@ impl AgentSettings {
                 format!("got {} bytes, want {LINE_BYTES_MIN} to {LINE_BYTES_MAX}", self.line_bytes_max);
             return Err(Error::Setting { setting: "line_bytes_max", reason });
         }
-        if let Some(name) = self.labels.keys().find(|name| !is_label_name(name)) {
-            let reason = format!("{name:?} is no label name; use letters, digits and _");
-            return Err(Error::Setting { setting: "labels", reason });
+        check_labels("labels", &self.labels)?;
+        self.files.iter().try_for_each(|job| check_labels("files.labels", &job.labels))
+    }
+}
+
+/// The store refuses whole batches for one bad name, so none may get that far.
+fn check_labels(setting: &'static str, labels: &BTreeMap<String, String>) -> Result<(), Error> {
+    match labels.keys().find(|name| !is_label_name(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!("{name:?} is no label name; use letters, digits and _, and no digit first");
+            Err(Error::Setting { setting, reason })
         }
-        Ok(())
     }
 }
 
@@ -152,5 +164,14 @@ mod tests {
         assert!(refused(|settings| settings.spool.bytes_max = 0).contains("agent.spool.bytes_max"));
         assert!(refused(|settings| settings.line_bytes_max = 0).contains("agent.line_bytes_max"));
         assert!(refused(|settings| drop(settings.labels.insert("a-b".into(), "c".into()))).contains("a-b"));
+        let job = |name: &str| FileSettings {
+            labels: BTreeMap::from([(name.to_owned(), "x".to_owned())]),
+            ..FileSettings::default()
+        };
+        let mut settings = AgentSettings { files: vec![job("_ok9"), job("9th")], ..AgentSettings::default() };
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.contains("agent.files.labels") && error.contains("9th"), "{error}");
+        settings.files.pop();
+        assert!(settings.check().is_ok());
     }
 }

@@ -17,9 +17,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval_at};
 
 use crate::docker_engine::{Engine, EngineError, Listed};
-use crate::docker_target::{self, TARGET_PREFIX, TargetParts, Wish, target_key};
+use crate::docker_target::{self, Begin, TARGET_PREFIX, TargetParts, Wish, target_key};
 use crate::labels::{ContainerFacts, is_enabled};
 use crate::position::{OutputPositions, Position};
+use crate::settings::Initial;
 use crate::spool_shared::{SharedSpool, stopped, stopped_within};
 
 const BACKOFF: BackoffSettings =
@@ -56,6 +57,8 @@ struct Live {
     connection: u64,
     last_event_ns: i64,
     own_id: Option<String>,
+    /// From where new targets are read.
+    initial: Initial,
     parts: Arc<TargetParts>,
     stop: watch::Receiver<bool>,
     listed: Option<oneshot::Sender<()>>,
@@ -72,6 +75,7 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
         connection: 0,
         last_event_ns: parts.clock.now_ns(),
         own_id,
+        initial: Initial::All,
         parts: Arc::clone(&parts),
         stop: stop.clone(),
         listed: Some(listed),
@@ -168,6 +172,8 @@ impl Live {
     }
 
     async fn take_list(&mut self, engine: &Engine, listed: Vec<Listed>, spool: &SharedSpool) {
+        // Who is there at the first list was there before the agent; whoever comes later is read from the beginning.
+        self.initial = if self.listed.is_some() { self.parts.initial } else { Initial::All };
         let present = listed.iter().map(|container| target_key(&container.id)).collect();
         for (id, wish) in &self.targets {
             if !listed.iter().any(|container| container.id == *id) {
@@ -177,6 +183,7 @@ impl Live {
         for container in listed {
             self.look_at(engine, &container.id, container.facts, container.was_started, 0);
         }
+        self.initial = Initial::All;
         if let Some(listed) = self.listed.take()
             && listed.send(()).is_err()
         {
@@ -257,7 +264,7 @@ impl Live {
         let positions = self.positions.get(id).copied();
         let target = docker_target::run(
             id.to_owned(),
-            positions,
+            Begin { positions, initial: self.initial },
             Arc::clone(&self.parts),
             receiver,
             self.stop.clone(),

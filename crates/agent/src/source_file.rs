@@ -252,6 +252,15 @@ impl Live {
         {
             return Ok(None);
         }
+        // Asked before opening: to open a pipe is to wait for its writer, for ever if need be.
+        if !meta.is_file {
+            self.refused.insert(identity);
+            tracing::warn!(
+                path = text,
+                "a match of agent.files is a pipe, socket or device; it is left out, add it to exclude"
+            );
+            return Ok(None);
+        }
         let file = self.source.disk.open_file(path)?;
         if is_binary(&*file)? {
             self.refused.insert(identity);
@@ -324,7 +333,11 @@ impl Live {
             if item.is_dir || !item.name.starts_with(&stem) {
                 continue;
             }
-            let Ok(file) = self.source.disk.open_file(&dir.join(&item.name)) else {
+            let beside = dir.join(&item.name);
+            if !self.source.disk.metadata(&beside).is_ok_and(|meta| meta.is_some_and(|meta| meta.is_file)) {
+                continue;
+            }
+            let Ok(file) = self.source.disk.open_file(&beside) else {
                 continue;
             };
             let Ok(meta) = file.meta() else {
@@ -379,6 +392,7 @@ fn send(
         return Ok(());
     }
     source.metrics.lines_cut.inc_by(turn.lines_cut);
+    source.metrics.clock_steps.inc_by(turn.clock_steps);
     known.insert(target.identity(), target.position.clone());
     let piece = Piece {
         target: key_of(target.identity()).into(),

@@ -89,6 +89,8 @@ pub(crate) struct Waiting {
     pub(crate) record: u64,
     pub(crate) id: BatchId,
     pub(crate) entries: u32,
+    /// It was found when the spool was opened, so it may have been pushed before.
+    pub(crate) is_replayed: bool,
     /// `None`: on disk only.
     pub(crate) encoded: Option<Bytes>,
 }
@@ -146,6 +148,19 @@ impl Spool {
         Ok(())
     }
 
+    /// Takes a new agent id; durable on return. Waiting batches go under it.
+    ///
+    /// For an agent that learns that another one uses its id. Acks are synced first: an acknowledged batch found
+    /// again after a crash would be another one under the new id.
+    pub(crate) fn renew_id(&mut self) -> Result<(), Error> {
+        self.sync()?;
+        self.id.renew(&*self.parts.disk, &self.parts.dir, &self.parts.random)?;
+        for waiting in &mut self.waiting {
+            waiting.id.source = self.id.source;
+        }
+        Ok(())
+    }
+
     /// Returns the sequence that the next batch will have.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.next_sequence
@@ -183,6 +198,7 @@ impl Spool {
             record,
             id: BatchId { source: self.id.source, epoch: self.id.epoch, sequence },
             entries: batch.entries,
+            is_replayed: false,
             encoded: is_cached.then(|| batch.encoded.clone()),
         });
         self.trim()
@@ -289,23 +305,32 @@ impl Spool {
             batch.encoded = None;
         }
         let first_record = waiting.iter().map(|batch| batch.record).collect::<Vec<_>>();
-        let (log, _) = open_log(&self.parts, from, &mut |record, payload| {
+        let mut is_enough = false;
+        let opened = open_log(&self.parts, from, &mut |record, payload| {
             let Ok(index) = first_record.binary_search(&record) else {
                 return Ok(());
             };
             let Record::Batch { encoded, .. } = decode(payload)? else {
                 return Err(Error::Record("a waiting batch is none"));
             };
-            if (cached_bytes == 0 || cached_bytes + encoded.len() <= cached_bytes_max)
-                && let Some(batch) = waiting.get_mut(index)
-            {
+            if cached_bytes > 0 && cached_bytes + encoded.len() > cached_bytes_max {
+                // The only way to end the replay: the rest of a large spool is not read for nothing.
+                is_enough = true;
+                return Err(Error::Record("enough of it was read"));
+            }
+            if let Some(batch) = waiting.get_mut(index) {
                 cached_bytes += encoded.len();
                 batch.encoded = Some(Bytes::copy_from_slice(encoded));
             }
             Ok(())
-        })?;
-        self.log = log;
+        });
         self.cached_bytes = cached_bytes;
+        match opened {
+            Ok((log, _)) => self.log = log,
+            // The log that is open goes on: it is synced, and nothing was written meanwhile.
+            Err(_) if is_enough => {}
+            Err(error) => return Err(error),
+        }
         match self.waiting.front() {
             Some(front) if front.encoded.is_none() => Err(Error::Record("a waiting batch is missing")),
             _ => Ok(()),
@@ -354,6 +379,7 @@ impl Replay {
                     record,
                     id: BatchId { source, epoch, sequence },
                     entries,
+                    is_replayed: true,
                     encoded: is_cached.then(|| Bytes::copy_from_slice(encoded)),
                 });
             }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::position::{FilePosition, OutputPosition, Position};
+use crate::position::{FilePosition, OutputPosition, Position, StepBack};
 
 const VERSION: u8 = 1;
 const KIND_BATCH: u8 = 1;
@@ -13,6 +13,9 @@ const KIND_ACK: u8 = 2;
 const KIND_CHECKPOINT: u8 = 3;
 const POSITION_CONTAINER: u8 = 1;
 const POSITION_FILE: u8 = 2;
+const OUTPUT_ABSENT: u8 = 0;
+const OUTPUT_PLAIN: u8 = 1;
+const OUTPUT_STEPPED: u8 = 2;
 
 /// Positions by target, in order of their keys.
 pub(crate) type Positions = BTreeMap<String, StoredPosition>;
@@ -78,12 +81,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record<'_>, Error> {
             let positions = reader.positions()?;
             Ok(Record::Batch { epoch, sequence, entries, positions, encoded: reader.0 })
         }
-        KIND_ACK => Ok(Record::Ack { record: reader.u64()? }),
+        KIND_ACK => {
+            let record = reader.u64()?;
+            reader.finish()?;
+            Ok(Record::Ack { record })
+        }
         KIND_CHECKPOINT => {
             let epoch = reader.u64()?;
             let next_sequence = reader.u64()?;
             let acked_record = reader.u64()?;
             let positions = reader.positions()?;
+            reader.finish()?;
             Ok(Record::Checkpoint { epoch, next_sequence, acked_record, positions })
         }
         _ => Err(Error::Record("unknown kind")),
@@ -99,11 +107,19 @@ fn write_positions(bytes: &mut Vec<u8>, positions: &Positions) {
             Position::Container(outputs) => {
                 bytes.push(POSITION_CONTAINER);
                 for output in outputs {
-                    bytes.push(u8::from(output.is_some()));
+                    bytes.push(match output {
+                        None => OUTPUT_ABSENT,
+                        Some(OutputPosition { step: None, .. }) => OUTPUT_PLAIN,
+                        Some(OutputPosition { step: Some(_), .. }) => OUTPUT_STEPPED,
+                    });
                     if let Some(output) = output {
                         bytes.extend_from_slice(&output.ns.to_le_bytes());
                         bytes.extend_from_slice(&output.ordinal.to_le_bytes());
                         bytes.extend_from_slice(&output.proof_ns.to_le_bytes());
+                        if let Some(step) = output.step {
+                            bytes.extend_from_slice(&step.peak_ns.to_le_bytes());
+                            bytes.extend_from_slice(&step.line_hash.to_le_bytes());
+                        }
                     }
                 }
             }
@@ -138,6 +154,10 @@ impl Reader<'_> {
         let (first, rest) = self.0.split_first_chunk().ok_or(Error::Record("it ends too early"))?;
         self.0 = rest;
         Ok(*first)
+    }
+
+    fn finish(&self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::Record("it is too long")) }
     }
 
     fn u8(&mut self) -> Result<u8, Error> {
@@ -188,10 +208,20 @@ impl Reader<'_> {
 
     fn output(&mut self) -> Result<Option<OutputPosition>, Error> {
         match self.u8()? {
-            0 => Ok(None),
-            1 => Ok(Some(OutputPosition { ns: self.i64()?, ordinal: self.u32()?, proof_ns: self.i64()? })),
+            OUTPUT_ABSENT => Ok(None),
+            OUTPUT_PLAIN => Ok(Some(self.plain_output()?)),
+            OUTPUT_STEPPED => {
+                let output = self.plain_output()?;
+                let step = StepBack { peak_ns: self.i64()?, line_hash: self.u64()? };
+                Ok(Some(OutputPosition { step: Some(step), ..output }))
+            }
             _ => Err(Error::Record("an output is neither there nor absent")),
         }
+    }
+
+    fn plain_output(&mut self) -> Result<OutputPosition, Error> {
+        let (ns, ordinal, proof_ns) = (self.i64()?, self.u32()?, self.i64()?);
+        Ok(OutputPosition { ns, ordinal, proof_ns, step: None })
     }
 }
 
@@ -200,7 +230,9 @@ mod tests {
     use super::*;
 
     fn positions() -> Positions {
-        let output = OutputPosition { ns: 7, ordinal: 2, proof_ns: -1 };
+        let output = OutputPosition { ns: 7, ordinal: 2, proof_ns: -1, step: None };
+        let step = StepBack { peak_ns: 9, line_hash: 11 };
+        let stepped = OutputPosition { step: Some(step), ..output };
         let file = FilePosition {
             path: "/var/log/a.log".into(),
             device: 1,
@@ -212,6 +244,10 @@ mod tests {
         Positions::from([
             (
                 "docker:a".into(),
+                StoredPosition { position: Position::Container([Some(output), Some(stepped)]), gone_ns: 0 },
+            ),
+            (
+                "docker:b".into(),
                 StoredPosition { position: Position::Container([Some(output), None]), gone_ns: 0 },
             ),
             ("file:1:2".into(), StoredPosition { position: Position::File(file), gone_ns: 9 }),
@@ -238,6 +274,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(decode(&bytes[..length]).is_err(), "{length} bytes");
         }
+        assert!(decode(&[&bytes[..], &[0]].concat()).is_err(), "a byte too many");
         for index in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[index] ^= 0xff;

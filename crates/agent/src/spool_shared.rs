@@ -107,16 +107,24 @@ impl SharedSpool {
         }
     }
 
-    /// Returns the oldest batch without ack; `None` if there is none or it cannot be read.
-    pub(crate) async fn front(&self) -> Option<Waiting> {
-        match self.blocking(Spool::front).await? {
-            Ok(front) => front,
-            Err(error) => {
-                tracing::error!(error = %Chain(&error), "cannot read the spool; batches in it wait");
-                sleep(RETRY_PAUSE).await;
-                None
-            }
+    /// Returns the oldest batch without ack, with its bytes; `None` if there is none.
+    ///
+    /// Errors: it cannot be read. [`SharedSpool::reopen`], then ask again.
+    pub(crate) async fn front(&self) -> Result<Option<Waiting>, Error> {
+        // No answer: the runtime ends.
+        self.blocking(Spool::front).await.unwrap_or(Ok(None))
+    }
+
+    /// Opens the spool again after it could not be read.
+    pub(crate) async fn reopen(&self) {
+        if let Some(Err(error)) = self.blocking(Spool::reopen).await {
+            tracing::debug!(error = %Chain(&error), "cannot open the spool again");
         }
+    }
+
+    /// Takes a new agent id; see [`Spool::renew_id`].
+    pub(crate) async fn renew_id(&self) -> Result<(), Error> {
+        self.blocking(Spool::renew_id).await.unwrap_or(Ok(()))
     }
 
     /// Waits until a batch may have been added since the last call.

@@ -21,17 +21,24 @@ pub struct Error {
     text: String,
     status: Option<u16>,
     retry_after: Option<Duration>,
+    is_from_store: bool,
 }
 
 impl Error {
     /// Makes an error about a request that must not be repeated.
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
-        Self { kind: Kind::Invalid, text: text.into(), status: None, retry_after: None }
+        Self { kind: Kind::Invalid, text: text.into(), status: None, retry_after: None, is_from_store: false }
     }
 
     /// Makes an error about a store that did not answer as it should.
     pub(crate) fn unavailable(text: impl Into<String>) -> Self {
-        Self { kind: Kind::Unavailable, text: text.into(), status: None, retry_after: None }
+        Self {
+            kind: Kind::Unavailable,
+            text: text.into(),
+            status: None,
+            retry_after: None,
+            is_from_store: false,
+        }
     }
 
     /// Makes an error from an HTTP status other than 2xx; `message` is the body's text.
@@ -47,7 +54,18 @@ impl Error {
             true => format!("the store answered {status} without a reason"),
             false => message.to_owned(),
         };
-        Self { kind, text, status: Some(status), retry_after }
+        Self { kind, text, status: Some(status), retry_after, is_from_store: false }
+    }
+
+    /// Notes whether the answer bears the mark of a Logyard store.
+    pub(crate) fn with_mark(mut self, is_from_store: bool) -> Self {
+        self.is_from_store = is_from_store;
+        self
+    }
+
+    /// Returns whether a Logyard store gave this answer: false for one of a proxy, of another program, or none.
+    pub fn is_from_store(&self) -> bool {
+        self.is_from_store
     }
 
     /// Returns what to do next.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use logyard_model::Tenant;
-use logyard_wire::loki_query;
+use logyard_wire::{loki_query, native_push};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response, Url};
 
@@ -108,6 +108,7 @@ impl Client {
                 ))),
             };
         }
+        let is_from_store = response.headers().contains_key(native_push::VERSION_HEADER);
         let retry_after = retry_after(response.headers());
         let (body, _) = self.body(response, REASON_BYTES_MAX).await.unwrap_or_default();
         let reason: String = String::from_utf8_lossy(&body).chars().take(REASON_CHARS_MAX).collect();
@@ -118,7 +119,7 @@ impl Client {
                 None,
             ));
         }
-        Err(Error::from_status(status.as_u16(), &reason, retry_after))
+        Err(Error::from_status(status.as_u16(), &reason, retry_after).with_mark(is_from_store))
     }
 
     /// Reads a body up to a bound; the flag says whether all of it was read.

@@ -123,6 +123,8 @@ pub struct FileMeta {
     pub bytes: u64,
     /// Whether it is a folder.
     pub is_dir: bool,
+    /// Whether it is an ordinary file: no folder, pipe, socket or device. Opening a pipe may wait for ever.
+    pub is_file: bool,
     /// The device that holds the file.
     pub device: u64,
     /// The file's number on its device; stays through renames.

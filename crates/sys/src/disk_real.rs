@@ -180,6 +180,7 @@ fn file_meta(meta: &fs::Metadata) -> FileMeta {
     FileMeta {
         bytes: meta.len(),
         is_dir: meta.is_dir(),
+        is_file: meta.is_file(),
         device: meta.dev(),
         inode: meta.ino(),
         modified_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
@@ -216,7 +217,11 @@ mod tests {
         assert!(open.read_exact_at(&mut buffer, 0).is_err());
         let meta = RealDisk.metadata(&path).unwrap().unwrap();
         assert_eq!(open.meta().unwrap(), meta);
-        assert!(meta.modified_ns > 0 && meta.bytes == 3 && !meta.is_dir);
+        assert!(meta.modified_ns > 0 && meta.bytes == 3 && !meta.is_dir && meta.is_file);
+        let folder = RealDisk.metadata(&deep).unwrap().unwrap();
+        assert!(folder.is_dir && !folder.is_file);
+        let device = RealDisk.metadata(Path::new("/dev/null")).unwrap().unwrap();
+        assert!(!device.is_dir && !device.is_file);
         assert!(RealDisk.free_bytes(&deep).unwrap() > 0);
         let items = RealDisk.list(&deep).unwrap();
         assert_eq!(items, [DirItem { name: "file".to_owned(), is_dir: false, bytes: 3 }]);

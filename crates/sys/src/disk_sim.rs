@@ -237,9 +237,14 @@ impl Disk for SimDisk {
         let mut state = self.state.lock();
         match state.node(path) {
             Ok(Node::File { content }) => Ok(Some(content.lock().meta())),
-            Ok(Node::Folder { number }) => {
-                Ok(Some(FileMeta { bytes: 0, is_dir: true, device: 1, inode: number, modified_ns: 0 }))
-            }
+            Ok(Node::Folder { number }) => Ok(Some(FileMeta {
+                bytes: 0,
+                is_dir: true,
+                is_file: false,
+                device: 1,
+                inode: number,
+                modified_ns: 0,
+            })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -352,6 +357,7 @@ impl Content {
         FileMeta {
             bytes: self.bytes.len() as u64,
             is_dir: false,
+            is_file: true,
             device: 1,
             inode: self.number,
             modified_ns: self.modified_ns,

@@ -4,23 +4,35 @@ use super::*;
 use crate::settings::{DockerSettings, FileSettings};
 use logyard_client::ClientSettings;
 use logyard_codec::decode_batch;
-use logyard_sys::{SimClock, SimDisk};
+use logyard_sys::{RealDisk, SimClock, SimDisk};
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+
+mod engine;
 
 /// A store that counts: ids and lines of all pushes, in order. It refuses the first few pushes.
 #[derive(Debug, Default)]
 struct Store {
     pushes: Mutex<Vec<(String, Vec<String>)>>,
     refusals: Mutex<u32>,
+    /// Pushes of a batch with this line are answered with this status.
+    bad: Mutex<Option<(&'static str, u16)>>,
+    /// So many pushes are said to be known already.
+    duplicates: Mutex<u32>,
+    /// Answers bear no mark of a store.
+    is_proxied: bool,
     pushed: Notify,
 }
 
 impl Store {
     async fn listen(refusals: u32) -> (Arc<Self>, String) {
-        let store = Arc::new(Self { refusals: Mutex::new(refusals), ..Self::default() });
+        Self { refusals: Mutex::new(refusals), ..Self::default() }.serve().await
+    }
+
+    async fn serve(self) -> (Arc<Self>, String) {
+        let store = Arc::new(self);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let answering = Arc::clone(&store);
@@ -35,18 +47,17 @@ impl Store {
     async fn answer(self: Arc<Self>, mut connection: TcpStream) {
         let mut bytes = Vec::new();
         while let Some((id, body)) = request(&mut connection, &mut bytes).await {
-            let answer = match self.take(id, &body) {
-                true => {
-                    "HTTP/1.1 200 OK\r\ncontent-length: 45\r\n\r\n{\"duplicate\":false,\"accepted\":1,\"rejected\":0}"
-                }
-                false => "HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\n\r\n",
-            };
+            let (status, json) = self.take(id, &body);
+            let mark = if self.is_proxied { "" } else { "x-logyard-version: 1\r\n" };
+            let length = json.len();
+            let answer = format!("HTTP/1.1 {status} Status\r\n{mark}content-length: {length}\r\n\r\n{json}");
             connection.write_all(answer.as_bytes()).await.unwrap();
             self.pushed.notify_one();
         }
     }
 
-    fn take(&self, id: String, body: &[u8]) -> bool {
+    /// Returns the status and the body of the answer.
+    fn take(&self, id: String, body: &[u8]) -> (u16, String) {
         let batch = decode_batch(body, 1 << 20).unwrap();
         let line =
             |entries: &logyard_codec::Entries, row| String::from_utf8_lossy(entries.line(row)).into_owned();
@@ -54,11 +65,18 @@ impl Store {
             .chunks
             .iter()
             .flat_map(|chunk| (0..chunk.entries.len()).map(|row| line(&chunk.entries, row)));
-        self.pushes.lock().unwrap().push((id, lines.collect()));
-        let mut refusals = self.refusals.lock().unwrap();
-        let is_taken = *refusals == 0;
-        *refusals = refusals.saturating_sub(1);
-        is_taken
+        let lines: Vec<String> = lines.collect();
+        let is_bad = |text: &str| lines.iter().any(|line| line == text);
+        let refused = self.bad.lock().unwrap().filter(|(text, _)| is_bad(text)).map(|(_, status)| status);
+        self.pushes.lock().unwrap().push((id, lines.clone()));
+        if let Some(status) = refused {
+            return (status, "bad".to_owned());
+        }
+        if counted_down(&self.refusals) {
+            return (503, String::new());
+        }
+        let duplicate = counted_down(&self.duplicates);
+        (200, format!(r#"{{"duplicate":{duplicate},"accepted":{},"rejected":0}}"#, lines.len()))
     }
 
     async fn wait_for_pushes(&self, count: usize) -> Vec<(String, Vec<String>)> {
@@ -71,6 +89,13 @@ impl Store {
             timeout(Duration::from_secs(20), pushed).await.expect("a push within 20 s");
         }
     }
+}
+
+fn counted_down(left: &Mutex<u32>) -> bool {
+    let mut left = left.lock().unwrap();
+    let is_left = *left > 0;
+    *left = left.saturating_sub(1);
+    is_left
 }
 
 /// Reads one request; returns its batch id and body.
@@ -95,28 +120,39 @@ async fn request(connection: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(Str
 }
 
 async fn start(disk: &SimDisk, base: &str) -> (Agent, Registry) {
+    start_at(Arc::new(disk.clone()), base, Path::new("/")).await
+}
+
+/// Starts an agent that reads `log/*.log` and keeps its folder in `data`, both below `root`.
+async fn start_at(disk: Arc<dyn Disk>, base: &str, root: &Path) -> (Agent, Registry) {
+    let pattern = root.join("log/*.log").display().to_string();
     let settings = AgentSettings {
         docker: DockerSettings { enabled: false, ..DockerSettings::default() },
-        files: vec![FileSettings { path: vec!["/log/*.log".into()], ..FileSettings::default() }],
+        files: vec![FileSettings { path: vec![pattern], ..FileSettings::default() }],
         ..AgentSettings::default()
     };
     let client = ClientSettings { timeout: Duration::from_secs(10), org_id: None, user_agent: "test".into() };
     let mut registry = Registry::default();
     let parts = AgentParts {
-        disk: Arc::new(disk.clone()),
+        disk,
         // The simulated disk's times begin at 0, and a file unchanged for a week is read from its end.
         clock: Arc::new(SimClock::new(1)),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
         client: Client::new(base, client).unwrap(),
-        data_dir: "/data".into(),
+        data_dir: root.join("data"),
     };
     (Agent::start(settings, parts).await.unwrap(), registry)
 }
 
-fn value(registry: &Registry, name: &str) -> i64 {
+fn text_of(registry: &Registry) -> String {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    text
+}
+
+fn value(registry: &Registry, name: &str) -> i64 {
+    let text = text_of(registry);
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("logyard_agent_{name} ")));
     line.unwrap().parse().unwrap()
 }
@@ -190,4 +226,117 @@ async fn two_agents_do_not_share_a_folder() {
     let error = Agent::start(AgentSettings::default(), parts).await.unwrap_err();
     assert_eq!(error.kind(), crate::error::Kind::Unavailable);
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_pipe_among_the_files_is_left_out_and_holds_up_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let log = root.path().join("log");
+    RealDisk.create_dir_all(&log).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(log.join("a.log")).status().unwrap();
+    assert!(made.success());
+    RealDisk.append_file(&log.join("b.log")).unwrap().write_all(b"one\n").unwrap();
+    let (store, base) = Store::listen(0).await;
+    let (agent, _registry) = start_at(Arc::new(RealDisk), &base, root.path()).await;
+    assert_eq!(store.wait_for_pushes(1).await[0].1, ["one"]);
+    timeout(Duration::from_secs(20), agent.stop()).await.expect("the stop waits for nobody");
+}
+
+/// Waits until the store was sent something twice that it refuses: nothing else happens then.
+async fn wait_for_repeats(store: &Store, line: &str) {
+    let mut count = 1;
+    while store
+        .wait_for_pushes(count)
+        .await
+        .iter()
+        .filter(|(_, lines)| lines.contains(&line.to_owned()))
+        .count()
+        < 3
+    {
+        count += 1;
+    }
+}
+
+fn refused_files(disk: &dyn Disk) -> Vec<String> {
+    let dir = Path::new("/data/agent/refused");
+    let items = disk.list(dir).unwrap_or_default();
+    let text = |name: &str| {
+        let batch = decode_batch(&disk.read(&dir.join(name)).unwrap(), 1 << 20).unwrap();
+        let lines = batch
+            .chunks
+            .iter()
+            .flat_map(|chunk| (0..chunk.entries.len()).map(|row| chunk.entries.line(row).to_vec()));
+        lines.map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    items.iter().map(|item| text(&item.name)).collect()
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_for_good_is_put_aside_and_the_rest_goes_on() {
+    for status in [400, 413, 422] {
+        let disk = SimDisk::new();
+        write(&disk, "one\ntwo\nbad\nfour\nfive\n");
+        let (store, base) = Store::listen(0).await;
+        *store.bad.lock().unwrap() = Some(("bad", status));
+        let (agent, registry) = start(&disk, &base).await;
+        // Whole; one two; bad four five; bad; four five.
+        let pushes = store.wait_for_pushes(5).await;
+        let lines: Vec<String> = pushes.iter().map(|(_, lines)| lines.join(" ")).collect();
+        assert_eq!(lines, ["one two bad four five", "one two", "bad four five", "bad", "four five"]);
+        let mut ids: Vec<&String> = pushes.iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 5, "no id names two batches");
+        write(&disk, "six\n");
+        assert_eq!(store.wait_for_pushes(6).await[5].1, ["six"]);
+        agent.stop().await;
+        assert_eq!(refused_files(&disk), ["bad"]);
+        assert_eq!(value(&registry, "entries_acked_total"), 5);
+        assert_eq!(value(&registry, "entries_rejected_total{reason=\"refused_batch\"}"), 1);
+        assert_eq!(value(&registry, "entries_waiting"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_lets_nobody_in_keeps_everything_waiting() {
+    // A proxy in front of nothing answers 400 to everything.
+    for status in [301, 401, 403, 404, 405, 400] {
+        let disk = SimDisk::new();
+        write(&disk, "one\nbad\n");
+        let (store, base) = Store { is_proxied: status == 400, ..Store::default() }.serve().await;
+        *store.bad.lock().unwrap() = Some(("bad", status));
+        let (agent, registry) = start(&disk, &base).await;
+        wait_for_repeats(&store, "bad").await;
+        assert!(refused_files(&disk).is_empty());
+        *store.bad.lock().unwrap() = None;
+        agent.stop().await;
+        let pushes = store.pushes.lock().unwrap().clone();
+        assert!(pushes.iter().all(|push| *push == pushes[0]), "{status}: the same batch under the same id");
+        assert_eq!(value(&registry, "entries_acked_total"), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_id_used_twice_is_given_up() {
+    let disk = SimDisk::new();
+    write(&disk, "one\n");
+    let (store, base) = Store::listen(0).await;
+    *store.duplicates.lock().unwrap() = 1;
+    let (agent, registry) = start(&disk, &base).await;
+    let pushes = store.wait_for_pushes(2).await;
+    assert_eq!(pushes[0].1, pushes[1].1);
+    let source = |push: &(String, Vec<String>)| push.0.split('/').next().unwrap().to_owned();
+    assert_ne!(source(&pushes[0]), source(&pushes[1]));
+    assert_eq!(agent.report().agent_id, source(&pushes[1]));
+    agent.stop().await;
+    assert_eq!(value(&registry, "entries_acked_total"), 1);
+    // The new id stays, and a known batch that was sent before is nothing to wonder at.
+    *store.refusals.lock().unwrap() = 1;
+    *store.duplicates.lock().unwrap() = 1;
+    write(&disk, "two\n");
+    let (agent, _registry) = start(&disk, &base).await;
+    let pushes = store.wait_for_pushes(4).await;
+    agent.stop().await;
+    assert_eq!((&pushes[2], source(&pushes[2])), (&pushes[3], source(&pushes[1])));
+    assert_eq!(store.pushes.lock().unwrap().len(), 4);
 }

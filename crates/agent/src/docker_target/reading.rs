@@ -90,6 +90,10 @@ impl Reading<'_> {
 
     /// Decodes bytes and hands over what is new; `Some` ends the reading.
     async fn take(&mut self, bytes: &[u8], wish: &Wish) -> Option<ReadEnd> {
+        // Asked after the bytes came: what stamped them cannot have stepped since.
+        if let Some(step) = self.target.clock_watch.look() {
+            self.target.filter.note_step(step);
+        }
         for slice in bytes.chunks(usize::try_from(PIECE_RAW_BYTES).unwrap_or(usize::MAX)) {
             let rule = wish.engine.join_rule();
             let line_bytes_max = self.target.parts.line_bytes_max;
@@ -97,9 +101,14 @@ impl Reading<'_> {
                 self.decoder.get_or_insert_with(|| LogDecoder::new(guess_form(slice, rule), line_bytes_max));
             let mut turn = Turn::default();
             // Judged before anything is accepted: the filter must not move over unread entries.
-            let mut filter = self.target.filter.clone();
+            let mut trial = self.needs_seam.then(|| self.target.filter.clone());
+            let filter = trial.as_mut().unwrap_or(&mut self.target.filter);
             let metadata = &self.target.labels.metadata;
-            let fed = decoder.feed(slice, &mut |entry| turn.take(entry, metadata, &mut filter));
+            let fed = decoder.feed(slice, &mut |entry| turn.take(entry, metadata, filter));
+            if !decoder.has_open_line() {
+                filter.nothing_is_open();
+            }
+            let steps = filter.take_steps();
             if self.needs_seam
                 && let Some(first) = decoder.first_part()
             {
@@ -111,10 +120,10 @@ impl Reading<'_> {
                 }
                 self.needs_seam = false;
             }
-            if !decoder.has_open_line() {
-                filter.nothing_is_open();
+            if let Some(trial) = trial {
+                self.target.filter = trial;
             }
-            self.target.filter = filter;
+            self.target.note_steps(steps);
             self.target.parts.metrics.parts_unreadable.inc_by(decoder.take_untimed());
             if !self.send(turn).await {
                 return Some(ReadEnd::Stop);
@@ -187,6 +196,7 @@ impl Reading<'_> {
         };
         self.accepted += count as u64;
         self.target.is_known = true;
+        self.target.is_begin_assumed = false;
         self.target.set_lagging(is_lagging);
         self.target.backoff.reset();
         is_sent

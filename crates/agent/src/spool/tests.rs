@@ -20,7 +20,7 @@ fn open(disk: &SimDisk) -> (Spool, SpoolFound) {
 
 /// A batch that says which one it is, with the position that it reaches.
 fn batch(number: i64) -> SealedBatch {
-    let output = OutputPosition { ns: number, ordinal: 1, proof_ns: number };
+    let output = OutputPosition { ns: number, ordinal: 1, proof_ns: number, step: None };
     let position = Position::Container([Some(output), None]);
     SealedBatch {
         encoded: Bytes::from(format!("batch {number:>100}")),
@@ -151,6 +151,85 @@ fn a_failed_sync_is_met_by_opening_again() {
     let taken = take_all(&mut spool);
     assert_eq!(numbers(&taken), [1, 2, 3]);
     assert!(taken.last().unwrap().0.epoch > 1, "ids after a failed sync are of a new epoch");
+}
+
+#[test]
+fn a_spool_that_cannot_be_read_is_not_empty() {
+    let disk = SimDisk::new();
+    let (mut spool, _) = open(&disk);
+    for number in 1..=9 {
+        append(&mut spool, number).unwrap();
+    }
+    // Two batches are in memory, and taken; the others must be read back.
+    for _ in 0..2 {
+        let front = spool.front().unwrap().unwrap();
+        spool.ack(front.record).unwrap();
+    }
+    disk.halt_after(0);
+    assert!(spool.front().is_err());
+    disk.halt_after(u64::MAX);
+    spool.reopen().unwrap();
+    append(&mut spool, 10).unwrap();
+    let taken = numbers(&take_all(&mut spool));
+    assert_eq!(taken, [3, 4, 5, 6, 7, 8, 9, 10]);
+}
+
+#[test]
+fn reading_back_ends_when_memory_is_full_and_the_log_goes_on() {
+    let disk = SimDisk::new();
+    let (mut spool, _) = open(&disk);
+    for number in 1..=9 {
+        append(&mut spool, number).unwrap();
+    }
+    let in_memory = |spool: &Spool| -> Vec<u64> {
+        spool
+            .waiting
+            .iter()
+            .filter(|waiting| waiting.encoded.is_some())
+            .map(|waiting| waiting.id.sequence)
+            .collect()
+    };
+    for _ in 0..2 {
+        let front = spool.front().unwrap().unwrap();
+        spool.ack(front.record).unwrap();
+    }
+    assert_eq!(in_memory(&spool), [0; 0]);
+    // Damage that only a reader to the end would meet, and answer by a quarantine.
+    let dir = Path::new("/data/agent/spool");
+    let newest = disk.list(dir).unwrap().into_iter().rfind(|item| item.name.ends_with(".log")).unwrap();
+    disk.damage(&dir.join(&newest.name), newest.bytes - 20, 1).unwrap();
+    spool.front().unwrap();
+    assert_eq!(in_memory(&spool), [3, 4]);
+    disk.damage(&dir.join(&newest.name), newest.bytes - 20, 1).unwrap();
+    assert_eq!(spool.waiting.len(), 7);
+    append(&mut spool, 10).unwrap();
+    assert_eq!(numbers(&take_all(&mut spool)), [3, 4, 5, 6, 7, 8, 9, 10]);
+    append(&mut spool, 11).unwrap();
+    drop(spool);
+    let (mut spool, _) = open(&disk);
+    assert_eq!(numbers(&take_all(&mut spool)).last(), Some(&11));
+}
+
+#[test]
+fn a_new_agent_id_holds_for_what_waits_and_stays() {
+    let disk = SimDisk::new();
+    let (mut spool, _) = open(&disk);
+    for number in 1..=3 {
+        append(&mut spool, number).unwrap();
+    }
+    let old = spool.id().source;
+    let first = spool.front().unwrap().unwrap();
+    assert!(!first.is_replayed && first.id.source == old);
+    spool.ack(first.record).unwrap();
+    spool.renew_id().unwrap();
+    let new = spool.id().source;
+    assert_ne!(new, old);
+    assert_eq!(spool.front().unwrap().unwrap().id.source, new);
+    let (mut spool, found) = open(&disk.crash());
+    assert_eq!(found.batches, 2, "an ack under the old id is durable");
+    let taken = take_all(&mut spool);
+    assert!(taken.iter().all(|(id, _)| id.source == new));
+    assert_eq!(numbers(&taken), [2, 3]);
 }
 
 /// Stops the machine at every single disk operation of a busy spool, in turn, and looks at what is left.

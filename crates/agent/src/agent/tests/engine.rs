@@ -1,0 +1,205 @@
+//! Tests against an engine that answers as told, over TCP.
+
+use super::*;
+use crate::settings::Initial;
+
+/// An engine with one running container, `old`. It can tell of others, and stop answering.
+#[derive(Debug, Default)]
+struct FakeEngine {
+    /// Container and `tail` of all logs asked for, and inspections without an answer.
+    logs: Mutex<Vec<(String, String)>>,
+    asked: Notify,
+    /// Inspections get no answer.
+    hangs: bool,
+    /// Told of as started, once somebody waits for events.
+    started: Mutex<Vec<String>>,
+    /// Bytes of the log, once somebody follows it.
+    lines: Mutex<Vec<Vec<u8>>>,
+    told: Notify,
+}
+
+impl FakeEngine {
+    async fn listen(self) -> (Arc<Self>, String) {
+        let engine = Arc::new(self);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = format!("tcp://{}", listener.local_addr().unwrap());
+        let answering = Arc::clone(&engine);
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(Arc::clone(&answering).answer(connection));
+            }
+        });
+        (engine, host)
+    }
+
+    async fn answer(self: Arc<Self>, mut connection: TcpStream) {
+        let mut bytes = Vec::new();
+        loop {
+            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+                match connection.read_buf(&mut bytes).await {
+                    Ok(read) if read > 0 => continue,
+                    _ => return,
+                }
+            };
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            bytes.drain(..end + 4);
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            let json = if path.contains("/version") {
+                r#"{"ApiVersion":"1.41","MinAPIVersion":"1.12","Version":"20.10.24"}"#.to_owned()
+            } else if path.contains("/containers/json") {
+                r#"[{"Id":"old","Names":["/old"],"Image":"i","State":"running","Labels":{}}]"#.to_owned()
+            } else if path.contains("/logs?") {
+                self.note_log(&path);
+                return self.stream(connection, Self::next_lines).await;
+            } else if path.contains("/events") {
+                return self.stream(connection, Self::next_event).await;
+            } else if self.hangs {
+                self.logs.lock().unwrap().push(("inspection".to_owned(), String::new()));
+                self.asked.notify_one();
+                return std::future::pending().await;
+            } else {
+                r#"{"Name":"/x","State":{"Running":true,"Status":"running"},"Config":{"Tty":false,"Image":"i"}}"#.to_owned()
+            };
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{json}",
+                json.len()
+            );
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    /// Answers without an end, with pieces as they are told.
+    async fn stream(&self, mut connection: TcpStream, next: fn(&Self, usize) -> Option<Vec<u8>>) {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let mut told = 0;
+        loop {
+            let more = self.told.notified();
+            match next(self, told) {
+                None => more.await,
+                Some(piece) => {
+                    let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat();
+                    if connection.write_all(&chunk).await.is_err() {
+                        return;
+                    }
+                    told += 1;
+                }
+            }
+        }
+    }
+
+    fn next_event(&self, told: usize) -> Option<Vec<u8>> {
+        let id = self.started.lock().unwrap().get(told)?.clone();
+        let actor = format!(r#"{{"ID":"{id}","Attributes":{{"name":"{id}"}}}}"#);
+        let json = format!(r#"{{"Type":"container","Action":"start","Actor":{actor},"timeNano":1}}"#);
+        Some(format!("{json}\n").into_bytes())
+    }
+
+    fn next_lines(&self, told: usize) -> Option<Vec<u8>> {
+        self.lines.lock().unwrap().get(told).cloned()
+    }
+
+    /// Lets the container print lines at these seconds of a minute, all read at once.
+    fn print(&self, lines: &[(u32, &str)]) {
+        let frame = |(second, text): &(u32, &str)| {
+            let line = format!("2023-11-14T22:13:{second:02}.000000000Z {text}\n");
+            let length = u32::try_from(line.len()).unwrap().to_be_bytes();
+            [&[1, 0, 0, 0], &length[..], line.as_bytes()].concat()
+        };
+        self.lines.lock().unwrap().push(lines.iter().flat_map(frame).collect());
+        self.told.notify_waiters();
+    }
+
+    fn note_log(&self, path: &str) {
+        let id = path.split("/containers/").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+        let tail = path.split("tail=").nth(1).unwrap();
+        self.logs.lock().unwrap().push((id.to_owned(), tail.to_owned()));
+        self.asked.notify_one();
+    }
+
+    async fn wait_for_logs(&self, count: usize) -> Vec<(String, String)> {
+        loop {
+            let asked = self.asked.notified();
+            let logs = self.logs.lock().unwrap().clone();
+            if logs.len() >= count {
+                return logs;
+            }
+            timeout(Duration::from_secs(20), asked).await.expect("a log is asked for within 20 s");
+        }
+    }
+}
+
+async fn start_with(host: String, initial: Initial) -> Agent {
+    start_on(&SimDisk::new(), host, initial, &Arc::new(SimClock::new(1)), "http://127.0.0.1:1").await.0
+}
+
+async fn start_on(
+    disk: &SimDisk,
+    host: String,
+    initial: Initial,
+    clock: &Arc<SimClock>,
+    base: &str,
+) -> (Agent, Registry) {
+    let settings = AgentSettings {
+        docker: DockerSettings { host, initial, ..DockerSettings::default() },
+        ..AgentSettings::default()
+    };
+    let client = ClientSettings { timeout: Duration::from_secs(1), org_id: None, user_agent: "test".into() };
+    let mut registry = Registry::default();
+    let parts = AgentParts {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::<SimClock>::clone(clock),
+        random: Arc::new(Random::seeded(1)),
+        registry: &mut registry,
+        client: Client::new(base, client).unwrap(),
+        data_dir: "/data".into(),
+    };
+    (Agent::start(settings, parts).await.unwrap(), registry)
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_does_not_hold_up_the_stop() {
+    let (engine, host) = FakeEngine { hangs: true, ..FakeEngine::default() }.listen().await;
+    let agent = start_with(host, Initial::All).await;
+    engine.wait_for_logs(2).await;
+    timeout(Duration::from_secs(12), agent.stop()).await.expect("the stop ends by itself");
+}
+
+#[tokio::test]
+async fn only_containers_of_the_first_list_are_read_from_now_on() {
+    let (engine, host) = FakeEngine::default().listen().await;
+    let agent = start_with(host, Initial::Now).await;
+    engine.wait_for_logs(1).await;
+    engine.started.lock().unwrap().push("new".to_owned());
+    engine.told.notify_waiters();
+    let want = [("old", "0"), ("new", "all")].map(|(id, tail)| (id.to_owned(), tail.to_owned()));
+    assert_eq!(engine.wait_for_logs(2).await, want);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_is_not_silent_after_the_clock_was_set_back() {
+    const MINUTE_NS: i64 = 1_699_999_980_000_000_000;
+    let at = |second: i64| MINUTE_NS + second * 1_000_000_000;
+    let disk = SimDisk::new();
+    let clock = Arc::new(SimClock::new(at(22)));
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine::default().listen().await;
+    let (agent, registry) = start_on(&disk, host, Initial::All, &clock, &base).await;
+    engine.print(&[(20, "a"), (21, "b"), (22, "c")]);
+    assert_eq!(store.wait_for_pushes(1).await[0].1, ["a", "b", "c"]);
+    clock.set(at(12));
+    // A rotation repeats two lines, then the container goes on.
+    engine.print(&[(21, "b"), (22, "c"), (12, "d"), (13, "e")]);
+    assert_eq!(store.wait_for_pushes(2).await[1].1, ["d", "e"]);
+    assert_eq!(value(&registry, "clock_steps_total"), 1);
+    agent.stop().await;
+
+    // The next agent is shown all of it, and takes what is new.
+    let (engine, host) = FakeEngine::default().listen().await;
+    let (agent, registry) = start_on(&disk, host, Initial::All, &clock, &base).await;
+    engine.print(&[(20, "a"), (21, "b"), (22, "c"), (12, "d"), (13, "e"), (14, "f"), (21, "g"), (23, "h")]);
+    assert_eq!(store.wait_for_pushes(3).await[2].1, ["f", "g", "h"]);
+    assert!(!text_of(&registry).contains("gaps_total{"), "nothing was rotated away");
+    agent.stop().await;
+}

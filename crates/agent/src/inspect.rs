@@ -1,0 +1,216 @@
+//! Reads one thing of the agent's world by itself, without an agent: a record of the spool, the saved log of a
+//! container.
+//!
+//! The bytes may be anything: they are answered or refused, nothing panics, and memory stays in proportion to
+//! them. The fuzz targets `spool_record`, `docker_frames` and `docker_tty` are these functions.
+
+use crate::error::Error;
+use crate::log_decoder::{LogDecoder, LogForm};
+use crate::log_entry::LogEntry;
+use crate::log_join::JoinRule;
+use crate::spool_record::{self, Record};
+
+/// What a record of the spool says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpoolRecordSummary {
+    /// A sealed batch.
+    Batch {
+        /// Epoch of its id.
+        epoch: u64,
+        /// Sequence of its id.
+        sequence: u64,
+        /// Number of entries, as the record says.
+        entries: u32,
+        /// Targets whose position it moves, by key.
+        targets: Vec<String>,
+        /// Bytes of the batch, encoded.
+        batch_bytes: usize,
+    },
+    /// Batches are acknowledged.
+    Ack {
+        /// Up to this record of the log.
+        record: u64,
+    },
+    /// Everything that earlier records say.
+    Checkpoint {
+        /// Epoch of new batches.
+        epoch: u64,
+        /// Sequence of the next batch.
+        next_sequence: u64,
+        /// Record of the log up to which batches are acknowledged.
+        acked_record: u64,
+        /// Targets with a position, by key.
+        targets: Vec<String>,
+    },
+}
+
+/// Checks a record of the spool; not the batch in it, which is for [`logyard_codec::decode_batch`].
+///
+/// Errors: [`Error::Record`]. Cost: copies positions, not the batch.
+/// Source: `schemas/spool.md`, version 1.
+///
+/// ```
+/// use logyard_agent::inspect::{SpoolRecordSummary, check_spool_record};
+/// let record = check_spool_record(&[1, 2, 7, 0, 0, 0, 0, 0, 0, 0])?;
+/// assert_eq!(record, SpoolRecordSummary::Ack { record: 7 });
+/// # Ok::<(), logyard_agent::Error>(())
+/// ```
+pub fn check_spool_record(payload: &[u8]) -> Result<SpoolRecordSummary, Error> {
+    Ok(match spool_record::decode(payload)? {
+        Record::Batch { epoch, sequence, entries, positions, encoded } => SpoolRecordSummary::Batch {
+            epoch,
+            sequence,
+            entries,
+            targets: positions.into_keys().collect(),
+            batch_bytes: encoded.len(),
+        },
+        Record::Ack { record } => SpoolRecordSummary::Ack { record },
+        Record::Checkpoint { epoch, next_sequence, acked_record, positions } => {
+            let targets = positions.into_keys().collect();
+            SpoolRecordSummary::Checkpoint { epoch, next_sequence, acked_record, targets }
+        }
+    })
+}
+
+/// In which form a container's log comes from its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DockerLogForm {
+    /// Frames of both outputs, as Docker writes them.
+    Frames,
+    /// Frames of both outputs, as Podman writes them.
+    PodmanFrames,
+    /// Raw text of a container with a terminal.
+    Tty,
+    /// Raw text of a container with a terminal, kept by the log driver `local`.
+    TtyLocal,
+}
+
+/// One line of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerLogEntry {
+    /// Whether it came from the standard error.
+    pub is_stderr: bool,
+    /// When the engine read it.
+    pub ts_ns: i64,
+    /// Without its end of line, cut at the limit.
+    pub line: Vec<u8>,
+    /// Bytes that were cut off.
+    pub cut_bytes: usize,
+}
+
+/// What a container's log holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DockerLog {
+    /// The lines, in the order of the log.
+    pub entries: Vec<DockerLogEntry>,
+    /// Parts that bore no timestamp, and were rejected.
+    pub untimed: u64,
+    /// Why reading stopped before the end: bytes that are no frame, or an error of the engine.
+    pub fault: Option<String>,
+    /// Whether the bytes end inside a frame.
+    pub is_cut: bool,
+}
+
+/// Reads what an engine answered to `GET /containers/<id>/logs?timestamps=1`, in pieces as they came.
+///
+/// Shape: the same log however the bytes are divided into pieces. Lines longer than `line_bytes_max` are cut.
+/// Errors: none; what was read before a fault stays.
+///
+/// ```
+/// use logyard_agent::inspect::{DockerLogForm, read_docker_log};
+/// let log = read_docker_log(DockerLogForm::Tty, 1024, &[b"1970-01-01T00:00:00Z he", b"llo\r\n"]);
+/// assert_eq!(log.entries[0].line, b"hello");
+/// ```
+pub fn read_docker_log(form: DockerLogForm, line_bytes_max: usize, pieces: &[&[u8]]) -> DockerLog {
+    let form = match form {
+        DockerLogForm::Frames => LogForm::Frames(JoinRule::Docker),
+        DockerLogForm::PodmanFrames => LogForm::Frames(JoinRule::Podman),
+        DockerLogForm::Tty => LogForm::Tty { local: false },
+        DockerLogForm::TtyLocal => LogForm::Tty { local: true },
+    };
+    let mut decoder = LogDecoder::new(form, line_bytes_max);
+    let mut entries = Vec::new();
+    let mut keep = |entry: LogEntry<'_>| {
+        entries.push(DockerLogEntry {
+            is_stderr: entry.output.index() == 1,
+            ts_ns: entry.ts_ns,
+            line: entry.line.to_vec(),
+            cut_bytes: entry.cut_bytes,
+        });
+    };
+    let fault = pieces.iter().find_map(|piece| decoder.feed(piece, &mut keep).err());
+    decoder.finish(&mut keep);
+    DockerLog {
+        entries,
+        untimed: decoder.take_untimed(),
+        is_cut: fault.is_none() && decoder.is_inside_frame(),
+        fault: fault.map(|fault| fault.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logyard_sys::{Disk, RealDisk};
+    use std::path::Path;
+
+    /// Hands over name and bytes of each sample of a fuzz target.
+    fn replay(target: &str, mut visit: impl FnMut(&str, &[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+        let items = RealDisk.list(&corpus).unwrap();
+        assert!(!items.is_empty());
+        items.iter().for_each(|item| visit(&item.name, &RealDisk.read(&corpus.join(&item.name)).unwrap()));
+    }
+
+    #[test]
+    fn the_corpus_of_spool_records_is_read_or_refused() {
+        let mut read = Vec::new();
+        replay("spool_record", |name, bytes| {
+            if check_spool_record(bytes).is_ok() {
+                let record = spool_record::decode(bytes).unwrap();
+                let again = spool_record::encode(&record);
+                assert_eq!(spool_record::decode(&again).unwrap(), record, "{name}");
+                read.push(name.to_owned());
+            }
+        });
+        for name in ["version_1_ack", "version_1_batch", "version_1_checkpoint"] {
+            assert!(read.iter().any(|other| other == name), "{name} in {read:?}");
+        }
+    }
+
+    /// Reads a sample whole, and cut in two at many places.
+    fn check_log(form: DockerLogForm, name: &str, bytes: &[u8]) -> DockerLog {
+        let whole = read_docker_log(form, 1 << 10, &[bytes]);
+        for at in (0..bytes.len()).step_by(bytes.len() / 64 + 1) {
+            let (front, back) = bytes.split_at(at);
+            assert_eq!(read_docker_log(form, 1 << 10, &[front, back]), whole, "{name} divided at {at}");
+        }
+        whole
+    }
+
+    #[test]
+    fn the_corpora_of_docker_logs_are_read_or_refused() {
+        let mut lines = 0;
+        replay("docker_frames", |name, bytes| {
+            for form in [DockerLogForm::Frames, DockerLogForm::PodmanFrames] {
+                lines += check_log(form, name, bytes).entries.len();
+            }
+        });
+        replay("docker_tty", |name, bytes| {
+            for form in [DockerLogForm::Tty, DockerLogForm::TtyLocal] {
+                lines += check_log(form, name, bytes).entries.len();
+            }
+        });
+        assert!(lines > 10, "{lines} lines");
+    }
+
+    #[test]
+    fn faults_keep_what_was_read() {
+        let frame = b"\x01\0\0\0\0\0\0\x171970-01-01T00:00:01Z ok\n";
+        let log = read_docker_log(DockerLogForm::Frames, 10, &[frame, b"no frame at all"]);
+        assert_eq!(log.entries.len(), 1);
+        assert!(log.fault.unwrap().contains("no frames"));
+        let log = read_docker_log(DockerLogForm::Frames, 10, &[frame, b"\x01\0"]);
+        assert!(log.is_cut && log.fault.is_none());
+    }
+}
