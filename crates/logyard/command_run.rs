@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use logyard_sys::{Clock, Disk, RealClock};
@@ -15,6 +16,9 @@ use crate::signals::Signals;
 /// Threads of the async runtime. Evaluation and compression have threads of their own; what is left is
 /// moving bytes, for which two are plenty.
 const RUNTIME_THREADS: usize = 2;
+
+/// How long threads that do not matter any more may hold up the end.
+const LAST_THREADS_WAIT: Duration = Duration::from_secs(1);
 
 /// What the process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,10 @@ pub(crate) fn run(role: Role, settings: Settings, disk: Arc<dyn Disk>) -> anyhow
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    runtime.block_on(serve(role, settings, Parts { disk, clock, own_log }))
+    let result = runtime.block_on(serve(role, settings, Parts { disk, clock, own_log }));
+    // Everything is in order by now; a thread stuck in a dead mount must not keep the process alive.
+    runtime.shutdown_timeout(LAST_THREADS_WAIT);
+    result
 }
 
 async fn serve(role: Role, settings: Settings, parts: Parts) -> anyhow::Result<()> {
