@@ -40,10 +40,7 @@ pub(crate) async fn names(
     Shared(state): Shared<Arc<State>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let asked = asked(&state, request).await?;
-    let names =
-        distinct(&state, asked, |labels, found| found.extend(labels.iter().map(|(name, _)| name.to_owned())))
-            .await?;
+    let names = find_names(&state, request).await?;
     Ok(json(loki_answer::names(names.iter().map(String::as_str))))
 }
 
@@ -62,10 +59,7 @@ pub(crate) async fn old_names(
     Shared(state): Shared<Arc<State>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let asked = asked(&state, request).await?;
-    let names =
-        distinct(&state, asked, |labels, found| found.extend(labels.iter().map(|(name, _)| name.to_owned())))
-            .await?;
+    let names = find_names(&state, request).await?;
     Ok(json(old_list(&names)))
 }
 
@@ -127,6 +121,11 @@ pub(crate) async fn stats(
         stats.streams, stats.chunks, stats.bytes, stats.entries
     );
     Ok(json(body.into_bytes()))
+}
+
+async fn find_names(state: &Arc<State>, request: Request<Body>) -> Result<BTreeSet<String>, HttpError> {
+    let asked = asked(state, request).await?;
+    distinct(state, asked, |labels, found| found.extend(labels.iter().map(|(name, _)| name.to_owned()))).await
 }
 
 async fn find_values(
