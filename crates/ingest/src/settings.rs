@@ -38,8 +38,9 @@ pub struct IngestSettings {
     pub rate_burst_bytes: u64,
     /// Largest body of one push as it arrives, in bytes. Default 104857600 (100 MiB), as in Loki.
     pub push_body_bytes_max: usize,
-    /// Largest body of one push after decompression, in bytes. Default 268435456 (256 MiB): Loki's
-    /// 5000 MiB would let one request fill the memory of a small machine.
+    /// Most bytes that one push may take in memory: its body after decompression, and what its streams, entries
+    /// and texts take once decoded. Default 268435456 (256 MiB): Loki's 5000 MiB, of the body alone, would let
+    /// one request fill the memory of a small machine.
     pub push_unpacked_bytes_max: usize,
     /// Whether streams without service_name get one from a well-known label. Default true, as in Loki;
     /// Logs Drilldown needs it.

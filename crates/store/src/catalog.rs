@@ -139,7 +139,8 @@ fn log_recovery(recovery: &Recovery) {
         tracing::error!(
             missing = recovery.missing,
             quarantined = ?recovery.quarantined,
-            "catalog is damaged: some edits are lost; segments it does not list are kept in quarantine"
+            "catalog is damaged: some edits are lost; segments it does not list any more are taken in again, look for what \
+             cannot be read in quarantine/"
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Flush: a sealed head becomes segments, one per tenant and day, and one catalog edit.
 //!
 //! Order: segment files durable under their names → catalog edit durable → readers switch in one step → the
-//! WAL is trimmed. A crash in between leaves segments that the catalog does not list, removed at the next
-//! start, and the WAL, from which the same entries come back. A failed attempt keeps the files it finished for
+//! WAL is trimmed. A crash in between leaves segments that the catalog does not list, and the
+//! WAL, from which the same entries come back: the next start removes such segments once it has seen that WAL. A failed attempt keeps the files it finished for
 //! the next, so that a full disk is not filled further by trying.
 
 use crate::batch_window::WindowRecord;
