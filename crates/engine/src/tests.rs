@@ -12,6 +12,7 @@ use std::sync::Arc;
 mod log_cases;
 mod metric_cases;
 mod naive;
+mod page;
 
 const SECOND: i64 = 1_000_000_000;
 

@@ -120,6 +120,12 @@ fn identifier(text: &str) -> IResult<&str, &str> {
     recognize(pair(first, take_while(|c: char| c == '_' || c.is_alphabetic() || c.is_numeric()))).parse(text)
 }
 
+/// Returns whether a text reads as the name of a label without quotes.
+pub(crate) fn is_bare_name(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    matches!(identifier(text), Ok(("", _))) && !WORDS.contains(&&*lower)
+}
+
 fn flag(text: &str) -> Option<(&str, Kind)> {
     let (rest, name) =
         preceded(tag::<_, _, nom::error::Error<&str>>("--"), identifier_with_dashes).parse(text).ok()?;

@@ -21,6 +21,7 @@ mod parser;
 mod parser_filter;
 mod parser_log;
 mod parser_metric;
+mod parser_name;
 mod parser_range;
 mod print;
 mod print_pretty;

@@ -92,16 +92,15 @@ impl Parser<'_> {
         Ok(text)
     }
 
-    pub(crate) fn expect_name(&mut self, expecting: &[&str]) -> Result<String, ParseError> {
-        let Kind::Identifier(name) = self.peek() else { return Err(self.unexpected(expecting)) };
-        let name = name.clone();
-        self.advance();
-        Ok(name)
-    }
-
     /// First byte of the next word.
     pub(crate) fn start(&self) -> usize {
         self.tokens.get(self.at).map_or(self.text.len(), |token| token.span.start)
+    }
+
+    /// Returns a word as it is written.
+    pub(crate) fn text_at(&self, ahead: usize) -> &str {
+        let span = self.tokens.get(self.at + ahead).map_or(Span::default(), |token| token.span);
+        self.text.get(span.start..span.end).unwrap_or_default()
     }
 
     /// From `start` to the end of the last word read.
@@ -131,6 +130,11 @@ impl Parser<'_> {
     /// Refuses what was just read, without a place, as Loki does for faults that are no grammar.
     pub(crate) fn refuse(&self, reason: impl Into<String>, start: usize) -> ParseError {
         ParseError::unplaced(reason, Some(self.span_from(start)))
+    }
+
+    /// Refuses what was just read, at its place.
+    pub(crate) fn refuse_here(&self, reason: impl Into<String>, start: usize) -> ParseError {
+        ParseError::at(self.text, self.span_from(start), reason.into())
     }
 
     /// Refuses what was just read once the rest has been read.

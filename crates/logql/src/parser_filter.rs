@@ -48,8 +48,8 @@ impl Parser<'_> {
         Ok((build(Box::new(left.0), Box::new(right.0)), height))
     }
 
-    fn starts_term(&self) -> bool {
-        matches!(self.peek(), Kind::Identifier(_) | Kind::Sign("("))
+    pub(crate) fn starts_term(&self) -> bool {
+        matches!(self.peek(), Kind::Identifier(_) | Kind::Sign("(")) || self.is_named_test(0)
     }
 
     fn term_and_rest(&mut self) -> Result<Built, ParseError> {
@@ -58,7 +58,7 @@ impl Parser<'_> {
             if !self.starts_term() {
                 return Err(self.unexpected(&["IDENTIFIER", "("]));
             }
-        } else if !self.starts_term() {
+        } else if !self.starts_term() || matches!(self.peek(), Kind::Word("and" | "or")) {
             return Ok(term);
         }
         let rest = self.nested(|parser| parser.filter_above(0))?;

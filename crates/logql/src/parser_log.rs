@@ -75,7 +75,7 @@ impl Parser<'_> {
         loop {
             if let Some(op) = self.line_filter_op() {
                 self.parse_line_filter(op, stages)?;
-            } else if self.is_sign("|") && *self.peek_at(1) != Kind::Word("unwrap") {
+            } else if self.is_sign("|") && !self.is_unwrap() {
                 let start = self.start();
                 self.advance();
                 let kind = self.parse_stage()?;
@@ -125,11 +125,11 @@ impl Parser<'_> {
 
     /// Reads what follows a bar.
     fn parse_stage(&mut self) -> Result<StageKind, ParseError> {
+        if self.starts_term() {
+            return self.parse_label_filter().map(StageKind::LabelFilter);
+        }
         let word = match self.peek() {
             Kind::Word(word) => *word,
-            Kind::Identifier(_) | Kind::Sign("(") => {
-                return self.parse_label_filter().map(StageKind::LabelFilter);
-            }
             _ => return Err(self.unexpected(&[])),
         };
         if !STAGES.contains(&word) {
@@ -163,7 +163,7 @@ impl Parser<'_> {
 
     fn parse_extractions(&mut self) -> Result<Vec<Extraction>, ParseError> {
         let mut extractions = Vec::new();
-        if !matches!(self.peek(), Kind::Identifier(_)) {
+        if !self.starts_extractions() {
             return Ok(extractions);
         }
         loop {
@@ -182,7 +182,7 @@ impl Parser<'_> {
             let label = self.expect_name(&["IDENTIFIER"])?;
             self.expect_sign("=")?;
             let from = match self.peek() {
-                Kind::Identifier(_) => Formatted::Label(self.expect_name(&[])?),
+                Kind::Identifier(_) | Kind::Word(_) => Formatted::Label(self.expect_name(&[])?),
                 Kind::Text(_) => Formatted::Template(self.expect_text()?),
                 _ => return Err(self.unexpected(&["IDENTIFIER", "STRING"])),
             };

@@ -85,7 +85,7 @@ impl Parser<'_> {
         // A parenthesis may also open the right operand: only names make it a list of labels.
         let names = match (self.peek_at(1), self.peek_at(2)) {
             (Kind::Sign(")"), _) => true,
-            (Kind::Identifier(_), next) => matches!(next, Kind::Sign("," | ")")),
+            (_, Kind::Sign("," | ")")) => self.name_at(1).is_some(),
             _ => false,
         };
         if matching.group.is_some() && self.is_sign("(") && names {

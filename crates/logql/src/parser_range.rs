@@ -68,9 +68,14 @@ impl Parser<'_> {
         Ok(offset_ns)
     }
 
+    /// Returns whether `| unwrap` follows and is no test of a label of that name.
+    pub(crate) fn is_unwrap(&self) -> bool {
+        self.is_sign("|") && *self.peek_at(1) == Kind::Word("unwrap") && !self.is_named_test(1)
+    }
+
     fn parse_unwrap(&mut self) -> Result<Option<Unwrap>, ParseError> {
         let start = self.start();
-        if !self.is_sign("|") || *self.peek_at(1) != Kind::Word("unwrap") {
+        if !self.is_unwrap() {
             return Ok(None);
         }
         self.advance();
@@ -92,7 +97,7 @@ impl Parser<'_> {
         };
         let mut filters = Vec::new();
         while self.accept_sign("|") {
-            if !matches!(self.peek(), Kind::Identifier(_) | Kind::Sign("(")) {
+            if !self.starts_term() {
                 return Err(self.unexpected(&["IDENTIFIER", "("]));
             }
             filters.push(self.parse_label_filter()?);

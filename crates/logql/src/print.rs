@@ -4,6 +4,7 @@
 //! literal can say are printed as an expression that folds into them.
 
 use crate::duration::{GoDuration, PrometheusDuration};
+use crate::lexer::is_bare_name;
 use crate::number::{GoFloat, SixDecimals};
 use crate::size::Size;
 use crate::tree::{
@@ -14,6 +15,8 @@ use crate::tree_metric::{
     BinaryExpr, GroupSide, Grouping, LogRange, MetricExpr, RangeAggregation, Unwrap, Variants,
     VectorAggregation,
 };
+use logyard_model::Matcher;
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write as _};
 
 /// Returns `text` between double quotes with Go's escapes.
@@ -38,6 +41,23 @@ pub fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// Returns the name of a label as it is written: in quotes if it reads as anything else.
+fn label(name: &str) -> Cow<'_, str> {
+    if is_bare_name(name) { Cow::Borrowed(name) } else { Cow::Owned(quoted(name)) }
+}
+
+fn labels(names: &[String]) -> impl Iterator<Item = Cow<'_, str>> {
+    names.iter().map(|name| label(name))
+}
+
+fn matcher(matcher: &Matcher) -> String {
+    let text = matcher.to_string();
+    match text.strip_prefix(matcher.name()) {
+        Some(test) if !is_bare_name(matcher.name()) => quoted(matcher.name()) + test,
+        _ => text,
+    }
 }
 
 fn joined<T: Display>(
@@ -67,7 +87,7 @@ impl Display for Expr {
 impl Display for LogExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_char('{')?;
-        joined(f, &self.matchers, ", ")?;
+        joined(f, self.matchers.iter().map(matcher), ", ")?;
         f.write_char('}')?;
         self.stages.iter().try_for_each(|stage| write!(f, " {stage}"))
     }
@@ -93,9 +113,10 @@ impl Display for Stage {
             StageKind::LineFormat(template) => write!(f, "| line_format {}", quoted(template)),
             StageKind::LabelFormat(items) => {
                 f.write_str("| label_format ")?;
+                // A source in quotes would be a template, so it is always bare.
                 let texts = items.iter().map(|item| match &item.from {
-                    Formatted::Label(source) => format!("{}={source}", item.label),
-                    Formatted::Template(template) => format!("{}={}", item.label, quoted(template)),
+                    Formatted::Label(source) => format!("{}={source}", label(&item.label)),
+                    Formatted::Template(template) => format!("{}={}", label(&item.label), quoted(template)),
                 });
                 joined(f, texts, ",")
             }
@@ -118,7 +139,7 @@ fn write_extractions(f: &mut Formatter<'_>, name: &str, extractions: &[Extractio
         return Ok(());
     }
     f.write_char(' ')?;
-    let texts = extractions.iter().map(|one| format!("{}={}", one.label, quoted(&one.source)));
+    let texts = extractions.iter().map(|one| format!("{}={}", label(&one.label), quoted(&one.source)));
     joined(f, texts, ",")
 }
 
@@ -134,8 +155,8 @@ impl Display for LineFilterArg {
 impl Display for LabelPick {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => f.write_str(name),
-            Self::Matcher(matcher) => matcher.fmt(f),
+            Self::Name(name) => f.write_str(&label(name)),
+            Self::Matcher(one) => f.write_str(&matcher(one)),
         }
     }
 }
@@ -143,10 +164,11 @@ impl Display for LabelPick {
 impl Display for LabelFilter {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(matcher) => matcher.fmt(f),
-            Self::Compare { name, op, value } => write!(f, "{name}{}{value}", op.as_str()),
+            Self::Text(one) => f.write_str(&matcher(one)),
+            Self::Compare { name, op, value } => write!(f, "{}{}{value}", label(name), op.as_str()),
             Self::Ip { name, negated, pattern } => {
-                write!(f, "{name}{}ip({})", if *negated { "!=" } else { "=" }, quoted(pattern))
+                let op = if *negated { "!=" } else { "=" };
+                write!(f, "{}{op}ip({})", label(name), quoted(pattern))
             }
             Self::And(left, right) => write!(f, "( {left} , {right} )"),
             Self::Or(left, right) => write!(f, "( {left} or {right} )"),
@@ -218,8 +240,8 @@ impl Display for LogRange {
 impl Display for Unwrap {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.conversion {
-            Some(conversion) => write!(f, "| unwrap {}({})", conversion.as_str(), self.label)?,
-            None => write!(f, "| unwrap {}", self.label)?,
+            Some(conversion) => write!(f, "| unwrap {}({})", conversion.as_str(), label(&self.label))?,
+            None => write!(f, "| unwrap {}", label(&self.label))?,
         }
         self.filters.iter().try_for_each(|filter| write!(f, " | {filter}"))
     }
@@ -228,7 +250,7 @@ impl Display for Unwrap {
 impl Display for Grouping {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(if self.without { "without (" } else { "by (" })?;
-        joined(f, &self.labels, ", ")?;
+        joined(f, labels(&self.labels), ", ")?;
         f.write_char(')')
     }
 }
@@ -258,14 +280,14 @@ impl BinaryExpr {
             let matching = &self.matching;
             if matching.given {
                 f.write_str(if matching.on { " on (" } else { " ignoring (" })?;
-                joined(f, &matching.labels, ", ")?;
+                joined(f, labels(&matching.labels), ", ")?;
                 f.write_char(')')?;
             }
             if let Some(side) = matching.group {
                 f.write_str(if side == GroupSide::Left { " group_left" } else { " group_right" })?;
                 // An empty list keeps a parenthesis of the operand from being taken for one.
                 f.write_str(" (")?;
-                joined(f, &matching.include, ", ")?;
+                joined(f, labels(&matching.include), ", ")?;
                 f.write_char(')')?;
             }
             Ok(())

@@ -5,7 +5,15 @@ use crate::print::quoted;
 use proptest::prelude::*;
 
 fn name() -> impl Strategy<Value = String> {
-    prop_oneof![Just("a".to_owned()), Just("rate".to_owned()), Just("été".to_owned()), "x[a-z0-9_]{0,6}"]
+    prop_oneof![
+        Just("a".to_owned()),
+        Just("rate".to_owned()),
+        Just("été".to_owned()),
+        "x[a-z0-9_]{0,6}",
+        proptest::collection::vec(any::<char>(), 1..6)
+            .prop_map(|chars| quoted(&chars.into_iter().collect::<String>())),
+        prop_oneof![Just("on"), Just("Pattern"), Just("of")].prop_map(quoted),
+    ]
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -48,9 +56,9 @@ fn stage() -> impl Strategy<Value = String> {
         (line_op, proptest::collection::vec(text(), 1..3))
             .prop_map(|(op, texts)| format!("{op} {}", texts.join(" or "))),
         label_filter().prop_map(|filter| format!("| {filter}")),
-        (name(), text()).prop_map(|(name, text)| format!("| json {name}, x={text}")),
+        (name(), text()).prop_map(|(name, text)| format!("| json x={text}, {name}")),
         (name(), text()).prop_map(|(name, text)| format!("| logfmt --strict {name}={text}")),
-        (name(), text()).prop_map(|(name, text)| format!("| label_format {name}=y, z={text}")),
+        (name(), text()).prop_map(|(name, text)| format!("| label_format {name}=y, \"z.z\"={text}, on=of")),
         (name(), text()).prop_map(|(name, text)| format!("| drop {name}, y={text} | keep {name}, z=\"\"")),
         text().prop_map(|text| format!("| line_format {text} | unpack | decolorize")),
     ]
@@ -58,7 +66,7 @@ fn stage() -> impl Strategy<Value = String> {
 
 fn log_query() -> impl Strategy<Value = String> {
     (text(), proptest::collection::vec(stage(), 0..4))
-        .prop_map(|(text, stages)| format!(r#"{{a="b", c={text}}} {}"#, stages.join(" ")))
+        .prop_map(|(text, stages)| format!(r#"{{a="b", on={text}, "k8s.io/c"={text}}} {}"#, stages.join(" ")))
 }
 
 fn metric_query() -> impl Strategy<Value = String> {
