@@ -90,6 +90,17 @@ impl Block {
         }
     }
 
+    /// Returns a handle of the same block with nothing decoded, so that what is decoded through it goes
+    /// with it; of entries that were never encoded the handle itself. Cost: reads nothing.
+    pub fn fresh(self: &Arc<Self>) -> Arc<Self> {
+        match &self.source {
+            Some((source, base_offset)) => {
+                Arc::new(Self::open(Arc::clone(&self.meta), Arc::clone(source), *base_offset))
+            }
+            None => Arc::clone(self),
+        }
+    }
+
     /// Returns the description of the block.
     pub fn meta(&self) -> &Arc<BlockMeta> {
         &self.meta

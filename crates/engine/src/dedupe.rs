@@ -2,12 +2,17 @@
 //!
 //! A run holds no entry twice, so only runs of one stream that overlap in time are compared, and of
 //! those only lines of equal time. Of equal entries the one that arrived first stays.
+//!
+//! Pairs of runs are compared block by block, so that few blocks are decoded at a time, and few twice.
 
 use crate::error::Error;
+use crate::turns::Turns;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{LabelSet, StreamId, TimeRange};
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Rows to leave out, by view and run.
 #[derive(Debug, Default)]
@@ -29,30 +34,39 @@ struct Place<'a> {
     run: &'a RunView,
 }
 
+/// Two runs of a stream that overlap; the first arrived first.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    kept: Place<'a>,
+    other: Place<'a>,
+}
+
+impl Pair<'_> {
+    fn views(&self) -> (usize, usize) {
+        (self.kept.view_index, self.other.view_index)
+    }
+}
+
 /// Finds copies among the entries of a range.
 ///
 /// Cost: nothing but a sort of runs if none overlap; else reads timestamps of those that do.
-pub(crate) fn find_copies(views: &[BlockView], range: TimeRange) -> Result<Copies, Error> {
-    let mut streams: HashMap<StreamId, Vec<Place<'_>>> = HashMap::new();
-    for (view_index, view) in views.iter().enumerate() {
-        for (run_index, run) in view.runs.iter().enumerate() {
-            if range.overlaps(run.min_ns, run.max_ns) {
-                streams.entry(run.stream.id).or_default().push(Place { view_index, run_index, view, run });
-            }
-        }
+pub(crate) fn find_copies(turns: &Turns<'_>, views: &[BlockView], range: TimeRange) -> Result<Copies, Error> {
+    let mut pairs = overlapping_pairs(views, range);
+    if pairs.is_empty() {
+        return Ok(Copies::default());
     }
-    let mut copies = Copies::default();
-    for places in streams.values_mut().filter(|places| places.len() > 1) {
-        places.sort_by_key(|place| place.run.min_ns);
-        for (index, first) in places.iter().enumerate() {
-            let later = places.iter().skip(index + 1);
-            for second in later.take_while(|second| second.run.min_ns <= first.run.max_ns) {
-                let arrival = |place: &Place<'_>| (place.view.arrival, place.view_index, place.run_index);
-                let (kept, other) =
-                    if arrival(first) <= arrival(second) { (first, second) } else { (second, first) };
-                compare(kept, other, range, &mut copies)?;
-            }
+    pairs.sort_by_key(Pair::views);
+    let groups: Vec<&[Pair<'_>]> = pairs.chunk_by(|a, b| a.views() == b.views()).collect();
+    let found = turns.fold(groups.len(), |finder: &mut Finder, index| {
+        let mut bytes = 0;
+        for pair in groups.get(index).copied().unwrap_or_default() {
+            bytes += compare(finder, pair, range)?;
         }
+        Ok(bytes)
+    })?;
+    let mut copies = Copies::default();
+    for (place, rows) in found.into_iter().flat_map(|finder| finder.copies.0) {
+        copies.0.entry(place).or_default().extend(rows);
     }
     for rows in copies.0.values_mut() {
         rows.sort_unstable();
@@ -61,12 +75,63 @@ pub(crate) fn find_copies(views: &[BlockView], range: TimeRange) -> Result<Copie
     Ok(copies)
 }
 
-/// Marks the rows of `other` that `kept` holds too.
-fn compare(kept: &Place<'_>, other: &Place<'_>, range: TimeRange, copies: &mut Copies) -> Result<(), Error> {
+fn overlapping_pairs(views: &[BlockView], range: TimeRange) -> Vec<Pair<'_>> {
+    let mut streams: HashMap<StreamId, Vec<Place<'_>>> = HashMap::new();
+    for (view_index, view) in views.iter().enumerate() {
+        for (run_index, run) in view.runs.iter().enumerate() {
+            if range.overlaps(run.min_ns, run.max_ns) {
+                streams.entry(run.stream.id).or_default().push(Place { view_index, run_index, view, run });
+            }
+        }
+    }
+    let mut pairs = Vec::new();
+    for places in streams.values_mut().filter(|places| places.len() > 1) {
+        places.sort_by_key(|place| place.run.min_ns);
+        for (index, first) in places.iter().enumerate() {
+            let later = places.iter().skip(index + 1);
+            for second in later.take_while(|second| second.run.min_ns <= first.run.max_ns) {
+                let arrival = |place: &Place<'_>| (place.view.arrival, place.view_index, place.run_index);
+                let (kept, other) =
+                    if arrival(first) <= arrival(second) { (first, second) } else { (second, first) };
+                pairs.push(Pair { kept: *kept, other: *other });
+            }
+        }
+    }
+    pairs
+}
+
+/// Blocks that stay decoded from one pair to the next: those of a pair, and two of the pair before.
+const OPEN_MAX: usize = 4;
+
+/// What one worker has found, and the blocks it has decoded.
+#[derive(Default)]
+struct Finder {
+    copies: Copies,
+    open: Vec<(usize, Arc<Block>)>,
+}
+
+impl Finder {
+    fn block(&mut self, place: &Place<'_>) -> Arc<Block> {
+        if let Some((_, block)) = self.open.iter().find(|(view, _)| *view == place.view_index) {
+            return Arc::clone(block);
+        }
+        if self.open.len() >= OPEN_MAX {
+            self.open.remove(0);
+        }
+        let block = place.view.block.fresh();
+        self.open.push((place.view_index, Arc::clone(&block)));
+        block
+    }
+}
+
+/// Marks the rows of the later run that the earlier one holds too; returns the bytes of what was decoded.
+fn compare(finder: &mut Finder, pair: &Pair<'_>, range: TimeRange) -> Result<u64, Error> {
+    let Pair { kept, other } = pair;
+    let (kept_block, other_block) = (finder.block(kept), finder.block(other));
     let from_ns = kept.run.min_ns.max(other.run.min_ns).max(range.start_ns);
     let to_ns = kept.run.max_ns.min(other.run.max_ns).min(range.end_ns.saturating_sub(1));
-    let mut kept_rows = Groups::new(kept, from_ns, to_ns)?;
-    let mut other_rows = Groups::new(other, from_ns, to_ns)?;
+    let mut kept_rows = Groups::new(&kept_block, kept.run, from_ns, to_ns)?;
+    let mut other_rows = Groups::new(&other_block, other.run, from_ns, to_ns)?;
     let (mut left, mut right) = (kept_rows.next(), other_rows.next());
     while let (Some((left_ns, left_rows)), Some((right_ns, right_rows))) = (&left, &right) {
         if left_ns < right_ns {
@@ -74,28 +139,39 @@ fn compare(kept: &Place<'_>, other: &Place<'_>, range: TimeRange, copies: &mut C
         } else if left_ns > right_ns {
             right = other_rows.next();
         } else {
-            let left_block = &kept.view.block;
             let known: HashSet<Content<'_>> =
-                left_rows.clone().map(|row| content(left_block, row)).collect::<Result<_, _>>()?;
+                left_rows.clone().map(|row| content(&kept_block, row)).collect::<Result<_, _>>()?;
             for row in right_rows.clone() {
-                if known.contains(&content(&other.view.block, row)?) {
-                    copies.0.entry((other.view_index, other.run_index)).or_default().push(row);
+                if known.contains(&content(&other_block, row)?) {
+                    finder.copies.0.entry((other.view_index, other.run_index)).or_default().push(row);
                 }
             }
             left = kept_rows.next();
             right = other_rows.next();
         }
     }
-    Ok(())
+    Ok(kept.run.raw_bytes + other.run.raw_bytes)
 }
 
 /// All of an entry that makes it equal to another of its stream and time: level, metadata, line.
-pub(crate) type Content<'a> = (&'a str, &'a LabelSet, &'a [u8]);
+type Content<'a> = (&'a str, &'a LabelSet, &'a [u8]);
 
 /// Returns the content of an entry.
-pub(crate) fn content(block: &Block, row: u32) -> Result<Content<'_>, Error> {
+fn content(block: &Block, row: u32) -> Result<Content<'_>, Error> {
     let index = row as usize;
     Ok((block.levels()?.value(index), block.metadata()?.value(index), block.lines()?.line(row)))
+}
+
+/// Returns a hash of the content of an entry that stands for it: two hashes of 64 bits, begun differently.
+pub(crate) fn fingerprint(block: &Block, row: u32) -> Result<(u64, u64), Error> {
+    let content = content(block, row)?;
+    let hash = |begin: u8| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u8(begin);
+        content.hash(&mut hasher);
+        hasher.finish()
+    };
+    Ok((hash(0), hash(1)))
 }
 
 /// Steps through the rows of a run by time.
@@ -106,9 +182,9 @@ struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    fn new(place: &Place<'a>, from_ns: i64, to_ns: i64) -> Result<Self, Error> {
-        let ts_ns = place.view.block.timestamps()?;
-        let rows = rows_between(ts_ns, &place.run.rows, from_ns, to_ns);
+    fn new(block: &'a Block, run: &RunView, from_ns: i64, to_ns: i64) -> Result<Self, Error> {
+        let ts_ns = block.timestamps()?;
+        let rows = rows_between(ts_ns, &run.rows, from_ns, to_ns);
         Ok(Self { ts_ns, next: rows.start, end: rows.end })
     }
 

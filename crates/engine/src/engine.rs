@@ -1,13 +1,16 @@
 //! The engine: settings, a pool of threads, and the choice of evaluation.
 
 use crate::error::{Error, Kind};
-use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult};
+use crate::memory::Memory;
+use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats};
 use crate::select::Select;
 use crate::settings::EngineSettings;
+use crate::turns::Turns;
 use crate::{log_query, metric_query};
 use logyard_logql::Expr;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 /// Evaluates queries on threads of its own. Share it between callers.
 #[derive(Debug)]
@@ -15,12 +18,14 @@ pub struct Engine {
     settings: EngineSettings,
     /// Started by the first query: an idle store needs no threads.
     pool: OnceLock<ThreadPool>,
+    /// Bytes that the queries under way hold.
+    held: AtomicU64,
 }
 
 impl Engine {
     /// Returns an engine without threads yet.
     pub fn new(settings: EngineSettings) -> Self {
-        Self { settings, pool: OnceLock::new() }
+        Self { settings, pool: OnceLock::new(), held: AtomicU64::new(0) }
     }
 
     /// Returns the settings.
@@ -33,29 +38,11 @@ impl Engine {
     /// Errors: any kind; `Invalid` with Loki's text where it has one. Blocks for as long as the query
     /// takes, so asynchronous callers use a thread for it; stops soon after [`crate::Cancel`] says so.
     pub fn run(&self, source: &dyn Select, request: &QueryRequest) -> Result<QueryOutcome, Error> {
-        let pool = self.pool()?;
-        let (result, stats) = pool.install(|| self.evaluate(source, request))?;
+        let turns = Turns::new(self.pool()?, &request.cancel);
+        let memory = Memory::new(&self.settings, &self.held);
+        let context = Context { source, request, settings: &self.settings, turns, memory };
+        let (result, stats) = evaluate(&context)?;
         Ok(QueryOutcome { result, stats, warnings: Vec::new() })
-    }
-
-    fn evaluate(
-        &self,
-        source: &dyn Select,
-        request: &QueryRequest,
-    ) -> Result<(QueryResult, crate::QueryStats), Error> {
-        match &*request.expr {
-            Expr::Metric(expr) => metric_query::run(source, request, &self.settings, expr),
-            Expr::Variants(_) => Err(Error::invalid("multi variant queries are disabled for this instance")),
-            Expr::Log(log) => match request.kind {
-                QueryKind::Range { start_ns, end_ns, .. } => {
-                    log_query::run(source, request, &self.settings, log, start_ns, end_ns)
-                }
-                QueryKind::Instant { .. } => Err(Error::invalid(
-                    "log queries are not supported as an instant query type, please change your query to a \
-                     range query type",
-                )),
-            },
-        }
     }
 
     fn pool(&self) -> Result<&ThreadPool, Error> {
@@ -71,5 +58,28 @@ impl Engine {
             })?;
         // Two first queries may both build a pool; one is kept.
         Ok(self.pool.get_or_init(|| pool))
+    }
+}
+
+/// What evaluation needs everywhere.
+pub(crate) struct Context<'a> {
+    pub(crate) source: &'a dyn Select,
+    pub(crate) request: &'a QueryRequest,
+    pub(crate) settings: &'a EngineSettings,
+    pub(crate) turns: Turns<'a>,
+    pub(crate) memory: Memory<'a>,
+}
+
+fn evaluate(context: &Context<'_>) -> Result<(QueryResult, QueryStats), Error> {
+    match &*context.request.expr {
+        Expr::Metric(expr) => metric_query::run(context, expr),
+        Expr::Variants(_) => Err(Error::invalid("multi variant queries are disabled for this instance")),
+        Expr::Log(log) => match context.request.kind {
+            QueryKind::Range { start_ns, end_ns, .. } => log_query::run(context, log, start_ns, end_ns),
+            QueryKind::Instant { .. } => Err(Error::invalid(
+                "log queries are not supported as an instant query type, please change your query to a \
+                 range query type",
+            )),
+        },
     }
 }

@@ -9,10 +9,13 @@
 //! - A filter that the store may use to skip blocks is a necessary condition only; the engine tests
 //!   every entry itself.
 //! - Everything held is bounded: entries by the limit, series and their points by the settings.
+//! - Blocks are let go of once they are evaluated: what is decoded at a time is bounded by the threads,
+//!   not by the queries or their ranges.
+//! - Queries alternate on the threads.
 //!
 //! The way of a query: `plan` compiles the pipeline, [`Select`] yields views, `dedupe` marks copies,
-//! `scan` finds the rows of a run that pass, `log_query` keeps the best of them, `metric_query`
-//! folds them into steps. A new stage is a file `stage_*.rs` and a line in `stage`.
+//! `turns` hands the views to the threads, `scan` finds the rows of a run that pass, `log_query` keeps
+//! the best of them, `metric_query` folds them into steps. A new stage is a file `stage_*.rs` and a line in `stage`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
@@ -23,9 +26,11 @@ mod dedupe;
 mod engine;
 mod error;
 mod grid;
+mod kept_blocks;
 mod label_replace;
 mod labels;
 mod log_query;
+mod memory;
 mod metric_query;
 mod plan;
 mod prefilter;
@@ -64,6 +69,7 @@ mod template_text;
 mod template_time;
 mod template_tree;
 mod template_value;
+mod turns;
 mod unwrap;
 mod vector;
 

@@ -6,23 +6,26 @@
 //! no remaining view can hold an earlier one, reading stops. Lines and labels are built for the
 //! winners only.
 //!
+//! A place stands for an entry without holding its block: blocks are let go of once their places are
+//! found, but for a few, and those of the winners are decoded again.
+//!
 //! Copies are recognised among the places found: they have the same time and stream, so they are
 //! neighbours, and blocks beyond the answer need not be looked at for them. Which copy stays decides
 //! the order among equal times; so wherever places are cut off, those of the last time all stay.
 
-use crate::dedupe::{Content, content};
+use crate::dedupe::fingerprint;
+use crate::engine::Context;
 use crate::error::Error;
+use crate::kept_blocks::KeptBlocks;
 use crate::labels::Labels;
 use crate::plan::{Columns, Pipeline};
 use crate::request::{LogEntry, QueryRequest, QueryResult, QueryStats};
 use crate::scan::{ByCodes, LabelColumns, rows_of};
-use crate::select::{Select, SelectRequest};
-use crate::settings::EngineSettings;
+use crate::select::SelectRequest;
 use crate::stage::Entry;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::LogExpr;
 use logyard_model::{Direction, LabelSet, StreamId, TimeRange};
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -42,22 +45,25 @@ struct Place {
 
 /// A log query, ready to run.
 struct LogQuery<'a> {
+    context: &'a Context<'a>,
     request: &'a QueryRequest,
     pipeline: Pipeline,
     range: TimeRange,
     views: Vec<BlockView>,
     ranks: HashMap<StreamId, u32>,
+    /// By rank.
+    streams: Vec<Arc<LabelSet>>,
+    kept: KeptBlocks,
 }
 
 /// Evaluates a log query over `[start_ns, end_ns)`; an equal start and end mean that instant.
 pub(crate) fn run(
-    source: &dyn Select,
-    request: &QueryRequest,
-    settings: &EngineSettings,
+    context: &Context<'_>,
     log: &LogExpr,
     start_ns: i64,
     end_ns: i64,
 ) -> Result<(QueryResult, QueryStats), Error> {
+    let (request, settings) = (context.request, context.settings);
     if request.limit == 0 {
         return Err(Error::invalid("limit must be a positive value"));
     }
@@ -72,15 +78,16 @@ pub(crate) fn run(
     }
     let range = TimeRange { start_ns, end_ns: end_ns.max(start_ns.saturating_add(1)) };
     let pipeline = Pipeline::compile(log, request.now_ns)?;
-    let views = source.select(&SelectRequest {
+    let views = context.source.select(&SelectRequest {
         tenant: &request.tenant,
         matchers: &log.matchers,
         range,
         prefilter: &pipeline.prefilter,
         direction: request.direction,
     })?;
-    let ranks = rank_streams(&views);
-    let query = LogQuery { request, pipeline, range, views, ranks };
+    let (ranks, streams) = rank_streams(&views);
+    let kept = KeptBlocks::default();
+    let query = LogQuery { context, request, pipeline, range, views, ranks, streams, kept };
     let mut stats = QueryStats::default();
     let places = query.find(&mut stats)?;
     let entries = query.build(&places)?;
@@ -88,15 +95,17 @@ pub(crate) fn run(
     Ok((QueryResult::Entries(entries), stats))
 }
 
-/// Numbers the streams in the order of their canonical texts.
-fn rank_streams(views: &[BlockView]) -> HashMap<StreamId, u32> {
-    let mut texts: HashMap<StreamId, String> = HashMap::new();
+/// Numbers the streams in the order of their canonical texts; returns the labels of each, too.
+fn rank_streams(views: &[BlockView]) -> (HashMap<StreamId, u32>, Vec<Arc<LabelSet>>) {
+    let mut texts: HashMap<StreamId, (String, &LabelSet)> = HashMap::new();
     for run in views.iter().flat_map(|view| &view.runs) {
-        texts.entry(run.stream.id).or_insert_with(|| run.stream.labels.to_string());
+        let labels = &run.stream.labels;
+        texts.entry(run.stream.id).or_insert_with(|| (labels.to_string(), labels));
     }
-    let mut order: Vec<(String, StreamId)> = texts.into_iter().map(|(id, text)| (text, id)).collect();
-    order.sort_unstable();
-    order.into_iter().zip(0..).map(|((_, id), rank)| (id, rank)).collect()
+    let mut order: Vec<_> = texts.into_iter().map(|(id, (text, labels))| (text, id, labels)).collect();
+    order.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    let streams = order.iter().map(|(_, _, labels)| Arc::new(LabelSet::clone(labels))).collect();
+    (order.into_iter().zip(0..).map(|((_, id, _), rank)| (id, rank)).collect(), streams)
 }
 
 impl LogQuery<'_> {
@@ -128,21 +137,21 @@ impl LogQuery<'_> {
             order.reverse();
         }
         let mut picker = Picker { query: self, pending: Vec::new(), picked: Vec::new() };
-        let mut batch = rayon::current_num_threads().max(1);
+        let mut batch = self.context.turns.lanes();
         let mut rest = &*order;
         while !rest.is_empty() {
-            self.request.cancel.check()?;
             let (now, later) = rest.split_at(batch.min(rest.len()));
             let bound = picker.bound();
-            let found: Vec<(Vec<Place>, QueryStats)> = now
-                .par_iter()
-                .map(|(_, index)| self.find_in_view(*index, bound))
-                .collect::<Result<_, Error>>()?;
-            for (places, more) in found {
-                picker.pending.extend(places);
-                stats.add(&more);
+            let found = self.context.turns.fold(now.len(), |found: &mut Found, turn| {
+                let Some((_, index)) = now.get(turn) else { return Ok(0) };
+                self.find_in_view(*index, bound, found)
+            })?;
+            for mut part in found {
+                picker.pending.append(&mut part.places);
+                stats.add(&part.stats);
             }
             picker.settle(later.first().map(|(nearest_ns, _)| *nearest_ns))?;
+            self.kept.retain(|view| picker.needs(view));
             if picker.is_full() {
                 break;
             }
@@ -152,12 +161,12 @@ impl LogQuery<'_> {
         Ok(picker.picked)
     }
 
-    /// Returns the places of a view's entries that may be in the answer.
-    fn find_in_view(&self, index: usize, bound: Option<Place>) -> Result<(Vec<Place>, QueryStats), Error> {
-        self.request.cancel.check()?;
-        let (mut places, mut stats) = (Vec::new(), QueryStats::default());
-        stats.blocks += 1;
-        let Some(view) = self.views.get(index) else { return Ok((places, stats)) };
+    /// Adds the places of a view's entries that may be in the answer; returns the bytes decoded.
+    fn find_in_view(&self, index: usize, bound: Option<Place>, found: &mut Found) -> Result<u64, Error> {
+        found.stats.blocks += 1;
+        let Some(view) = self.views.get(index) else { return Ok(0) };
+        let block = view.block.fresh();
+        let mut places = Vec::new();
         for (run_index, run) in view.runs.iter().enumerate() {
             let beyond = bound.is_some_and(|bound| {
                 if self.is_backward() { run.max_ns < bound.ts_ns } else { run.min_ns > bound.ts_ns }
@@ -165,30 +174,45 @@ impl LogQuery<'_> {
             if beyond || !self.range.overlaps(run.min_ns, run.max_ns) {
                 continue;
             }
-            self.find_in_run(view, run, (index, run_index), &mut places, &mut stats)?;
+            // Views and runs are fewer than u32 counts.
+            let first = Place {
+                ts_ns: 0,
+                stream: 0,
+                arrival: view.arrival,
+                row: 0,
+                view: index as u32,
+                run: run_index as u32,
+            };
+            self.find_in_run(&block, run, first, &mut places, &mut found.stats)?;
         }
         places.sort_unstable_by(|a, b| self.order(a, b));
-        self.drop_copies(&mut places)?;
+        self.drop_copies(&mut places, &HashMap::from([(index as u32, Arc::clone(&block))]))?;
         self.cut(&mut places, self.request.limit);
-        Ok((places, stats))
+        self.context.memory.hold(places.len() as u64 * PLACE_BYTES)?;
+        let bytes = block.heap_bytes() as u64;
+        if !places.is_empty() {
+            self.kept.keep(index as u32, block, bytes);
+        }
+        found.places.append(&mut places);
+        Ok(bytes)
     }
 
+    /// Adds the places of a run; `place` is one of them but for time, stream and row.
     fn find_in_run(
         &self,
-        view: &BlockView,
+        block: &Block,
         run: &RunView,
-        (view_index, run_index): (usize, usize),
+        place: Place,
         places: &mut Vec<Place>,
         stats: &mut QueryStats,
     ) -> Result<(), Error> {
-        let block = &view.block;
         let rows = rows_of(block, run, self.range, &[], &self.pipeline, stats)?;
         if rows.len() == 0 {
             return Ok(());
         }
         let ts_ns = block.timestamps()?;
-        let mut test = RunTest::new(&self.pipeline, block, run)?;
         let stream = self.ranks.get(&run.stream.id).copied().unwrap_or_default();
+        let mut test = RunTest::new(&self.pipeline, block, run, self.labels_of(stream))?;
         let most = if self.request.interval_ns > 0 { usize::MAX } else { self.request.limit };
         let mut found = 0;
         let rows: Box<dyn Iterator<Item = u32>> =
@@ -204,21 +228,15 @@ impl LogQuery<'_> {
             if test.passes(row, *ts_ns)? {
                 found += 1;
                 last_ns = Some(*ts_ns);
-                // Views and runs are fewer than u32 counts.
-                let (view_index, run_index) = (view_index as u32, run_index as u32);
-                let place = Place {
-                    ts_ns: *ts_ns,
-                    stream,
-                    arrival: view.arrival,
-                    row,
-                    view: view_index,
-                    run: run_index,
-                };
-                places.push(place);
+                places.push(Place { ts_ns: *ts_ns, stream, row, ..place });
             }
         }
         stats.entries_passed += found as u64;
         Ok(())
+    }
+
+    fn labels_of(&self, stream: u32) -> Arc<LabelSet> {
+        self.streams.get(stream as usize).map(Arc::clone).unwrap_or_default()
     }
 
     /// Drops places behind the first `count`, but for those of the same time as the last of them.
@@ -234,19 +252,24 @@ impl LogQuery<'_> {
         places.truncate(beyond.map_or(places.len(), |beyond| count + beyond));
     }
 
-    /// Drops all but the first arrived of equal entries; the places are in order.
-    fn drop_copies(&self, places: &mut Vec<Place>) -> Result<(), Error> {
+    /// Drops all but the first arrived of equal entries; the places are in order, and `open` are blocks
+    /// at hand by view.
+    fn drop_copies(&self, places: &mut Vec<Place>, open: &HashMap<u32, Arc<Block>>) -> Result<(), Error> {
+        let mut doubtful = self.doubtful(places);
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        // By view, so that each block is opened once.
+        doubtful.sort_by_key(|place| place.view);
+        let mut first_by_content: HashMap<(i64, u32, (u64, u64)), Place> = HashMap::new();
         let mut copies: Vec<Place> = Vec::new();
-        for group in places.chunk_by(|a, b| (a.ts_ns, a.stream) == (b.ts_ns, b.stream)) {
-            // A run holds no entry twice.
-            let run = |place: &Place| (place.view, place.run);
-            if group.windows(2).all(|pair| matches!(pair, [a, b] if run(a) == run(b))) {
-                continue;
-            }
-            let mut first_by_content: HashMap<Content<'_>, Place> = HashMap::with_capacity(group.len());
+        for group in doubtful.chunk_by(|a, b| a.view == b.view) {
+            let Some(view) = group.first().map(|place| place.view) else { continue };
+            let Some(block) = open.get(&view).map(Arc::clone).or_else(|| self.block(view)) else { continue };
             for place in group {
-                let Some(view) = self.views.get(place.view as usize) else { continue };
-                let first = first_by_content.entry(content(&view.block, place.row)?).or_insert(*place);
+                self.request.cancel.check()?;
+                let key = (place.ts_ns, place.stream, fingerprint(&block, place.row)?);
+                let first = first_by_content.entry(key).or_insert(*place);
                 if first != place {
                     copies.push(*place.max(&*first));
                     *first = *place.min(&*first);
@@ -260,26 +283,78 @@ impl LogQuery<'_> {
         Ok(())
     }
 
-    /// Builds lines and labels of the winners.
-    fn build(&self, places: &[Place]) -> Result<Vec<LogEntry>, Error> {
-        let mut streams: HashMap<u32, Arc<LabelSet>> = HashMap::new();
-        let mut entries = Vec::with_capacity(places.len());
-        for place in places {
-            let view = self.views.get(place.view as usize);
-            let run = view.and_then(|view| view.runs.get(place.run as usize));
-            let (Some(view), Some(run)) = (view, run) else { continue };
-            let stream = streams.entry(place.stream).or_insert_with(|| Arc::new(run.stream.labels.clone()));
-            let columns = LabelColumns::new(&view.block, Columns::ALL)?;
-            let base = columns.base(stream, place.row);
-            let line = Cow::Borrowed(view.block.lines()?.line(place.row));
-            let mut entry = Entry { line, ts_ns: place.ts_ns, labels: Labels::new(&base) };
-            self.pipeline.apply(&mut entry);
-            let line = entry.line.into_owned();
-            let (stream, metadata, parsed) = entry.labels.split(&base);
-            entries.push(LogEntry { ts_ns: place.ts_ns, line, stream, metadata, parsed });
-        }
-        Ok(entries)
+    /// Returns the places that may be copies of others: those of the same time and stream in several
+    /// runs, since a run holds no entry twice.
+    fn doubtful(&self, places: &[Place]) -> Vec<Place> {
+        let run = |place: &Place| (place.view, place.run);
+        let groups = places.chunk_by(|a, b| (a.ts_ns, a.stream) == (b.ts_ns, b.stream));
+        let several =
+            |group: &&[Place]| group.windows(2).any(|pair| matches!(pair, [a, b] if run(a) != run(b)));
+        groups.filter(several).flatten().copied().collect()
     }
+
+    /// Returns the block of a view: one that was kept, or one with nothing decoded.
+    fn block(&self, view: u32) -> Option<Arc<Block>> {
+        let kept = self.kept.get(view);
+        kept.or_else(|| self.views.get(view as usize).map(|view| view.block.fresh()))
+    }
+
+    /// Builds lines and labels of the winners, block by block.
+    fn build(&self, places: &[Place]) -> Result<Vec<LogEntry>, Error> {
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        let view_of = |index: &usize| places.get(*index).map(|place| place.view);
+        order.sort_by_key(view_of);
+        let groups: Vec<&[usize]> = order.chunk_by(|a, b| view_of(a) == view_of(b)).collect();
+        let parts = self.context.turns.fold(groups.len(), |built: &mut Vec<(usize, LogEntry)>, index| {
+            let group = groups.get(index).copied().unwrap_or_default();
+            let Some(block) = group.first().and_then(view_of).and_then(|view| self.block(view)) else {
+                return Ok(0);
+            };
+            let columns = LabelColumns::new(&block, Columns::ALL)?;
+            for index in group {
+                self.request.cancel.check()?;
+                let Some(place) = places.get(*index) else { continue };
+                let entry = self.build_entry(&block, &columns, place)?;
+                self.context.memory.hold(entry_bytes(&entry))?;
+                built.push((*index, entry));
+            }
+            Ok(block.heap_bytes() as u64)
+        })?;
+        let mut built: Vec<(usize, LogEntry)> = parts.into_iter().flatten().collect();
+        built.sort_unstable_by_key(|(index, _)| *index);
+        Ok(built.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    fn build_entry(
+        &self,
+        block: &Block,
+        columns: &LabelColumns<'_>,
+        place: &Place,
+    ) -> Result<LogEntry, Error> {
+        let base = columns.base(&self.labels_of(place.stream), place.row);
+        let line = Cow::Borrowed(block.lines()?.line(place.row));
+        let mut entry = Entry { line, ts_ns: place.ts_ns, labels: Labels::new(&base) };
+        self.pipeline.apply(&mut entry);
+        let line = entry.line.into_owned();
+        let (stream, metadata, parsed) = entry.labels.split(&base);
+        Ok(LogEntry { ts_ns: place.ts_ns, line, stream, metadata, parsed })
+    }
+}
+
+/// Bytes of a place, with room for its list to grow.
+const PLACE_BYTES: u64 = 2 * size_of::<Place>() as u64;
+
+/// Returns about what an entry takes, its encoded form in the answer included.
+fn entry_bytes(entry: &LogEntry) -> u64 {
+    let texts = entry.line.len() + entry.metadata.text_bytes() + entry.parsed.text_bytes();
+    (size_of::<LogEntry>() + 2 * texts) as u64
+}
+
+/// What one worker has found.
+#[derive(Default)]
+struct Found {
+    places: Vec<Place>,
+    stats: QueryStats,
 }
 
 /// The walk by intervals begins anew with each hour of the clock: Loki v3.7.6 cuts ranges there.
@@ -299,11 +374,15 @@ struct RunTest<'a> {
 }
 
 impl<'a> RunTest<'a> {
-    fn new(pipeline: &'a Pipeline, block: &'a Block, run: &RunView) -> Result<Self, Error> {
+    fn new(
+        pipeline: &'a Pipeline,
+        block: &'a Block,
+        run: &RunView,
+        stream: Arc<LabelSet>,
+    ) -> Result<Self, Error> {
         let none = logyard_logql::Grouping::default();
         let needed = pipeline.columns(&run.stream.labels, Some(&none));
         let columns = LabelColumns::new(block, needed)?;
-        let stream = Arc::new(run.stream.labels.clone());
         let labels_only = pipeline.labels_only();
         Ok(Self { pipeline, block, columns, stream, labels_only, known: ByCodes::new() })
     }
@@ -336,6 +415,11 @@ impl Picker<'_> {
         self.picked.len() >= self.query.request.limit
     }
 
+    /// Returns whether an entry of the view is or may become part of the answer.
+    fn needs(&self, view: u32) -> bool {
+        self.picked.iter().chain(&self.pending).any(|place| place.view == view)
+    }
+
     /// Returns a place behind which nothing can be in the answer any more.
     fn bound(&self) -> Option<Place> {
         if self.query.request.interval_ns > 0 {
@@ -348,8 +432,9 @@ impl Picker<'_> {
     /// Picks what no later view can come before; `nearest_ns` is the first time those can hold.
     fn settle(&mut self, nearest_ns: Option<i64>) -> Result<(), Error> {
         let query = self.query;
+        let before = self.pending.len();
         self.pending.sort_unstable_by(|a, b| query.order(a, b));
-        query.drop_copies(&mut self.pending)?;
+        query.drop_copies(&mut self.pending, &HashMap::new())?;
         let is_settled = |place: &Place| match nearest_ns {
             None => true,
             // Equal times may still be ordered by stream or arrival.
@@ -371,6 +456,7 @@ impl Picker<'_> {
             }
         }
         query.cut(&mut self.pending, query.request.limit - self.picked.len());
+        query.context.memory.release((before - self.pending.len()) as u64 * PLACE_BYTES);
         Ok(())
     }
 }

@@ -2,14 +2,17 @@
 
 use crate::aggregate;
 use crate::binary;
+use crate::engine;
 use crate::error::Error;
 use crate::grid::Grid;
 use crate::label_replace;
+use crate::memory::Memory;
 use crate::range_count;
 use crate::range_values;
 use crate::request::{InstantSample, QueryKind, QueryRequest, QueryResult, QueryStats, Sample, Series};
 use crate::select::Select;
 use crate::settings::EngineSettings;
+use crate::turns::Turns;
 use crate::vector::{GridSeries, Value, sort_by_labels};
 use logyard_logql::{MetricExpr, RangeAggregation, RangeOp, VectorAggregation, VectorOp};
 use logyard_model::LabelSet;
@@ -20,6 +23,8 @@ pub(crate) struct Context<'a> {
     pub(crate) source: &'a dyn Select,
     pub(crate) request: &'a QueryRequest,
     pub(crate) settings: &'a EngineSettings,
+    pub(crate) turns: Turns<'a>,
+    pub(crate) memory: &'a Memory<'a>,
     pub(crate) grid: Grid,
     stats: Mutex<QueryStats>,
 }
@@ -32,13 +37,13 @@ impl Context<'_> {
 
 /// Evaluates a metric query.
 pub(crate) fn run(
-    source: &dyn Select,
-    request: &QueryRequest,
-    settings: &EngineSettings,
+    query: &engine::Context<'_>,
     expr: &MetricExpr,
 ) -> Result<(QueryResult, QueryStats), Error> {
+    let engine::Context { source, request, settings, turns, ref memory } = *query;
     let grid = Grid::new(request.kind)?;
-    let context = Context { source, request, settings, grid, stats: Mutex::new(QueryStats::default()) };
+    let stats = Mutex::new(QueryStats::default());
+    let context = Context { source, request, settings, turns, memory, grid, stats };
     let value = evaluate(&context, expr)?;
     let mut stats = context.stats.into_inner().unwrap_or_else(PoisonError::into_inner);
     let is_instant = matches!(request.kind, QueryKind::Instant { .. });

@@ -20,7 +20,6 @@ use crate::vector::{GridSeries, pick};
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, RangeOp};
 use logyard_model::{Direction, LabelSet, MatchOp, TimeRange};
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -97,29 +96,50 @@ impl Changes {
     }
 }
 
+/// Bytes of a step of a series.
+const POINT_BYTES: u64 = size_of::<(i64, i64)>() as u64;
+
+/// Bytes of a series beside its labels' texts and its steps: the places in the two lists, twice for growth.
+const SERIES_BYTES: u64 = 256;
+
 /// What one worker has counted.
 #[derive(Debug, Default)]
 struct Counts {
     index: HashMap<LabelSet, usize>,
     series: Vec<Changes>,
+    /// Steps of all series, and bytes of everything.
+    points: usize,
+    bytes: u64,
+    /// How many of the bytes are accounted for.
+    bytes_held: u64,
     stats: QueryStats,
 }
 
 impl Counts {
     fn series_of(&mut self, labels: LabelSet) -> usize {
         let next = self.series.len();
+        let label_bytes = labels.text_bytes() as u64;
         let index = *self.index.entry(labels).or_insert(next);
         if index == next {
             self.series.push(Changes::default());
+            self.bytes += SERIES_BYTES + label_bytes;
         }
         index
+    }
+
+    fn has_grown(&mut self, points: usize) {
+        self.points += points;
+        self.bytes += points as u64 * POINT_BYTES;
     }
 
     fn add(&mut self, series: usize, steps: &Range<usize>, entries: i64, bytes: i64) {
         if !steps.is_empty()
             && let Some(changes) = self.series.get_mut(series)
         {
+            let before = changes.by_step.len();
             changes.add(steps, entries, bytes);
+            let grown = changes.by_step.len() - before;
+            self.has_grown(grown);
         }
     }
 
@@ -128,10 +148,14 @@ impl Counts {
             return other.merge(self);
         }
         self.stats.add(&other.stats);
+        self.bytes_held += other.bytes_held;
         for (labels, index) in other.index {
             let own = self.series_of(labels);
             if let (Some(changes), Some(more)) = (self.series.get_mut(own), other.series.get(index)) {
+                let before = changes.by_step.len();
                 changes.merge(more);
+                let grown = changes.by_step.len() - before;
+                self.has_grown(grown);
             }
         }
         self
@@ -178,18 +202,17 @@ pub(crate) fn evaluate(
         prefilter: &counting.pipeline.prefilter,
         direction: Direction::Forward,
     })?;
-    let copies = find_copies(&views, counting.range)?;
-    let counts = views
-        .par_iter()
-        .enumerate()
-        .try_fold(Counts::default, |counts, (index, view)| {
-            counting.count_view(context, counts, (index, view), &copies)
-        })
-        .try_reduce(Counts::default, |left, right| {
-            let merged = left.merge(right);
-            check_size(context, &merged)?;
-            Ok(merged)
-        })?;
+    let copies = find_copies(&context.turns, &views, counting.range)?;
+    let parts = context.turns.fold(views.len(), |counts: &mut Counts, index| {
+        let Some(view) = views.get(index) else { return Ok(0) };
+        counting.count_view(context, counts, (index, view), &copies)
+    })?;
+    let mut counts = Counts::default();
+    for part in parts {
+        context.request.cancel.check()?;
+        counts = counts.merge(part);
+        check_size(context, &mut counts)?;
+    }
     context.add_stats(&counts.stats);
     let steps = context.grid.steps;
     if is_absent {
@@ -213,6 +236,8 @@ pub(crate) fn evaluate(
     let mut series = Vec::with_capacity(counts.series.len());
     for (labels, index) in counts.index {
         let Some(changes) = counts.series.get(index) else { continue };
+        context.request.cancel.check()?;
+        context.memory.hold(steps as u64 * POINT_BYTES)?;
         let values: Vec<_> = changes.windows(steps).map(|sums| (sums.0 > 0).then(|| value(sums))).collect();
         if values.iter().any(Option::is_some) {
             series.push(GridSeries { labels: Arc::new(labels), values });
@@ -228,8 +253,12 @@ pub(crate) fn seconds(range_ns: i64) -> f64 {
 }
 
 /// Refuses more series or points than the settings allow to hold.
-fn check_size(context: &Context<'_>, counts: &Counts) -> Result<(), Error> {
+fn check_size(context: &Context<'_>, counts: &mut Counts) -> Result<(), Error> {
     let settings = context.settings;
+    if counts.bytes > counts.bytes_held {
+        context.memory.hold(counts.bytes - counts.bytes_held)?;
+        counts.bytes_held = counts.bytes;
+    }
     if counts.series.len() > settings.inner_series_max {
         return Err(Error::invalid(format!(
             "cannot evaluate the query: more than {} series before outer aggregations; add a line filter or \
@@ -237,7 +266,7 @@ fn check_size(context: &Context<'_>, counts: &Counts) -> Result<(), Error> {
             settings.inner_series_max
         )));
     }
-    let points: usize = counts.series.iter().map(|changes| changes.by_step.len()).sum();
+    let points = counts.points;
     if points > settings.points_max {
         return Err(Error::invalid(format!(
             "cannot evaluate the query: {points} points before outer aggregations, limit is {}; raise the step \
@@ -282,19 +311,19 @@ impl Counting<'_> {
     fn count_view(
         &self,
         context: &Context<'_>,
-        mut counts: Counts,
+        counts: &mut Counts,
         (index, view): (usize, &BlockView),
         copies: &Copies,
-    ) -> Result<Counts, Error> {
-        context.request.cancel.check()?;
+    ) -> Result<u64, Error> {
         counts.stats.blocks += 1;
+        let block = view.block.fresh();
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
-                self.count_run(context, (&view.block, run), copies.of(index, run_index), &mut counts)?;
+                self.count_run(context, (&block, run), copies.of(index, run_index), counts)?;
             }
         }
-        check_size(context, &counts)?;
-        Ok(counts)
+        check_size(context, counts)?;
+        Ok(block.heap_bytes() as u64)
     }
 
     fn count_run(

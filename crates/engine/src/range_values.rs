@@ -16,10 +16,9 @@ use crate::select::SelectRequest;
 use crate::stage::Entry;
 use crate::unwrap::Unwrapper;
 use crate::vector::{GridSeries, pick};
-use logyard_codec::{BlockView, RunView};
+use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, RangeOp, Unwrap};
 use logyard_model::{Direction, LabelSet, StreamId, TimeRange};
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +32,9 @@ struct Value {
     row: u32,
     value: f64,
 }
+
+/// Bytes of a sample, with room for its list to grow.
+const SAMPLE_BYTES: u64 = 2 * size_of::<Value>() as u64;
 
 /// What one worker has found.
 #[derive(Debug, Default)]
@@ -85,16 +87,13 @@ pub(crate) fn evaluate(
         prefilter: &unwrapping.pipeline.prefilter,
         direction: Direction::Forward,
     })?;
-    let copies = find_copies(&views, unwrapping.range)?;
-    let found = views
-        .par_iter()
-        .enumerate()
-        .try_fold(Found::default, |found, view| unwrapping.read_view(context, found, view, &copies))
-        .try_reduce(Found::default, |left, right| {
-            let merged = left.merge(right);
-            check_count(context, merged.count)?;
-            Ok(merged)
-        })?;
+    let copies = find_copies(&context.turns, &views, unwrapping.range)?;
+    let parts = context.turns.fold(views.len(), |found: &mut Found, index| {
+        let Some(view) = views.get(index) else { return Ok(0) };
+        unwrapping.read_view(context, found, (index, view), &copies)
+    })?;
+    let found = parts.into_iter().reduce(Found::merge).unwrap_or_default();
+    check_count(context, found.count)?;
     context.add_stats(&found.stats);
     let ranks = rank_streams(&views);
     let mut series = Vec::with_capacity(found.series.len());
@@ -135,29 +134,30 @@ impl Unwrapping<'_> {
     fn read_view(
         &self,
         context: &Context<'_>,
-        mut found: Found,
+        found: &mut Found,
         (index, view): (usize, &BlockView),
         copies: &Copies,
-    ) -> Result<Found, Error> {
-        context.request.cancel.check()?;
+    ) -> Result<u64, Error> {
         found.stats.blocks += 1;
+        let (before, block) = (found.count, view.block.fresh());
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
-                self.read_run(context, (view, run), copies.of(index, run_index), &mut found)?;
+                let place = (view.arrival, &*block, run);
+                self.read_run(context, place, copies.of(index, run_index), found)?;
             }
         }
         check_count(context, found.count)?;
-        Ok(found)
+        context.memory.hold((found.count - before) as u64 * SAMPLE_BYTES)?;
+        Ok(block.heap_bytes() as u64)
     }
 
     fn read_run(
         &self,
         context: &Context<'_>,
-        (view, run): (&BlockView, &RunView),
+        (arrival, block, run): (u64, &Block, &RunView),
         copies: &[u32],
         found: &mut Found,
     ) -> Result<(), Error> {
-        let block = &view.block;
         let rows = rows_of(block, run, self.range, copies, &self.pipeline, &mut found.stats)?;
         if rows.len() == 0 {
             return Ok(());
@@ -172,7 +172,7 @@ impl Unwrapping<'_> {
             let Some((labels, value)) = self.sample(&base, ts_ns, lines.line(row)) else { continue };
             found.stats.entries_passed += 1;
             found.count += 1;
-            let value = Value { ts_ns, stream: run.stream.id, arrival: view.arrival, row, value };
+            let value = Value { ts_ns, stream: run.stream.id, arrival, row, value };
             found.series.entry(labels).or_default().push(value);
         }
         Ok(())

@@ -18,6 +18,12 @@ pub struct EngineSettings {
     pub inner_series_max: usize,
     /// Most points of all series of one range aggregation. Default 20 million, 320 MB.
     pub points_max: usize,
+    /// Most bytes that one query may hold in memory: entries, series and samples; 0 for any. Default
+    /// 268435456 (256 MiB). Each thread has one block of a few MiB besides.
+    pub query_memory_bytes_max: u64,
+    /// Most bytes that all queries together may hold; 0 for any. A query that would pass it gets 429.
+    /// Default 536870912 (512 MiB).
+    pub memory_bytes_max: u64,
     /// Threads that evaluate queries; 0 for one per core. Default 0.
     pub threads: usize,
 }
@@ -30,6 +36,8 @@ impl Default for EngineSettings {
             timeout_secs: 60,
             inner_series_max: 100_000,
             points_max: 20_000_000,
+            query_memory_bytes_max: 256 << 20,
+            memory_bytes_max: 512 << 20,
             threads: 0,
         }
     }

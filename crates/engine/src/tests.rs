@@ -4,11 +4,13 @@ use crate::{
     Cancel, Engine, EngineSettings, Error, Kind, QueryKind, QueryRequest, QueryResult, Select, SelectError,
     SelectRequest,
 };
-use logyard_codec::{Block, BlockView, Entries, RunView};
+use bytes::Bytes;
+use logyard_codec::{Block, BlockBuilder, BlockView, Entries, RunView};
 use logyard_logql::parse;
 use logyard_model::{Direction, LabelSet, Stream, Tenant};
 use std::sync::Arc;
 
+mod bounds;
 mod log_cases;
 mod metric_cases;
 mod naive;
@@ -77,13 +79,23 @@ impl Select for Memory {
                     raw_bytes: entries.line_bytes(),
                 };
                 if request.range.overlaps(run.min_ns, run.max_ns) {
-                    let block = Arc::new(Block::from_entries(entries));
+                    // Decoded as those of the head are, or encoded as those of a segment.
+                    let block =
+                        if arrival % 2 == 0 { encoded(&entries) } else { Block::from_entries(entries) };
+                    let block = Arc::new(block);
                     views.push(BlockView { block, runs: vec![run], arrival: arrival as u64 });
                 }
             }
         }
         Ok(views)
     }
+}
+
+fn encoded(entries: &Entries) -> Block {
+    let mut builder = BlockBuilder::new();
+    builder.push_run(0, entries, 0..entries.len());
+    let block = builder.finish();
+    Block::open(Arc::new(block.meta), Arc::new(Bytes::from(block.bytes)), 0)
 }
 
 fn request(query: &str, kind: QueryKind) -> QueryRequest {

@@ -1,0 +1,183 @@
+//! The work of a query, cut into turns on threads that all queries share.
+//!
+//! The thread that asks hands out turns and waits; at most one turn per thread of the pool is handed out
+//! at a time. Turns from outside of the pool are taken in the order in which they came, so queries
+//! alternate: a light one waits for a turn of each of the others, never for their end. A turn ends once
+//! it has decoded some bytes, hence takes milliseconds however long the query is.
+//!
+//! Each thread evaluates one block at a time and lets go of it: the pool bounds what all queries together
+//! have decoded.
+
+use crate::cancel::Cancel;
+use crate::error::Error;
+use rayon::ThreadPool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Decoded bytes after which a turn ends: about a block.
+const TURN_BYTES: u64 = 1 << 20;
+
+/// Pieces after which a turn ends: some need nothing decoded.
+const TURN_PIECES: usize = 256;
+
+/// Hands out the turns of one query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turns<'a> {
+    pool: &'a ThreadPool,
+    cancel: &'a Cancel,
+}
+
+/// Reports the end of a turn, also when it panicked.
+struct TurnEnd(SyncSender<()>);
+
+impl Drop for TurnEnd {
+    fn drop(&mut self) {
+        // The channel has room for all turns under way; without a receiver nobody waits.
+        let _is_sent = self.0.try_send(()).is_ok();
+    }
+}
+
+impl<'a> Turns<'a> {
+    pub(crate) fn new(pool: &'a ThreadPool, cancel: &'a Cancel) -> Self {
+        Self { pool, cancel }
+    }
+
+    /// Returns how many turns run at once.
+    pub(crate) fn lanes(&self) -> usize {
+        self.pool.current_num_threads().max(1)
+    }
+
+    /// Folds the pieces `0..count`, in any order, into at most one state per thread.
+    ///
+    /// `step` adds a piece to a state and returns how many bytes it decoded. The first error ends all;
+    /// so does the end of the query's time. Blocks; not to be called from within a step.
+    pub(crate) fn fold<S: Default + Send>(
+        &self,
+        count: usize,
+        step: impl Fn(&mut S, usize) -> Result<u64, Error> + Sync,
+    ) -> Result<Vec<S>, Error> {
+        let lanes = self.lanes().min(count);
+        let (next, is_stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (idle, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
+        let turn = || {
+            let mut state: S = lock(&idle).pop().unwrap_or_default();
+            let (mut decoded, mut pieces) = (0, 0);
+            while decoded < TURN_BYTES && pieces < TURN_PIECES {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= count {
+                    break;
+                }
+                pieces += 1;
+                match self.cancel.check().and_then(|()| step(&mut state, index)) {
+                    Ok(bytes) => decoded += bytes,
+                    Err(error) => {
+                        is_stopped.store(true, Ordering::Relaxed);
+                        lock(&failure).get_or_insert(error);
+                        break;
+                    }
+                }
+            }
+            lock(&idle).push(state);
+        };
+        let turn = &turn;
+        let (ended, ends) = sync_channel(lanes + 1);
+        self.pool.in_place_scope(|scope| {
+            let mut under_way = 0;
+            loop {
+                let is_more = next.load(Ordering::Relaxed) < count && !is_stopped.load(Ordering::Relaxed);
+                if is_more && under_way < lanes {
+                    let end = TurnEnd(ended.clone());
+                    scope.spawn(move |_| {
+                        let _end = end;
+                        turn();
+                    });
+                    under_way += 1;
+                } else if under_way > 0 && ends.recv().is_ok() {
+                    under_way -= 1;
+                } else {
+                    break;
+                }
+            }
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(idle.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use rayon::ThreadPoolBuilder;
+
+    fn pool(threads: usize) -> ThreadPool {
+        ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    #[test]
+    fn every_piece_is_folded_once() {
+        let (pool, cancel) = (pool(3), Cancel::new());
+        for (count, bytes) in [(0, 0), (1, 0), (2, TURN_BYTES), (1000, 1), (1000, TURN_BYTES)] {
+            let sums = Turns::new(&pool, &cancel)
+                .fold(count, |sum: &mut (usize, usize), index| {
+                    *sum = (sum.0 + 1, sum.1 + index);
+                    Ok(bytes)
+                })
+                .unwrap();
+            assert!(sums.len() <= 3);
+            let sum = sums.iter().fold((0, 0), |all, sum| (all.0 + sum.0, all.1 + sum.1));
+            assert_eq!(sum, (count, (0..count).sum()));
+        }
+    }
+
+    #[test]
+    fn the_first_error_ends_all() {
+        let (pool, cancel) = (pool(2), Cancel::new());
+        let steps = AtomicUsize::new(0);
+        let step = |_: &mut (), index| {
+            steps.fetch_add(1, Ordering::Relaxed);
+            if index == 3 { Err(Error::invalid("three")) } else { Ok(TURN_BYTES) }
+        };
+        let error = Turns::new(&pool, &cancel).fold(100_000, step).unwrap_err();
+        assert_eq!(error.to_string(), "three");
+        assert!(steps.load(Ordering::Relaxed) < 50_000);
+        cancel.withdraw();
+        let error = Turns::new(&pool, &cancel).fold(1, |_: &mut (), _| Ok(0)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Cancelled);
+    }
+
+    #[test]
+    fn a_light_query_does_not_wait_for_the_end_of_a_heavy_one() {
+        let (pool, cancel) = (pool(1), Cancel::new());
+        let (begun, has_begun) = sync_channel(1);
+        let light_is_done = AtomicBool::new(false);
+        let heavy_steps = AtomicUsize::new(0);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                // Goes on until the light query has ended: without turns it never would.
+                let step = |_: &mut (), _| {
+                    let _is_first = begun.try_send(()).is_ok();
+                    heavy_steps.fetch_add(1, Ordering::Relaxed);
+                    match light_is_done.load(Ordering::Relaxed) {
+                        true => Err(Error::invalid("the light query has ended")),
+                        false => Ok(TURN_BYTES),
+                    }
+                };
+                Turns::new(&pool, &cancel).fold(usize::MAX / 2, step).unwrap_err();
+            });
+            has_begun.recv().unwrap();
+            let before = heavy_steps.load(Ordering::Relaxed);
+            Turns::new(&pool, &cancel).fold(3, |_: &mut (), _| Ok(TURN_BYTES)).unwrap();
+            let between = heavy_steps.load(Ordering::Relaxed) - before;
+            light_is_done.store(true, Ordering::Relaxed);
+            assert!(between > 0, "the heavy query goes on between the turns of the light one");
+        });
+    }
+}
