@@ -1,7 +1,7 @@
 //! Binary operators between numbers and vectors.
 
 use crate::error::Error;
-use crate::vector::{Collector, GridSeries, Value, pick};
+use crate::vector::{Collector, GridSeries, Value, into_vector, pick};
 use logyard_logql::{BinaryExpr, BinaryOp, GroupSide, Matching};
 use logyard_model::LabelSet;
 use std::collections::{HashMap, HashSet};
@@ -17,10 +17,26 @@ pub(crate) fn evaluate(expr: &BinaryExpr, left: Value, right: Value, steps: usiz
     match (left, right) {
         (Value::Scalar(left), Value::Scalar(right)) => Ok(Value::Scalar(expr.op.apply(left, right))),
         (Value::Vector(series), Value::Scalar(right)) => {
-            Ok(with_number(expr, series, |value| (value, right)))
+            Ok(with_number(expr, series, |value, _| (value, right)))
         }
-        (Value::Scalar(left), Value::Vector(series)) => Ok(with_number(expr, series, |value| (left, value))),
-        (Value::Vector(left), Value::Vector(right)) => {
+        (Value::Scalar(left), Value::Vector(series)) => {
+            Ok(with_number(expr, series, |value, _| (left, value)))
+        }
+        (Value::Vector(series), Value::Numbers(right)) if !expr.op.is_set() => {
+            Ok(with_number(expr, series, |value, step| (value, number_at(&right, step))))
+        }
+        (Value::Numbers(left), Value::Vector(series)) if !expr.op.is_set() => {
+            Ok(with_number(expr, series, |value, step| (number_at(&left, step), value)))
+        }
+        (left @ (Value::Scalar(_) | Value::Numbers(_)), right @ (Value::Scalar(_) | Value::Numbers(_)))
+            if !expr.op.is_set() =>
+        {
+            let (left, right) = (numbers(left, steps), numbers(right, steps));
+            let pairs = left.into_iter().zip(right);
+            Ok(Value::Numbers(pairs.map(|(left, right)| expr.op.apply(left, right)).collect()))
+        }
+        (left, right) => {
+            let (left, right) = (into_vector(left, steps), into_vector(right, steps));
             let result = if expr.op.is_set() {
                 set(expr, left, &right, steps)
             } else {
@@ -31,15 +47,28 @@ pub(crate) fn evaluate(expr: &BinaryExpr, left: Value, right: Value, steps: usiz
     }
 }
 
+fn number_at(numbers: &[f64], step: usize) -> f64 {
+    numbers.get(step).copied().unwrap_or(f64::NAN)
+}
+
+/// Returns a number for each step; a vector has none.
+fn numbers(value: Value, steps: usize) -> Vec<f64> {
+    match value {
+        Value::Scalar(value) => vec![value; steps],
+        Value::Numbers(values) => values,
+        Value::Vector(_) => Vec::new(),
+    }
+}
+
 /// Applies the operator to each value; a comparison that filters keeps the vector's value.
 fn with_number(
     expr: &BinaryExpr,
     mut series: Vec<GridSeries>,
-    operands: impl Fn(f64) -> (f64, f64),
+    operands: impl Fn(f64, usize) -> (f64, f64),
 ) -> Value {
-    for value in series.iter_mut().flat_map(|series| &mut series.values) {
+    for (step, value) in series.iter_mut().flat_map(|series| series.values.iter_mut().enumerate()) {
         let Some(old) = *value else { continue };
-        let (left, right) = operands(old);
+        let (left, right) = operands(old, step);
         *value = combine(expr, left, right, old);
     }
     Value::Vector(series)

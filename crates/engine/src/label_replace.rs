@@ -27,6 +27,11 @@ pub(crate) fn evaluate(
         }
         one.labels = Arc::new(labels);
     }
+    check_unique(series)
+}
+
+/// Refuses series that have become equal.
+pub(crate) fn check_unique(series: Vec<GridSeries>) -> Result<Vec<GridSeries>, Error> {
     let mut seen: HashSet<&LabelSet> = HashSet::with_capacity(series.len());
     if series.iter().all(|one| seen.insert(&*one.labels)) {
         return Ok(series);

@@ -25,6 +25,7 @@ mod cancel;
 mod dedupe;
 mod engine;
 mod error;
+mod function;
 mod grid;
 mod kept_blocks;
 mod label_replace;

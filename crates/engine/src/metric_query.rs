@@ -4,6 +4,7 @@ use crate::aggregate;
 use crate::binary;
 use crate::engine;
 use crate::error::Error;
+use crate::function;
 use crate::grid::Grid;
 use crate::label_replace;
 use crate::memory::Memory;
@@ -13,10 +14,9 @@ use crate::request::{InstantSample, QueryKind, QueryRequest, QueryResult, QueryS
 use crate::select::Select;
 use crate::settings::EngineSettings;
 use crate::turns::Turns;
-use crate::vector::{GridSeries, Value, sort_by_labels};
+use crate::vector::{GridSeries, Value, constant, into_vector, sort_by_labels};
 use logyard_logql::{MetricExpr, RangeAggregation, RangeOp, VectorAggregation, VectorOp};
-use logyard_model::LabelSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// What evaluation needs everywhere.
 pub(crate) struct Context<'a> {
@@ -51,7 +51,12 @@ pub(crate) fn run(
         stats.returned = 1;
         return Ok((QueryResult::Scalar { ts_ns: grid.start_ns, value: *value }, stats));
     }
-    let mut series = into_vector(value, grid);
+    if let (true, Value::Numbers(values)) = (is_instant, &value) {
+        stats.returned = 1;
+        let value = values.first().copied().unwrap_or(f64::NAN);
+        return Ok((QueryResult::Scalar { ts_ns: grid.start_ns, value }, stats));
+    }
+    let mut series = into_vector(value, grid.steps);
     series.retain(|series| series.values.iter().any(Option::is_some));
     if series.len() > settings.series_max {
         return Err(Error::invalid(format!(
@@ -76,18 +81,6 @@ pub(crate) fn run(
         QueryResult::Entries(_) | QueryResult::Scalar { .. } => 0,
     };
     Ok((result, stats))
-}
-
-fn into_vector(value: Value, grid: Grid) -> Vec<GridSeries> {
-    match value {
-        Value::Vector(series) => series,
-        Value::Scalar(value) => vec![constant(value, grid)],
-    }
-}
-
-/// One series without labels that has a value at every step.
-fn constant(value: f64, grid: Grid) -> GridSeries {
-    GridSeries { labels: Arc::new(LabelSet::default()), values: vec![Some(value); grid.steps] }
 }
 
 fn instant_samples(series: Vec<GridSeries>, grid: Grid) -> Vec<InstantSample> {
@@ -116,16 +109,17 @@ pub(crate) fn evaluate(context: &Context<'_>, expr: &MetricExpr) -> Result<Value
     context.request.cancel.check()?;
     match expr {
         MetricExpr::Literal(value) => Ok(Value::Scalar(*value)),
-        MetricExpr::VectorOf(value) => Ok(Value::Vector(vec![constant(*value, context.grid)])),
+        MetricExpr::VectorOf(value) => Ok(Value::Vector(vec![constant(*value, context.grid.steps)])),
         MetricExpr::Range(aggregation) => range(context, aggregation, None).map(Value::Vector),
         MetricExpr::Vector(aggregation) => vector(context, aggregation).map(Value::Vector),
+        MetricExpr::Function(expr) => function::evaluate(context, expr),
         MetricExpr::Binary(expr) => {
             let left = evaluate(context, &expr.left)?;
             let right = evaluate(context, &expr.right)?;
             binary::evaluate(expr, left, right, context.grid.steps)
         }
         MetricExpr::LabelReplace(replace) => {
-            let inner = into_vector(evaluate(context, &replace.inner)?, context.grid);
+            let inner = into_vector(evaluate(context, &replace.inner)?, context.grid.steps);
             label_replace::evaluate(replace, inner).map(Value::Vector)
         }
     }
@@ -166,6 +160,6 @@ fn vector(context: &Context<'_>, aggregation: &VectorAggregation) -> Result<Vec<
         // Entries with an error kept all labels: the sum is still to be made over those.
         return aggregate::evaluate(aggregation, series, context.grid.steps);
     }
-    let inner = into_vector(evaluate(context, &aggregation.inner)?, context.grid);
+    let inner = into_vector(evaluate(context, &aggregation.inner)?, context.grid.steps);
     aggregate::evaluate(aggregation, inner, context.grid.steps)
 }

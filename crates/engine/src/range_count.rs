@@ -1,5 +1,5 @@
 //! Range aggregations that count entries or bytes: `count_over_time`, `rate`, `bytes_over_time`,
-//! `bytes_rate` and `absent_over_time`.
+//! `bytes_rate`, `absent_over_time` and `present_over_time`.
 //!
 //! Counts are whole numbers, so each entry is added once where its steps begin and taken away where
 //! they end; running sums give the windows. Nothing is kept per entry or per window. Runs whose
@@ -229,6 +229,7 @@ pub(crate) fn evaluate(
     let seconds = seconds(range_ns);
     let value = |(entries, bytes): (i64, i64)| match aggregation.op {
         RangeOp::Rate => entries as f64 / seconds,
+        RangeOp::PresentOverTime => 1.0,
         RangeOp::BytesOverTime => bytes as f64,
         RangeOp::BytesRate => bytes as f64 / seconds,
         _ => entries as f64,
@@ -295,7 +296,7 @@ pub(crate) fn check_errors(series: &[GridSeries]) -> Result<(), Error> {
 }
 
 /// Returns the labels that `absent_over_time` answers with: names tested once, for equality.
-fn absent_labels(log: &logyard_logql::LogExpr) -> LabelSet {
+pub(crate) fn absent_labels(log: &logyard_logql::LogExpr) -> LabelSet {
     let (mut seen, mut labels) = (HashSet::new(), LabelSet::default());
     for matcher in &log.matchers {
         if seen.insert(matcher.name()) && matcher.op() == MatchOp::Equal {

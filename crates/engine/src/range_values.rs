@@ -232,9 +232,12 @@ fn fold(op: RangeOp, param: Option<f64>, seconds: f64, values: &mut [f64]) -> Op
         RangeOp::StddevOverTime => variance(values).sqrt(),
         RangeOp::QuantileOverTime => quantile(param.unwrap_or(f64::NAN), values),
         RangeOp::RateCounter => counter_rate(values, seconds),
-        RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::BytesRate | RangeOp::AbsentOverTime => {
-            return None;
-        }
+        RangeOp::Increase => counter_rate(values, 1.0),
+        RangeOp::CountOverTime
+        | RangeOp::BytesOverTime
+        | RangeOp::BytesRate
+        | RangeOp::AbsentOverTime
+        | RangeOp::PresentOverTime => return None,
     })
 }
 
@@ -264,7 +267,7 @@ fn variance(values: &[f64]) -> f64 {
 }
 
 /// Interpolates between the two values around the rank; NaN sorts first.
-fn quantile(share: f64, values: &mut [f64]) -> f64 {
+pub(crate) fn quantile(share: f64, values: &mut [f64]) -> f64 {
     if share.is_nan() {
         return f64::NAN;
     }
@@ -322,6 +325,7 @@ mod tests {
         check(RangeOp::QuantileOverTime, &[4.0, 1.0, 2.0], 1.5);
         check(RangeOp::RateCounter, &[10.0, 20.0, 30.0, 5.0, 15.0], 7.0);
         check(RangeOp::RateCounter, &[10.0], 0.0);
+        check(RangeOp::Increase, &[10.0, 20.0, 30.0, 5.0, 15.0], 35.0);
         assert_eq!(quantile(2.0, &mut [1.0]), infinite);
         assert_eq!(fold(RangeOp::SumOverTime, None, 1.0, &mut []), None);
     }

@@ -16,7 +16,26 @@ pub(crate) struct GridSeries {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Scalar(f64),
+    /// A number for each step, as `time()` gives.
+    Numbers(Vec<f64>),
     Vector(Vec<GridSeries>),
+}
+
+/// Returns series; numbers become one without labels.
+pub(crate) fn into_vector(value: Value, steps: usize) -> Vec<GridSeries> {
+    match value {
+        Value::Vector(series) => series,
+        Value::Scalar(value) => vec![constant(value, steps)],
+        Value::Numbers(values) => {
+            let values = values.into_iter().map(Some).collect();
+            vec![GridSeries { labels: Arc::new(LabelSet::default()), values }]
+        }
+    }
+}
+
+/// One series without labels that has a value at every step.
+pub(crate) fn constant(value: f64, steps: usize) -> GridSeries {
+    GridSeries { labels: Arc::new(LabelSet::default()), values: vec![Some(value); steps] }
 }
 
 /// Labels to match or group by, in the order of the label set.

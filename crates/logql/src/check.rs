@@ -29,6 +29,7 @@ fn check_metric(expr: &MetricExpr) -> Result<(), ParseError> {
             check_metric(&binary.left)?;
             check_metric(&binary.right)
         }
+        MetricExpr::Function(function) => function.inner().map_or(Ok(()), check_metric),
         MetricExpr::VectorOf(_) | MetricExpr::Literal(_) => Ok(()),
     }
 }

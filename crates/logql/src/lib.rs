@@ -19,6 +19,7 @@ mod lexer;
 mod number;
 mod parser;
 mod parser_filter;
+mod parser_function;
 mod parser_log;
 mod parser_metric;
 mod parser_name;
@@ -28,6 +29,7 @@ mod print_pretty;
 mod size;
 mod token;
 mod tree;
+mod tree_function;
 mod tree_metric;
 
 pub use check::{PatternPart, capture_names, pattern_parts};
@@ -42,6 +44,7 @@ pub use tree::{
     CompareOp, Expr, Extraction, FilterValue, Formatted, LabelFilter, LabelFormat, LabelPick, LineFilter,
     LineFilterArg, LineFilterOp, LogExpr, Stage, StageKind,
 };
+pub use tree_function::{FunctionExpr, LabelJoin, MapCall, MapOp};
 pub use tree_metric::{
     BinaryExpr, BinaryOp, Conversion, GroupSide, Grouping, LabelReplace, LogRange, Matching, MetricExpr,
     RangeAggregation, RangeOp, Unwrap, Variants, VectorAggregation, VectorOp,

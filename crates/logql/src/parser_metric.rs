@@ -166,6 +166,10 @@ impl Parser<'_> {
             Kind::VectorOp(op) => self.parse_vector_aggregation(op),
             Kind::Function("label_replace") => self.parse_label_replace(),
             Kind::Function("vector") => leaf(self.parse_vector_of()?),
+            Kind::Function(name) => match self.parse_function(name) {
+                Some(read) => read,
+                None => Err(self.unexpected(&[])),
+            },
             Kind::Word("variants") => self.parse_variants(),
             _ => Err(self.unexpected(&[])),
         }
@@ -236,8 +240,10 @@ impl Parser<'_> {
         self.advance();
         let leading = self.parse_grouping()?;
         self.expect_sign("(")?;
+        let label = if op == VectorOp::CountValues { Some(self.parse_label_parameter()?) } else { None };
+        let share = self.is_parameter().then(|| self.parse_share(op)).flatten();
         let param = self.parse_parameter();
-        let (inner, height) = self.nested(|parser| parser.binary_above(1))?;
+        let (inner, height) = self.parse_inner()?;
         let Expr::Metric(inner) = inner else { return Err(self.unexpected(&[])) };
         self.expect_sign(")")?;
         let grouping = match leading {
@@ -245,6 +251,9 @@ impl Parser<'_> {
             None => self.parse_grouping()?.unwrap_or_default(),
         };
         let count = self.vector_count(op, param, start)?;
+        if op == VectorOp::Quantile && share.is_none_or(f64::is_infinite) {
+            return Err(self.refuse("parameter required for operation quantile", start));
+        }
         if let MetricExpr::Literal(value) = inner {
             let value = SixDecimals(value);
             let name = op.as_str();
@@ -261,8 +270,20 @@ impl Parser<'_> {
         }
         let span = self.span_from(start);
         let inner = Box::new(inner);
-        let aggregation = VectorAggregation { op, count, grouping, inner, span };
+        let aggregation = VectorAggregation { op, count, share, label, grouping, inner, span };
         Ok((Expr::Metric(MetricExpr::Vector(aggregation)), height + 1))
+    }
+
+    /// Reads an expression between parentheses.
+    pub(crate) fn parse_inner(&mut self) -> Result<Built, ParseError> {
+        self.nested(|parser| parser.binary_above(1))
+    }
+
+    fn parse_share(&mut self, op: VectorOp) -> Option<f64> {
+        if op != VectorOp::Quantile {
+            return None;
+        }
+        self.parse_parameter().map(|(share, _)| share)
     }
 
     fn vector_count(
@@ -372,11 +393,15 @@ fn groups(op: RangeOp) -> bool {
             | RangeOp::QuantileOverTime
             | RangeOp::FirstOverTime
             | RangeOp::LastOverTime
+            | RangeOp::PresentOverTime
     )
 }
 
 fn may_unwrap(op: RangeOp) -> bool {
-    !matches!(op, RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::BytesRate)
+    !matches!(
+        op,
+        RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::BytesRate | RangeOp::PresentOverTime
+    )
 }
 
 fn must_unwrap(op: RangeOp) -> bool {

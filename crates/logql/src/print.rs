@@ -11,6 +11,7 @@ use crate::tree::{
     Expr, Extraction, FilterValue, Formatted, LabelFilter, LabelPick, LineFilterArg, LogExpr, Stage,
     StageKind,
 };
+use crate::tree_function::FunctionExpr;
 use crate::tree_metric::{
     BinaryExpr, GroupSide, Grouping, LogRange, MetricExpr, RangeAggregation, Unwrap, Variants,
     VectorAggregation,
@@ -198,6 +199,7 @@ impl Display for MetricExpr {
                 }
                 f.write_char(')')
             }
+            Self::Function(function) => function.fmt(f),
             Self::VectorOf(value) => write!(f, "vector({})", SixDecimals(*value)),
             Self::Literal(value) if value.is_nan() => f.write_str("(0 / 0)"),
             Self::Literal(value) if value.is_infinite() => {
@@ -206,6 +208,51 @@ impl Display for MetricExpr {
             Self::Literal(value) => GoFloat(*value).fmt(f),
             Self::Binary(binary) => binary.fmt(f),
         }
+    }
+}
+
+impl FunctionExpr {
+    /// Returns the name of the function.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Map(call) => call.op.as_str(),
+            Self::Absent(_) => "absent",
+            Self::LabelJoin(_) => "label_join",
+            Self::Time => "time",
+        }
+    }
+
+    /// Returns the arguments behind the samples.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Map(call) => call.params.iter().map(|param| GoFloat(*param).to_string()).collect(),
+            Self::LabelJoin(join) => [&join.label, &join.separator]
+                .into_iter()
+                .chain(&join.sources)
+                .map(|text| quoted(text))
+                .collect(),
+            Self::Absent(_) | Self::Time => Vec::new(),
+        }
+    }
+}
+
+impl Display for FunctionExpr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.name())?;
+        if let Some(inner) = self.inner() {
+            inner.fmt(f)?;
+        }
+        self.arguments().iter().try_for_each(|argument| write!(f, ",{argument}"))?;
+        f.write_char(')')
+    }
+}
+
+impl VectorAggregation {
+    /// Returns the parameter before the samples.
+    pub(crate) fn parameter(&self) -> Option<String> {
+        let count = self.count.map(|count| count.to_string());
+        let share = || self.share.map(|share| GoFloat(share).to_string());
+        count.or_else(share).or_else(|| self.label.as_deref().map(quoted))
     }
 }
 
@@ -262,8 +309,8 @@ impl Display for VectorAggregation {
             write!(f, " {}", self.grouping)?;
         }
         f.write_char('(')?;
-        if let Some(count) = self.count {
-            write!(f, "{count},")?;
+        if let Some(parameter) = self.parameter() {
+            write!(f, "{parameter},")?;
         }
         write!(f, "{})", self.inner)
     }

@@ -5,6 +5,7 @@ use crate::duration::PrometheusDuration;
 use crate::number::GoFloat;
 use crate::print::quoted;
 use crate::tree::{Expr, LogExpr, StageKind};
+use crate::tree_function::FunctionExpr;
 use crate::tree_metric::{
     BinaryExpr, LabelReplace, LogRange, MetricExpr, RangeAggregation, Unwrap, VectorAggregation,
 };
@@ -57,6 +58,7 @@ fn metric_expr(expr: &MetricExpr, level: usize) -> String {
         MetricExpr::Range(aggregation) => range_aggregation(aggregation, level),
         MetricExpr::Vector(aggregation) => vector_aggregation(aggregation, level),
         MetricExpr::LabelReplace(replace) => label_replace(expr, replace, level),
+        MetricExpr::Function(function) => function_expr(function, level),
         MetricExpr::Binary(binary) => binary_expr(binary, level),
         MetricExpr::VectorOf(_) | MetricExpr::Literal(_) => indent(level) + &expr.to_string(),
     }
@@ -111,8 +113,8 @@ fn vector_aggregation(aggregation: &VectorAggregation, level: usize) -> String {
         text.push_str(&format!(" {}", aggregation.grouping));
     }
     text.push_str("(\n");
-    if let Some(count) = aggregation.count {
-        text.push_str(&format!("{}{count},\n", indent(level + 1)));
+    if let Some(parameter) = aggregation.parameter() {
+        text.push_str(&format!("{}{parameter},\n", indent(level + 1)));
     }
     text.push_str(&metric_expr(&aggregation.inner, level + 1));
     text.push_str(&format!("\n{})", indent(level)));
@@ -129,6 +131,16 @@ fn label_replace(expr: &MetricExpr, replace: &LabelReplace, level: usize) -> Str
     }
     text.push_str(&format!("\n{})", indent(level)));
     text
+}
+
+fn function_expr(function: &FunctionExpr, level: usize) -> String {
+    if let Some(text) = short(function, level) {
+        return text;
+    }
+    let mut parts: Vec<String> =
+        function.inner().map(|inner| metric_expr(inner, level + 1)).into_iter().collect();
+    parts.extend(function.arguments().into_iter().map(|argument| indent(level + 1) + &argument));
+    format!("{0}{1}(\n{2}\n{0})", indent(level), function.name(), parts.join(",\n"))
 }
 
 fn binary_expr(binary: &BinaryExpr, level: usize) -> String {

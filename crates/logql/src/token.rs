@@ -91,8 +91,30 @@ pub(crate) const WORDS: [&str; 24] = [
 ];
 
 /// Functions beside the range and vector operators.
-pub(crate) const FUNCTIONS: [&str; 6] =
-    ["vector", "label_replace", "bytes", "duration", "duration_seconds", "ip"];
+pub(crate) const FUNCTIONS: [&str; 22] = [
+    "vector",
+    "label_replace",
+    "bytes",
+    "duration",
+    "duration_seconds",
+    "ip",
+    "abs",
+    "absent",
+    "ceil",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "exp",
+    "floor",
+    "label_join",
+    "ln",
+    "log10",
+    "log2",
+    "round",
+    "sgn",
+    "sqrt",
+    "time",
+];
 
 /// Punctuation and operators, longest first.
 pub(crate) const SIGNS: [&str; 26] = [

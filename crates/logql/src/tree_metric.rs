@@ -2,6 +2,7 @@
 
 use crate::error::Span;
 use crate::tree::{LabelFilter, LogExpr};
+use crate::tree_function::FunctionExpr;
 
 /// Yields samples.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,8 @@ pub enum MetricExpr {
     Vector(VectorAggregation),
     /// Sets a label from another by a pattern.
     LabelReplace(LabelReplace),
+    /// A function of samples, beyond Loki.
+    Function(FunctionExpr),
     /// `vector(n)`: one sample without labels.
     VectorOf(f64),
     /// A number.
@@ -39,11 +42,13 @@ pub enum RangeOp {
     FirstOverTime,
     LastOverTime,
     AbsentOverTime,
+    PresentOverTime,
+    Increase,
 }
 
 impl RangeOp {
     /// All functions.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::CountOverTime,
         Self::Rate,
         Self::RateCounter,
@@ -59,6 +64,8 @@ impl RangeOp {
         Self::FirstOverTime,
         Self::LastOverTime,
         Self::AbsentOverTime,
+        Self::PresentOverTime,
+        Self::Increase,
     ];
 
     /// Returns the name as it is written.
@@ -79,6 +86,8 @@ impl RangeOp {
             Self::FirstOverTime => "first_over_time",
             Self::LastOverTime => "last_over_time",
             Self::AbsentOverTime => "absent_over_time",
+            Self::PresentOverTime => "present_over_time",
+            Self::Increase => "increase",
         }
     }
 }
@@ -171,11 +180,14 @@ pub enum VectorOp {
     ApproxTopk,
     Sort,
     SortDesc,
+    Group,
+    Quantile,
+    CountValues,
 }
 
 impl VectorOp {
     /// All functions.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Sum,
         Self::Avg,
         Self::Count,
@@ -188,6 +200,9 @@ impl VectorOp {
         Self::ApproxTopk,
         Self::Sort,
         Self::SortDesc,
+        Self::Group,
+        Self::Quantile,
+        Self::CountValues,
     ];
 
     /// Returns the name as it is written.
@@ -205,6 +220,9 @@ impl VectorOp {
             Self::ApproxTopk => "approx_topk",
             Self::Sort => "sort",
             Self::SortDesc => "sort_desc",
+            Self::Group => "group",
+            Self::Quantile => "quantile",
+            Self::CountValues => "count_values",
         }
     }
 
@@ -221,6 +239,10 @@ pub struct VectorAggregation {
     pub op: VectorOp,
     /// How many samples `topk` and its kin keep, at least 1.
     pub count: Option<usize>,
+    /// The share of `quantile`.
+    pub share: Option<f64>,
+    /// The label that `count_values` sets to the value.
+    pub label: Option<String>,
     /// Labels that make a group; by default one group, `by ()`.
     pub grouping: Grouping,
     /// The samples.

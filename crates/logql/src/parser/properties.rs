@@ -75,6 +75,7 @@ fn metric_query() -> impl Strategy<Value = String> {
             match form {
                 0 => format!("rate({log}[{range}ms] offset {offset}s)"),
                 1 => format!("count_over_time(({log})[{range}m])"),
+                2 if offset > 0 => format!("present_over_time({log}[{range}s]) by (a)"),
                 2 => format!("max_over_time({log} | unwrap duration(x) | y>1 [{range}s]) by (a, b)"),
                 _ => format!("quantile_over_time(0.{range}, {log} | unwrap x [{range}s])"),
             }
@@ -94,6 +95,12 @@ fn metric_query() -> impl Strategy<Value = String> {
             inner.clone().prop_map(|inner| format!("topk(3, {inner}) without (b)")),
             (inner.clone(), text())
                 .prop_map(|(inner, text)| format!(r#"label_replace({inner}, "a", {text}, "c", ".*")"#)),
+            (inner.clone(), text())
+                .prop_map(|(inner, text)| format!(r#"label_join({inner}, "a.b", {text}, "c", {text})"#)),
+            (inner.clone(), text())
+                .prop_map(|(inner, text)| format!("count_values({text}, {inner}) by (\"on\")")),
+            inner.clone().prop_map(|inner| format!("clamp(quantile(0.5, {inner}), -1.5, 2)")),
+            inner.clone().prop_map(|inner| format!("absent(group(round({inner}, 0.25) > time()))")),
             inner.clone().prop_map(|inner| format!("2 * -3.5 ^ {inner}")),
             (inner.clone(), op, inner).prop_map(|(left, op, right)| format!("{left} {op} {right}")),
         ]

@@ -1,0 +1,170 @@
+//! Functions of samples with PromQL's names; Loki v3.7.6 refuses them as unknown names.
+
+use crate::error::ParseError;
+use crate::number::SixDecimals;
+use crate::parser::Parser;
+use crate::token::Kind;
+use crate::tree::Expr;
+use crate::tree_function::{FunctionExpr, LabelJoin, MapCall, MapOp};
+use crate::tree_metric::MetricExpr;
+
+impl Parser<'_> {
+    /// Reads a function at its name; nothing if the name is none of them.
+    pub(crate) fn parse_function(&mut self, name: &'static str) -> Option<Result<(Expr, usize), ParseError>> {
+        let read = match MapOp::ALL.into_iter().find(|op| op.as_str() == name) {
+            Some(op) => self.parse_map(op),
+            None => match name {
+                "absent" => self.parse_absent(),
+                "label_join" => self.parse_label_join(),
+                "time" => self.parse_time(),
+                _ => return None,
+            },
+        };
+        Some(read.map(|(function, height)| (Expr::Metric(MetricExpr::Function(function)), height)))
+    }
+
+    /// Reads `(` and the samples that a function is applied to.
+    fn parse_samples(&mut self, name: &str) -> Result<(Box<MetricExpr>, usize), ParseError> {
+        let start = self.start();
+        self.advance();
+        self.expect_sign("(")?;
+        let (inner, height) = self.parse_inner()?;
+        let Expr::Metric(inner) = inner else { return Err(self.unexpected(&[])) };
+        if let MetricExpr::Literal(value) = inner {
+            let value = SixDecimals(value);
+            return Err(
+                self.refuse(format!("unexpected literal in {name}: {value}; wrap it in vector()"), start)
+            );
+        }
+        Ok((Box::new(inner), height + 1))
+    }
+
+    fn parse_map(&mut self, op: MapOp) -> Result<(FunctionExpr, usize), ParseError> {
+        let (inner, height) = self.parse_samples(op.as_str())?;
+        let (least, most) = op.params();
+        let mut params = Vec::with_capacity(most);
+        while params.len() < most && (params.len() < least || self.is_sign(",")) {
+            self.expect_sign(",")?;
+            let start = self.start();
+            let param = self.parse_signed_number()?;
+            if !param.is_finite() {
+                return Err(self.refuse_here("syntax error: number out of range", start));
+            }
+            params.push(param);
+        }
+        self.expect_sign(")")?;
+        Ok((FunctionExpr::Map(MapCall { op, inner, params }), height))
+    }
+
+    fn parse_absent(&mut self) -> Result<(FunctionExpr, usize), ParseError> {
+        let (inner, height) = self.parse_samples("absent")?;
+        self.expect_sign(")")?;
+        Ok((FunctionExpr::Absent(inner), height))
+    }
+
+    fn parse_label_join(&mut self) -> Result<(FunctionExpr, usize), ParseError> {
+        let (inner, height) = self.parse_samples("label_join")?;
+        self.expect_sign(",")?;
+        let label = self.expect_text()?;
+        self.expect_sign(",")?;
+        let separator = self.expect_text()?;
+        let mut sources = Vec::new();
+        while sources.is_empty() || self.is_sign(",") {
+            self.expect_sign(",")?;
+            sources.push(self.expect_text()?);
+        }
+        self.expect_sign(")")?;
+        Ok((FunctionExpr::LabelJoin(LabelJoin { inner, label, separator, sources }), height))
+    }
+
+    fn parse_time(&mut self) -> Result<(FunctionExpr, usize), ParseError> {
+        self.advance();
+        self.expect_sign("(")?;
+        self.expect_sign(")")?;
+        Ok((FunctionExpr::Time, 1))
+    }
+
+    /// Reads `"…" ,`, the label that `count_values` sets.
+    pub(crate) fn parse_label_parameter(&mut self) -> Result<String, ParseError> {
+        let label = self.expect_text()?;
+        self.expect_sign(",")?;
+        Ok(label)
+    }
+
+    /// Returns whether a number with a comma behind it follows.
+    pub(crate) fn is_parameter(&self) -> bool {
+        matches!(self.peek(), Kind::Number { .. }) && *self.peek_at(1) == Kind::Sign(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::parse;
+
+    fn check(text: &str, expect: &str) {
+        let expr = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(expr.to_string(), expect, "{text}");
+        assert_eq!(parse(expect).as_ref(), Ok(&expr), "{text}");
+        let pretty = crate::pretty(&expr);
+        assert_eq!(parse(&pretty).as_ref(), Ok(&expr), "{pretty}");
+    }
+
+    fn same(text: &str) {
+        check(text, text);
+    }
+
+    #[test]
+    fn functions() {
+        same(r#"abs(rate({a="b"}[5m]))"#);
+        check(r#"CLAMP( vector(1) ,-1.5, 2)"#, "clamp(vector(1.000000),-1.5,2)");
+        same("round(vector(1.000000))");
+        same("round(vector(1.000000),0.5)");
+        same(r#"absent(count_over_time({a="b"}[5m]))"#);
+        same(r#"label_join(vector(1.000000),"x","-","a","b.c")"#);
+        same("(time() - 5)");
+        same(r#"group by (a)(rate({a="b"}[5m]))"#);
+        same(r#"quantile without (a)(0.9,rate({a="b"}[5m]))"#);
+        same(r#"count_values by (a)("v",rate({a="b"}[5m]))"#);
+        same(r#"present_over_time({a="b"}[5m]) by (a)"#);
+        same(r#"increase({a="b"} | unwrap x[5m])"#);
+        check(
+            &format!(r#"clamp_max(sum by (a) (rate({{a="b"}} |= "{0}" | json [5m])), 5)"#, "x".repeat(100)),
+            &format!(r#"clamp_max(sum by (a)(rate({{a="b"}} |= "{0}" | json[5m])),5)"#, "x".repeat(100)),
+        );
+        check(
+            &format!(r#"label_join(rate({{a="b"}} |= "{0}"[5m]), "x", "", "y")"#, "x".repeat(100)),
+            &format!(r#"label_join(rate({{a="b"}} |= "{0}"[5m]),"x","","y")"#, "x".repeat(100)),
+        );
+    }
+
+    #[test]
+    fn names_stay_names() {
+        same(r#"{abs="x", time="y"} | round>5 | drop group,quantile | clamp="1""#);
+    }
+
+    #[test]
+    fn refused() {
+        for text in [
+            "abs(5)",
+            "clamp(vector(1), 1)",
+            "clamp_min(vector(1))",
+            "round(vector(1), 1, 2)",
+            "time(5)",
+            "clamp_min(vector(1), 1e999)",
+            "quantile(1e999, vector(1))",
+            "label_join(vector(1), \"x\", \"-\")",
+            "quantile(vector(1))",
+            "quantile(-0.5, vector(1))",
+            "count_values(vector(1))",
+            "group(2, vector(1))",
+            "topk(-1, vector(1))",
+            r#"increase({a="b"}[5m])"#,
+            r#"increase({a="b"} | unwrap x [5m]) by (y)"#,
+            r#"present_over_time({a="b"} | unwrap x [5m])"#,
+            r#"absent({a="b"})"#,
+            "1 or time()",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
