@@ -35,7 +35,14 @@ pub fn get_with(url: &str, parameters: &[(&str, &str)]) -> Result<Answer, ureq::
 
 /// Posts a body.
 pub fn post(url: &str, content_type: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
-    read(agent().post(url).header("Content-Type", content_type).send(body)?)
+    post_with(url, &[("Content-Type", content_type)], body)
+}
+
+/// Posts a body with headers.
+pub fn post_with(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
+    let request =
+        headers.iter().fold(agent().post(url), |request, (name, value)| request.header(*name, *value));
+    read(request.send(body)?)
 }
 
 fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod containers;
+mod crash;
 mod engine;
 mod exactly_once;
 mod files;
