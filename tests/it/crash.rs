@@ -130,8 +130,11 @@ impl Writer {
 
     /// Returns the status; `None` if the connection broke before one came.
     fn push(&self, life: &Life, batch: usize) -> Option<u16> {
-        let answer =
-            if self.index % 2 == 0 { self.push_json(life, batch) } else { self.push_native(life, batch) };
+        let answer = if self.index.is_multiple_of(2) {
+            self.push_json(life, batch)
+        } else {
+            self.push_native(life, batch)
+        };
         answer.ok().map(|answer| answer.status)
     }
 
