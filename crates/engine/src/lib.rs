@@ -46,6 +46,7 @@ mod stage_decolorize;
 mod stage_drop_keep;
 mod stage_format;
 mod stage_json;
+mod stage_json_arrays;
 mod stage_json_paths;
 mod stage_label_filter;
 mod stage_line_filter;

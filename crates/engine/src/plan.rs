@@ -104,6 +104,7 @@ impl Pipeline {
                 // A parser reads the line, and metadata to see which names are taken; a template may
                 // read any label.
                 Stage::Json(_)
+                | Stage::JsonArrays(_)
                 | Stage::JsonPaths(_)
                 | Stage::Logfmt(_)
                 | Stage::LogfmtKeys(_)
@@ -136,6 +137,7 @@ fn idle_line_formats(log: &LogExpr, counts_bytes: bool) -> Vec<bool> {
         is_read |= match &stage.kind {
             StageKind::LineFilter(_)
             | StageKind::Json(_)
+            | StageKind::JsonArrays
             | StageKind::Logfmt { .. }
             | StageKind::Regexp(_)
             | StageKind::Pattern(_)

@@ -6,6 +6,7 @@ use crate::stage_decolorize::Decolorize;
 use crate::stage_drop_keep::DropKeep;
 use crate::stage_format::{LabelFormat, LineFormat};
 use crate::stage_json::Json;
+use crate::stage_json_arrays::JsonArrays;
 use crate::stage_json_paths::JsonPaths;
 use crate::stage_label_filter::LabelTest;
 use crate::stage_line_filter::LineTest;
@@ -33,6 +34,7 @@ pub(crate) enum Stage {
     LabelFilter(LabelTest),
     DropKeep(DropKeep),
     Json(Json),
+    JsonArrays(JsonArrays),
     JsonPaths(JsonPaths),
     Logfmt(Logfmt),
     LogfmtKeys(LogfmtKeys),
@@ -54,6 +56,7 @@ impl Stage {
             StageKind::Drop(picks) => Ok(Self::DropKeep(DropKeep::new(picks, false))),
             StageKind::Keep(picks) => Ok(Self::DropKeep(DropKeep::new(picks, true))),
             StageKind::Json(paths) if paths.is_empty() => Ok(Self::Json(Json::new(hints.clone()))),
+            StageKind::JsonArrays => Ok(Self::JsonArrays(JsonArrays::new(hints.clone()))),
             StageKind::Json(paths) => JsonPaths::compile(paths, hints.clone()).map(Self::JsonPaths),
             StageKind::Logfmt { strict, keep_empty, extractions } if extractions.is_empty() => {
                 Ok(Self::Logfmt(Logfmt::new(*strict, *keep_empty, hints.clone())))
@@ -81,6 +84,10 @@ impl Stage {
             }
             // Parsers drop nothing.
             Self::Json(parser) => {
+                parser.parse(&entry.line, &mut entry.labels);
+                true
+            }
+            Self::JsonArrays(parser) => {
                 parser.parse(&entry.line, &mut entry.labels);
                 true
             }

@@ -26,6 +26,11 @@ pub(crate) enum LabelTest {
         op: CompareOp,
         value: FilterValue,
     },
+    CompareLabels {
+        left: String,
+        op: CompareOp,
+        right: String,
+    },
     Address {
         name: String,
         test: AddressTest,
@@ -49,6 +54,9 @@ impl LabelTest {
             LabelFilter::Compare { name, op, value } => {
                 Self::Compare { name: name.clone(), op: *op, value: *value }
             }
+            LabelFilter::CompareLabels { left, op, right } => {
+                Self::CompareLabels { left: left.clone(), op: *op, right: right.clone() }
+            }
             LabelFilter::Ip { name, negated, pattern } => {
                 Self::Address { name: name.clone(), test: AddressTest::compile(pattern)?, negated: *negated }
             }
@@ -70,13 +78,11 @@ impl LabelTest {
             }
             Self::Compare { name, op, value } => {
                 let Some(text) = labels.get(name) else { return false };
-                match compare(text, *op, *value) {
-                    Ok(passes) => passes,
-                    Err(details) => {
-                        labels.set_error(LABEL_FILTER_ERROR, details);
-                        true
-                    }
-                }
+                passes_or_notes(compare(text, *op, *value), labels)
+            }
+            Self::CompareLabels { left, op, right } => {
+                let (Some(left), Some(right)) = (labels.get(left), labels.get(right)) else { return false };
+                passes_or_notes(compare_texts(left, *op, right), labels)
             }
             Self::Address { name, test, negated } => {
                 // An entry that already has an error passes (Loki v3.7.6).
@@ -95,6 +101,7 @@ impl LabelTest {
     pub(crate) fn names<'a>(&'a self, out: &mut Vec<&'a str>) {
         match self {
             Self::Text(matcher) => out.push(matcher.name()),
+            Self::CompareLabels { left, right, .. } => out.extend([&**left, &**right]),
             Self::Regex { name, .. } | Self::Compare { name, .. } | Self::Address { name, .. } => {
                 out.push(name)
             }
@@ -103,6 +110,37 @@ impl LabelTest {
                 right.names(out);
             }
         }
+    }
+}
+
+/// An entry whose values cannot be converted passes and gains an error.
+fn passes_or_notes(result: Result<bool, String>, labels: &mut Labels<'_>) -> bool {
+    result.unwrap_or_else(|details| {
+        labels.set_error(LABEL_FILTER_ERROR, details);
+        true
+    })
+}
+
+/// Compares two values as what both of them are: numbers, else durations, else sizes; other texts are
+/// equal or not, and have no order.
+fn compare_texts(left: &str, op: CompareOp, right: &str) -> Result<bool, String> {
+    if let (Ok(left), Ok(right)) = (parse_float(left), parse_float(right)) {
+        return Ok(ordered(op, left.partial_cmp(&right)));
+    }
+    if let (Ok(left), Ok(right)) = (parse_go_duration(left), parse_go_duration(right)) {
+        return Ok(ordered(op, Some(left.cmp(&right))));
+    }
+    if let (Ok(left), Ok(right)) = (parse_size(left), parse_size(right)) {
+        return Ok(ordered(op, Some(left.cmp(&right))));
+    }
+    match op {
+        CompareOp::Equal => Ok(left == right),
+        CompareOp::NotEqual => Ok(left != right),
+        _ => Err(format!(
+            "cannot order {} and {}: neither numbers, durations nor sizes",
+            quoted(left),
+            quoted(right)
+        )),
     }
 }
 
@@ -200,6 +238,33 @@ mod tests {
         check("n>1KB", Some("2000"), true, "");
         check("n>1KB", Some("1 kib"), true, "");
         check("n>=2KB", Some("1,500"), false, "");
+    }
+
+    #[test]
+    fn two_labels() {
+        for (left, op, right, passes) in [
+            ("5", "==", "5.0", true),
+            ("10", ">", "9", true),
+            ("NaN", "==", "NaN", false),
+            ("1.5s", ">=", "1500ms", true),
+            ("2000", ">", "1KB", true),
+            ("0", "<", "1ms", true),
+            ("x", "==", "x", true),
+            ("x", "!=", "X", true),
+            ("", "==", "", true),
+        ] {
+            let op = [("==", CompareOp::Equal), ("!=", CompareOp::NotEqual), (">", CompareOp::Greater)]
+                .into_iter()
+                .chain([(">=", CompareOp::GreaterOrEqual), ("<", CompareOp::Less)])
+                .find(|known| known.0 == op)
+                .unwrap();
+            assert_eq!(compare_texts(left, op.1, right), Ok(passes), "{left} {} {right}", op.0);
+        }
+        let error = compare_texts("x", CompareOp::Less, "1").unwrap_err();
+        assert_eq!(error, r#"cannot order "x" and "1": neither numbers, durations nor sizes"#);
+        check("n==m", Some("x"), false, "");
+        check("n!=m", Some("x"), false, "");
+        check("n<=n", Some("x"), true, r#"cannot order "x" and "x": neither numbers, durations nor sizes"#);
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn filter_names(filter: &LabelFilter, out: &mut Vec<String>) {
     match filter {
         LabelFilter::Text(matcher) => out.push(matcher.name().to_owned()),
         LabelFilter::Compare { name, .. } | LabelFilter::Ip { name, .. } => out.push(name.clone()),
+        LabelFilter::CompareLabels { left, right, .. } => out.extend([left.clone(), right.clone()]),
         LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {
             filter_names(left, out);
             filter_names(right, out);

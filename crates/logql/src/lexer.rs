@@ -129,8 +129,9 @@ pub(crate) fn is_bare_name(text: &str) -> bool {
 fn flag(text: &str) -> Option<(&str, Kind)> {
     let (rest, name) =
         preceded(tag::<_, _, nom::error::Error<&str>>("--"), identifier_with_dashes).parse(text).ok()?;
-    let known =
-        ["--strict", "--keep-empty"].into_iter().find(|known| known.strip_prefix("--") == Some(name))?;
+    let known = ["--strict", "--keep-empty", "--arrays"]
+        .into_iter()
+        .find(|known| known.strip_prefix("--") == Some(name))?;
     Some((rest, Kind::Flag(known)))
 }
 

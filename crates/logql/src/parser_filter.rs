@@ -76,6 +76,7 @@ impl Parser<'_> {
         }
         let start = self.start();
         let name = self.expect_name(&["IDENTIFIER", "("])?;
+        let signed = self.text_at(0).to_owned();
         let text_op = self.match_op();
         let compare_op = self.compare_op();
         if text_op.is_none() && compare_op.is_none() {
@@ -94,8 +95,25 @@ impl Parser<'_> {
             }
         }
         let Some(op) = compare_op else { return Err(self.unexpected(&["STRING"])) };
+        // A single `=` is the beginning of a test on text, and almost always a forgotten quote.
+        if let Some(right) = self.compared_label()
+            && signed != "="
+        {
+            self.advance();
+            return Ok((LabelFilter::CompareLabels { left: name, op, right }, 1));
+        }
         let value = self.filter_value()?;
         Ok((LabelFilter::Compare { name, op, value }, 1))
+    }
+
+    /// Returns the label on the right of a comparison, which is never in quotes.
+    fn compared_label(&self) -> Option<String> {
+        match self.peek() {
+            Kind::Identifier(name) => Some(name.clone()),
+            Kind::Word("and" | "or") => None,
+            Kind::Word(_) => self.name_at(0),
+            _ => None,
+        }
     }
 
     fn compare_op(&self) -> Option<CompareOp> {

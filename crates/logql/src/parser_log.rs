@@ -137,6 +137,7 @@ impl Parser<'_> {
         }
         self.advance();
         match word {
+            "json" if self.accept_flag("--arrays") => Ok(StageKind::JsonArrays),
             "json" => self.parse_extractions().map(StageKind::Json),
             "logfmt" => self.parse_logfmt(),
             "regexp" => self.expect_text().map(StageKind::Regexp),
@@ -152,13 +153,21 @@ impl Parser<'_> {
 
     fn parse_logfmt(&mut self) -> Result<StageKind, ParseError> {
         let (mut strict, mut keep_empty) = (false, false);
-        while let Kind::Flag(flag) = self.peek() {
+        while let Kind::Flag(flag @ ("--strict" | "--keep-empty")) = self.peek() {
             strict |= *flag == "--strict";
             keep_empty |= *flag == "--keep-empty";
             self.advance();
         }
         let extractions = self.parse_extractions()?;
         Ok(StageKind::Logfmt { strict, keep_empty, extractions })
+    }
+
+    fn accept_flag(&mut self, flag: &str) -> bool {
+        let found = matches!(self.peek(), Kind::Flag(given) if *given == flag);
+        if found {
+            self.advance();
+        }
+        found
     }
 
     fn parse_extractions(&mut self) -> Result<Vec<Extraction>, ParseError> {

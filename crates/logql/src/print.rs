@@ -102,6 +102,7 @@ impl Display for Stage {
                 joined(f, &filter.args, " or ")
             }
             StageKind::Json(extractions) => write_extractions(f, "json", extractions),
+            StageKind::JsonArrays => f.write_str("| json --arrays"),
             StageKind::Logfmt { strict, keep_empty, extractions } => {
                 let strict = if *strict { " --strict" } else { "" };
                 let keep_empty = if *keep_empty { " --keep-empty" } else { "" };
@@ -167,6 +168,8 @@ impl Display for LabelFilter {
         match self {
             Self::Text(one) => f.write_str(&matcher(one)),
             Self::Compare { name, op, value } => write!(f, "{}{}{value}", label(name), op.as_str()),
+            // The right name in quotes would be a constant, so it is always bare.
+            Self::CompareLabels { left, op, right } => write!(f, "{}{}{right}", label(left), op.as_str()),
             Self::Ip { name, negated, pattern } => {
                 let op = if *negated { "!=" } else { "=" };
                 write!(f, "{}{op}ip({})", label(name), quoted(pattern))

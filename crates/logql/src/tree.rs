@@ -42,6 +42,8 @@ pub enum StageKind {
     LineFilter(LineFilter),
     /// `json`: everything, or the listed paths.
     Json(Vec<Extraction>),
+    /// `json --arrays`: everything, elements of arrays included; beyond Loki.
+    JsonArrays,
     /// `logfmt`: everything, or the listed keys.
     Logfmt {
         /// Stop at the first fault and report it.
@@ -190,6 +192,15 @@ pub enum LabelFilter {
         op: CompareOp,
         /// The constant, which decides the conversion.
         value: FilterValue,
+    },
+    /// Compares the values of two labels, beyond Loki.
+    CompareLabels {
+        /// The label on the left.
+        left: String,
+        /// The comparison.
+        op: CompareOp,
+        /// The label on the right.
+        right: String,
     },
     /// Looks for addresses in the value.
     Ip {

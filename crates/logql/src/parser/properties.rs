@@ -41,6 +41,8 @@ fn label_filter() -> impl Strategy<Value = String> {
         (name(), prop_oneof![Just("=="), Just("!="), Just(">"), Just("<=")], constant())
             .prop_map(|(name, op, constant)| format!("{name} {op} {constant}")),
         name().prop_map(|name| format!(r#"{name}=ip("10.0.0.0/8")"#)),
+        (name(), prop_oneof![Just("=="), Just("!="), Just("<")], prop_oneof![Just("x"), Just("of")])
+            .prop_map(|(left, op, right)| format!("{left} {op} {right}")),
     ];
     leaf.prop_recursive(4, 12, 2, |inner| {
         let connective = prop_oneof![Just(" and "), Just(" or "), Just(" , "), Just(" ")];
@@ -60,7 +62,7 @@ fn stage() -> impl Strategy<Value = String> {
         (name(), text()).prop_map(|(name, text)| format!("| logfmt --strict {name}={text}")),
         (name(), text()).prop_map(|(name, text)| format!("| label_format {name}=y, \"z.z\"={text}, on=of")),
         (name(), text()).prop_map(|(name, text)| format!("| drop {name}, y={text} | keep {name}, z=\"\"")),
-        text().prop_map(|text| format!("| line_format {text} | unpack | decolorize")),
+        text().prop_map(|text| format!("| line_format {text} | unpack | decolorize | json --arrays")),
     ]
 }
 

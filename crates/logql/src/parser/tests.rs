@@ -28,6 +28,10 @@ fn log_queries() {
     check(r#"{a="b"} != "x" or "y""#, r#"{a="b"} != "x" != "y""#);
     same(r#"{a="b"} |~ "x" !~ "y" |> "<_> x" !> "z" |= ip("10.0.0.0/8") != ip("::1")"#);
     check(r#"{a="b"}|logfmt --strict --keep-empty"#, r#"{a="b"} | logfmt --strict --keep-empty"#);
+    same(r#"{a="b"} | json --arrays | x="y""#);
+    assert!(parse(r#"{a="b"} | json --arrays x="y""#).is_err());
+    assert!(parse(r#"{a="b"} | logfmt --arrays"#).is_err());
+    assert!(parse(r#"{a="b"} | json --strict"#).is_err());
     check(r#"{a="b"} | JSON x, y="z[0]""#, r#"{a="b"} | json x="x",y="z[0]""#);
     same(r#"{a="b"} | regexp "(?P<x>.*)" | pattern "<x> <_>" | unpack | decolorize"#);
     same(r#"{a="b"} | line_format "{{.x}}" | label_format x=y,z="{{.x}}""#);
@@ -58,6 +62,10 @@ fn label_filters() {
     filter(r#"x=ip("1.2.3.4") or y!=ip("::1")"#, r#"( x=ip("1.2.3.4") or y!=ip("::1") )"#);
     filter("(x>5,y=\"1\")", "( x>5 , y=\"1\" )");
     filter("x>1e21", "x>1e+21");
+    filter("x == y and z<=on or w != rate", "( ( x==y , z<=on ) or w!=rate )");
+    filter(r#""a.b">c d<e"#, r#"( "a.b">c , d<e )"#);
+    check_error(r#"{s="t"} | x=y"#, "at line 1, col 13: syntax error: unexpected IDENTIFIER");
+    check_error(r#"{s="t"} | x>or"#, "at line 1, col 13: syntax error: unexpected or");
 }
 
 #[test]
