@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind};
 use crate::memory::Memory;
+use crate::plan::PushDown;
 use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats};
 use crate::select::Select;
 use crate::settings::EngineSettings;
@@ -20,12 +21,19 @@ pub struct Engine {
     pool: OnceLock<ThreadPool>,
     /// Bytes that the queries under way hold.
     held: AtomicU64,
+    push_down: PushDown,
 }
 
 impl Engine {
     /// Returns an engine without threads yet.
     pub fn new(settings: EngineSettings) -> Self {
-        Self { settings, pool: OnceLock::new(), held: AtomicU64::new(0) }
+        Self { settings, pool: OnceLock::new(), held: AtomicU64::new(0), push_down: PushDown::On }
+    }
+
+    /// Returns an engine that does everything in the order in which the query says it.
+    #[cfg(test)]
+    pub(crate) fn without_push_down(settings: EngineSettings) -> Self {
+        Self { push_down: PushDown::Off, ..Self::new(settings) }
     }
 
     /// Returns the settings.
@@ -40,7 +48,8 @@ impl Engine {
     pub fn run(&self, source: &dyn Select, request: &QueryRequest) -> Result<QueryOutcome, Error> {
         let turns = Turns::new(self.pool()?, &request.cancel);
         let memory = Memory::new(&self.settings, &self.held);
-        let context = Context { source, request, settings: &self.settings, turns, memory };
+        let context =
+            Context { source, request, settings: &self.settings, turns, memory, push_down: self.push_down };
         let (result, stats) = evaluate(&context)?;
         Ok(QueryOutcome { result, stats, warnings: Vec::new() })
     }
@@ -68,6 +77,7 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a EngineSettings,
     pub(crate) turns: Turns<'a>,
     pub(crate) memory: Memory<'a>,
+    pub(crate) push_down: PushDown,
 }
 
 fn evaluate(context: &Context<'_>) -> Result<(QueryResult, QueryStats), Error> {

@@ -36,6 +36,7 @@ mod metric_query;
 mod plan;
 mod prefilter;
 mod range_count;
+mod range_sums;
 mod range_values;
 mod request;
 mod scan;

@@ -77,7 +77,7 @@ pub(crate) fn run(
         return Err(Error::invalid("end timestamp must not be before or equal to start time"));
     }
     let range = TimeRange { start_ns, end_ns: end_ns.max(start_ns.saturating_add(1)) };
-    let pipeline = Pipeline::compile(log, request.now_ns)?;
+    let pipeline = Pipeline::compile(log, request.now_ns, context.push_down)?;
     let views = context.source.select(&SelectRequest {
         tenant: &request.tenant,
         matchers: &log.matchers,

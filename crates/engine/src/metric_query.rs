@@ -8,6 +8,7 @@ use crate::function;
 use crate::grid::Grid;
 use crate::label_replace;
 use crate::memory::Memory;
+use crate::plan::PushDown;
 use crate::range_count;
 use crate::range_values;
 use crate::request::{InstantSample, QueryKind, QueryRequest, QueryResult, QueryStats, Sample, Series};
@@ -25,6 +26,7 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a EngineSettings,
     pub(crate) turns: Turns<'a>,
     pub(crate) memory: &'a Memory<'a>,
+    pub(crate) push_down: PushDown,
     pub(crate) grid: Grid,
     stats: Mutex<QueryStats>,
 }
@@ -40,10 +42,10 @@ pub(crate) fn run(
     query: &engine::Context<'_>,
     expr: &MetricExpr,
 ) -> Result<(QueryResult, QueryStats), Error> {
-    let engine::Context { source, request, settings, turns, ref memory } = *query;
+    let engine::Context { source, request, settings, turns, ref memory, push_down } = *query;
     let grid = Grid::new(request.kind)?;
     let stats = Mutex::new(QueryStats::default());
-    let context = Context { source, request, settings, turns, memory, grid, stats };
+    let context = Context { source, request, settings, turns, memory, push_down, grid, stats };
     let value = evaluate(&context, expr)?;
     let mut stats = context.stats.into_inner().unwrap_or_else(PoisonError::into_inner);
     let is_instant = matches!(request.kind, QueryKind::Instant { .. });

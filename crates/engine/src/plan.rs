@@ -1,24 +1,58 @@
-//! A pipeline, compiled.
+//! A pipeline, compiled, with its work in the order of cost.
 //!
-//! Line filters are tested first, on the bytes of a run, as long as no stage before them changes the
-//! line: both orders drop the same entries.
+//! Every rewrite leaves the answer as it is:
+//! - Line filters are tested first, on the bytes of a run, as long as no stage before them changes the
+//!   line: both orders drop the same entries, and no stage behind them sees what they drop.
+//! - What those filters require of a line goes to the store, to skip blocks by.
+//! - Label filters in front of every stage that reads the line are tested on the columns of levels and
+//!   metadata, before any line is decoded, once per combination of values. They run again in their
+//!   place, since they may note errors.
+//! - Among line filters the longest text that a line must hold is looked for first, over all lines at once.
+//!
+//! `PushDown::Off` leaves all of this out, for tests to compare.
 
 use crate::error::Error;
-use crate::labels::{DETECTED_LEVEL, is_reserved};
-use crate::prefilter::required_literals;
+use crate::labels::{Base, DETECTED_LEVEL, Labels, is_reserved};
+use crate::prefilter::require;
 use crate::stage::{Entry, Stage, stage_error};
 use crate::stage_line_filter::LineTest;
 use crate::stage_parse::Hints;
 use logyard_logql::{Formatted, Grouping, LogExpr, LogRange, RangeAggregation, RangeOp, StageKind};
 use logyard_model::{LabelSet, Prefilter};
+use memchr::memmem;
+use std::borrow::Cow;
+
+/// Whether work is done as early as it can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushDown {
+    On,
+    /// Stages run in their order, on every entry.
+    #[cfg(test)]
+    Off,
+}
 
 /// Line filters, then everything else.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(crate) line_filters: Vec<LineTest>,
     stages: Vec<Stage>,
+    /// How many of the stages, from the first, filter by labels that entries bring along.
+    head: usize,
     pub(crate) prefilter: Prefilter,
+    scout: Option<Scout>,
+    push_down: PushDown,
 }
+
+/// A text that every wanted line holds.
+#[derive(Debug)]
+pub(crate) struct Scout {
+    pub(crate) finder: memmem::Finder<'static>,
+    /// The line filter that asks for this text and nothing else, if there is one.
+    pub(crate) answers: Option<usize>,
+}
+
+/// Texts shorter than this are in most lines: looking for them first is in vain, unless that is a filter.
+const SCOUT_BYTES_MIN: usize = 3;
 
 /// Which columns of a block a pipeline reads for the labels of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +67,8 @@ impl Columns {
 
 impl Pipeline {
     /// Compiles the pipeline of a log query; `now_ns` is the present for templates.
-    pub(crate) fn compile(log: &LogExpr, now_ns: i64) -> Result<Self, Error> {
-        Self::with_hints(log, &Hints::everything(), &vec![false; log.stages.len()], now_ns)
+    pub(crate) fn compile(log: &LogExpr, now_ns: i64, push_down: PushDown) -> Result<Self, Error> {
+        Self::with_hints(log, &Hints::everything(), &vec![false; log.stages.len()], (now_ns, push_down))
     }
 
     /// Compiles the pipeline of a range aggregation; `grouping` is the one that decides the series.
@@ -44,19 +78,24 @@ impl Pipeline {
         aggregation: &RangeAggregation,
         grouping: Option<&Grouping>,
         now_ns: i64,
+        push_down: PushDown,
     ) -> Result<Self, Error> {
         let LogRange { log, unwrap, .. } = &aggregation.range;
         let counts_bytes = matches!(aggregation.op, RangeOp::BytesOverTime | RangeOp::BytesRate);
         let idle = idle_line_formats(log, counts_bytes);
         let stages = log.stages.iter().zip(&idle).filter(|(_, idle)| !**idle).map(|(stage, _)| &stage.kind);
         let hints = Hints::new(stages, unwrap.as_ref(), grouping);
-        Self::with_hints(log, &hints, &idle, now_ns)
+        Self::with_hints(log, &hints, &idle, (now_ns, push_down))
     }
 
-    fn with_hints(log: &LogExpr, hints: &Hints, idle: &[bool], now_ns: i64) -> Result<Self, Error> {
-        let mut pipeline =
-            Self { line_filters: Vec::new(), stages: Vec::new(), prefilter: Prefilter::default() };
-        let mut same_line = true;
+    fn with_hints(
+        log: &LogExpr,
+        hints: &Hints,
+        idle: &[bool],
+        (now_ns, push_down): (i64, PushDown),
+    ) -> Result<Self, Error> {
+        let (mut line_filters, mut stages, mut prefilter) = (Vec::new(), Vec::new(), Prefilter::default());
+        let mut same_line = push_down == PushDown::On;
         for (index, stage) in log.stages.iter().enumerate() {
             let compiled = Stage::compile(&stage.kind, hints, now_ns)
                 .map_err(|reason| stage_error(&stage_text(log, index), &reason))?;
@@ -64,17 +103,45 @@ impl Pipeline {
                 continue;
             }
             if let (StageKind::LineFilter(filter), true) = (&stage.kind, same_line) {
-                required_literals(filter, &mut pipeline.prefilter.literals);
+                require(filter, &mut prefilter);
             }
             match compiled {
-                Stage::LineFilter(test) if same_line => pipeline.line_filters.push(test),
+                Stage::LineFilter(test) if same_line => line_filters.push(test),
                 other => {
                     same_line &= !other.changes_line();
-                    pipeline.stages.push(other);
+                    stages.push(other);
                 }
             }
         }
-        Ok(pipeline)
+        let head = if push_down == PushDown::On { head_of(&stages) } else { 0 };
+        let scout = scout_of(&line_filters, &prefilter);
+        Ok(Self { line_filters, stages, head, prefilter, scout, push_down })
+    }
+
+    /// Returns a text that every wanted line holds and that is worth looking for first.
+    pub(crate) fn scout(&self) -> Option<&Scout> {
+        self.scout.as_ref()
+    }
+
+    /// Returns whether labels alone drop entries before any stage reads the line.
+    pub(crate) fn has_head(&self) -> bool {
+        self.head > 0
+    }
+
+    /// Returns whether an entry with these labels may pass; a stage behind the head may still drop it.
+    pub(crate) fn head_passes(&self, base: &Base) -> bool {
+        let mut entry = Entry { line: Cow::Borrowed(&[]), ts_ns: 0, labels: Labels::new(base) };
+        self.stages.iter().take(self.head).all(|stage| stage.apply(&mut entry))
+    }
+
+    /// Returns the columns that decide [`Pipeline::head_passes`].
+    pub(crate) fn head_columns(&self, stream: &LabelSet) -> Columns {
+        columns_of(self.stages.iter().take(self.head), stream, Vec::new())
+    }
+
+    /// Returns whether counts of whole runs may stand for their entries.
+    pub(crate) fn may_count_whole(&self) -> bool {
+        self.push_down == PushDown::On && self.line_filters.is_empty()
     }
 
     /// Returns whether the stages behind the line filters depend on the labels alone.
@@ -96,35 +163,60 @@ impl Pipeline {
     /// labels are left; without a grouping all labels count.
     pub(crate) fn columns(&self, stream: &LabelSet, grouping: Option<&Grouping>) -> Columns {
         let Some(Grouping { without: false, labels }) = grouping else { return Columns::ALL };
-        let mut names: Vec<&str> = labels.iter().map(|name| &**name).collect();
-        for stage in &self.stages {
-            match stage {
-                Stage::LabelFilter(test) => test.names(&mut names),
-                Stage::DropKeep(stage) => names.extend(stage.read_names()),
-                // A parser reads the line, and metadata to see which names are taken; a template may
-                // read any label.
-                Stage::Json(_)
-                | Stage::JsonArrays(_)
-                | Stage::JsonPaths(_)
-                | Stage::Logfmt(_)
-                | Stage::LogfmtKeys(_)
-                | Stage::Regexp(_)
-                | Stage::Pattern(_)
-                | Stage::Unpack(_)
-                | Stage::LineFormat(_)
-                | Stage::LabelFormat(_) => return Columns::ALL,
-                Stage::LineFilter(_) | Stage::Decolorize(_) => {}
-            }
+        columns_of(self.stages.iter(), stream, labels.iter().map(|name| &**name).collect())
+    }
+}
+
+/// Returns the columns that decide what some stages make of an entry, and the values of `names` behind
+/// them.
+fn columns_of<'a>(
+    stages: impl Iterator<Item = &'a Stage>,
+    stream: &LabelSet,
+    mut names: Vec<&'a str>,
+) -> Columns {
+    for stage in stages {
+        match stage {
+            Stage::LabelFilter(test) => test.names(&mut names),
+            Stage::DropKeep(stage) => names.extend(stage.read_names()),
+            Stage::LineFilter(_) | Stage::Decolorize(_) => {}
+            // A parser reads the line, and metadata to see which names are taken; a template may read
+            // any label.
+            _ => return Columns::ALL,
         }
-        let mut columns = Columns { levels: false, metadata: false };
-        for name in names {
-            if stream.get(name).is_some() || is_reserved(name) && !name.ends_with("_extracted") {
-                continue;
-            }
-            columns.levels |= name == DETECTED_LEVEL || name.ends_with("_extracted");
-            columns.metadata |= name != DETECTED_LEVEL;
+    }
+    let mut columns = Columns { levels: false, metadata: false };
+    for name in names {
+        if stream.get(name).is_some() || is_reserved(name) && !name.ends_with("_extracted") {
+            continue;
         }
-        columns
+        columns.levels |= name == DETECTED_LEVEL || name.ends_with("_extracted");
+        columns.metadata |= name != DETECTED_LEVEL;
+    }
+    columns
+}
+
+/// Returns how many of the stages, up to the last label filter, look at nothing but labels.
+fn head_of(stages: &[Stage]) -> usize {
+    let before_lines = stages.iter().take_while(|stage| !stage.needs_line());
+    let is_filter = |(index, stage)| matches!(stage, &Stage::LabelFilter(_)).then_some(index + 1);
+    before_lines.enumerate().filter_map(is_filter).last().unwrap_or(0)
+}
+
+fn scout_of(line_filters: &[LineTest], prefilter: &Prefilter) -> Option<Scout> {
+    let needle =
+        |test: &LineTest| test.required_text().map(|finder| finder.needle().len()).filter(|bytes| *bytes > 0);
+    let texts = line_filters.iter().enumerate().filter_map(|(index, test)| Some((index, needle(test)?)));
+    let longest_text = texts.max_by_key(|(_, bytes)| *bytes);
+    let longest_literal = prefilter.literals.iter().max_by_key(|literal| literal.len());
+    match (longest_text, longest_literal) {
+        (Some((index, _)), _) => {
+            let finder = line_filters.get(index)?.required_text()?.clone();
+            Some(Scout { finder, answers: Some(index) })
+        }
+        (None, Some(literal)) if literal.len() >= SCOUT_BYTES_MIN => {
+            Some(Scout { finder: memmem::Finder::new(literal).into_owned(), answers: None })
+        }
+        (None, _) => None,
     }
 }
 
@@ -172,7 +264,7 @@ mod tests {
 
     fn compile(query: &str) -> Result<Pipeline, Error> {
         let Expr::Log(log) = parse(query).unwrap() else { panic!("{query}") };
-        Pipeline::compile(&log, 0)
+        Pipeline::compile(&log, 0, PushDown::On)
     }
 
     #[test]

@@ -1,57 +1,220 @@
 //! Literals that every wanted line holds, for the store to skip blocks by.
+//!
+//! A regular expression is walked as its parse tree. Each part tells the texts that it can match, if
+//! those are few (`colou?r`, `[Ee]rror`, the first letters of `(?i)error`), and groups of literals of
+//! which each match holds one. Anything else tells nothing, which is always right.
 
 use logyard_logql::{LineFilter, LineFilterArg, LineFilterOp, PatternPart, pattern_parts};
-use logyard_model::translate;
-use regex_syntax::hir::{Hir, HirKind};
+use logyard_model::{Prefilter, translate};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
-/// Appends the literals that a line must hold to pass the filter.
-///
-/// Alternatives and negated filters give none; of a regular expression the longest literal counts.
-pub(crate) fn required_literals(filter: &LineFilter, out: &mut Vec<Vec<u8>>) {
-    let [LineFilterArg::Text(text)] = &*filter.args else { return };
-    match filter.op {
-        LineFilterOp::Contains => push(out, text.as_bytes()),
-        LineFilterOp::Regex => {
-            if let Some(literal) = regex_literal(text) {
-                push(out, &literal);
+/// Literals of which a line holds at least one.
+type Group = Vec<Vec<u8>>;
+
+/// Most texts of a part that are told apart: 2^5 for five letters in either case.
+const TEXTS_MAX: usize = 32;
+
+/// Most members of a class that are told apart: a letter in all its cases has three.
+const CLASS_MAX: usize = 4;
+
+/// Most literals of a group.
+const GROUP_MAX: usize = 64;
+
+/// Deepest nesting that is walked; deeper parts tell nothing.
+const DEPTH_MAX: usize = 200;
+
+/// Adds what a line must hold to pass the filter; negated filters ask for nothing.
+pub(crate) fn require(filter: &LineFilter, prefilter: &mut Prefilter) {
+    if filter.op.is_negated() {
+        return;
+    }
+    let mut of_args = filter.args.iter().map(|arg| groups_of(filter.op, arg));
+    let groups = match &*filter.args {
+        [_] => of_args.next().unwrap_or_default(),
+        // Each alternative asks for one group at least, or the filter asks for nothing.
+        _ => union(of_args.map(best)).into_iter().collect(),
+    };
+    for mut group in groups {
+        group.sort_unstable();
+        group.dedup();
+        if group.len() > 1 {
+            if !prefilter.any_of.contains(&group) {
+                prefilter.any_of.push(group);
+            }
+        } else if let Some(literal) = group.pop()
+            && !prefilter.literals.contains(&literal)
+        {
+            prefilter.literals.push(literal);
+        }
+    }
+}
+
+fn groups_of(op: LineFilterOp, arg: &LineFilterArg) -> Vec<Group> {
+    let LineFilterArg::Text(text) = arg else { return Vec::new() };
+    let literals: Vec<Vec<u8>> = match op {
+        LineFilterOp::Contains => vec![text.as_bytes().to_vec()],
+        LineFilterOp::Pattern => {
+            let parts = pattern_parts(text).unwrap_or_default().into_iter();
+            parts
+                .filter_map(|part| match part {
+                    PatternPart::Literal(literal) => Some(literal.into_bytes()),
+                    PatternPart::Capture(_) | PatternPart::Wildcard => None,
+                })
+                .collect()
+        }
+        LineFilterOp::Regex => return regex_groups(text),
+        LineFilterOp::NotContains | LineFilterOp::NotRegex | LineFilterOp::NotPattern => Vec::new(),
+    };
+    literals.into_iter().filter(|literal| !literal.is_empty()).map(|literal| vec![literal]).collect()
+}
+
+/// Returns groups of literals; every line in which the pattern is found holds one of each.
+pub(crate) fn regex_groups(pattern: &str) -> Vec<Group> {
+    let Ok(translated) = translate(pattern) else { return Vec::new() };
+    let Ok(hir) = regex_syntax::parse(&translated) else { return Vec::new() };
+    match part_of(&hir, 0) {
+        Part { texts: Some(texts), .. } => usable(texts).into_iter().collect(),
+        Part { groups, .. } => groups,
+    }
+}
+
+/// What is known of a part of a pattern.
+#[derive(Default)]
+struct Part {
+    /// All texts that it can match, if they are few.
+    texts: Option<Group>,
+    /// Asked for by every match, unless `texts` says it all.
+    groups: Vec<Group>,
+}
+
+impl Part {
+    fn exact(texts: Group) -> Self {
+        Self { texts: Some(texts), groups: Vec::new() }
+    }
+
+    /// Returns what every match asks for, texts included.
+    fn into_groups(self) -> Vec<Group> {
+        match self.texts {
+            Some(texts) => usable(texts).into_iter().collect(),
+            None => self.groups,
+        }
+    }
+}
+
+fn part_of(hir: &Hir, depth: usize) -> Part {
+    if depth > DEPTH_MAX {
+        return Part::default();
+    }
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => Part::exact(vec![Vec::new()]),
+        HirKind::Literal(literal) => Part::exact(vec![literal.0.to_vec()]),
+        HirKind::Class(class) => Part { texts: class_texts(class), groups: Vec::new() },
+        HirKind::Capture(capture) => part_of(&capture.sub, depth + 1),
+        HirKind::Repetition(repetition) => {
+            let sub = part_of(&repetition.sub, depth + 1);
+            match (repetition.min, repetition.max) {
+                (0, Some(1)) => {
+                    let texts = sub.texts.filter(|texts| texts.len() < TEXTS_MAX);
+                    let with_none = |mut texts: Group| {
+                        texts.push(Vec::new());
+                        texts
+                    };
+                    Part { texts: texts.map(with_none), groups: Vec::new() }
+                }
+                (0, _) => Part::default(),
+                (1, Some(1)) => sub,
+                _ => Part { texts: None, groups: sub.into_groups() },
             }
         }
-        LineFilterOp::Pattern => {
-            for part in pattern_parts(text).unwrap_or_default() {
-                if let PatternPart::Literal(literal) = part {
-                    push(out, literal.as_bytes());
+        HirKind::Concat(parts) => concat(parts, depth),
+        HirKind::Alternation(branches) => {
+            let branches: Vec<Part> = branches.iter().map(|branch| part_of(branch, depth + 1)).collect();
+            let count: usize = branches.iter().map(|branch| branch.texts.as_ref().map_or(0, Vec::len)).sum();
+            if count <= GROUP_MAX && branches.iter().all(|branch| branch.texts.is_some()) {
+                return Part::exact(
+                    branches.into_iter().filter_map(|branch| branch.texts).flatten().collect(),
+                );
+            }
+            let group = union(branches.into_iter().map(|branch| best(branch.into_groups())));
+            Part { texts: None, groups: group.into_iter().collect() }
+        }
+    }
+}
+
+/// Joins the texts of neighbours as long as they are few.
+fn concat(parts: &[Hir], depth: usize) -> Part {
+    let (mut texts, mut groups, mut is_exact) = (vec![Vec::new()], Vec::new(), true);
+    for part in parts {
+        let part = part_of(part, depth + 1);
+        let Some(next) = part.texts else {
+            is_exact = false;
+            groups.extend(usable(std::mem::replace(&mut texts, vec![Vec::new()])));
+            groups.extend(part.groups);
+            continue;
+        };
+        if texts.len() * next.len() <= TEXTS_MAX {
+            texts = texts
+                .iter()
+                .flat_map(|text: &Vec<u8>| next.iter().map(move |next| [&**text, next].concat()))
+                .collect();
+        } else {
+            is_exact = false;
+            groups.extend(usable(std::mem::replace(&mut texts, next)));
+        }
+    }
+    if is_exact {
+        return Part::exact(texts);
+    }
+    groups.extend(usable(texts));
+    Part { texts: None, groups }
+}
+
+/// Returns the texts of a class with few members.
+fn class_texts(class: &Class) -> Option<Group> {
+    let mut texts = Vec::new();
+    match class {
+        Class::Unicode(class) => {
+            for range in class.iter() {
+                for member in range.start()..=range.end() {
+                    texts.push(member.to_string().into_bytes());
+                    if texts.len() > CLASS_MAX {
+                        return None;
+                    }
                 }
             }
         }
-        LineFilterOp::NotContains | LineFilterOp::NotRegex | LineFilterOp::NotPattern => {}
+        Class::Bytes(class) => {
+            for range in class.iter() {
+                for member in range.start()..=range.end() {
+                    texts.push(vec![member]);
+                    if texts.len() > CLASS_MAX {
+                        return None;
+                    }
+                }
+            }
+        }
     }
+    // A class without members matches nothing, so nothing can be said about its matches.
+    (!texts.is_empty()).then_some(texts)
 }
 
-fn push(out: &mut Vec<Vec<u8>>, literal: &[u8]) {
-    if !literal.is_empty() && !out.iter().any(|known| known == literal) {
-        out.push(literal.to_vec());
-    }
+/// Returns the texts as a group, unless one of them is empty and hence in every line.
+fn usable(texts: Group) -> Option<Group> {
+    let is_usable =
+        !texts.is_empty() && texts.len() <= GROUP_MAX && texts.iter().all(|text| !text.is_empty());
+    is_usable.then_some(texts)
 }
 
-/// Returns the longest literal that every match of the pattern holds.
-pub(crate) fn regex_literal(pattern: &str) -> Option<Vec<u8>> {
-    let translated = translate(pattern).ok()?;
-    let hir = regex_syntax::parse(&translated).ok()?;
-    longest(&hir).filter(|literal| !literal.is_empty())
+/// Returns the group that rules out most: its shortest literal is longest.
+fn best(groups: Vec<Group>) -> Option<Group> {
+    let shortest = |group: &Group| group.iter().map(Vec::len).min().unwrap_or_default();
+    groups.into_iter().max_by_key(|group| (shortest(group), std::cmp::Reverse(group.len())))
 }
 
-fn longest(hir: &Hir) -> Option<Vec<u8>> {
-    match hir.kind() {
-        HirKind::Literal(literal) => Some(literal.0.to_vec()),
-        HirKind::Capture(capture) => longest(&capture.sub),
-        HirKind::Repetition(repetition) if repetition.min > 0 => longest(&repetition.sub),
-        HirKind::Concat(parts) => parts.iter().filter_map(longest).max_by_key(Vec::len),
-        HirKind::Repetition(_)
-        | HirKind::Alternation(_)
-        | HirKind::Class(_)
-        | HirKind::Look(_)
-        | HirKind::Empty => None,
-    }
+/// Joins the groups of alternatives; an alternative without one leaves nothing to ask for.
+fn union(groups: impl Iterator<Item = Option<Group>>) -> Option<Group> {
+    let all: Option<Vec<Group>> = groups.collect();
+    usable(all?.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
@@ -59,29 +222,126 @@ mod tests {
     use super::*;
     use logyard_logql::{Expr, StageKind, parse};
 
-    fn check(filters: &str, expect: &[&str]) {
+    fn prefilter_of(filters: &str) -> Prefilter {
         let Expr::Log(log) = parse(&format!("{{a=\"1\"}} {filters}")).unwrap() else { panic!("{filters}") };
-        let mut literals = Vec::new();
+        let mut prefilter = Prefilter::default();
         for stage in &log.stages {
             let StageKind::LineFilter(filter) = &stage.kind else { continue };
-            required_literals(filter, &mut literals);
+            require(filter, &mut prefilter);
         }
-        let texts: Vec<_> = literals.iter().map(|literal| String::from_utf8_lossy(literal)).collect();
-        assert_eq!(texts, expect, "{filters}");
+        prefilter
+    }
+
+    /// Expects literals, and groups as alternatives joined by `|`.
+    fn check(filters: &str, literals: &[&str], groups: &[&str]) {
+        let prefilter = prefilter_of(filters);
+        let text = |literal: &Vec<u8>| String::from_utf8_lossy(literal).into_owned();
+        assert_eq!(prefilter.literals.iter().map(text).collect::<Vec<_>>(), literals, "{filters}");
+        let joined = |group: &Group| group.iter().map(text).collect::<Vec<_>>().join("|");
+        assert_eq!(prefilter.any_of.iter().map(joined).collect::<Vec<_>>(), groups, "{filters}");
     }
 
     #[test]
     fn only_what_every_line_must_hold() {
-        check(r#"|= "a" |= "b" |= "a" |= """#, &["a", "b"]);
-        check(r#"|= "a" or "b""#, &[]);
-        check(r#"!= "a" !~ "b" !> "c""#, &[]);
-        check(r#"|~ "err.*timeout x""#, &["timeout x"]);
-        check(r#"|~ "(abc)+d?""#, &["abc"]);
-        check(r#"|~ "(?i)abc""#, &[]);
-        check(r#"|~ "abc|def""#, &[]);
-        check(r#"|~ "^a\\.b$""#, &["a.b"]);
-        check(r#"|~ "(abc)*x""#, &["x"]);
-        check(r#"|> "a <_> bc""#, &["a ", " bc"]);
-        check(r#"|= ip("1.2.3.4")"#, &[]);
+        check(r#"|= "a" |= "b" |= "a" |= """#, &["a", "b"], &[]);
+        check(r#"!= "a" !~ "b" !> "c""#, &[], &[]);
+        check(r#"|~ "err.*timeout x""#, &["err", "timeout x"], &[]);
+        check(r#"|~ "(abc)+d?""#, &["abc"], &[]);
+        check(r#"|~ "^a\\.b$""#, &["a.b"], &[]);
+        check(r#"|~ "(abc)*x""#, &["x"], &[]);
+        check(r#"|~ "[a-z]+""#, &[], &[]);
+        check(r#"|~ "a*""#, &[], &[]);
+        check(r#"|> "a <_> bc""#, &["a ", " bc"], &[]);
+        check(r#"|= ip("1.2.3.4")"#, &[], &[]);
+    }
+
+    #[test]
+    fn alternatives_are_groups() {
+        check(r#"|= "a" or "b""#, &[], &["a|b"]);
+        check(r#"|= "a" or ip("1.2.3.4")"#, &[], &[]);
+        check(r#"|= "a" or """#, &[], &[]);
+        check(r#"|= "a" or "a""#, &["a"], &[]);
+        check(r#"|~ "x.*long" or "y""#, &[], &["long|y"]);
+        check(r#"|> "a<_>bcd" or "e<_>""#, &[], &["bcd|e"]);
+        check(r#"|~ "abc|def""#, &[], &["abc|def"]);
+        check(r#"|~ "abc|d?""#, &[], &[]);
+        check(r#"|~ "abc.|d+.*ef""#, &[], &["abc|ef"]);
+        check(r#"|~ "colou?r""#, &[], &["color|colour"]);
+        check(r#"|~ "[Ee]rror: \\d""#, &[], &["Error: |error: "]);
+    }
+
+    /// Numbers from a seed.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+
+        fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+            from[self.below(from.len() as u64) as usize]
+        }
+    }
+
+    fn pattern(dice: &mut Dice, depth: u64) -> String {
+        let atom = |dice: &mut Dice| {
+            dice.pick(&["a", "b", "ab", "k", ".", "[ab]", "[^a]", "é", "\\w", "$", "^", ""])
+        };
+        let count = 1 + dice.below(3);
+        let parts = (0..count).map(|_| match dice.below(if depth == 0 { 2 } else { 5 }) {
+            0 | 1 => format!("{}{}", atom(dice), ""),
+            2 => format!("({})", pattern(dice, depth - 1)),
+            3 => format!(
+                "({}){}",
+                pattern(dice, depth - 1),
+                dice.pick(&["?", "*", "+", "{2}", "{0}", "{1,3}"])
+            ),
+            _ => format!("({}|{})", pattern(dice, depth - 1), pattern(dice, depth - 1)),
+        });
+        let text: String = parts.collect();
+        if dice.below(4) == 0 { format!("(?i){text}") } else { text }
+    }
+
+    #[test]
+    fn a_line_that_matches_holds_what_is_required() {
+        let mut dice = Dice(1);
+        let (mut matches, mut asked) = (0, 0);
+        for _ in 0..2_000 {
+            let pattern = pattern(&mut dice, 3);
+            let Ok(translated) = translate(&pattern) else { continue };
+            let Ok(regex) = regex::bytes::Regex::new(&translated) else { continue };
+            let groups = regex_groups(&pattern);
+            asked += usize::from(!groups.is_empty());
+            for _ in 0..8 {
+                let count = dice.below(7);
+                let line: String = (0..count)
+                    .map(|_| dice.pick(&["a", "b", "A", "B", "k", "\u{212a}", "é", "É", "\n"]))
+                    .collect();
+                if !regex.is_match(line.as_bytes()) {
+                    continue;
+                }
+                matches += 1;
+                let holds = |literal: &Vec<u8>| memchr::memmem::find(line.as_bytes(), literal).is_some();
+                assert!(
+                    groups.iter().all(|group| group.iter().any(holds)),
+                    "{pattern:?} on {line:?}: {groups:?}"
+                );
+            }
+        }
+        assert!(matches > 1_000 && asked > 300, "{matches} matches, {asked} patterns with literals");
+    }
+
+    #[test]
+    fn cases_fold_for_some_letters() {
+        let prefilter = prefilter_of(r#"|~ "(?i)timeout""#);
+        assert!(prefilter.literals.is_empty());
+        let groups: Vec<(usize, usize)> =
+            prefilter.any_of.iter().map(|group| (group.len(), group[0].len())).collect();
+        assert_eq!(groups, [(32, 5), (4, 2)]);
+        assert!(prefilter.any_of[0].contains(&b"tImEo".to_vec()));
+        // Two letters have a third form that is no ASCII.
+        let folded = "SK|Sk|S\u{212a}|sK|sk|s\u{212a}|\u{17f}K|\u{17f}k|\u{17f}\u{212a}";
+        check(r#"|~ "(?i)sk""#, &[], &[folded]);
     }
 }

@@ -11,8 +11,8 @@ use crate::grid::{StepFinder, Window};
 use crate::labels::{Base, ERROR, Labels, PRESERVE_ERROR};
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
-use crate::request::QueryStats;
-use crate::scan::{ByCodes, LabelColumns, rows_of};
+use crate::range_sums::{Counts, POINT_BYTES};
+use crate::scan::{ByCodes, LabelColumns, Rows, rows_of};
 use crate::select::SelectRequest;
 use crate::stage::Entry;
 use crate::unwrap::Unwrapper;
@@ -21,146 +21,9 @@ use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, RangeOp};
 use logyard_model::{Direction, LabelSet, MatchOp, TimeRange};
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Entries and bytes that begin (positive) or end (negative) at each step.
-#[derive(Clone, Debug, Default)]
-struct Changes {
-    /// The step of the first element.
-    first: usize,
-    by_step: Vec<(i64, i64)>,
-}
-
-impl Changes {
-    /// Adds entries to all windows of `steps`, which is not empty.
-    fn add(&mut self, steps: &Range<usize>, entries: i64, bytes: i64) {
-        if self.by_step.is_empty() {
-            self.first = steps.start;
-        } else if steps.start < self.first {
-            let missing = self.first - steps.start;
-            self.by_step.splice(0..0, std::iter::repeat_n((0, 0), missing));
-            self.first = steps.start;
-        }
-        let end = steps.end - self.first;
-        if self.by_step.len() <= end {
-            self.by_step.resize(end + 1, (0, 0));
-        }
-        for (step, sign) in [(steps.start - self.first, 1), (end, -1)] {
-            if let Some(change) = self.by_step.get_mut(step) {
-                change.0 += sign * entries;
-                change.1 += sign * bytes;
-            }
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (index, (entries, bytes)) in other.by_step.iter().enumerate() {
-            if (*entries, *bytes) == (0, 0) {
-                continue;
-            }
-            let step = other.first + index;
-            // Any step after the first serves as an end: only the beginning is wanted here.
-            self.add_at(step, *entries, *bytes);
-        }
-    }
-
-    fn add_at(&mut self, step: usize, entries: i64, bytes: i64) {
-        if self.by_step.is_empty() {
-            self.first = step;
-        } else if step < self.first {
-            let missing = self.first - step;
-            self.by_step.splice(0..0, std::iter::repeat_n((0, 0), missing));
-            self.first = step;
-        }
-        let index = step - self.first;
-        if self.by_step.len() <= index {
-            self.by_step.resize(index + 1, (0, 0));
-        }
-        if let Some(change) = self.by_step.get_mut(index) {
-            change.0 += entries;
-            change.1 += bytes;
-        }
-    }
-
-    /// Returns entries and bytes of each step's window.
-    fn windows(&self, steps: usize) -> impl Iterator<Item = (i64, i64)> {
-        let mut sums = (0, 0);
-        (0..steps).map(move |step| {
-            let change = step.checked_sub(self.first).and_then(|index| self.by_step.get(index));
-            let (entries, bytes) = change.copied().unwrap_or_default();
-            sums = (sums.0 + entries, sums.1 + bytes);
-            sums
-        })
-    }
-}
-
-/// Bytes of a step of a series.
-const POINT_BYTES: u64 = size_of::<(i64, i64)>() as u64;
-
-/// Bytes of a series beside its labels' texts and its steps: the places in the two lists, twice for growth.
-const SERIES_BYTES: u64 = 256;
-
-/// What one worker has counted.
-#[derive(Debug, Default)]
-struct Counts {
-    index: HashMap<LabelSet, usize>,
-    series: Vec<Changes>,
-    /// Steps of all series, and bytes of everything.
-    points: usize,
-    bytes: u64,
-    /// How many of the bytes are accounted for.
-    bytes_held: u64,
-    stats: QueryStats,
-}
-
-impl Counts {
-    fn series_of(&mut self, labels: LabelSet) -> usize {
-        let next = self.series.len();
-        let label_bytes = labels.text_bytes() as u64;
-        let index = *self.index.entry(labels).or_insert(next);
-        if index == next {
-            self.series.push(Changes::default());
-            self.bytes += SERIES_BYTES + label_bytes;
-        }
-        index
-    }
-
-    fn has_grown(&mut self, points: usize) {
-        self.points += points;
-        self.bytes += points as u64 * POINT_BYTES;
-    }
-
-    fn add(&mut self, series: usize, steps: &Range<usize>, entries: i64, bytes: i64) {
-        if !steps.is_empty()
-            && let Some(changes) = self.series.get_mut(series)
-        {
-            let before = changes.by_step.len();
-            changes.add(steps, entries, bytes);
-            let grown = changes.by_step.len() - before;
-            self.has_grown(grown);
-        }
-    }
-
-    fn merge(mut self, other: Self) -> Self {
-        if self.series.len() < other.series.len() {
-            return other.merge(self);
-        }
-        self.stats.add(&other.stats);
-        self.bytes_held += other.bytes_held;
-        for (labels, index) in other.index {
-            let own = self.series_of(labels);
-            if let (Some(changes), Some(more)) = (self.series.get_mut(own), other.series.get(index)) {
-                let before = changes.by_step.len();
-                changes.merge(more);
-                let grown = changes.by_step.len() - before;
-                self.has_grown(grown);
-            }
-        }
-        self
-    }
-}
 
 /// The aggregation, ready to run over views.
 struct Counting<'a> {
@@ -188,7 +51,7 @@ pub(crate) fn evaluate(
     let grouping = if is_absent { Some(&nothing) } else { grouping };
     let unwrap = aggregation.range.unwrap.as_ref();
     let counting = Counting {
-        pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns)?,
+        pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns, context.push_down)?,
         unwrap: unwrap.map(Unwrapper::compile).transpose()?,
         window,
         grouping,
@@ -338,16 +201,42 @@ impl Counting<'_> {
             Some(_) => Columns::ALL,
             None => self.pipeline.columns(&run.stream.labels, self.grouping),
         };
+        if !self.pipeline.labels_only() {
+            let rows = rows_of(block, run, self.range, copies, &self.pipeline, &mut counts.stats)?;
+            if rows.len() == 0 {
+                return Ok(());
+            }
+            let columns = LabelColumns::new(block, needed)?;
+            return self.count_rows(context, (block, &columns, run), &rows, counts);
+        }
         let columns = LabelColumns::new(block, needed)?;
-        let stream = Arc::new(run.stream.labels.clone());
-        let labels_only = self.pipeline.labels_only();
-        if labels_only && columns.are_constant() {
-            let base = columns.base(&stream, run.rows.start);
+        if columns.are_constant() {
+            let base = columns.base(&Arc::new(run.stream.labels.clone()), run.rows.start);
             let Some((labels, _)) = self.series_labels(&base, run.min_ns, &[]) else { return Ok(()) };
             let series = counts.series_of(labels);
             return self.count_constant(block, run, copies, series, counts);
         }
+        if let (false, Some(steps)) = (self.needs_bytes, self.steps_of_whole(run, copies)) {
+            self.count_codes((&columns, run), &steps, counts);
+            return Ok(());
+        }
         let rows = rows_of(block, run, self.range, copies, &self.pipeline, &mut counts.stats)?;
+        if rows.len() == 0 {
+            return Ok(());
+        }
+        self.count_rows(context, (block, &columns, run), &rows, counts)
+    }
+
+    /// Counts rows one by one.
+    fn count_rows(
+        &self,
+        context: &Context<'_>,
+        (block, columns, run): (&Block, &LabelColumns<'_>, &RunView),
+        rows: &Rows,
+        counts: &mut Counts,
+    ) -> Result<(), Error> {
+        let stream = Arc::new(run.stream.labels.clone());
+        let labels_only = self.pipeline.labels_only();
         let ts_ns = block.timestamps()?;
         let line_ends = if self.needs_bytes { Some(block.line_ends()?) } else { None };
         let mut finder = StepFinder::new(self.window);
@@ -385,21 +274,17 @@ impl Counting<'_> {
         series: usize,
         counts: &mut Counts,
     ) -> Result<(), Error> {
-        let whole = self.pipeline.line_filters.is_empty()
-            && copies.is_empty()
-            && self.range.contains(run.min_ns)
-            && self.range.contains(run.max_ns);
-        let steps = self.window.steps_of(run.min_ns);
-        if whole && steps == self.window.steps_of(run.max_ns) && self.no_change_between(run) {
+        if let Some(steps) = self.steps_of_whole(run, copies) {
             let (entries, bytes) = (run.rows.len() as i64, i64::try_from(run.raw_bytes).unwrap_or(i64::MAX));
-            counts.stats.entries += run.rows.len() as u64;
-            counts.stats.line_bytes += run.raw_bytes;
-            counts.stats.entries_passed += run.rows.len() as u64;
+            counts.count_whole(run, run.rows.len() as u64);
             counts.add(series, &steps, entries, bytes);
             return Ok(());
         }
         let rows = rows_of(block, run, self.range, copies, &self.pipeline, &mut counts.stats)?;
         counts.stats.entries_passed += rows.len() as u64;
+        if rows.len() == 0 {
+            return Ok(());
+        }
         let ts_ns = block.timestamps()?;
         let line_ends = if self.needs_bytes { Some(block.line_ends()?) } else { None };
         let mut finder = StepFinder::new(self.window);
@@ -417,6 +302,40 @@ impl Counting<'_> {
         }
         counts.add(series, &pending, entries, bytes);
         Ok(())
+    }
+
+    /// Counts a run whose entries all belong to the same steps, by their labels alone.
+    fn count_codes(
+        &self,
+        (columns, run): (&LabelColumns<'_>, &RunView),
+        steps: &Range<usize>,
+        counts: &mut Counts,
+    ) {
+        let stream = Arc::new(run.stream.labels.clone());
+        let mut rows_by_codes: ByCodes<(u32, i64)> = ByCodes::new();
+        for row in run.rows.clone() {
+            rows_by_codes.entry(columns.codes(row)).or_insert((row, 0)).1 += 1;
+        }
+        let mut passed = 0;
+        for (row, entries) in rows_by_codes.into_values() {
+            let Some((labels, _)) = self.series_labels(&columns.base(&stream, row), run.min_ns, &[]) else {
+                continue;
+            };
+            let series = counts.series_of(labels);
+            counts.add(series, steps, entries, 0);
+            passed += entries.unsigned_abs();
+        }
+        counts.count_whole(run, passed);
+    }
+
+    /// Returns the steps that all entries of a run belong to, if no entry needs a look of its own.
+    fn steps_of_whole(&self, run: &RunView, copies: &[u32]) -> Option<Range<usize>> {
+        let whole = self.pipeline.may_count_whole()
+            && copies.is_empty()
+            && self.range.contains(run.min_ns)
+            && self.range.contains(run.max_ns);
+        let steps = self.window.steps_of(run.min_ns);
+        (whole && steps == self.window.steps_of(run.max_ns) && self.no_change_between(run)).then_some(steps)
     }
 
     /// Returns whether the steps stay the same from the first to the last entry of a run: they could

@@ -75,7 +75,7 @@ pub(crate) fn evaluate(
     let window = Window { grid: context.grid, range_ns, offset_ns };
     let (start_ns, end_ns) = window.bounds();
     let unwrapping = Unwrapping {
-        pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns)?,
+        pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns, context.push_down)?,
         unwrap: Unwrapper::compile(unwrap)?,
         grouping,
         range: TimeRange { start_ns, end_ns },

@@ -44,9 +44,11 @@ impl Rows {
     }
 }
 
-/// Returns the rows of a run in the range that are no copies and pass the line filters.
+/// Returns the rows of a run in the range that are no copies and pass the line filters and the label
+/// filters in front of everything else.
 ///
-/// A filter for one substring runs over the text of all rows at once; other filters test lines.
+/// What costs least comes first: labels by their codes, then one text over all lines at once, then
+/// tests of single lines. Lines are not decoded if labels leave no row.
 pub(crate) fn rows_of(
     block: &Block,
     run: &RunView,
@@ -65,31 +67,56 @@ pub(crate) fn rows_of(
     stats.entries += span.len() as u64;
     let share = span.len() as u64 * run.raw_bytes;
     stats.line_bytes += share / (run.rows.len() as u64).max(1);
-    let mut rows = Rows::All(span.clone());
-    let mut filters: Vec<_> = pipeline.line_filters.iter().collect();
-    // The substring first: it is cheapest and runs over all lines at once.
-    if let Some(first) = filters.iter().position(|test| test.required_text().is_some())
-        && let Some(finder) = filters.remove(first).required_text()
-        && !span.is_empty()
-    {
-        let mut found = Vec::new();
-        if finder.needle().contains(&b'\n') {
-            // Lines are joined by newlines: a needle with one might span two lines.
-            let lines = block.lines()?;
-            found.extend(span.filter(|row| finder.find(lines.line(*row)).is_some()));
-        } else {
-            block.lines()?.rows_with(finder, span, &mut found);
-        }
-        rows = Rows::Some(found);
-    }
-    if !filters.is_empty() && rows.len() > 0 {
-        let lines = block.lines()?;
-        rows = rows.retain(|row| filters.iter().all(|test| test.passes(lines.line(row))));
+    let mut rows = rows_by_labels(block, run, span, pipeline)?;
+    if rows.len() > 0 && !pipeline.line_filters.is_empty() {
+        rows = rows_by_line(block, rows, pipeline)?;
     }
     if !copies.is_empty() {
         rows = rows.retain(|row| copies.binary_search(&row).is_err());
     }
     Ok(rows)
+}
+
+/// Returns the rows whose labels pass the head of the pipeline.
+fn rows_by_labels(
+    block: &Block,
+    run: &RunView,
+    span: Range<u32>,
+    pipeline: &Pipeline,
+) -> Result<Rows, Error> {
+    if !pipeline.has_head() || span.is_empty() {
+        return Ok(Rows::All(span));
+    }
+    let columns = LabelColumns::new(block, pipeline.head_columns(&run.stream.labels))?;
+    let stream = Arc::new(run.stream.labels.clone());
+    let mut known: ByCodes<bool> = ByCodes::new();
+    let mut passes = |row: u32| {
+        let test = || pipeline.head_passes(&columns.base(&stream, row));
+        *known.entry(columns.codes(row)).or_insert_with(test)
+    };
+    if columns.are_constant() {
+        return Ok(if passes(span.start) { Rows::All(span) } else { Rows::Some(Vec::new()) });
+    }
+    Ok(Rows::All(span).retain(passes))
+}
+
+/// Returns those of the rows whose line passes all line filters.
+fn rows_by_line(block: &Block, mut rows: Rows, pipeline: &Pipeline) -> Result<Rows, Error> {
+    let lines = block.lines()?;
+    let mut answered = None;
+    if let (Some(scout), Rows::All(span)) = (pipeline.scout(), &rows) {
+        let mut found = Vec::new();
+        lines.rows_with(&scout.finder, span.clone(), &mut found);
+        rows = Rows::Some(found);
+        answered = scout.answers;
+    }
+    let filters = pipeline.line_filters.iter().enumerate();
+    let filters: Vec<_> =
+        filters.filter(|(index, _)| Some(*index) != answered).map(|(_, test)| test).collect();
+    if filters.is_empty() {
+        return Ok(rows);
+    }
+    Ok(rows.retain(|row| filters.iter().all(|test| test.passes(lines.line(row)))))
 }
 
 /// The columns of a block that decide labels; those not needed read as "none".

@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 use logyard_codec::{Block, BlockBuilder, BlockView, Entries, RunView};
 use logyard_logql::parse;
-use logyard_model::{Direction, LabelSet, Stream, Tenant};
+use logyard_model::{Direction, LabelSet, Prefilter, Stream, Tenant};
 use std::sync::Arc;
 
 mod bounds;
@@ -15,6 +15,7 @@ mod log_cases;
 mod metric_cases;
 mod naive;
 mod page;
+mod push_down;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -68,7 +69,8 @@ impl Select for Memory {
                 entries.sort_and_dedupe();
                 let holds =
                     |literal: &Vec<u8>| memchr::memmem::find(entries.lines().text(), literal).is_some();
-                if !request.prefilter.literals.iter().all(holds) {
+                let Prefilter { literals, any_of } = request.prefilter;
+                if !literals.iter().all(holds) || !any_of.iter().all(|group| group.iter().any(holds)) {
                     continue;
                 }
                 let run = RunView {

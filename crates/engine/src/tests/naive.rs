@@ -4,10 +4,10 @@ use super::*;
 use std::collections::BTreeMap;
 
 /// Numbers from a seed; good enough to spread entries.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
@@ -28,7 +28,7 @@ fn entry(dice: &mut Dice) -> Line {
 }
 
 /// Returns unique entries in order of time and arrival, and the same spread over views.
-fn entries(dice: &mut Dice) -> (Vec<Line>, Memory) {
+pub(super) fn entries(dice: &mut Dice) -> (Vec<Line>, Memory) {
     let mut views: Vec<Vec<Line>> = Vec::new();
     let mut unique: Vec<Line> = Vec::new();
     for _ in 0..dice.below(6) {

@@ -1,0 +1,171 @@
+//! Work done early gives the answers of work done in order.
+
+use super::naive::{Dice, entries};
+use super::*;
+use bytes::Bytes;
+use logyard_codec::{
+    BlockMeta, SECTION_LENGTHS, SECTION_LEVEL, SECTION_LINES, SECTION_METADATA, SECTION_TS, SectionSource,
+};
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Mutex;
+
+const STAGES: [&str; 26] = [
+    r#"|= "GET""#,
+    r#"!= "x""#,
+    r#"|= "GET" or "error""#,
+    r#"|= """#,
+    r#"|~ "^(GET|POST) /[xy]$""#,
+    r#"|~ "(?i)get.*X""#,
+    r#"!~ "(?i)post""#,
+    r#"|> "<_> /x" or "error<_>""#,
+    r#"| detected_level="info""#,
+    r#"| detected_level!="""#,
+    r#"| detected_level=~"info|error" or trace="1""#,
+    r#"| trace > 1"#,
+    r#"| trace="1", app="a""#,
+    r#"| __error__="""#,
+    r#"| drop detected_level"#,
+    r#"| drop trace="1""#,
+    r#"| keep app, trace"#,
+    r#"| label_format lvl=detected_level"#,
+    r#"| label_format trace="{{.app}}""#,
+    r#"| logfmt"#,
+    r#"| json"#,
+    r#"| pattern "<method> <path>""#,
+    r#"| regexp "(?P<method>[A-Z]+) ""#,
+    r#"| method="GET""#,
+    r#"| line_format "{{.method}} {{.trace}}""#,
+    r#"| decolorize"#,
+];
+
+const METRICS: [&str; 8] = [
+    "count_over_time({LOG}[7s])",
+    "sum by (detected_level) (count_over_time({LOG}[7s]))",
+    "sum by (app, method) (rate({LOG}[7s]))",
+    "sum(bytes_over_time({LOG}[7s]))",
+    "sum without (trace) (count_over_time({LOG}[7s] offset 2s))",
+    "absent_over_time({LOG}[7s])",
+    "sum by (app) (sum_over_time({LOG} | unwrap trace [7s]))",
+    "topk(1, sum by (trace) (count_over_time({LOG}[30s])))",
+];
+
+#[test]
+fn answers_are_the_same() {
+    let settings = EngineSettings { threads: 2, ..EngineSettings::default() };
+    let (early, in_order) = (Engine::new(settings.clone()), Engine::without_push_down(settings));
+    let mut with_answers = 0;
+    for seed in 0..1500 {
+        let mut dice = Dice(seed);
+        let (_, memory) = entries(&mut dice);
+        let count = dice.below(5);
+        let stages: Vec<&str> =
+            (0..count).map(|_| STAGES[dice.below(STAGES.len() as u64) as usize]).collect();
+        let log = format!(r#"{{app=~"a|b"}} {}"#, stages.join(" "));
+        let query = match dice.below(2) {
+            0 => log,
+            _ => METRICS[dice.below(METRICS.len() as u64) as usize].replace("{LOG}", &log),
+        };
+        let mut wanted = request(&query, range(3, 35, 1 + dice.below(9) as i64));
+        wanted.limit = 1 + dice.below(60) as usize;
+        wanted.direction = if dice.below(2) == 0 { Direction::Forward } else { Direction::Backward };
+        wanted.interval_ns = if dice.below(5) == 0 { 2 * SECOND } else { 0 };
+        let answer = |engine: &Engine| match engine.run(&memory, &wanted) {
+            Ok(outcome) => Ok(outcome.result),
+            Err(error) => Err(error.to_string()),
+        };
+        let (found, expect) = (answer(&early), answer(&in_order));
+        assert_eq!(found, expect, "seed {seed}: {query}");
+        with_answers += usize::from(match &found {
+            Ok(QueryResult::Entries(entries)) => !entries.is_empty(),
+            Ok(QueryResult::Matrix(series)) => !series.is_empty(),
+            _ => false,
+        });
+    }
+    assert!(with_answers > 400, "only {with_answers} queries had an answer");
+}
+
+/// One encoded block that notes which of its sections are read.
+#[derive(Debug)]
+struct Noting {
+    bytes: Bytes,
+    meta: Arc<BlockMeta>,
+    read: Mutex<BTreeSet<u8>>,
+}
+
+impl SectionSource for Noting {
+    fn read(&self, offset: u64, bytes: u32) -> io::Result<Bytes> {
+        let section = self.meta.sections.iter().find(|section| u64::from(section.offset) == offset);
+        self.read.lock().unwrap().insert(section.unwrap().kind);
+        self.bytes.read(offset, bytes)
+    }
+}
+
+#[derive(Debug)]
+struct OneBlock {
+    noting: Arc<Noting>,
+    run: RunView,
+}
+
+impl Select for OneBlock {
+    fn select(&self, _: &SelectRequest<'_>) -> Result<Vec<BlockView>, SelectError> {
+        let source: Arc<dyn SectionSource> = Arc::clone(&self.noting) as _;
+        let block = Arc::new(Block::open(Arc::clone(&self.noting.meta), source, 0));
+        Ok(vec![BlockView { block, runs: vec![self.run.clone()], arrival: 0 }])
+    }
+}
+
+/// Entries at the seconds 1 to 20: `{"n": 1}`, of the levels info and warn.
+fn one_block() -> OneBlock {
+    let mut entries = Entries::new();
+    for second in 1..=20 {
+        let level = if second % 2 == 0 { "info" } else { "warn" };
+        entries.push(second * SECOND, br#"{"n": 1}"#, level, &LabelSet::from_pairs([("trace", "1")]));
+    }
+    let mut builder = BlockBuilder::new();
+    builder.push_run(0, &entries, 0..entries.len());
+    let block = builder.finish();
+    let (meta, bytes) = (Arc::new(block.meta), Bytes::from(block.bytes));
+    let run = RunView {
+        stream: Arc::new(Stream::new(&Tenant::single(), LabelSet::from_pairs([("app", "a")]))),
+        rows: 0..20,
+        min_ns: entries.min_ns(),
+        max_ns: entries.max_ns(),
+        raw_bytes: entries.line_bytes(),
+    };
+    OneBlock { noting: Arc::new(Noting { bytes, meta, read: Mutex::default() }), run }
+}
+
+#[test]
+fn only_what_is_needed_is_decoded() {
+    let check = |query: &str, step: i64, expect: &[u8]| {
+        let source = one_block();
+        let engine = Engine::new(EngineSettings { threads: 1, ..EngineSettings::default() });
+        engine.run(&source, &request(query, range(0, 60, step))).unwrap_or_else(|error| panic!("{error}"));
+        let read = source.noting.read.lock().unwrap().clone();
+        assert_eq!(read, expect.iter().copied().collect(), "{query}");
+    };
+    // One step holds all entries: nothing is decoded, or the levels alone.
+    check(r#"sum(count_over_time({app="a"}[1m]))"#, 60, &[]);
+    check(r#"sum(bytes_over_time({app="a"}[1m]))"#, 60, &[]);
+    check(r#"sum by (app) (rate({app="a"} | drop __error__ [1m]))"#, 60, &[]);
+    check(
+        r#"sum by (level, detected_level) (count_over_time({app="a"}[1m]))"#,
+        60,
+        &[SECTION_LEVEL, SECTION_METADATA],
+    );
+    check(r#"sum by (detected_level) (count_over_time({app="a"}[1m]))"#, 60, &[SECTION_LEVEL]);
+    check(r#"sum(count_over_time({app="a"} | detected_level="warn" [1m]))"#, 60, &[SECTION_LEVEL]);
+    check(r#"sum by (detected_level) (count_over_time({app="a"}[5s]))"#, 5, &[SECTION_LEVEL, SECTION_TS]);
+    // A level that no entry has.
+    check(r#"{app="a"} | detected_level="error""#, 60, &[SECTION_LEVEL]);
+    check(r#"{app="a"} |= "n" | detected_level="error" | json"#, 60, &[SECTION_LEVEL]);
+    check(r#"sum(rate({app="a"} | detected_level="error" | json | n > 1 [1m]))"#, 60, &[SECTION_LEVEL]);
+    check(r#"sum by (n) (rate({app="a"} | trace="2" | json [1m]))"#, 60, &[SECTION_METADATA]);
+    // A stream label decides.
+    check(r#"{app="a"} |= "n" | app="b" | json"#, 60, &[]);
+    // Lines, only where nothing else helps.
+    let lines = [SECTION_TS, SECTION_LENGTHS, SECTION_LINES];
+    check(r#"sum(count_over_time({app="a"} |= "none" [1m]))"#, 60, &[SECTION_LENGTHS, SECTION_LINES]);
+    check(r#"sum(count_over_time({app="a"} |= "n" [1m]))"#, 60, &lines);
+}
