@@ -10,6 +10,9 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(segments + lost + sources <= bytes.len());
         }
         Ok(CatalogRecordSummary::Flush { segments, sources }) => assert!(segments + sources <= bytes.len()),
+        Ok(CatalogRecordSummary::Replace { removed, segments }) => {
+            assert!(removed + segments <= bytes.len());
+        }
         Ok(CatalogRecordSummary::Lost { ulid, reason }) => assert!(ulid.len() + reason.len() <= bytes.len()),
         Err(error) => assert!(!error.to_string().is_empty()),
     }

@@ -99,7 +99,9 @@ impl State {
             let (slot, waited_ns) = self.query_slot().await?;
             let cancel = Arc::new(Cancel::default());
             let _guard = CancelOnDrop(Arc::clone(&cancel));
+            let store = self.store.clone();
             let work = tokio::task::spawn_blocking(move || {
+                let _running = store.begin_query();
                 let result = job(&cancel, waited_ns);
                 drop(slot);
                 result

@@ -10,6 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -85,6 +86,13 @@ pub(crate) enum Edit {
         /// Known batches as of that record, all sources.
         windows: Vec<WindowRecord>,
     },
+    /// Segments became others, or went for good.
+    Replace {
+        /// Names of those that are live no more.
+        remove: Vec<String>,
+        /// Those that hold their entries now.
+        add: Vec<SegmentRecord>,
+    },
     /// A segment was found missing or damaged.
     Lost {
         /// Its name.
@@ -126,6 +134,14 @@ struct Flush {
     windows: Vec<WindowRecord>,
 }
 
+/// The fields of [`Edit::Replace`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replace {
+    remove: Vec<String>,
+    add: Vec<SegmentRecord>,
+}
+
 /// The fields of [`Edit::Lost`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,8 +180,11 @@ impl<'de> Visitor<'de> for EditVisitor {
                 wal_done,
                 windows,
             }),
+            "replace" => {
+                Replace::deserialize(fields).map(|Replace { remove, add }| Edit::Replace { remove, add })
+            }
             "lost" => Lost::deserialize(fields).map(|Lost { ulid, reason }| Edit::Lost { ulid, reason }),
-            _ => Err(de::Error::unknown_variant(&tag, &["snapshot", "flush", "lost"])),
+            _ => Err(de::Error::unknown_variant(&tag, &["snapshot", "flush", "replace", "lost"])),
         }
     }
 }
@@ -191,6 +210,11 @@ impl Snapshot {
                 self.wal_done = self.wal_done.max(wal_done);
                 self.windows = windows;
             }
+            Edit::Replace { remove, add } => {
+                let remove: HashSet<String> = remove.into_iter().collect();
+                self.segments.retain(|segment| !remove.contains(&segment.ulid));
+                self.segments.extend(add);
+            }
             Edit::Lost { ulid, reason } => {
                 let index = self.segments.iter().position(|segment| segment.ulid == ulid);
                 if let Some(index) = index {
@@ -209,11 +233,12 @@ mod tests {
     const SNAPSHOT: &str =
         r#"{"edit":"snapshot","version":1,"segments":[],"lost":[],"wal_done":3,"windows":[]}"#;
     const LOST: &str = r#"{"edit":"lost","ulid":"01J","reason":"why"}"#;
+    const REPLACE: &str = r#"{"edit":"replace","remove":["01J"],"add":[]}"#;
     const FLUSH: &str = r#"{"edit":"flush","add":[],"wal_done":7,"windows":[]}"#;
 
     #[test]
     fn edits_come_back_as_they_were_written() {
-        for text in [SNAPSHOT, LOST, FLUSH] {
+        for text in [SNAPSHOT, LOST, REPLACE, FLUSH] {
             let edit = decode(text.as_bytes()).unwrap();
             assert_eq!(serde_json::to_string(&edit).unwrap(), text);
         }

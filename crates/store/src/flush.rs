@@ -8,7 +8,9 @@
 use crate::batch_window::WindowRecord;
 use crate::catalog_record::{Edit, SegmentRecord};
 use crate::error::Result;
+use crate::folder::CLASS;
 use crate::head::{Head, HeadDay};
+use crate::lineage::Lineage;
 use crate::locality;
 use crate::merge::merge;
 use crate::queue::FlushNews;
@@ -81,6 +83,9 @@ impl Flush {
         shared.replace_sealed(segments);
         drop(catalog);
         shared.metrics.flushes.inc();
+        shared.metrics.flushed_bytes.inc_by(bytes);
+        shared.metrics.amplify();
+        shared.maintenance.wake();
         shared.metrics.flushed_entries.inc_by(entries);
         let millis = shared.clock.monotonic_ns().saturating_sub(start_ns) / 1_000_000;
         tracing::info!(segments = count, entries, bytes, wal_done = self.wal_done, millis, "head flushed");
@@ -94,18 +99,18 @@ impl Flush {
         day: i32,
         head_day: &HeadDay,
     ) -> Result<SegmentRecord> {
-        let millis = u64::try_from(shared.clock.now_ns() / 1_000_000).unwrap_or(0);
-        let random = u128::from(shared.random.next_u64()) << 64 | u128::from(shared.random.next_u64());
         let place = SegmentPlace {
             tenant: tenant.clone(),
             day,
-            ulid: ulid::Ulid::from_parts(millis, random),
+            class: CLASS.to_owned(),
+            level: 0,
+            ulid: shared.new_ulid(),
             order: self.head.order(),
             wal_done: self.wal_done,
         };
         let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
         let streams = self.write_streams(shared, head_day, &mut writer);
-        let record = streams.and_then(|streams| writer.finish(&streams));
+        let record = streams.and_then(|streams| writer.finish(&streams, &Lineage::default()));
         if record.is_err() {
             writer.abandon();
         }

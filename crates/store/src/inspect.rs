@@ -10,7 +10,8 @@ use crate::batch_window::BatchWindows;
 use crate::catalog_record::{self, Edit};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::segment_format::{HEADER_BYTES, Header, SECTION_STREAM_INDEX, Toc};
+use crate::lineage::Lineage;
+use crate::segment_format::{HEADER_BYTES, Header, SECTION_LINEAGE, SECTION_STREAM_INDEX, Toc};
 use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
 use crate::wal_record;
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub struct SegmentSummary {
     pub level: u16,
     /// Version of the program that wrote the file.
     pub writer: String,
+    /// Number of segments that it was compacted from; 0 after a flush.
+    pub sources: usize,
     /// Number of streams.
     pub streams: u64,
     /// Number of blocks.
@@ -87,6 +90,13 @@ pub enum CatalogRecordSummary {
         /// Sources whose batches are known.
         sources: usize,
     },
+    /// Puts segments in place of others.
+    Replace {
+        /// Segments that go.
+        removed: usize,
+        /// Segments that come.
+        segments: usize,
+    },
     /// Takes a segment out of service.
     Lost {
         /// The segment's name.
@@ -129,7 +139,13 @@ pub fn check_segment(file: &Bytes) -> Result<SegmentSummary> {
         })?;
     }
     check_totals(&toc, &tables)?;
+    let has_lineage = toc.sections.iter().any(|section| section.kind == SECTION_LINEAGE);
+    let lineage = match has_lineage {
+        true => Lineage::decode(toc.section(SECTION_LINEAGE, file, file_bytes)?)?,
+        false => Lineage::default(),
+    };
     Ok(SegmentSummary {
+        sources: lineage.sources.len(),
         ulid: ulid::Ulid::from_bytes(header.ulid).to_string(),
         day: header.day,
         class: header.class,
@@ -174,6 +190,7 @@ pub fn check_catalog_record(payload: &[u8]) -> Result<CatalogRecordSummary> {
     let (segments, windows): (&[_], &[_]) = match &edit {
         Edit::Snapshot(snapshot) => (&snapshot.segments, &snapshot.windows),
         Edit::Flush { add, windows, .. } => (add, windows),
+        Edit::Replace { add, .. } => (add, &[]),
         Edit::Lost { .. } => (&[], &[]),
     };
     let folder = Folder::at(Path::new(""));
@@ -189,6 +206,7 @@ pub fn check_catalog_record(payload: &[u8]) -> Result<CatalogRecordSummary> {
             CatalogRecordSummary::Snapshot { segments, lost: snapshot.lost.len(), sources }
         }
         Edit::Flush { .. } => CatalogRecordSummary::Flush { segments, sources },
+        Edit::Replace { remove, .. } => CatalogRecordSummary::Replace { removed: remove.len(), segments },
         Edit::Lost { ulid, reason } => CatalogRecordSummary::Lost { ulid, reason },
     })
 }

@@ -7,12 +7,12 @@
 //! Invariants, each with a test that tries to break it:
 //! - an acknowledged entry survives any crash, and is visible from its acknowledgement on;
 //! - a batch id is stored once, however often it is pushed and wherever a crash falls;
-//! - answers are the same before and after a flush and a restart;
+//! - answers are the same before and after a flush, a compaction and a restart;
 //! - after a failed sync nothing is acknowledged until restart;
 //! - a damaged file is taken out of service, said once, and stops nothing.
 //!
-//! Two threads at most: the writer, and a flush thread while there is a flush. Everything read runs on the
-//! caller's thread.
+//! Three threads at most: the writer, a flush thread while there is a flush, and maintenance, which compacts.
+//! Everything read runs on the caller's thread.
 //!
 //! Change bytes on disk, also touch: `schemas/segment.md`, `schemas/wal.md`, `schemas/catalog.md` with their
 //! version, the sample files in `tests/data`, the fuzz targets `segment`, `wal_record`, `catalog_record`.
@@ -24,17 +24,23 @@ mod bytes_reader;
 mod cache;
 mod catalog;
 mod catalog_record;
+mod compaction;
+mod compaction_merge;
+mod compaction_plan;
 mod error;
 mod flush;
 mod folder;
 mod head;
 pub mod inspect;
 mod interner;
+mod lineage;
 mod locality;
+mod maintenance;
 mod merge;
 mod metrics;
 mod queue;
 mod recovery;
+mod recovery_lineage;
 mod recovery_orphans;
 mod segment;
 mod segment_format;
@@ -49,6 +55,7 @@ mod writer;
 
 pub use error::{Error, Kind};
 pub use logyard_codec::BatchId;
-pub use settings::{FlushSettings, StoreSettings, SyncMode, WalSettings};
+pub use maintenance::QueryGuard;
+pub use settings::{CompactionSettings, FlushSettings, StoreSettings, SyncMode, WalSettings};
 pub use stats::Stats;
 pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts};

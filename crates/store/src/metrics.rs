@@ -1,9 +1,27 @@
 //! What the store tells about itself. Updated per batch, group or flush, never per entry.
 
+use crate::catalog_record::SegmentRecord;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
+/// Highest level of a segment.
+const LEVEL_MAX: u32 = 2;
+
+/// The level of a segment: 0 after a flush, up to 2 by compaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LevelLabel {
+    level: u32,
+}
+
+fn gauge(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
 
 /// Typed handles of all the store's metrics. Names: `logyard_store_<thing>_<unit>`.
 #[derive(Debug)]
@@ -23,6 +41,19 @@ pub(crate) struct Metrics {
     pub(crate) duplicate_entries: Counter,
     pub(crate) segments: Gauge,
     pub(crate) segment_bytes: Gauge,
+    pub(crate) level_segments: Family<LevelLabel, Gauge>,
+    pub(crate) level_bytes: Family<LevelLabel, Gauge>,
+    pub(crate) flushed_bytes: Counter,
+    pub(crate) compactions: Counter,
+    pub(crate) compaction_failures: Counter,
+    pub(crate) compacted_entries: Counter,
+    pub(crate) compaction_read_bytes: Counter,
+    pub(crate) compaction_written_bytes: Counter,
+    pub(crate) compaction_seconds: Histogram,
+    pub(crate) copied_blocks: Counter,
+    pub(crate) write_amplification: Gauge<f64, AtomicU64>,
+    pub(crate) damaged_blocks: Counter,
+    pub(crate) damaged_entries: Counter,
     pub(crate) segments_lost: Counter,
     pub(crate) unreadable_indexes: Counter,
     pub(crate) replayed_records: Counter,
@@ -49,6 +80,19 @@ impl Metrics {
             duplicate_entries: Counter::default(),
             segments: Gauge::default(),
             segment_bytes: Gauge::default(),
+            level_segments: Family::default(),
+            level_bytes: Family::default(),
+            flushed_bytes: Counter::default(),
+            compactions: Counter::default(),
+            compaction_failures: Counter::default(),
+            compacted_entries: Counter::default(),
+            compaction_read_bytes: Counter::default(),
+            compaction_written_bytes: Counter::default(),
+            compaction_seconds: Histogram::new([0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0]),
+            copied_blocks: Counter::default(),
+            write_amplification: Gauge::default(),
+            damaged_blocks: Counter::default(),
+            damaged_entries: Counter::default(),
             segments_lost: Counter::default(),
             unreadable_indexes: Counter::default(),
             replayed_records: Counter::default(),
@@ -56,6 +100,35 @@ impl Metrics {
         };
         metrics.register(registry);
         metrics
+    }
+
+    /// Sets what is told about the live segments.
+    pub(crate) fn count_segments<'a>(&self, records: impl Iterator<Item = &'a SegmentRecord>) {
+        let (mut segments, mut bytes) = (0, 0);
+        // Levels that have emptied are told as such.
+        let mut levels: BTreeMap<u32, (i64, u64)> = (0..=LEVEL_MAX).map(|level| (level, (0, 0))).collect();
+        for record in records {
+            segments += 1;
+            bytes += record.bytes;
+            let level = levels.entry(record.level.min(LEVEL_MAX)).or_default();
+            *level = (level.0 + 1, level.1 + record.bytes);
+        }
+        self.segments.set(segments);
+        self.segment_bytes.set(gauge(bytes));
+        for (level, (segments, bytes)) in levels {
+            let label = LevelLabel { level };
+            self.level_segments.get_or_create(&label).set(segments);
+            self.level_bytes.get_or_create(&label).set(gauge(bytes));
+        }
+    }
+
+    /// Sets the write amplification from what was written so far.
+    pub(crate) fn amplify(&self) {
+        let flushed = self.flushed_bytes.get();
+        if flushed > 0 {
+            let written = flushed + self.compaction_written_bytes.get();
+            self.write_amplification.set(written as f64 / flushed as f64);
+        }
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -76,6 +149,31 @@ impl Metrics {
             "Stream indexes of segments found unreadable and done without",
             &self.unreadable_indexes,
         );
+        counter("flushed_bytes", "Bytes of segments written by flushes", &self.flushed_bytes);
+        counter("compactions", "Compactions done", &self.compactions);
+        counter(
+            "compaction_failures",
+            "Compactions that failed and will be tried again",
+            &self.compaction_failures,
+        );
+        counter("compacted_entries", "Entries read by compactions", &self.compacted_entries);
+        counter(
+            "compaction_read_bytes",
+            "Bytes of segments read by compactions",
+            &self.compaction_read_bytes,
+        );
+        counter(
+            "compaction_written_bytes",
+            "Bytes of segments written by compactions",
+            &self.compaction_written_bytes,
+        );
+        counter("copied_blocks", "Blocks that compactions copied as they were", &self.copied_blocks);
+        counter("damaged_blocks", "Blocks found damaged, by queries and compactions", &self.damaged_blocks);
+        counter(
+            "damaged_entries",
+            "Entries that compactions left out since their block is damaged",
+            &self.damaged_entries,
+        );
         counter("replayed_records", "WAL records replayed at start", &self.replayed_records);
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         gauge("queue_bytes", "Bytes of batches that wait to be written", &self.queue_bytes);
@@ -85,6 +183,18 @@ impl Metrics {
         gauge("segments", "Live segments", &self.segments);
         gauge("segment_bytes", "Bytes of live segments on disk", &self.segment_bytes);
         gauge("read_only", "1 after a failed sync, until restart", &self.read_only);
+        registry.register("level_segments", "Live segments by level", self.level_segments.clone());
+        registry.register("level_segment_bytes", "Bytes of live segments by level", self.level_bytes.clone());
+        registry.register(
+            "write_amplification",
+            "Bytes written by flushes and compactions, by bytes flushed, since the start",
+            self.write_amplification.clone(),
+        );
+        registry.register(
+            "compaction_seconds",
+            "Time of one compaction, pauses included",
+            self.compaction_seconds.clone(),
+        );
         registry.register("wal_sync_seconds", "Time of one group sync", self.wal_sync_seconds.clone());
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flush::Flush;
 use crate::folder::Folder;
 use crate::queue::FlushNews;
+use crate::recovery_lineage;
 use crate::recovery_orphans;
 use crate::shared::{Phase, Shared, quarantine_file};
 use crate::wal_record;
@@ -39,7 +40,7 @@ pub(crate) struct FoundFile {
 
 impl FoundFile {
     /// Returns the ulid in the name of a segment file.
-    fn ulid(&self) -> Option<&str> {
+    pub(crate) fn ulid(&self) -> Option<&str> {
         let (ulid, _) = self.path.file_name()?.to_str()?.split_once('-')?;
         self.is_segment.then_some(ulid)
     }
@@ -94,7 +95,9 @@ pub(crate) fn check_segments(
     is_catalog_damaged: bool,
     files: &[FoundFile],
 ) -> Result<Vec<(SegmentRecord, PathBuf)>> {
-    let found: HashMap<&Path, &FoundFile> = files.iter().map(|file| (file.path.as_path(), file)).collect();
+    let superseded = recovery_lineage::mend(disk, folder, catalog, files)?;
+    let files = files.iter().filter(|file| !superseded.contains(file.path()));
+    let found: HashMap<&Path, &FoundFile> = files.map(|file| (file.path.as_path(), file)).collect();
     let records = catalog.state().segments.clone();
     let paths: Vec<PathBuf> = records.iter().map(|record| record.path(folder)).collect::<Result<_>>()?;
     if !paths.is_empty() && !paths.iter().any(|path| found.contains_key(path.as_path())) {
@@ -125,7 +128,8 @@ pub(crate) fn check_segments(
     let is_kept = |file: &FoundFile| {
         file.ulid().is_some_and(|ulid| lost.contains(ulid)) || live.iter().any(|(_, path)| *path == file.path)
     };
-    let orphans: Vec<&FoundFile> = files.iter().filter(|file| !is_kept(file)).collect();
+    let mut orphans: Vec<&FoundFile> = found.values().copied().filter(|file| !is_kept(file)).collect();
+    orphans.sort_by(|left, right| left.path.cmp(&right.path));
     live.extend(recovery_orphans::settle(disk, folder, catalog, is_catalog_damaged, &orphans)?);
     live.sort_by_key(|(record, _)| record.order);
     Ok(live)
@@ -202,6 +206,7 @@ pub(crate) fn recover(shared: &Arc<Shared>) -> Option<Writer> {
         }
     };
     shared.is_recovered.send_replace(true);
+    shared.maintenance.wake();
     writer
 }
 

@@ -10,11 +10,15 @@ use crate::catalog::Catalog;
 use crate::catalog_record::{Edit, SegmentRecord};
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
+use crate::lineage::Lineage;
 use crate::recovery::FoundFile;
-use crate::segment_format::{HEADER_BYTES, Header, Toc};
+use crate::segment_format::{HEADER_BYTES, Header, SECTION_LINEAGE, Toc};
 use crate::shared::quarantine_file;
 use logyard_sys::Disk;
 use std::path::PathBuf;
+
+/// Longest lineage that is read: that of all segments it may name, and a little more.
+const LINEAGE_BYTES_MAX: u64 = 2 << 20;
 
 /// Bytes read from the end of a file for its table of contents, which takes some hundred.
 const TOC_READ_BYTES: u64 = 64 << 10;
@@ -45,9 +49,9 @@ pub(crate) fn settle(
     let (mut taken, mut reached) = (Vec::new(), wal_done);
     for file in segments {
         match read_record(disk, folder, file) {
-            Ok((record, segment_wal_done)) => {
-                reached = reached.max(segment_wal_done);
-                taken.push((record, file.path().to_owned()));
+            Ok(found) => {
+                reached = reached.max(found.wal_done);
+                taken.push((found.record, file.path().to_owned()));
             }
             Err(error) if error.kind() == Kind::Unavailable => return Err(error),
             Err(error) => {
@@ -70,8 +74,8 @@ pub(crate) fn settle(
     Ok(taken)
 }
 
-fn remove_leftover(disk: &dyn Disk, file: &FoundFile) {
-    tracing::info!(path = %file.path().display(), "removing file left by an unfinished flush");
+pub(crate) fn remove_leftover(disk: &dyn Disk, file: &FoundFile) {
+    tracing::info!(path = %file.path().display(), "removing file left by an unfinished flush or compaction");
     if let Err(error) = disk.remove_file(file.path()) {
         tracing::debug!(path = %file.path().display(), %error, "leftover is gone already or stays");
     }
@@ -85,8 +89,19 @@ fn first_wal_sequence(disk: &dyn Disk, folder: &Folder) -> Result<Option<u64>> {
     Ok(sequences.filter(|first| *first > 0).min())
 }
 
-/// Reads who a segment is from its own header, table of contents and path; and its last WAL record.
-fn read_record(disk: &dyn Disk, folder: &Folder, file: &FoundFile) -> Result<(SegmentRecord, u64)> {
+/// What a segment file says of itself.
+#[derive(Debug)]
+pub(crate) struct FoundSegment {
+    pub(crate) record: SegmentRecord,
+    /// Last WAL record whose entries it may hold.
+    pub(crate) wal_done: u64,
+    pub(crate) lineage: Lineage,
+}
+
+/// Reads who a segment is from its own header, table of contents and path.
+///
+/// Errors: `Kind::Corrupt`; `Kind::Invalid` for a newer version; `Kind::Unavailable` if the disk fails.
+pub(crate) fn read_record(disk: &dyn Disk, folder: &Folder, file: &FoundFile) -> Result<FoundSegment> {
     let path = file.path();
     let read = |offset: u64, bytes: u64| -> Result<Vec<u8>> {
         let open = disk.open_file(path).map_err(|error| Error::io("open segment", path, error))?;
@@ -123,5 +138,11 @@ fn read_record(disk: &dyn Disk, folder: &Folder, file: &FoundFile) -> Result<(Se
         let text = format!("segment {} is not where it was written: another file's name", path.display());
         return Err(Error::corrupt(text));
     }
-    Ok((record, toc.wal_done))
+    // The section may lie before what was read.
+    let section = toc.sections.iter().find(|section| section.kind == SECTION_LINEAGE);
+    let lineage = match section.filter(|section| section.bytes <= LINEAGE_BYTES_MAX) {
+        Some(section) => toc.lineage(&read(section.offset, section.bytes)?, section.offset + section.bytes),
+        None => Lineage::default(),
+    };
+    Ok(FoundSegment { record, wal_done: toc.wal_done, lineage })
 }

@@ -9,6 +9,7 @@ use crate::catalog_record::SegmentRecord;
 use crate::error::{Error, Kind, Result};
 use crate::head::arrival;
 use crate::interner::Interner;
+use crate::lineage::Lineage;
 use crate::segment_format::{SECTION_STREAM_INDEX, Toc};
 use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
 use bytes::Bytes;
@@ -63,10 +64,14 @@ pub(crate) enum IndexError {
 /// The decoded index area of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentIndex {
-    streams: Vec<Arc<Stream>>,
+    pub(crate) streams: Vec<Arc<Stream>>,
     /// By block, then row; hence by stream ref.
-    runs: Vec<RunRow>,
-    blocks: Vec<BlockRow>,
+    pub(crate) runs: Vec<RunRow>,
+    pub(crate) blocks: Vec<BlockRow>,
+    /// Which segments this one was made of.
+    pub(crate) lineage: Lineage,
+    /// Last WAL record whose entries it may hold.
+    pub(crate) wal_done: u64,
     /// Absent when the segment has none that can be read: then the label sets themselves are searched.
     stream_index: Option<StreamIndex>,
     /// Set when the stream index failed a query: it is not asked again.
@@ -134,6 +139,20 @@ impl SegmentReads {
         Ok(tail)
     }
 
+    /// Reads a block of a segment as it lies in the file.
+    pub(crate) fn read_block(&self, segment: &Segment, row: &BlockRow) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; row.bytes as usize];
+        self.file(segment)?.read_exact_at(&mut buffer, row.offset)?;
+        Ok(buffer)
+    }
+
+    /// Returns a block of a segment, not yet decoded.
+    pub(crate) fn block(self: &Arc<Self>, segment: &Arc<Segment>, row: &BlockRow) -> Block {
+        let source: Arc<dyn SectionSource> =
+            Arc::new(SegmentSource { segment: Arc::clone(segment), reads: Arc::clone(self) });
+        Block::open(Arc::clone(&row.meta), source, row.offset)
+    }
+
     /// Forgets what is kept of a segment that is gone.
     pub(crate) fn forget(&self, segment: &Segment) {
         self.files.remove(segment.key);
@@ -153,6 +172,7 @@ impl SegmentIndex {
         let toc = Toc::decode(tail, file_bytes)?;
         let SegmentTables { streams, runs, blocks } = SegmentTables::decode(&toc, tail, file_bytes)?;
         let streams: Vec<_> = streams.into_iter().map(|stream| reads.interner.share(stream)).collect();
+        let (lineage, wal_done) = (toc.lineage(tail, file_bytes), toc.wal_done);
         let stream_index =
             toc.section(SECTION_STREAM_INDEX, tail, file_bytes).map_err(|error| error.to_string()).and_then(
                 |bytes| StreamIndex::open(Bytes::copy_from_slice(bytes)).map_err(|error| error.to_string()),
@@ -163,7 +183,16 @@ impl SegmentIndex {
         }
         let unreadable_indexes = reads.unreadable_indexes.clone();
         let (stream_index, is_stream_index_bad) = (stream_index.ok(), AtomicBool::new(false));
-        Ok(Self { streams, runs, blocks, stream_index, is_stream_index_bad, unreadable_indexes })
+        Ok(Self {
+            streams,
+            runs,
+            blocks,
+            lineage,
+            wal_done,
+            stream_index,
+            is_stream_index_bad,
+            unreadable_indexes,
+        })
     }
 
     /// Returns about how many bytes this takes in memory.
@@ -231,9 +260,7 @@ impl SegmentIndex {
                 Some(view) if open_block == Some(row.block) => view.runs.push(run),
                 _ => {
                     let Some(block) = self.blocks.get(row.block as usize) else { return };
-                    let source: Arc<dyn SectionSource> =
-                        Arc::new(SegmentSource { segment: Arc::clone(segment), reads: Arc::clone(reads) });
-                    let block = Arc::new(Block::open(Arc::clone(&block.meta), source, block.offset));
+                    let block = Arc::new(reads.block(segment, block));
                     let arrival = arrival(segment.record.order, row.block as usize);
                     views.push(BlockView { block, runs: vec![run], arrival });
                     open_block = Some(row.block);

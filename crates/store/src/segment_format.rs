@@ -5,6 +5,7 @@
 
 use crate::bytes_reader::{BytesReader, put_text};
 use crate::error::{Error, Result};
+use crate::lineage::Lineage;
 use crc32c::crc32c;
 use std::ops::Range;
 
@@ -24,6 +25,7 @@ pub(crate) const SECTION_STREAMS: u16 = 1;
 pub(crate) const SECTION_RUNS: u16 = 2;
 pub(crate) const SECTION_BLOCKS: u16 = 3;
 pub(crate) const SECTION_STREAM_INDEX: u16 = 4;
+pub(crate) const SECTION_LINEAGE: u16 = 16;
 
 /// Who a segment is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,6 +223,18 @@ impl Toc {
         let writer = reader.text()?.to_owned();
         reader.finish()?;
         Ok(Self { sections, totals, order, wal_done, writer })
+    }
+
+    /// Returns which segments this one was made of; nothing if it was flushed, or if that cannot be read.
+    pub(crate) fn lineage(&self, tail: &[u8], file_bytes: u64) -> Lineage {
+        if !self.sections.iter().any(|section| section.kind == SECTION_LINEAGE) {
+            return Lineage::default();
+        }
+        let lineage = self.section(SECTION_LINEAGE, tail, file_bytes).and_then(Lineage::decode);
+        lineage.unwrap_or_else(|error| {
+            tracing::warn!(%error, "lineage of a segment is unreadable, go on without");
+            Lineage::default()
+        })
     }
 
     /// Returns where the index area starts, which is where the blocks end.

@@ -5,14 +5,16 @@
 
 use crate::catalog_record::SegmentRecord;
 use crate::error::{Error, Result};
-use crate::folder::{CLASS, Folder};
+use crate::folder::Folder;
 use crate::head::row_bytes;
+use crate::lineage::Lineage;
 use crate::segment_format::{
-    Header, SECTION_BLOCKS, SECTION_RUNS, SECTION_STREAM_INDEX, SECTION_STREAMS, Toc, TocSection, Totals,
+    Header, SECTION_BLOCKS, SECTION_LINEAGE, SECTION_RUNS, SECTION_STREAM_INDEX, SECTION_STREAMS, Toc,
+    TocSection, Totals,
 };
 use crate::segment_tables::{BlockRow, RunRow, encode_blocks, encode_runs, encode_streams};
 use crc32c::crc32c;
-use logyard_codec::{BlockBuilder, Entries};
+use logyard_codec::{Block, BlockBuilder, BlockMeta, Entries, RunMeta};
 use logyard_model::{LabelSet, Stream, Tenant};
 use logyard_sys::{Disk, WriteFile};
 use std::ops::Range;
@@ -21,16 +23,23 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Raw bytes (lines and metadata) of a block: compression gains nothing beyond, measured 64 KiB to 8 MiB.
-const BLOCK_BYTES: u64 = 2 << 20;
+pub(crate) const BLOCK_BYTES: u64 = 2 << 20;
 
 /// Rows of a block.
 const BLOCK_ROWS: usize = 65_536;
+
+/// Rows from which on a span of them is copied at once.
+const SPAN_ROWS_MIN: usize = 64;
 
 /// Where a segment belongs.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentPlace {
     pub(crate) tenant: Tenant,
     pub(crate) day: i32,
+    /// Retention class.
+    pub(crate) class: String,
+    /// 0 for a flush, above for a compaction.
+    pub(crate) level: u16,
     pub(crate) ulid: ulid::Ulid,
     /// Place in order of arrival.
     pub(crate) order: u64,
@@ -60,16 +69,16 @@ pub(crate) struct SegmentWriter<'a> {
 impl<'a> SegmentWriter<'a> {
     /// Creates the temporary file and the folders above it.
     pub(crate) fn create(disk: &'a dyn Disk, folder: &Folder, place: SegmentPlace) -> Result<Self> {
-        let dir = folder.partition(&place.tenant, place.day, CLASS);
+        let dir = folder.partition(&place.tenant, place.day, &place.class);
         disk.create_dir_all(&dir).map_err(|error| Error::io("create folder", &dir, error))?;
-        let tmp = dir.join(format!("{}.tmp", file_name(place.ulid)));
+        let tmp = dir.join(format!("{}.tmp", file_name(place.ulid, place.level)));
         let file = disk.create_file(&tmp).map_err(|error| Error::io("create segment", &tmp, error))?;
         let header = Header {
             ulid: place.ulid.to_bytes(),
             tenant_hash: xxh3_64(place.tenant.as_str().as_bytes()),
             day: place.day,
-            class: CLASS.to_owned(),
-            level: 0,
+            class: place.class.clone(),
+            level: place.level,
         };
         let totals = Totals { min_ns: i64::MAX, max_ns: i64::MIN, ..Totals::default() };
         let mut writer = Self {
@@ -97,20 +106,81 @@ impl<'a> SegmentWriter<'a> {
 
     /// Adds sorted rows of a stream. Refs never decrease, and the rows of one stream come in order of time.
     pub(crate) fn push(&mut self, stream_ref: u32, entries: &Entries, rows: Range<usize>) -> Result<()> {
-        if stream_ref != self.pending_ref {
-            self.end_run();
-            self.pending_ref = stream_ref;
-        }
+        self.begin_stream(stream_ref);
         for row in rows {
-            let bytes = row_bytes(entries, row);
-            let row_count = self.builder.rows() as usize + self.pending.len();
-            let block_bytes = self.builder_bytes + self.pending.raw_bytes();
-            if row_count > 0 && (block_bytes + bytes > BLOCK_BYTES || row_count >= BLOCK_ROWS) {
+            if !self.has_room(0, 0, row_bytes(entries, row)) {
                 self.end_block()?;
             }
             self.pending.push_from(entries, row);
         }
         Ok(())
+    }
+
+    /// Adds rows of a block, as [`SegmentWriter::push`] does. Errors: also those of the block's sections, which
+    /// the caller may have decoded before.
+    pub(crate) fn push_block_rows(&mut self, stream_ref: u32, block: &Block, rows: Range<u32>) -> Result<()> {
+        let bad = |error: logyard_codec::Error| Error::corrupt("cannot copy entries").with_source(error);
+        let (lines, metadata) = (block.lines().map_err(bad)?, block.metadata().map_err(bad)?);
+        let has_metadata = !metadata.is_all_none();
+        self.begin_stream(stream_ref);
+        let (mut start, mut bytes) = (rows.start, 0);
+        for row in rows.clone() {
+            let mut row_bytes = lines.line_bytes(row) as u64;
+            if has_metadata {
+                row_bytes += metadata.value(row as usize).text_bytes() as u64;
+            }
+            if !self.has_room((row - start) as usize, bytes, row_bytes) {
+                self.copy_rows(block, start..row).map_err(bad)?;
+                self.end_block()?;
+                (start, bytes) = (row, 0);
+            }
+            bytes += row_bytes;
+        }
+        self.copy_rows(block, start..rows.end).map_err(bad)
+    }
+
+    /// Few rows go one by one: copying a span looks at the whole dictionary of its block.
+    fn copy_rows(
+        &mut self,
+        block: &Block,
+        rows: Range<u32>,
+    ) -> std::result::Result<(), logyard_codec::Error> {
+        if rows.len() >= SPAN_ROWS_MIN {
+            return self.pending.append_block_rows(block, rows);
+        }
+        let (ts_ns, lines) = (block.timestamps()?, block.lines()?);
+        let (levels, metadata) = (block.levels()?, block.metadata()?);
+        for row in rows {
+            let index = row as usize;
+            let Some(ts_ns) = ts_ns.get(index) else { break };
+            self.pending.push(*ts_ns, lines.line(row), levels.value(index), metadata.value(index));
+        }
+        Ok(())
+    }
+
+    /// Adds a whole block of one stream as it is. `bytes` are its sections, whose checksums the caller has checked.
+    pub(crate) fn push_block(&mut self, bytes: &[u8], meta: &Arc<BlockMeta>, run: RunMeta) -> Result<()> {
+        self.end_block()?;
+        self.add_block(bytes, Arc::clone(meta), [run])
+    }
+
+    fn begin_stream(&mut self, stream_ref: u32) {
+        if stream_ref != self.pending_ref {
+            self.end_run();
+            self.pending_ref = stream_ref;
+        }
+    }
+
+    /// Returns whether the block takes a row of `row_bytes` on top of `more_rows` rows of `more_bytes`.
+    fn has_room(&self, more_rows: usize, more_bytes: u64, row_bytes: u64) -> bool {
+        let rows = self.builder.rows() as usize + self.pending.len() + more_rows;
+        let bytes = self.builder_bytes + self.pending.raw_bytes() + more_bytes;
+        rows == 0 || (bytes + row_bytes <= BLOCK_BYTES && rows < BLOCK_ROWS)
+    }
+
+    /// Returns how many entries were added, without those of the block that is open.
+    pub(crate) fn written_rows(&self) -> u64 {
+        self.totals.rows
     }
 
     fn end_run(&mut self) {
@@ -120,23 +190,33 @@ impl<'a> SegmentWriter<'a> {
         self.pending = Entries::default();
     }
 
-    fn end_block(&mut self) -> Result<()> {
+    /// Writes the block that is open, if it holds anything.
+    pub(crate) fn end_block(&mut self) -> Result<()> {
         self.end_run();
         if self.builder.rows() == 0 {
             return Ok(());
         }
         let block = std::mem::take(&mut self.builder).finish();
         self.builder_bytes = 0;
+        self.add_block(&block.bytes, Arc::new(block.meta), block.runs)
+    }
+
+    fn add_block(
+        &mut self,
+        block: &[u8],
+        meta: Arc<BlockMeta>,
+        runs: impl IntoIterator<Item = RunMeta>,
+    ) -> Result<()> {
         let offset = self.file.bytes();
-        self.write(&block.bytes)?;
+        self.write(block)?;
         let number = u32::try_from(self.blocks.len()).expect("a segment has fewer than 2^32 blocks");
-        let bytes = u32::try_from(block.bytes.len()).expect("a block takes less than 4 GiB");
-        self.totals.rows += u64::from(block.meta.rows);
-        self.totals.raw_bytes += block.meta.raw_bytes;
-        self.totals.min_ns = self.totals.min_ns.min(block.meta.min_ns);
-        self.totals.max_ns = self.totals.max_ns.max(block.meta.max_ns);
-        self.blocks.push(BlockRow { offset, bytes, meta: Arc::new(block.meta) });
-        self.runs.extend(block.runs.into_iter().map(|run| RunRow { block: number, run }));
+        let bytes = u32::try_from(block.len()).expect("a block takes less than 4 GiB");
+        self.totals.rows += u64::from(meta.rows);
+        self.totals.raw_bytes += meta.raw_bytes;
+        self.totals.min_ns = self.totals.min_ns.min(meta.min_ns);
+        self.totals.max_ns = self.totals.max_ns.max(meta.max_ns);
+        self.blocks.push(BlockRow { offset, bytes, meta });
+        self.runs.extend(runs.into_iter().map(|run| RunRow { block: number, run }));
         Ok(())
     }
 
@@ -145,7 +225,7 @@ impl<'a> SegmentWriter<'a> {
     }
 
     /// Writes the index area for `streams` (index = ref) and makes the file durable under its name.
-    pub(crate) fn finish(&mut self, streams: &[Arc<Stream>]) -> Result<SegmentRecord> {
+    pub(crate) fn finish(&mut self, streams: &[Arc<Stream>], lineage: &Lineage) -> Result<SegmentRecord> {
         self.end_block()?;
         self.totals.streams = streams.len() as u64;
         self.totals.blocks = self.blocks.len() as u64;
@@ -155,6 +235,9 @@ impl<'a> SegmentWriter<'a> {
         self.write_section(SECTION_RUNS, true, &encode_runs(&self.runs), &mut sections)?;
         self.write_section(SECTION_BLOCKS, true, &encode_blocks(&self.blocks), &mut sections)?;
         self.write_stream_index(streams, &mut sections)?;
+        if !lineage.sources.is_empty() {
+            self.write_section(SECTION_LINEAGE, false, &lineage.encode(), &mut sections)?;
+        }
         let toc = Toc {
             sections,
             totals: self.totals,
@@ -164,7 +247,7 @@ impl<'a> SegmentWriter<'a> {
         };
         self.write(&toc.encode(index_start))?;
         self.file.sync().map_err(|error| Error::io("sync segment", &self.tmp, error))?;
-        let path = self.dir.join(file_name(self.place.ulid));
+        let path = self.dir.join(file_name(self.place.ulid, self.place.level));
         self.disk.rename(&self.tmp, &path).map_err(|error| Error::io("rename segment", &self.tmp, error))?;
         self.disk.sync_dir(&self.dir).map_err(|error| Error::io("sync folder", &self.dir, error))?;
         let bytes = self.file.bytes();
@@ -172,8 +255,8 @@ impl<'a> SegmentWriter<'a> {
             ulid: self.place.ulid.to_string(),
             tenant: self.place.tenant.as_str().to_owned(),
             day: self.place.day,
-            class: CLASS.to_owned(),
-            level: 0,
+            class: self.place.class.clone(),
+            level: u32::from(self.place.level),
             order: self.place.order,
             min_ns: self.totals.min_ns,
             max_ns: self.totals.max_ns,
@@ -226,6 +309,6 @@ impl<'a> SegmentWriter<'a> {
 }
 
 /// Returns the name of a segment file.
-pub(crate) fn file_name(ulid: ulid::Ulid) -> String {
-    format!("{ulid}-L0.seg")
+fn file_name(ulid: ulid::Ulid, level: u16) -> String {
+    format!("{ulid}-L{level}.seg")
 }

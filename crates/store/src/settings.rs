@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 const MIB: u64 = 1 << 20;
 
 /// Settings of the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
     /// The write-ahead log.
     pub wal: WalSettings,
     /// When entries move from memory into segment files.
     pub flush: FlushSettings,
+    /// How small segment files become large ones, in the background.
+    pub compaction: CompactionSettings,
 }
 
 /// When an acknowledgement may be given.
@@ -63,6 +65,24 @@ pub struct FlushSettings {
 impl Default for FlushSettings {
     fn default() -> Self {
         Self { head_bytes_max: 64 * MIB, wal_bytes_max: 256 * MIB, age_secs_max: 1800, on_close: true }
+    }
+}
+
+/// How segments are merged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompactionSettings {
+    /// Whether there is compaction at all. Without it files stay small and many. Default true.
+    pub enabled: bool,
+    /// Share of one core that compaction takes at most, 0.01 to 1. Default 0.5; it waits for queries besides.
+    pub cpu_share_max: f64,
+    /// Bytes that stay free on the disk beside the output of a compaction; with less it waits. Default 256 MiB.
+    pub free_bytes_min: u64,
+}
+
+impl Default for CompactionSettings {
+    fn default() -> Self {
+        Self { enabled: true, cpu_share_max: 0.5, free_bytes_min: 256 * MIB }
     }
 }
 

@@ -8,12 +8,14 @@ use crate::catalog_record::{Edit, LostRecord, SegmentRecord};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::head::Head;
+use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::queue::{FlushNews, Queue};
 use crate::segment::{Segment, SegmentReads};
 use crate::settings::StoreSettings;
 use logyard_sys::{Clock, Disk, Random};
 use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,6 +61,9 @@ pub(crate) struct Shared {
     /// Turns true when the WAL is replayed, or cannot be.
     pub(crate) is_recovered: watch::Sender<bool>,
     pub(crate) lost: RwLock<Vec<LostRecord>>,
+    /// Segments that others have replaced, whose files are there until their last reader leaves.
+    pub(crate) removed: Mutex<Vec<Arc<Segment>>>,
+    pub(crate) maintenance: Maintenance,
     pub(crate) next_segment_key: AtomicU64,
     pub(crate) recovered_bytes: AtomicU64,
     pub(crate) recovery_bytes: AtomicU64,
@@ -76,6 +81,13 @@ impl Shared {
             Phase::ReadOnly(error) | Phase::Failed(error) => Some(error.clone()),
             Phase::Recovering | Phase::Ready => None,
         }
+    }
+
+    /// Returns a name for a new segment.
+    pub(crate) fn new_ulid(&self) -> ulid::Ulid {
+        let millis = u64::try_from(self.clock.now_ns() / 1_000_000).unwrap_or(0);
+        let random = u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64());
+        ulid::Ulid::from_parts(millis, random)
     }
 
     /// Makes a handle of a live segment.
@@ -106,12 +118,71 @@ impl Shared {
         self.count_segments();
     }
 
+    /// Puts a segment, or nothing, in place of others: one catalog edit, then one step for readers.
+    ///
+    /// The files of those replaced stay until [`Shared::sweep`] finds them without readers.
+    /// Errors: `Kind::Unavailable` if one of them is live no more, or the edit fails; nothing has changed then,
+    /// except that after a failed sync the edit may be found at the next start.
+    pub(crate) fn replace_segments(&self, remove: &[Arc<Segment>], add: Option<SegmentRecord>) -> Result<()> {
+        let mut catalog = self.catalog.lock();
+        let names: HashSet<&str> = remove.iter().map(|segment| &*segment.record.ulid).collect();
+        let live = catalog.state().segments.iter().filter(|record| names.contains(&*record.ulid)).count();
+        if live != remove.len() {
+            return Err(Error::unavailable("cannot replace segments: one of them is live no more"));
+        }
+        let fresh = add.clone().map(|record| self.open_segment(record)).transpose()?;
+        let edit = Edit::Replace {
+            remove: names.iter().map(|name| (*name).to_owned()).collect(),
+            add: add.into_iter().collect(),
+        };
+        catalog.edit(edit)?;
+        let mut view = self.view.write();
+        let is_kept = |segment: &&Arc<Segment>| !names.contains(&*segment.record.ulid);
+        let kept = view.segments.iter().filter(is_kept).map(Arc::clone);
+        let mut segments: Vec<Arc<Segment>> = kept.chain(fresh).collect();
+        segments.sort_by_key(|segment| segment.record.order);
+        view.segments = Arc::new(segments);
+        drop(view);
+        drop(catalog);
+        self.removed.lock().extend(remove.iter().map(Arc::clone));
+        self.count_segments();
+        Ok(())
+    }
+
+    /// Removes the files of replaced segments that no reader holds any more. Returns how many are still held.
+    pub(crate) fn sweep(&self) -> usize {
+        let mut removed = self.removed.lock();
+        let mut dirs = BTreeSet::new();
+        removed.retain(|segment| {
+            // Nobody can take another handle: the view has forgotten it.
+            if Arc::strong_count(segment) > 1 {
+                return true;
+            }
+            self.reads.forget(segment);
+            match self.disk.remove_file(&segment.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %segment.path.display(), %error, "cannot remove a replaced segment yet");
+                    true
+                }
+                _ => {
+                    dirs.extend(segment.path.parent().map(Path::to_owned));
+                    false
+                }
+            }
+        });
+        for dir in dirs {
+            if let Err(error) = self.disk.sync_dir(&dir) {
+                // The files may come back after a power cut; the next start removes them.
+                tracing::debug!(path = %dir.display(), %error, "cannot sync a folder of removed segments");
+            }
+        }
+        removed.len()
+    }
+
     /// Updates the metrics about live segments.
     pub(crate) fn count_segments(&self) {
         let segments = Arc::clone(&self.view.read().segments);
-        let bytes: u64 = segments.iter().map(|segment| segment.record.bytes).sum();
-        self.metrics.segments.set(i64::try_from(segments.len()).unwrap_or(i64::MAX));
-        self.metrics.segment_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.metrics.count_segments(segments.iter().map(|segment| &segment.record));
     }
 
     /// Takes a segment that is missing or damaged out of service, until its file is restored. Says so once.

@@ -4,6 +4,7 @@ use crate::catalog::{Catalog, last_order};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::head::{Head, weight};
+use crate::maintenance::{self, Maintenance, QueryGuard};
 use crate::metrics::Metrics;
 use crate::queue::{PendingBatch, Queue, Stop};
 use crate::recovery::{self, BATCH_RAW_BYTES_MAX, WAL_SETTINGS};
@@ -113,6 +114,7 @@ struct Inner {
 #[derive(Debug)]
 struct Threads {
     writer: JoinHandle<()>,
+    maintenance: Option<JoinHandle<()>>,
     _lock: Box<dyn LockGuard>,
 }
 
@@ -120,6 +122,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.get_mut().take() {
             self.shared.queue.stop(Stop::Now);
+            self.shared.maintenance.stop();
             threads.join();
         }
     }
@@ -129,6 +132,13 @@ impl Threads {
     fn join(self) {
         if self.writer.join().is_err() {
             tracing::error!("the writer thread of the store panicked");
+        }
+        if let Some(maintenance) = self.maintenance
+            && maintenance.join().is_err()
+        {
+            tracing::error!(
+                "the maintenance thread of the store panicked: nothing is compacted until restart"
+            );
         }
     }
 }
@@ -162,6 +172,8 @@ impl Store {
             is_recovered: watch::Sender::new(false),
             view: RwLock::new(View { segments, sealed: None, active }),
             catalog: Mutex::new(catalog),
+            removed: Mutex::default(),
+            maintenance: Maintenance::default(),
             reads: Arc::new(SegmentReads::new(Arc::clone(&disk), metrics.unreadable_indexes.clone())),
             queue: Queue::new(settings.wal.queue_bytes_max),
             metrics,
@@ -184,7 +196,8 @@ impl Store {
             .map_err(|error| {
                 Error::unavailable("cannot start the writer thread of the store").with_source(error)
             })?;
-        let threads = Mutex::new(Some(Threads { writer, _lock: lock }));
+        let maintenance = start_maintenance(&shared);
+        let threads = Mutex::new(Some(Threads { writer, maintenance, _lock: lock }));
         Ok(Self { inner: Arc::new(Inner { shared, threads }) })
     }
 
@@ -313,6 +326,11 @@ impl Store {
         Ok(stats)
     }
 
+    /// Tells that a query runs, for as long as the guard lives: maintenance waits meanwhile.
+    pub fn begin_query(&self) -> QueryGuard {
+        QueryGuard::new(&self.inner.shared)
+    }
+
     /// Returns the newest timestamp of a stream since the last flush; `None` if it has no entry in memory.
     pub fn stream_newest_ns(&self, tenant: &Tenant, id: StreamId) -> Option<i64> {
         let view = self.inner.shared.view();
@@ -351,6 +369,7 @@ impl Store {
     pub async fn close(&self) -> Result<()> {
         let Some(threads) = self.inner.threads.lock().take() else { return Ok(()) };
         self.inner.shared.queue.stop(Stop::Clean);
+        self.inner.shared.maintenance.stop();
         let (done, ended) = oneshot::channel();
         // Joining blocks for as long as a flush takes, which no caller's async thread should.
         let spawned = std::thread::Builder::new().name("store-close".to_owned()).spawn(move || {
@@ -404,6 +423,20 @@ impl View {
     fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
         self.sealed.iter().chain([&self.active])
     }
+}
+
+/// Starts the maintenance thread, which begins once the WAL is replayed; `None` if it is switched off.
+fn start_maintenance(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
+    if !shared.settings.compaction.enabled {
+        return None;
+    }
+    let for_thread = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name("store-maintain".to_owned());
+    let spawned = thread.spawn(move || maintenance::run(&for_thread));
+    if let Err(error) = &spawned {
+        tracing::error!(%error, "cannot start the maintenance thread: nothing is compacted until restart");
+    }
+    spawned.ok()
 }
 
 fn stopped() -> Error {

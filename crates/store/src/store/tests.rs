@@ -1,5 +1,6 @@
 //! The store as a whole on a simulated disk.
 
+mod compaction;
 mod faults;
 mod files;
 mod formats;
@@ -36,10 +37,17 @@ fn root() -> PathBuf {
 }
 
 fn try_open(disk: &SimDisk, settings: StoreSettings) -> Result<Store> {
+    open_at(disk, settings, &Arc::new(SimClock::new(NOON_NS)))
+}
+
+/// Opens a store whose maintenance runs when a test says so.
+fn open_at(disk: &SimDisk, mut settings: StoreSettings, clock: &Arc<SimClock>) -> Result<Store> {
+    settings.compaction.enabled = false;
+    let clock: Arc<dyn Clock> = Arc::<SimClock>::clone(clock);
     let mut registry = Registry::default();
     let parts = StoreParts {
         disk: Arc::new(disk.clone()),
-        clock: Arc::new(SimClock::new(NOON_NS)),
+        clock,
         random: Arc::new(Random::seeded(next_seed())),
         registry: &mut registry,
     };

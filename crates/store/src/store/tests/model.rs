@@ -1,6 +1,7 @@
 //! Random histories against a list: appends, flushes, repeats, crashes at any point, restarts.
 
 use super::*;
+use crate::maintenance::Worker;
 use std::collections::BTreeMap;
 
 /// What should be found, and what may be.
@@ -15,6 +16,7 @@ struct Oracle {
 struct History {
     random: Random,
     disk: SimDisk,
+    clock: Arc<SimClock>,
     store: Store,
     oracle: Oracle,
     batches: u64,
@@ -32,9 +34,11 @@ fn settings(random: &Random) -> StoreSettings {
 impl History {
     fn new(seed: u64) -> Self {
         let (random, disk) = (Random::seeded(seed), SimDisk::new());
-        let store = open_with(&disk, settings(&random));
+        let clock = Arc::new(SimClock::new(NOON_NS));
+        let store = open_at(&disk, settings(&random), &clock).unwrap();
+        run(store.recovered()).unwrap();
         let tenants = [Tenant::single(), Tenant::new("other").unwrap()];
-        Self { random, disk, store, oracle: Oracle::default(), batches: 0, tenants }
+        Self { random, disk, clock, store, oracle: Oracle::default(), batches: 0, tenants }
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -105,20 +109,33 @@ impl History {
         if self.below(3) > 0 {
             self.disk.halt_after(self.below(30));
             for _ in 0..self.below(4) {
-                match self.below(3) {
+                match self.below(4) {
                     0 => drop(run(self.store.flush())),
+                    1 => self.compact(),
                     _ => self.append(),
                 }
             }
         }
         self.disk = self.disk.crash_seeded(self.random.next_u64());
-        self.store = open_with(&self.disk, settings(&self.random));
+        self.open();
         self.settle();
+    }
+
+    /// Compacts one job, if one is due; over the days of a history the clock may say that they are over.
+    fn compact(&mut self) {
+        self.clock.set(NOON_NS + self.below(100) as i64 * HOUR_NS);
+        Worker::default().run_once(&self.store.inner.shared);
+        self.store.inner.shared.sweep();
     }
 
     fn restart(&mut self) {
         run(self.store.close()).unwrap();
-        self.store = open_with(&self.disk, settings(&self.random));
+        self.open();
+    }
+
+    fn open(&mut self) {
+        self.store = open_at(&self.disk, settings(&self.random), &self.clock).unwrap();
+        run(self.store.recovered()).unwrap();
     }
 
     /// After a crash: batches without an answer are there whole or not at all; with an id, sending them again
@@ -208,7 +225,8 @@ fn live(seed: u64, steps: u64) {
             0..10 => history.append(),
             10..12 => history.repeat(),
             12..14 => run(history.store.flush()).unwrap(),
-            14..16 => history.crash(),
+            14 => history.crash(),
+            15 => history.compact(),
             16 => history.restart(),
             17 => history.check_all(),
             _ => history.check_query(),

@@ -1,0 +1,248 @@
+//! The maintenance thread: compacts while nobody waits for anything, and removes files that nobody reads.
+//!
+//! One thread, one job at a time. Between blocks it looks up: it stops when the store closes, waits while
+//! queries run (for a while: under queries without end it goes on, a block at a time), and rests so that it
+//! takes no more than its share of one core. A job starts only if the disk has room for its output and for
+//! `compaction.free_bytes_min`. A job that fails is tried again later, after a pause that doubles.
+
+use crate::compaction;
+use crate::compaction_plan::{Job, Partition, plan};
+use crate::error::{Error, Kind, Result};
+use crate::shared::{Phase, Shared};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Time between looks at what is due, without news.
+const IDLE_WAIT: Duration = Duration::from_secs(60);
+
+/// The same while replaced files wait for their last reader.
+const SWEEP_WAIT: Duration = Duration::from_secs(1);
+
+/// Longest wait for queries before a block.
+const QUERY_WAIT: Duration = Duration::from_millis(250);
+
+/// Longest rest after a block.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// First pause after a failure, and the longest.
+const RETRY_FIRST_NS: u64 = 60_000_000_000;
+const RETRY_LAST_NS: u64 = 3_600_000_000_000;
+
+/// What others tell the maintenance thread.
+#[derive(Debug, Default)]
+pub(crate) struct Maintenance {
+    state: Mutex<State>,
+    wake: Condvar,
+    queries: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_stopping: bool,
+    is_woken: bool,
+}
+
+/// While it lives, maintenance gives way.
+#[derive(Debug)]
+pub struct QueryGuard {
+    shared: Arc<Shared>,
+}
+
+impl QueryGuard {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.maintenance.queries.fetch_add(1, Ordering::Relaxed);
+        Self { shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for QueryGuard {
+    fn drop(&mut self) {
+        let maintenance = &self.shared.maintenance;
+        if maintenance.queries.fetch_sub(1, Ordering::Relaxed) == 1 {
+            maintenance.wake.notify_all();
+        }
+    }
+}
+
+impl Maintenance {
+    /// Tells that there may be something to do.
+    pub(crate) fn wake(&self) {
+        self.state.lock().is_woken = true;
+        self.wake.notify_all();
+    }
+
+    /// Ends the thread, and a job under way between two blocks.
+    pub(crate) fn stop(&self) {
+        self.state.lock().is_stopping = true;
+        self.wake.notify_all();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.state.lock().is_stopping
+    }
+
+    /// Waits for news, at most for `wait`. Returns whether to go on.
+    fn wait(&self, wait: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.is_woken && !state.is_stopping {
+            self.wake.wait_for(&mut state, wait);
+        }
+        state.is_woken = false;
+        !state.is_stopping
+    }
+
+    /// Rests, and lets queries go first. Returns whether to go on.
+    fn give_way(&self, rest: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !rest.is_zero() && !state.is_stopping {
+            self.wake.wait_for(&mut state, rest);
+        }
+        if self.queries.load(Ordering::Relaxed) > 0 && !state.is_stopping {
+            self.wake.wait_for(&mut state, QUERY_WAIT);
+        }
+        !state.is_stopping
+    }
+}
+
+/// Keeps a job within its share of a core and behind queries.
+#[derive(Debug)]
+pub(crate) struct Pace<'a> {
+    shared: &'a Shared,
+    since_ns: u64,
+}
+
+impl<'a> Pace<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        Self { shared, since_ns: shared.clock.monotonic_ns() }
+    }
+
+    /// To be called before each block. Errors: `Kind::Unavailable` when the store closes.
+    pub(crate) fn step(&mut self) -> Result<()> {
+        let share = self.shared.settings.compaction.cpu_share_max.clamp(0.01, 1.0);
+        let worked_ns = self.shared.clock.monotonic_ns().saturating_sub(self.since_ns);
+        let rest = Duration::from_nanos(worked_ns).mul_f64(1.0 / share - 1.0).min(REST_MAX);
+        let goes_on = self.shared.maintenance.give_way(rest);
+        self.since_ns = self.shared.clock.monotonic_ns();
+        if goes_on { Ok(()) } else { Err(Error::unavailable("cannot compact: the store is closing")) }
+    }
+}
+
+/// The jobs that failed, and when to try again.
+#[derive(Debug, Default)]
+pub(crate) struct Worker {
+    failed: HashMap<Partition, Failure>,
+    /// The lack of disk space has been said.
+    has_warned: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    retry_ns: u64,
+    pause_ns: u64,
+}
+
+/// Works until the store closes.
+pub(crate) fn run(shared: &Shared) {
+    let mut worker = Worker::default();
+    loop {
+        while worker.run_once(shared) {}
+        let wait = if shared.sweep() > 0 { SWEEP_WAIT } else { IDLE_WAIT };
+        if !shared.maintenance.wait(wait) {
+            shared.sweep();
+            return;
+        }
+    }
+}
+
+impl Worker {
+    /// Does the first job that is due and possible. Returns whether there was one that succeeded.
+    pub(crate) fn run_once(&mut self, shared: &Shared) -> bool {
+        if shared.maintenance.is_stopping() || !matches!(*shared.phase.read(), Phase::Ready) {
+            return false;
+        }
+        let jobs = {
+            let catalog = shared.catalog.lock();
+            let state = catalog.state();
+            plan(&state.segments, &state.lost, &HashSet::new(), shared.clock.now_ns())
+        };
+        let now_ns = shared.clock.monotonic_ns();
+        let is_free =
+            |job: &Job| self.failed.get(&job.partition).is_none_or(|failure| failure.retry_ns <= now_ns);
+        let possible: Vec<Job> = jobs.into_iter().filter(is_free).collect();
+        let Some(job) = possible.iter().find(|job| has_room(shared, job)) else {
+            if !possible.is_empty() && !std::mem::replace(&mut self.has_warned, true) {
+                tracing::warn!(
+                    jobs = possible.len(),
+                    "compaction waits: less free disk than its output and store.compaction.free_bytes_min; free space"
+                );
+            }
+            return false;
+        };
+        self.has_warned = false;
+        let is_done = compact(shared, job);
+        if is_done {
+            self.failed.remove(&job.partition);
+        } else {
+            let before =
+                self.failed.get(&job.partition).map_or(RETRY_FIRST_NS / 2, |failure| failure.pause_ns);
+            let pause_ns = (before * 2).min(RETRY_LAST_NS);
+            self.failed.insert(job.partition.clone(), Failure { retry_ns: now_ns + pause_ns, pause_ns });
+        }
+        is_done
+    }
+}
+
+fn has_room(shared: &Shared, job: &Job) -> bool {
+    let dir = shared.folder.tenants();
+    let need = job.bytes.saturating_add(shared.settings.compaction.free_bytes_min);
+    shared.disk.free_bytes(&dir).is_ok_and(|free| free >= need)
+}
+
+/// Runs one job, counts and tells what it did. Returns whether it succeeded.
+fn compact(shared: &Shared, job: &Job) -> bool {
+    let start_ns = shared.clock.monotonic_ns();
+    let result = compaction::run(shared, job, &mut Pace::new(shared));
+    let nanos = shared.clock.monotonic_ns().saturating_sub(start_ns);
+    let (tenant, day, class) = &job.partition;
+    let day = crate::folder::day_name(*day);
+    let metrics = &shared.metrics;
+    match result {
+        Ok(done) => {
+            metrics.compactions.inc();
+            metrics.compaction_seconds.observe(nanos as f64 / 1e9);
+            metrics.compacted_entries.inc_by(done.merged.rows);
+            metrics.compaction_read_bytes.inc_by(done.read_bytes);
+            metrics.compaction_written_bytes.inc_by(done.written_bytes);
+            metrics.copied_blocks.inc_by(done.merged.copied_blocks);
+            metrics.duplicate_entries.inc_by(done.merged.duplicates);
+            metrics.damaged_entries.inc_by(done.merged.damaged_rows);
+            metrics.amplify();
+            tracing::info!(
+                %tenant, %day, %class,
+                level = job.level,
+                segments = done.inputs,
+                entries = done.merged.rows,
+                duplicates = done.merged.duplicates,
+                read_bytes = done.read_bytes,
+                bytes = done.written_bytes,
+                millis = nanos / 1_000_000,
+                "segments compacted"
+            );
+            shared.sweep();
+            true
+        }
+        Err(_) if shared.maintenance.is_stopping() => false,
+        Err(error) => {
+            metrics.compaction_failures.inc();
+            if error.kind() == Kind::Internal {
+                tracing::error!(%tenant, %day, %class, ?error, "compaction failed, try again later");
+            } else {
+                tracing::warn!(%tenant, %day, %class, ?error, "compaction failed, try again later");
+            }
+            false
+        }
+    }
+}
