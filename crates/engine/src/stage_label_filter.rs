@@ -3,7 +3,7 @@
 //! A value that cannot be converted passes and gains an error; a label that is absent fails every
 //! test but those on text, where it reads as empty (Loki v3.7.6).
 
-use crate::labels::Labels;
+use crate::labels::{ERROR, Labels};
 use crate::stage_line_filter::AddressTest;
 use logyard_logql::{CompareOp, FilterValue, LabelFilter, parse_go_duration, parse_size, quoted};
 use logyard_model::{MatchOp, Matcher, compile_anchored};
@@ -77,7 +77,8 @@ impl LabelTest {
                 regex.is_match(labels.get(name).unwrap_or("")) != *negated
             }
             Self::Compare { name, op, value } => {
-                let Some(text) = labels.get(name) else { return false };
+                // The error is seen by texts only, here it is absent (Loki v3.7.6).
+                let Some(text) = labels.get(name).filter(|_| name != ERROR) else { return false };
                 passes_or_notes(compare(text, *op, *value), labels)
             }
             Self::CompareLabels { left, op, right } => {
@@ -169,7 +170,13 @@ fn ordered(op: CompareOp, order: Option<std::cmp::Ordering>) -> bool {
 pub(crate) fn parse_float(text: &str) -> Result<f64, String> {
     let invalid = || format!("strconv.ParseFloat: parsing {}: invalid syntax", quoted(text));
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
-    if !plain || text.starts_with('_') || text.ends_with('_') || text.contains("__") {
+    let digits = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    let after_digit = |part: &str| part.ends_with(|c: char| c.is_ascii_digit());
+    let separates = |(at, mark): (usize, &str)| {
+        let (before, after) = (text.get(..at), text.get(at + mark.len()..));
+        before.is_some_and(after_digit) && after.is_some_and(digits)
+    };
+    if !plain || !text.match_indices('_').all(separates) {
         return Err(invalid());
     }
     let value: f64 = text.replace('_', "").parse().map_err(|_| invalid())?;
@@ -222,7 +229,7 @@ mod tests {
         check("n>=5", Some("Inf"), true, "");
         check("n=50", Some("5_0"), true, "");
         check("n=6", Some("+6"), true, "");
-        for text in ["0x10", " 10 ", "6s", ""] {
+        for text in ["0x10", " 10 ", "6s", "", "_5", "5_", "5__0", "5_.0", "1_e5"] {
             check("n>5", Some(text), true, &syntax(text));
         }
         check("n>5 and n<3", Some("4"), false, "");

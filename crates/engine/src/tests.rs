@@ -11,6 +11,7 @@ use logyard_model::{Direction, LabelSet, Prefilter, Stream, Tenant};
 use std::sync::Arc;
 
 mod bounds;
+mod cases;
 mod log_cases;
 mod metric_cases;
 mod naive;

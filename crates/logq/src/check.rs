@@ -53,7 +53,8 @@ fn place_in(complaint: &str, query: &str) -> Option<Range<usize>> {
     Some(start..start + stage.len())
 }
 
-/// Writes a message, the line of the query that holds the fault, and carets under its bytes.
+/// Writes the first line of a message, the line of the query that holds the fault, carets under its
+/// bytes, and then what else the message says.
 fn with_caret(message: &str, query: &str, span: Range<usize>) -> String {
     let at = floor_char_boundary(query, span.start);
     let (before, after) = query.split_at_checked(at).unwrap_or((query, ""));
@@ -64,7 +65,10 @@ fn with_caret(message: &str, query: &str, span: Range<usize>) -> String {
     let carets = faulty.map_or(1, |(faulty, _)| faulty.chars().count()).max(1);
     // Tabs stay tabs, so that the caret stands under its character however wide they are drawn.
     let indent: String = line_start.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-    format!("{message}\n  {line_start}{line_end}\n  {indent}{}", "^".repeat(carets))
+    let (message, more) = message.split_once('\n').unwrap_or((message, ""));
+    let carets = "^".repeat(carets);
+    let shown = format!("{message}\n  {line_start}{line_end}\n  {indent}{carets}");
+    if more.is_empty() { shown } else { format!("{shown}\n{more}") }
 }
 
 fn floor_char_boundary(text: &str, index: usize) -> usize {
@@ -112,8 +116,10 @@ mod tests {
     fn kinds_of_queries_are_told_apart() {
         assert_eq!(check("{a=\"b\"} |= \"x\""), Ok(Yields::Entries));
         assert_eq!(check("sum(count_over_time({a=\"b\"}[5m]))"), Ok(Yields::Samples));
-        let error = check("{a=\"b\"} |= ").unwrap_err();
-        assert_eq!(error.lines().count(), 3, "{error}");
-        assert!(error.starts_with("parse error"), "{error}");
+        assert_eq!(
+            check("{a=\"b\"} |= err").unwrap_err(),
+            "parse error at line 1, col 12: syntax error: unexpected IDENTIFIER, expecting STRING or ip\n  \
+             {a=\"b\"} |= err\n             ^^^\nhint: put quotes around the text: \"err\""
+        );
     }
 }

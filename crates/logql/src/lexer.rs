@@ -24,7 +24,10 @@ pub(crate) fn words(text: &str) -> Vec<Token> {
         rest = skip_blank(rest);
         let start = text.len() - rest.len();
         let (after, kind) = word(rest);
-        let end = text.len() - after.len();
+        let end = match kind {
+            Kind::Unknown | Kind::Fault(_) => start + faulty_bytes(rest),
+            _ => text.len() - after.len(),
+        };
         let last = matches!(kind, Kind::End | Kind::Unknown | Kind::Fault(_));
         tokens.push(Token { kind, span: Span { start, end } });
         if last {
@@ -34,6 +37,21 @@ pub(crate) fn words(text: &str) -> Vec<Token> {
     }
     name_functions(&mut tokens);
     tokens
+}
+
+/// How much of what is no word is to blame: the brackets, the rest of the line of a text, the letters
+/// and digits in a row, or a single character.
+fn faulty_bytes(text: &str) -> usize {
+    let line = text.split('\n').next().unwrap_or_default();
+    match text.chars().next() {
+        Some('[') => line.find(']').map_or(line.len(), |at| at + 1),
+        Some('"' | '`') => line.len(),
+        Some('0'..='9' | '.') => {
+            line.len() - line.trim_start_matches(|c: char| c.is_alphanumeric() || "._".contains(c)).len()
+        }
+        Some(c) => c.len_utf8(),
+        None => 0,
+    }
 }
 
 /// Turns names into functions where what follows makes them so.

@@ -15,6 +15,7 @@
 mod check;
 mod duration;
 mod error;
+mod hint;
 mod lexer;
 mod number;
 mod parser;

@@ -5,6 +5,7 @@
 
 use crate::check;
 use crate::error::{ParseError, Span};
+use crate::hint;
 use crate::lexer::words;
 use crate::token::{Kind, Token};
 use crate::tree::Expr;
@@ -116,20 +117,23 @@ impl Parser<'_> {
             Some(token) => (&token.kind, token.span),
             None => (END, end),
         };
+        let hint = hint::hint(self.text, &self.tokens, self.at, expecting);
         if let Kind::Fault(reason) = kind {
-            return ParseError::at(self.text, span, reason.clone());
+            return ParseError::at(self.text, span, reason.clone()).with_hint(hint);
         }
         let mut message = format!("syntax error: unexpected {}", kind.name());
         if !expecting.is_empty() {
             message.push_str(", expecting ");
             message.push_str(&expecting.join(" or "));
         }
-        ParseError::at(self.text, span, message)
+        ParseError::at(self.text, span, message).with_hint(hint)
     }
 
     /// Refuses what was just read, without a place, as Loki does for faults that are no grammar.
     pub(crate) fn refuse(&self, reason: impl Into<String>, start: usize) -> ParseError {
-        ParseError::unplaced(reason, Some(self.span_from(start)))
+        let reason = reason.into();
+        let hint = hint::of_refusal(&reason);
+        ParseError::unplaced(reason, Some(self.span_from(start))).with_hint(hint)
     }
 
     /// Refuses what was just read, at its place.
@@ -197,6 +201,8 @@ impl Parser<'_> {
     }
 }
 
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::error::ParseError;
 use crate::parser::Parser;
-use crate::token::Kind;
+use crate::token::{Kind, STAGES};
 use crate::tree::{
     Extraction, Formatted, LabelFormat, LabelPick, LineFilter, LineFilterArg, LineFilterOp, LogExpr, Stage,
     StageKind,
@@ -221,17 +221,3 @@ impl Parser<'_> {
         }
     }
 }
-
-/// Words that may follow a bar; `unwrap` is read with the range it belongs to.
-const STAGES: [&str; 10] = [
-    "json",
-    "logfmt",
-    "regexp",
-    "pattern",
-    "unpack",
-    "line_format",
-    "label_format",
-    "decolorize",
-    "drop",
-    "keep",
-];

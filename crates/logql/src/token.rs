@@ -121,3 +121,17 @@ pub(crate) const SIGNS: [&str; 26] = [
     "==", "!=", "=~", "!~", "!>", "|=", "|~", "|>", ">=", "<=", ",", ".", "{", "}", "(", ")", "=", "|", "+",
     "-", "*", "/", "%", "^", ">", "<",
 ];
+
+/// Words that may follow a bar; `unwrap` is read with the range it belongs to.
+pub(crate) const STAGES: [&str; 10] = [
+    "json",
+    "logfmt",
+    "regexp",
+    "pattern",
+    "unpack",
+    "line_format",
+    "label_format",
+    "decolorize",
+    "drop",
+    "keep",
+];

@@ -135,6 +135,8 @@ proptest! {
         if let Err(error) = parse(&text) {
             let span = error.span().unwrap_or_default();
             prop_assert!(text.get(span.start..span.end).is_some(), "{:?} in {}", span, text);
+            let hint = error.hint().unwrap_or_default();
+            prop_assert!(!hint.contains('\n') && hint.len() < 1000, "{} for {}", hint, text);
         }
     }
 }
