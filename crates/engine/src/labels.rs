@@ -4,6 +4,7 @@
 //! at most one visible value: parsed before metadata before stream. The error pair stands apart, so
 //! that no content of a line can claim it.
 
+use crate::parsed::Parsed;
 use logyard_model::LabelSet;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -53,37 +54,50 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 }
 
 /// The labels of an entry as the stages so far left them.
+///
+/// Cost: none of its own for an entry whose pipeline sets no label; with [`Labels::reusing`] none for
+/// any, once the buffers have grown.
 #[derive(Clone, Debug)]
 pub(crate) struct Labels<'a> {
     base: &'a Base,
-    stream: Cow<'a, LabelSet>,
-    metadata: Cow<'a, LabelSet>,
-    parsed: LabelSet,
+    buffers: Buffers,
     pub(crate) error: Option<&'static str>,
-    pub(crate) error_details: Option<String>,
+    pub(crate) error_details: Option<Cow<'static, str>>,
     /// Samples with the error pass nonetheless.
     pub(crate) preserve_error: bool,
-    /// Names that the pipeline has set, whatever became of them: a parser never sets one again.
-    extracted: Vec<String>,
+}
+
+/// What [`Labels`] writes to, kept for the next entry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buffers {
+    parsed: Parsed,
+    /// Places in the stream's labels that are deleted, and in those of metadata.
+    gone_stream: Vec<usize>,
+    gone_metadata: Vec<usize>,
 }
 
 impl<'a> Labels<'a> {
     pub(crate) fn new(base: &'a Base) -> Self {
-        Self {
-            base,
-            stream: Cow::Borrowed(&base.stream),
-            metadata: Cow::Borrowed(&base.metadata),
-            parsed: LabelSet::default(),
-            error: None,
-            error_details: None,
-            preserve_error: false,
-            extracted: Vec::new(),
-        }
+        Self::reusing(base, Buffers::default())
     }
 
-    /// Returns whether the pipeline has set the name before.
+    /// Begins with the buffers of an entry that is done.
+    pub(crate) fn reusing(base: &'a Base, mut buffers: Buffers) -> Self {
+        buffers.parsed.clear();
+        buffers.gone_stream.clear();
+        buffers.gone_metadata.clear();
+        Self { base, buffers, error: None, error_details: None, preserve_error: false }
+    }
+
+    /// Gives the buffers back.
+    pub(crate) fn into_buffers(self) -> Buffers {
+        self.buffers
+    }
+
+    /// Returns whether the pipeline has set the name before, whatever became of it: a parser never sets
+    /// one again.
     pub(crate) fn is_extracted(&self, name: &str) -> bool {
-        self.extracted.iter().any(|known| known == name)
+        self.buffers.parsed.is_known(name)
     }
 
     /// Sets a label that a parser found, unless the pipeline has set it before.
@@ -92,14 +106,15 @@ impl<'a> Labels<'a> {
     pub(crate) fn extract(&mut self, name: &str, value: &str) {
         let name = self.free_name(name);
         if !self.is_extracted(&name) {
-            self.overwrite(&name, value);
+            self.hide(&name);
+            self.buffers.parsed.add(&name, value);
         }
     }
 
     /// Returns whether the stream had the name at first, metadata has it now, or it would pass for one
     /// of the error pair: no parser may use it.
     pub(crate) fn is_taken(&self, name: &str) -> bool {
-        self.base.stream.get(name).is_some() || self.metadata.get(name).is_some() || is_reserved(name)
+        self.base.stream.get(name).is_some() || self.metadata(name).is_some() || is_reserved(name)
     }
 
     /// Returns the name under which a parser stores what it found under `name`.
@@ -108,29 +123,36 @@ impl<'a> Labels<'a> {
     }
 
     /// Sets a label whatever the pipeline has set before; parsers without expressions leave it alone
-    /// from then on.
+    /// from then on. The name leaves stream and metadata.
     pub(crate) fn overwrite(&mut self, name: &str, value: &str) {
-        if !self.is_extracted(name) {
-            self.extracted.push(name.to_owned());
-        }
-        self.set(name, value);
+        self.hide(name);
+        self.buffers.parsed.set(name, value);
     }
 
-    /// Sets a label as the pipeline's own: the name leaves stream and metadata.
-    fn set(&mut self, name: &str, value: &str) {
-        if self.metadata.get(name).is_some() {
-            self.metadata.to_mut().remove(name);
+    fn metadata(&self, name: &str) -> Option<&'a str> {
+        visible(&self.base.metadata, &self.buffers.gone_metadata, name)
+    }
+
+    fn stream(&self, name: &str) -> Option<&'a str> {
+        visible(&self.base.stream, &self.buffers.gone_stream, name)
+    }
+
+    /// Deletes a name from stream and metadata.
+    fn hide(&mut self, name: &str) {
+        let Buffers { gone_stream, gone_metadata, .. } = &mut self.buffers;
+        for (set, gone) in [(&self.base.stream, gone_stream), (&self.base.metadata, gone_metadata)] {
+            if let Some(place) = set.place(name)
+                && !gone.contains(&place)
+            {
+                gone.push(place);
+            }
         }
-        if self.stream.get(name).is_some() {
-            self.stream.to_mut().remove(name);
-        }
-        self.parsed.insert(name, value);
     }
 
     /// Notes the error of a parser, in place of any other.
     pub(crate) fn set_parser_error(&mut self, error: &'static str, details: &str, preserve: bool) {
         self.error = Some(error);
-        self.error_details = Some(details.to_owned());
+        self.error_details = Some(Cow::Owned(details.to_owned()));
         self.preserve_error |= preserve;
     }
 
@@ -145,7 +167,7 @@ impl<'a> Labels<'a> {
             ERROR => self.error,
             ERROR_DETAILS => self.error_details.as_deref(),
             PRESERVE_ERROR => self.preserve_error.then_some("true"),
-            _ => self.parsed.get(name).or_else(|| self.metadata.get(name)).or_else(|| self.stream.get(name)),
+            _ => self.buffers.parsed.get(name).or_else(|| self.metadata(name)).or_else(|| self.stream(name)),
         }
     }
 
@@ -153,7 +175,7 @@ impl<'a> Labels<'a> {
     pub(crate) fn set_error(&mut self, error: &'static str, details: String) {
         if self.error.is_none() {
             self.error = Some(error);
-            self.error_details = Some(details);
+            self.error_details = Some(Cow::Owned(details));
         }
     }
 
@@ -163,30 +185,43 @@ impl<'a> Labels<'a> {
             ERROR => self.error = None,
             ERROR_DETAILS => self.error_details = None,
             _ => {
-                self.parsed.remove(name);
-                if self.metadata.get(name).is_some() {
-                    self.metadata.to_mut().remove(name);
-                }
-                if self.stream.get(name).is_some() {
-                    self.stream.to_mut().remove(name);
-                }
+                self.buffers.parsed.remove(name);
+                self.hide(name);
             }
         }
     }
 
     /// Returns the visible names, the error pair left out.
     pub(crate) fn names(&self) -> Vec<String> {
-        let sets = [&self.parsed, &*self.metadata, &*self.stream];
-        sets.iter().flat_map(|set| set.iter()).map(|(name, _)| name.to_owned()).collect()
+        self.content().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Returns the visible labels without the error pair, in no particular order: of equal names, which
+    /// only stream and metadata can share, the last counts.
+    fn content(&self) -> impl Iterator<Item = (&str, &str)> {
+        let stream = left(&self.base.stream, &self.buffers.gone_stream);
+        stream.chain(left(&self.base.metadata, &self.buffers.gone_metadata)).chain(self.buffers.parsed.iter())
+    }
+
+    /// Appends all visible labels, the error pair included, by name, each name once.
+    pub(crate) fn sorted<'l>(&'l self, out: &mut Vec<(&'l str, &'l str)>) {
+        let start = out.len();
+        out.extend(self.content().chain(self.error_pair()));
+        let Some(added) = out.get_mut(start..) else { return };
+        // Stable: of equal names the later one stands behind.
+        added.sort_by(|a, b| a.0.cmp(b.0));
+        out.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                earlier.1 = later.1;
+            }
+            same
+        });
     }
 
     /// Returns all visible labels as one set, the error pair included.
     pub(crate) fn union(&self) -> LabelSet {
-        let mut set = self.stream.as_ref().clone();
-        for (name, value) in self.metadata.iter().chain(self.parsed.iter()).chain(self.error_pair()) {
-            set.insert(name, value);
-        }
-        set
+        LabelSet::from_pairs(self.content().chain(self.error_pair()))
     }
 
     fn error_pair(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -197,18 +232,30 @@ impl<'a> Labels<'a> {
     }
 
     /// Splits the labels by where they come from; what nothing changed is shared with `base`.
-    pub(crate) fn split(mut self, base: &Base) -> (Arc<LabelSet>, Arc<LabelSet>, Arc<LabelSet>) {
-        let pair: Vec<_> =
-            self.error_pair().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        for (name, value) in pair {
-            self.parsed.insert(name, value);
-        }
-        let share = |set: Cow<'_, LabelSet>, whole: &Arc<LabelSet>| match set {
-            Cow::Borrowed(_) => Arc::clone(whole),
-            Cow::Owned(set) => Arc::new(set),
+    pub(crate) fn split(self, base: &Base) -> (Arc<LabelSet>, Arc<LabelSet>, Arc<LabelSet>) {
+        let share = |set: &Arc<LabelSet>, gone: &[usize]| {
+            if gone.is_empty() { Arc::clone(set) } else { Arc::new(LabelSet::from_pairs(left(set, gone))) }
         };
-        (share(self.stream, &base.stream), share(self.metadata, &base.metadata), Arc::new(self.parsed))
+        let stream = share(&base.stream, &self.buffers.gone_stream);
+        let metadata = share(&base.metadata, &self.buffers.gone_metadata);
+        let parsed = LabelSet::from_pairs(self.buffers.parsed.iter().chain(self.error_pair()));
+        (stream, metadata, Arc::new(parsed))
     }
+}
+
+/// Returns the value of a label that is not gone.
+fn visible<'a>(set: &'a LabelSet, gone: &[usize], name: &str) -> Option<&'a str> {
+    if gone.is_empty() {
+        return set.get(name);
+    }
+    let place = set.place(name).filter(|place| !gone.contains(place))?;
+    set.iter().nth(place).map(|(_, value)| value)
+}
+
+/// Returns the labels that are not gone.
+fn left<'a>(set: &'a LabelSet, gone: &'a [usize]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let present = move |(place, _): &(usize, (&str, &str))| gone.is_empty() || !gone.contains(place);
+    set.iter().enumerate().filter(present).map(|(_, label)| label)
 }
 
 #[cfg(test)]

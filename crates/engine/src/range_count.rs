@@ -8,15 +8,16 @@
 use crate::dedupe::{Copies, find_copies};
 use crate::error::Error;
 use crate::grid::{StepFinder, Window};
-use crate::labels::{Base, ERROR, Labels, PRESERVE_ERROR};
+use crate::labels::{Base, Buffers, ERROR, Labels, PRESERVE_ERROR};
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_sums::{Counts, POINT_BYTES};
-use crate::scan::{ByCodes, LabelColumns, Rows, rows_of};
+use crate::scan::{Bases, ByCodes, LabelColumns, Rows, rows_of};
 use crate::select::SelectRequest;
+use crate::series_index::SeriesLabels;
 use crate::stage::Entry;
 use crate::unwrap::Unwrapper;
-use crate::vector::{GridSeries, pick};
+use crate::vector::GridSeries;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, RangeOp};
 use logyard_model::{Direction, LabelSet, MatchOp, TimeRange};
@@ -32,6 +33,7 @@ struct Counting<'a> {
     unwrap: Option<Unwrapper>,
     window: Window,
     grouping: Option<&'a Grouping>,
+    which: SeriesLabels,
     range: TimeRange,
     needs_bytes: bool,
 }
@@ -55,6 +57,7 @@ pub(crate) fn evaluate(
         unwrap: unwrap.map(Unwrapper::compile).transpose()?,
         window,
         grouping,
+        which: SeriesLabels::new(grouping, None),
         range: TimeRange { start_ns, end_ns },
         needs_bytes: matches!(aggregation.op, RangeOp::BytesOverTime | RangeOp::BytesRate),
     };
@@ -98,8 +101,7 @@ pub(crate) fn evaluate(
         _ => entries as f64,
     };
     let mut series = Vec::with_capacity(counts.series.len());
-    for (labels, index) in counts.index {
-        let Some(changes) = counts.series.get(index) else { continue };
+    for (labels, changes) in counts.index.into_labels().into_iter().zip(&counts.series) {
         context.request.cancel.check()?;
         context.memory.hold(steps as u64 * POINT_BYTES)?;
         let values: Vec<_> = changes.windows(steps).map(|sums| (sums.0 > 0).then(|| value(sums))).collect();
@@ -212,8 +214,9 @@ impl Counting<'_> {
         let columns = LabelColumns::new(block, needed)?;
         if columns.are_constant() {
             let base = columns.base(&Arc::new(run.stream.labels.clone()), run.rows.start);
-            let Some((labels, _)) = self.series_labels(&base, run.min_ns, &[]) else { return Ok(()) };
-            let series = counts.series_of(labels);
+            let mut buffers = Buffers::default();
+            let found = self.series_of(&base, run.min_ns, &[], &mut buffers, counts);
+            let Some((series, _)) = found else { return Ok(()) };
             return self.count_constant(block, run, copies, series, counts);
         }
         if let (false, Some(steps)) = (self.needs_bytes, self.steps_of_whole(run, copies)) {
@@ -242,6 +245,7 @@ impl Counting<'_> {
         let mut finder = StepFinder::new(self.window);
         let changes_line = self.pipeline.changes_line();
         let mut known: ByCodes<Option<(usize, i64)>> = ByCodes::new();
+        let (mut bases, mut buffers) = (Bases::new(columns, &stream), Buffers::default());
         for row in rows.iter() {
             let codes = columns.codes(row);
             let series = match known.get(&codes).filter(|_| labels_only) {
@@ -250,9 +254,10 @@ impl Counting<'_> {
                     context.request.cancel.check()?;
                     let line = if labels_only { &[] } else { block.lines()?.line(row) };
                     let ts_ns = ts_ns.get(row as usize).copied().unwrap_or_default();
-                    let labels = self.series_labels(&columns.base(&stream, row), ts_ns, line);
-                    let series = labels.map(|(labels, bytes)| (counts.series_of(labels), bytes));
-                    known.insert(codes, series);
+                    let series = self.series_of(bases.of(row), ts_ns, line, &mut buffers, counts);
+                    if labels_only {
+                        known.insert(codes, series);
+                    }
                     series
                 }
             };
@@ -312,16 +317,16 @@ impl Counting<'_> {
         counts: &mut Counts,
     ) {
         let stream = Arc::new(run.stream.labels.clone());
+        let mut buffers = Buffers::default();
         let mut rows_by_codes: ByCodes<(u32, i64)> = ByCodes::new();
         for row in run.rows.clone() {
             rows_by_codes.entry(columns.codes(row)).or_insert((row, 0)).1 += 1;
         }
         let mut passed = 0;
         for (row, entries) in rows_by_codes.into_values() {
-            let Some((labels, _)) = self.series_labels(&columns.base(&stream, row), run.min_ns, &[]) else {
-                continue;
-            };
-            let series = counts.series_of(labels);
+            let base = columns.base(&stream, row);
+            let found = self.series_of(&base, run.min_ns, &[], &mut buffers, counts);
+            let Some((series, _)) = found else { continue };
             counts.add(series, steps, entries, 0);
             passed += entries.unsigned_abs();
         }
@@ -345,24 +350,26 @@ impl Counting<'_> {
         span_ns < i128::from(self.window.grid.step_ns)
     }
 
-    /// Runs the stages; returns the labels of the series that the entry counts for, and the length of
-    /// its line as the stages left it.
-    fn series_labels(&self, base: &Base, ts_ns: i64, line: &[u8]) -> Option<(LabelSet, i64)> {
-        let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels: Labels::new(base) };
-        if !self.pipeline.apply(&mut entry) {
-            return None;
-        }
-        if let Some(unwrap) = &self.unwrap {
-            unwrap.value(&mut entry.labels)?;
-        }
-        let bytes = i64::try_from(entry.line.len()).unwrap_or(i64::MAX);
-        let all = entry.labels.union();
-        // An entry with an error keeps all labels, so that no grouping hides it.
-        let labels = match self.grouping {
-            Some(grouping) if entry.labels.error.is_none() => pick(&all, &grouping.labels, !grouping.without),
-            _ => all,
-        };
-        Some((labels, bytes))
+    /// Runs the stages; returns the series that the entry counts for, and the length of its line as the
+    /// stages left it.
+    fn series_of(
+        &self,
+        base: &Base,
+        ts_ns: i64,
+        line: &[u8],
+        buffers: &mut Buffers,
+        counts: &mut Counts,
+    ) -> Option<(usize, i64)> {
+        let labels = Labels::reusing(base, std::mem::take(buffers));
+        let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels };
+        let passes = self.pipeline.apply(&mut entry)
+            && self.unwrap.as_ref().is_none_or(|unwrap| unwrap.value(&mut entry.labels).is_some());
+        let found = passes.then(|| {
+            let bytes = i64::try_from(entry.line.len()).unwrap_or(i64::MAX);
+            (counts.series_of(&entry.labels, &self.which), bytes)
+        });
+        *buffers = entry.labels.into_buffers();
+        found
     }
 }
 

@@ -1,9 +1,10 @@
 //! Counts of entries and bytes by series and step, as changes from step to step.
 
+use crate::labels::Labels;
 use crate::request::QueryStats;
+use crate::series_index::{SeriesIndex, SeriesLabels};
 use logyard_codec::RunView;
 use logyard_model::LabelSet;
-use std::collections::HashMap;
 use std::ops::Range;
 
 /// Entries and bytes that begin (positive) or end (negative) at each step.
@@ -86,7 +87,8 @@ const SERIES_BYTES: u64 = 256;
 /// What one worker has counted.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) index: HashMap<LabelSet, usize>,
+    pub(crate) index: SeriesIndex,
+    /// By the numbers of the index.
     pub(crate) series: Vec<Changes>,
     /// Steps of all series, and bytes of everything.
     pub(crate) points: usize,
@@ -97,15 +99,21 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn series_of(&mut self, labels: LabelSet) -> usize {
-        let next = self.series.len();
-        let label_bytes = labels.text_bytes() as u64;
-        let index = *self.index.entry(labels).or_insert(next);
-        if index == next {
+    /// Returns the number of the series that an entry counts for.
+    pub(crate) fn series_of(&mut self, labels: &Labels<'_>, which: &SeriesLabels) -> usize {
+        let number = self.index.of(labels, which);
+        self.make_room();
+        number
+    }
+
+    /// Makes room for the series that are new in the index.
+    fn make_room(&mut self) {
+        while self.series.len() < self.index.len() {
+            let label_bytes = self.index.labels(self.series.len()).map_or(0, LabelSet::text_bytes);
+            // Labels stand in the key, too.
+            self.bytes += SERIES_BYTES + 2 * label_bytes as u64;
             self.series.push(Changes::default());
-            self.bytes += SERIES_BYTES + label_bytes;
         }
-        index
     }
 
     /// Notes a run that was counted without a look at its entries.
@@ -137,9 +145,10 @@ impl Counts {
         }
         self.stats.add(&other.stats);
         self.bytes_held += other.bytes_held;
-        for (labels, index) in other.index {
-            let own = self.series_of(labels);
-            if let (Some(changes), Some(more)) = (self.series.get_mut(own), other.series.get(index)) {
+        for (labels, more) in other.index.into_labels().iter().zip(&other.series) {
+            let own = self.index.of_set(labels);
+            self.make_room();
+            if let Some(changes) = self.series.get_mut(own) {
                 let before = changes.by_step.len();
                 changes.merge(more);
                 let grown = changes.by_step.len() - before;

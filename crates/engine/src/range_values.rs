@@ -6,19 +6,20 @@
 use crate::dedupe::{Copies, find_copies};
 use crate::error::Error;
 use crate::grid::Window;
-use crate::labels::{Base, Labels};
+use crate::labels::{Base, Buffers, Labels};
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_count::{check_errors, seconds};
 use crate::request::QueryStats;
-use crate::scan::{LabelColumns, rows_of};
+use crate::scan::{Bases, LabelColumns, rows_of};
 use crate::select::SelectRequest;
+use crate::series_index::{SeriesIndex, SeriesLabels};
 use crate::stage::Entry;
 use crate::unwrap::Unwrapper;
-use crate::vector::{GridSeries, pick};
+use crate::vector::GridSeries;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, RangeOp, Unwrap};
-use logyard_model::{Direction, LabelSet, StreamId, TimeRange};
+use logyard_model::{Direction, StreamId, TimeRange};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,15 +40,23 @@ const SAMPLE_BYTES: u64 = 2 * size_of::<Value>() as u64;
 /// What one worker has found.
 #[derive(Debug, Default)]
 struct Found {
-    series: HashMap<LabelSet, Vec<Value>>,
+    index: SeriesIndex,
+    /// By the numbers of the index.
+    series: Vec<Vec<Value>>,
     count: usize,
     stats: QueryStats,
 }
 
 impl Found {
+    fn values_of(&mut self, series: usize) -> &mut Vec<Value> {
+        self.series.resize_with(self.index.len(), Vec::new);
+        &mut self.series[series]
+    }
+
     fn merge(mut self, other: Self) -> Self {
-        for (labels, values) in other.series {
-            self.series.entry(labels).or_default().extend(values);
+        for (labels, values) in other.index.into_labels().iter().zip(other.series) {
+            let own = self.index.of_set(labels);
+            self.values_of(own).extend(values);
         }
         self.count += other.count;
         self.stats.add(&other.stats);
@@ -56,10 +65,10 @@ impl Found {
 }
 
 /// The aggregation, ready to run over views.
-struct Unwrapping<'a> {
+struct Unwrapping {
     pipeline: Pipeline,
     unwrap: Unwrapper,
-    grouping: Option<&'a Grouping>,
+    which: SeriesLabels,
     range: TimeRange,
 }
 
@@ -77,7 +86,7 @@ pub(crate) fn evaluate(
     let unwrapping = Unwrapping {
         pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns, context.push_down)?,
         unwrap: Unwrapper::compile(unwrap)?,
-        grouping,
+        which: SeriesLabels::new(grouping, Some(&unwrap.label)),
         range: TimeRange { start_ns, end_ns },
     };
     let views = context.source.select(&SelectRequest {
@@ -97,7 +106,7 @@ pub(crate) fn evaluate(
     context.add_stats(&found.stats);
     let ranks = rank_streams(&views);
     let mut series = Vec::with_capacity(found.series.len());
-    for (labels, mut samples) in found.series {
+    for (labels, mut samples) in found.index.into_labels().into_iter().zip(found.series) {
         context.request.cancel.check()?;
         samples.sort_by_key(|one| (one.ts_ns, ranks.get(&one.stream).copied(), one.arrival, one.row));
         let values = fold_windows(aggregation, window, &samples);
@@ -130,7 +139,7 @@ fn rank_streams(views: &[BlockView]) -> HashMap<StreamId, usize> {
     order.into_iter().enumerate().map(|(rank, (_, id))| (id, rank)).collect()
 }
 
-impl Unwrapping<'_> {
+impl Unwrapping {
     fn read_view(
         &self,
         context: &Context<'_>,
@@ -165,36 +174,38 @@ impl Unwrapping<'_> {
         let columns = LabelColumns::new(block, Columns::ALL)?;
         let stream = Arc::new(run.stream.labels.clone());
         let (ts_ns, lines) = (block.timestamps()?, block.lines()?);
+        let (mut bases, mut buffers) = (Bases::new(&columns, &stream), Buffers::default());
         for row in rows.iter() {
             context.request.cancel.check()?;
-            let base = columns.base(&stream, row);
             let Some(ts_ns) = ts_ns.get(row as usize).copied() else { continue };
-            let Some((labels, value)) = self.sample(&base, ts_ns, lines.line(row)) else { continue };
+            let line = lines.line(row);
+            let Some((series, value)) = self.sample(bases.of(row), ts_ns, line, &mut buffers, found) else {
+                continue;
+            };
             found.stats.entries_passed += 1;
             found.count += 1;
             let value = Value { ts_ns, stream: run.stream.id, arrival, row, value };
-            found.series.entry(labels).or_default().push(value);
+            found.values_of(series).push(value);
         }
         Ok(())
     }
 
-    /// Runs the stages and the conversion; returns the labels of the series and the value.
-    fn sample(&self, base: &Base, ts_ns: i64, line: &[u8]) -> Option<(LabelSet, f64)> {
-        let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels: Labels::new(base) };
-        if !self.pipeline.apply(&mut entry) {
-            return None;
-        }
-        let labels = &mut entry.labels;
-        let value = self.unwrap.value(labels)?;
-        let mut all = labels.union();
-        if let (Some(grouping @ Grouping { without: false, .. }), None) = (self.grouping, labels.error) {
-            return Some((pick(&all, &grouping.labels, true), value));
-        }
-        all.remove(&self.unwrap.label);
-        if let (Some(grouping), None) = (self.grouping, labels.error) {
-            all = pick(&all, &grouping.labels, !grouping.without);
-        }
-        Some((all, value))
+    /// Runs the stages and the conversion; returns the series and the value.
+    fn sample(
+        &self,
+        base: &Base,
+        ts_ns: i64,
+        line: &[u8],
+        buffers: &mut Buffers,
+        found: &mut Found,
+    ) -> Option<(usize, f64)> {
+        let labels = Labels::reusing(base, std::mem::take(buffers));
+        let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels };
+        let passes = self.pipeline.apply(&mut entry);
+        let value = if passes { self.unwrap.value(&mut entry.labels) } else { None };
+        let sample = value.map(|value| (found.index.of(&entry.labels, &self.which), value));
+        *buffers = entry.labels.into_buffers();
+        sample
     }
 }
 

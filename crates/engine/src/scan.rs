@@ -162,5 +162,36 @@ impl<'a> LabelColumns<'a> {
     }
 }
 
+/// The labels that the entries of a run bring along, made once per level and metadata.
+#[derive(Debug)]
+pub(crate) struct Bases<'a> {
+    columns: &'a LabelColumns<'a>,
+    stream: &'a Arc<LabelSet>,
+    made: Vec<Base>,
+    /// Where in `made` those of some codes are.
+    by_codes: ByCodes<usize>,
+    last: Option<(Codes, usize)>,
+}
+
+impl<'a> Bases<'a> {
+    pub(crate) fn new(columns: &'a LabelColumns<'a>, stream: &'a Arc<LabelSet>) -> Self {
+        Self { columns, stream, made: Vec::new(), by_codes: ByCodes::new(), last: None }
+    }
+
+    /// Returns the labels of a row.
+    pub(crate) fn of(&mut self, row: u32) -> &Base {
+        let codes = self.columns.codes(row);
+        let index = match self.last {
+            Some((last, index)) if last == codes => index,
+            _ => *self.by_codes.entry(codes).or_insert(self.made.len()),
+        };
+        self.last = Some((codes, index));
+        if index == self.made.len() {
+            self.made.push(self.columns.base(self.stream, row));
+        }
+        &self.made[index]
+    }
+}
+
 /// What was found out for each combination of level and metadata in a run.
 pub(crate) type ByCodes<T> = HashMap<Codes, T>;

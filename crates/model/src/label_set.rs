@@ -43,8 +43,13 @@ impl LabelSet {
 
     /// Returns the value of a label, if the set has it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let index = self.0.binary_search_by(|label| (*label.0).cmp(name)).ok()?;
+        let index = self.place(name)?;
         self.0.get(index).map(|label| &*label.1)
+    }
+
+    /// Returns the place of a label in the order of names, if the set has it.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.0.binary_search_by(|label| (*label.0).cmp(name)).ok()
     }
 
     /// Sets a label, replacing the value it had.
@@ -58,7 +63,7 @@ impl LabelSet {
 
     /// Removes a label and returns its value, if the set had it.
     pub fn remove(&mut self, name: &str) -> Option<Box<str>> {
-        let index = self.0.binary_search_by(|label| (*label.0).cmp(name)).ok()?;
+        let index = self.place(name)?;
         Some(self.0.remove(index).1)
     }
 
@@ -129,7 +134,7 @@ mod tests {
         let set = LabelSet::new(vec![("b".into(), "2".into()), ("a".into(), "1".into())]).unwrap();
         assert_eq!(set.to_string(), r#"{a="1", b="2"}"#);
         assert_eq!(set.get("b"), Some("2"));
-        assert_eq!(set.get("c"), None);
+        assert_eq!((set.get("c"), set.place("b"), set.place("c")), (None, Some(1), None));
         let twice = LabelSet::new(vec![("a".into(), "2".into()), ("a".into(), "1".into())]);
         assert_eq!(twice, Err(LabelSetError::Duplicate("a".to_owned())));
     }
