@@ -4,7 +4,7 @@ use crate::answer::{self, Spent};
 use crate::error::HttpError;
 use crate::param_forms::{self, Bounds};
 use crate::params::Params;
-use crate::select_local::LocalSelect;
+use crate::select_local::evaluate;
 use crate::state::State;
 use crate::tenant;
 use axum::body::Body;
@@ -172,8 +172,7 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
                 cancel: Arc::clone(cancel),
             };
             let begun_ns = shared.ingest.monotonic_ns();
-            let mut outcome =
-                shared.engine.run(&LocalSelect(shared.store.clone()), &request).map_err(engine_error)?;
+            let mut outcome = evaluate(&shared.engine, &shared.store, &request).map_err(engine_error)?;
             outcome.warnings.extend(lost(&shared.store, &request));
             let exec_ns = shared.ingest.monotonic_ns().saturating_sub(begun_ns);
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -183,22 +182,29 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
     Ok(([(header::CONTENT_TYPE, JSON_CONTENT_TYPE)], body).into_response())
 }
 
-/// Says which damaged segments an answer lacks. The ranges of a metric query reach further back than
+/// Says which lost segments and damaged blocks an answer lacks. The ranges of a metric query reach further back than
 /// its first instant; naming a segment too few there is accepted, since the next query over it tells.
 fn lost(store: &Store, request: &QueryRequest) -> Vec<String> {
     let range = match request.kind {
         QueryKind::Range { start_ns, end_ns, .. } => TimeRange { start_ns, end_ns: end_ns.saturating_add(1) },
         QueryKind::Instant { time_ns } => TimeRange { start_ns: time_ns, end_ns: time_ns.saturating_add(1) },
     };
-    let lost = store.lost_segments(&request.tenant, range).into_iter().take(LOST_SHOWN_MAX);
-    lost.map(|lost| {
-        let (from, to) = (GoTime::from_ns(lost.min_ns).rfc3339(), GoTime::from_ns(lost.max_ns).rfc3339());
+    let span = |min_ns, max_ns| (GoTime::from_ns(min_ns).rfc3339(), GoTime::from_ns(max_ns).rfc3339());
+    let damaged = store.damaged_blocks(&request.tenant, range).into_iter().map(|block| {
+        let (from, to) = span(block.min_ns, block.max_ns);
+        format!(
+            "answer is incomplete: the block at offset {} of {} with {} entries from {from} to {to} is damaged",
+            block.offset, block.file, block.entries
+        )
+    });
+    let lost = store.lost_segments(&request.tenant, range).into_iter().map(|lost| {
+        let (from, to) = span(lost.min_ns, lost.max_ns);
         format!(
             "answer is incomplete: segment {} with {} entries from {from} to {to} is lost: {}",
             lost.ulid, lost.entries, lost.reason
         )
-    })
-    .collect()
+    });
+    lost.chain(damaged).take(LOST_SHOWN_MAX).collect()
 }
 
 fn engine_error(error: logyard_engine::Error) -> HttpError {

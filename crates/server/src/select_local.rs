@@ -1,12 +1,37 @@
 //! Entries of the local store for the engine.
 
 use logyard_codec::BlockView;
-use logyard_engine::{Kind, Select, SelectError, SelectRequest};
+use logyard_engine::{Engine, Error, Kind, QueryOutcome, QueryRequest, Select, SelectError, SelectRequest};
 use logyard_store::Store;
 
 /// Selects from the store in this process.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalSelect(pub(crate) Store);
+
+/// Times a query begins anew because it has met a damaged block. Later queries leave those out from the start.
+const DAMAGE_RETRIES_MAX: u32 = 64;
+
+/// Evaluates a query over the store. A damaged block that it meets is left out, instead of failing the query.
+///
+/// Errors: those of the engine.
+pub(crate) fn evaluate(
+    engine: &Engine,
+    store: &Store,
+    request: &QueryRequest,
+) -> Result<QueryOutcome, Error> {
+    let source = LocalSelect(store.clone());
+    let mut retries = 0;
+    loop {
+        let found = store.damage_found();
+        let outcome = engine.run(&source, request);
+        let is_damage =
+            matches!(&outcome, Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Unavailable));
+        if !is_damage || store.damage_found() == found || retries >= DAMAGE_RETRIES_MAX {
+            return outcome;
+        }
+        retries += 1;
+    }
+}
 
 impl Select for LocalSelect {
     fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<BlockView>, SelectError> {

@@ -32,7 +32,7 @@ const SEC_NS: i64 = 1_000_000_000;
 struct World {
     router: Router,
     server: Server,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 struct Answer {
@@ -63,7 +63,7 @@ async fn world_with(limits: IngestSettings, settings: ServerSettings) -> World {
     let ingest = Ingest::new(limits, store.clone(), clock, &mut registry);
     let engine = Arc::new(Engine::new(EngineSettings::default()));
     let server = Server::new(ServerParts { settings, store, ingest, engine, registry });
-    World { router: server.router(), server, _folder: folder }
+    World { router: server.router(), server, folder }
 }
 
 async fn world() -> World {
@@ -385,6 +385,50 @@ async fn answers_are_the_same_before_and_after_a_flush() {
     }
 }
 
+/// Flips a bit in the first block of the only segment.
+fn damage_segment(world: &World) {
+    let mut dir = world.folder.path().join("tenants");
+    loop {
+        let item = RealDisk.list(&dir).unwrap().remove(0);
+        dir = dir.join(item.name);
+        if !item.is_dir {
+            break;
+        }
+    }
+    let mut bytes = RealDisk.read(&dir).unwrap();
+    bytes[70] ^= 1;
+    RealDisk.write_atomic(&dir, &bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_block_is_a_warning() {
+    let world = world().await;
+    let day_ns = 24 * 3600 * SEC_NS;
+    world.push_json(&stream(r#"{"app":"f"}"#, &[(NOW_NS - day_ns, "old")])).await;
+    world.send(Request::post("/flush").body(Body::empty()).unwrap()).await;
+    world.push_json(&stream(r#"{"app":"f"}"#, &[(NOW_NS - SEC_NS, "new")])).await;
+    damage_segment(&world);
+    let start = NOW_NS - 2 * day_ns;
+    let range = format!("&start={start}&end={NOW_NS}");
+    for (query, more) in [("{app=\"f\"} |= \"o\"", "&direction=forward"), ("{app=\"f\"}", "")] {
+        let answer =
+            world.get(&format!("/loki/api/v1/query_range?query={}{range}{more}", escape(query))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        assert!(
+            answer.text().contains("answer is incomplete: the block at offset 64 of "),
+            "{}",
+            answer.text()
+        );
+        assert!(answer.text().contains(".seg with 1 entries from "), "{}", answer.text());
+    }
+    assert_eq!(world.lines("{app=\"f\"}", &range).await, ["new"]);
+    let metrics = world.get("/metrics").await;
+    assert!(metrics.text().contains("logyard_store_damaged_blocks_total 1"), "{}", metrics.text());
+    let today = format!("&start={}&end={NOW_NS}", NOW_NS - 3600 * SEC_NS);
+    let answer = world.get(&format!("/loki/api/v1/query_range?query={}{today}", escape("{app=\"f\"}"))).await;
+    assert!(!answer.text().contains("warnings"), "{}", answer.text());
+}
+
 #[tokio::test]
 async fn the_health_query_of_grafana() {
     let world = world().await;
@@ -551,7 +595,7 @@ async fn status_pages() {
 #[tokio::test]
 async fn serving_ends_when_told_and_requests_under_way_are_answered() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let World { server, _folder, .. } = world().await;
+    let World { server, folder: _folder, .. } = world().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -305,7 +305,7 @@ impl Merge<'_> {
         self.inputs[input].block = None;
         let Input { segment, index, .. } = &self.inputs[input];
         let row = self.inputs[input].block_row(number)?;
-        let block = self.reads.block(segment, row);
+        let block = self.reads.block(segment, number, row);
         let decoded = decode(&block, &index.runs, number);
         let block = match decoded {
             Ok(()) => Some(Arc::new(block)),

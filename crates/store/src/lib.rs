@@ -27,6 +27,7 @@ mod catalog_record;
 mod compaction;
 mod compaction_merge;
 mod compaction_plan;
+mod damage;
 mod error;
 mod flush;
 mod folder;
@@ -53,6 +54,7 @@ mod store;
 mod wal_record;
 mod writer;
 
+pub use damage::DamagedBlock;
 pub use error::{Error, Kind};
 pub use logyard_codec::BatchId;
 pub use maintenance::QueryGuard;

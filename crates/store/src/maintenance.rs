@@ -163,10 +163,14 @@ impl Worker {
         if shared.maintenance.is_stopping() || !matches!(*shared.phase.read(), Phase::Ready) {
             return false;
         }
+        let segments = Arc::clone(&shared.view.read().segments);
+        let damaged = segments.iter().filter(|segment| segment.damage.is_any());
+        let damaged: HashSet<String> = damaged.map(|segment| segment.record.ulid.clone()).collect();
+        drop(segments);
         let jobs = {
             let catalog = shared.catalog.lock();
             let state = catalog.state();
-            plan(&state.segments, &state.lost, &HashSet::new(), shared.clock.now_ns())
+            plan(&state.segments, &state.lost, &damaged, shared.clock.now_ns())
         };
         let now_ns = shared.clock.monotonic_ns();
         let is_free =

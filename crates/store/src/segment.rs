@@ -6,14 +6,16 @@
 use crate::Stats;
 use crate::cache::Cache;
 use crate::catalog_record::SegmentRecord;
+use crate::damage::Damage;
 use crate::error::{Error, Kind, Result};
 use crate::head::arrival;
 use crate::interner::Interner;
 use crate::lineage::Lineage;
+use crate::metrics::Metrics;
 use crate::segment_format::{SECTION_STREAM_INDEX, Toc};
 use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
 use bytes::Bytes;
-use logyard_codec::{Block, BlockView, RunView, SectionSource};
+use logyard_codec::{Block, BlockMeta, BlockView, RunView, SectionMeta, SectionSource};
 use logyard_index::StreamIndex;
 use logyard_model::{Matcher, Stream, StreamId, TimeRange};
 use logyard_sys::{Disk, ReadFile};
@@ -41,6 +43,7 @@ pub(crate) struct SegmentReads {
     indexes: Cache<SegmentIndex>,
     pub(crate) interner: Interner,
     unreadable_indexes: Counter,
+    damaged_blocks: Counter,
 }
 
 /// One live segment.
@@ -50,6 +53,7 @@ pub(crate) struct Segment {
     key: u64,
     pub(crate) record: SegmentRecord,
     pub(crate) path: PathBuf,
+    pub(crate) damage: Damage,
 }
 
 /// Why a segment's index area could not be had.
@@ -80,14 +84,14 @@ pub(crate) struct SegmentIndex {
 }
 
 impl SegmentReads {
-    /// `unreadable_indexes` counts the stream indexes that had to be done without.
-    pub(crate) fn new(disk: Arc<dyn Disk>, unreadable_indexes: Counter) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, metrics: &Metrics) -> Self {
         Self {
             disk,
             files: Cache::new(OPEN_FILES_MAX),
             indexes: Cache::new(INDEX_CACHE_BYTES),
             interner: Interner::default(),
-            unreadable_indexes,
+            unreadable_indexes: metrics.unreadable_indexes.clone(),
+            damaged_blocks: metrics.damaged_blocks.clone(),
         }
     }
 
@@ -146,11 +150,21 @@ impl SegmentReads {
         Ok(buffer)
     }
 
-    /// Returns a block of a segment, not yet decoded.
-    pub(crate) fn block(self: &Arc<Self>, segment: &Arc<Segment>, row: &BlockRow) -> Block {
-        let source: Arc<dyn SectionSource> =
-            Arc::new(SegmentSource { segment: Arc::clone(segment), reads: Arc::clone(self) });
+    /// Returns a block of a segment by its number, not yet decoded.
+    pub(crate) fn block(self: &Arc<Self>, segment: &Arc<Segment>, number: u32, row: &BlockRow) -> Block {
+        let source: Arc<dyn SectionSource> = Arc::new(SegmentSource {
+            segment: Arc::clone(segment),
+            reads: Arc::clone(self),
+            block: number,
+            offset: row.offset,
+            meta: Arc::clone(&row.meta),
+        });
         Block::open(Arc::clone(&row.meta), source, row.offset)
+    }
+
+    /// Returns how many blocks were found damaged so far.
+    pub(crate) fn damaged_blocks(&self) -> u64 {
+        self.damaged_blocks.get()
     }
 
     /// Forgets what is kept of a segment that is gone.
@@ -162,7 +176,7 @@ impl SegmentReads {
 
 impl Segment {
     pub(crate) fn new(key: u64, record: SegmentRecord, path: PathBuf) -> Self {
-        Self { key, record, path }
+        Self { key, record, path, damage: Damage::default() }
     }
 }
 
@@ -256,11 +270,14 @@ impl SegmentIndex {
                 max_ns: row.run.max_ns,
                 raw_bytes: row.run.raw_bytes,
             };
+            if segment.damage.contains(row.block) {
+                return;
+            }
             match views.last_mut() {
                 Some(view) if open_block == Some(row.block) => view.runs.push(run),
                 _ => {
                     let Some(block) = self.blocks.get(row.block as usize) else { return };
-                    let block = Arc::new(reads.block(segment, block));
+                    let block = Arc::new(reads.block(segment, row.block, block));
                     let arrival = arrival(segment.record.order, row.block as usize);
                     views.push(BlockView { block, runs: vec![run], arrival });
                     open_block = Some(row.block);
@@ -301,6 +318,38 @@ impl SegmentIndex {
 struct SegmentSource {
     segment: Arc<Segment>,
     reads: Arc<SegmentReads>,
+    /// Number of the block, and where it starts.
+    block: u32,
+    offset: u64,
+    meta: Arc<BlockMeta>,
+}
+
+impl SegmentSource {
+    /// Checks a section as it lies in the file. Whoever decodes it checks it again and makes the error; here it is
+    /// noted, so that the block is left out from now on.
+    fn check(&self, offset: u64, stored: &[u8]) {
+        let is_read = |section: &&SectionMeta| self.offset + u64::from(section.offset) == offset;
+        let section = self.meta.sections.iter().find(is_read);
+        if section.is_some_and(|section| crc32c::crc32c(stored) != section.crc32c) {
+            self.note("checksum mismatch");
+        }
+    }
+
+    fn note(&self, why: &str) {
+        let file = self.segment.path.display().to_string();
+        if self.segment.damage.note(self.block, file, self.offset, &self.meta) {
+            self.reads.damaged_blocks.inc();
+            tracing::error!(
+                path = %self.segment.path.display(),
+                block = self.block,
+                offset = self.offset,
+                tenant = %self.segment.record.tenant,
+                entries = self.meta.rows,
+                why,
+                "block damaged: queries go on without its entries; restore the file from a backup, then restart"
+            );
+        }
+    }
 }
 
 impl std::fmt::Debug for SegmentSource {
@@ -316,7 +365,13 @@ impl SectionSource for SegmentSource {
         };
         let file = self.reads.file(&self.segment).map_err(named)?;
         let mut buffer = vec![0; bytes as usize];
-        file.read_exact_at(&mut buffer, offset).map_err(named)?;
+        file.read_exact_at(&mut buffer, offset).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                self.note("the file ends before it");
+            }
+            named(error)
+        })?;
+        self.check(offset, &buffer);
         Ok(Bytes::from(buffer))
     }
 

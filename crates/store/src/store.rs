@@ -1,6 +1,7 @@
 //! The handle of the store: open, append, select, flush, close.
 
 use crate::catalog::{Catalog, last_order};
+use crate::damage::DamagedBlock;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::head::{Head, weight};
@@ -174,7 +175,7 @@ impl Store {
             catalog: Mutex::new(catalog),
             removed: Mutex::default(),
             maintenance: Maintenance::default(),
-            reads: Arc::new(SegmentReads::new(Arc::clone(&disk), metrics.unreadable_indexes.clone())),
+            reads: Arc::new(SegmentReads::new(Arc::clone(&disk), &metrics)),
             queue: Queue::new(settings.wal.queue_bytes_max),
             metrics,
             settings,
@@ -269,7 +270,8 @@ impl Store {
     /// Returns views of the blocks that may hold entries of matching streams in `range`.
     ///
     /// Shape: every entry acknowledged before the call is in exactly one view; views stand in order of arrival,
-    /// by block; runs lie whole in them, so rows outside of `range` are the caller's to leave out. The prefilter
+    /// by block; runs lie whole in them, so rows outside of `range` are the caller's to leave out. Blocks that were
+    /// found damaged are left out, see [`Store::damaged_blocks`]. The prefilter
     /// is not used yet: there is no index of what lines hold, and a view is always a superset.
     /// Errors: `Kind::Unavailable` while recovering, or if the disk fails; `Kind::Invalid` if a newer version
     /// wrote a segment in `range`.
@@ -350,6 +352,22 @@ impl Store {
                 reason: lost.reason.clone(),
             })
             .collect()
+    }
+
+    /// Returns how many blocks were found damaged since the start.
+    ///
+    /// A query that fails while this grows may be asked again: [`Store::select`] leaves damaged blocks out.
+    pub fn damage_found(&self) -> u64 {
+        self.inner.shared.reads.damaged_blocks()
+    }
+
+    /// Returns the damaged blocks that hold entries of a tenant in `range`, as far as they were found: queries over
+    /// it are incomplete.
+    pub fn damaged_blocks(&self, tenant: &Tenant, range: TimeRange) -> Vec<DamagedBlock> {
+        let segments = Arc::clone(&self.inner.shared.view.read().segments);
+        let damaged = segments.iter().filter(|segment| segment.damage.is_any());
+        let overlapping = damaged.filter(|segment| segment.record.overlaps(tenant, range));
+        overlapping.flat_map(|segment| segment.damage.in_range(range)).collect()
     }
 
     /// Writes everything acknowledged so far as segments; resolves when the catalog holds them.

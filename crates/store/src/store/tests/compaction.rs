@@ -306,3 +306,64 @@ fn a_closing_store_ends_a_job_between_two_blocks() {
     assert_eq!(compact(&store), 0);
     assert_eq!(levels(&store), [0; 8]);
 }
+
+#[test]
+fn a_damaged_block_goes_to_quarantine_and_the_others_stay() {
+    let disk = SimDisk::new();
+    let store = flushed(&disk, 8);
+    let expect = answer(&store);
+    drop(store);
+    let disk = disk.crash();
+    disk.damage(&segment_files(&disk)[3], 70, 1).unwrap();
+    let store = open(&disk);
+    let shared = &store.inner.shared;
+    assert_eq!(compact(&store), 1);
+    let left: Vec<Answer> = answer(&store);
+    assert!(left.iter().all(|entry| expect.contains(entry)));
+    // Each flush has a block of its own: a tie, a stream of its own, and a line that others may have too.
+    assert_eq!(expect.len() - left.len(), 3);
+    assert_eq!((shared.metrics.damaged_entries.get(), store.damage_found()), (3, 1));
+    let kept = disk.list(Path::new("/data/quarantine")).unwrap();
+    assert!(kept[0].name.ends_with("-L0.seg.block-64") && kept[0].bytes > 0, "{kept:?}");
+    assert!(store.damaged_blocks(&Tenant::single(), TimeRange::ALL).is_empty());
+}
+
+#[test]
+fn a_segment_that_a_query_found_damaged_is_written_anew() {
+    let disk = SimDisk::new();
+    let store = flushed(&disk, 2);
+    let expect = answer(&store);
+    drop(store);
+    let disk = disk.crash();
+    let files = segment_files(&disk);
+    disk.damage(&files[0], 70, 1).unwrap();
+    let store = open(&disk);
+    let views = store.select(&Tenant::single(), &[], TimeRange::ALL, &Prefilter::default()).unwrap();
+    assert_eq!(compact(&store), 0, "nobody knows yet");
+    assert!(views.iter().any(|view| view.block.timestamps().is_err()));
+    drop(views);
+    let left = answer(&store);
+    assert_eq!(expect.len() - left.len(), 3);
+    assert_eq!(compact(&store), 1);
+    assert_eq!(answer(&store), left);
+    // All of it was in that block: nothing was left to write.
+    assert_eq!(segment_files(&disk.crash()), files[1..]);
+    assert_eq!(answer(&open(&disk.crash())), left);
+}
+
+#[test]
+fn a_segment_that_cannot_be_opened_stops_one_job_and_stays_lost() {
+    let disk = SimDisk::new();
+    let store = flushed(&disk, 9);
+    let expect = answer(&store);
+    // The last one: a lost segment is a wall between those before and behind it.
+    let last = Arc::clone(store.inner.shared.view().segments.last().unwrap());
+    drop(store);
+    let disk = disk.crash();
+    disk.damage(&last.path, last.record.bytes - 40, 1).unwrap();
+    let store = open(&disk);
+    assert_eq!(compact(&store), 0, "found during the job");
+    assert_eq!(store.lost_segments(&Tenant::single(), TimeRange::ALL).len(), 1);
+    assert_eq!(compact(&store), 1, "the others are still enough");
+    assert_eq!(expect.len() - answer(&store).len(), 3);
+}

@@ -162,7 +162,7 @@ fn a_segment_of_a_newer_version_is_refused_by_name_and_kept() {
 }
 
 #[test]
-fn a_damaged_block_is_an_error_of_its_query_alone() {
+fn a_damaged_block_is_left_out_once_it_is_found() {
     let (disk, files) = two_days();
     disk.damage(&files[0], 66, 1).unwrap();
     let store = open(&disk);
@@ -176,6 +176,16 @@ fn a_damaged_block_is_an_error_of_its_query_alone() {
     assert!(text.starts_with(&start), "{text}");
     assert!(text.ends_with("); restore the file from a backup"), "{text}");
     assert_eq!(views[1].block.timestamps().unwrap(), [NOON_NS + 24 * HOUR_NS]);
+    assert_eq!(store.damage_found(), 1);
+    assert!(views[0].block.timestamps().is_err(), "told once more, counted once");
+    let tenant = Tenant::single();
+    let found = store.damaged_blocks(&tenant, TimeRange::ALL);
+    assert_eq!((store.damage_found(), found.len()), (1, 1));
+    assert_eq!((found[0].offset, found[0].entries, found[0].min_ns), (64, 1, NOON_NS));
+    assert_eq!(lines(&store), ["second day"]);
+    let later = TimeRange { start_ns: NOON_NS + HOUR_NS, end_ns: i64::MAX };
+    assert!(store.damaged_blocks(&tenant, later).is_empty());
+    assert!(store.damaged_blocks(&Tenant::new("other").unwrap(), TimeRange::ALL).is_empty());
 }
 
 #[test]
