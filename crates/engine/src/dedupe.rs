@@ -6,11 +6,11 @@
 //! Pairs of runs are compared block by block, so that few blocks are decoded at a time, and few twice.
 
 use crate::error::Error;
+use crate::hash::{Hash128, hash_of};
 use crate::turns::Turns;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{LabelSet, StreamId, TimeRange};
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -163,15 +163,8 @@ fn content(block: &Block, row: u32) -> Result<Content<'_>, Error> {
 }
 
 /// Returns a hash of the content of an entry that stands for it: two hashes of 64 bits, begun differently.
-pub(crate) fn fingerprint(block: &Block, row: u32) -> Result<(u64, u64), Error> {
-    let content = content(block, row)?;
-    let hash = |begin: u8| {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u8(begin);
-        content.hash(&mut hasher);
-        hasher.finish()
-    };
-    Ok((hash(0), hash(1)))
+pub(crate) fn fingerprint(block: &Block, row: u32) -> Result<Hash128, Error> {
+    Ok(hash_of(&content(block, row)?))
 }
 
 /// Steps through the rows of a run by time.

@@ -4,7 +4,9 @@
 //! at most one visible value: parsed before metadata before stream. The error pair stands apart, so
 //! that no content of a line can claim it.
 
+use crate::hash::Hash128;
 use crate::parsed::Parsed;
+use crate::stage_distinct::NO_COMBINATION;
 use logyard_model::LabelSet;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -65,6 +67,8 @@ pub(crate) struct Labels<'a> {
     pub(crate) error_details: Option<Cow<'static, str>>,
     /// Samples with the error pass nonetheless.
     pub(crate) preserve_error: bool,
+    /// Stands for the values that `distinct` looks at.
+    pub(crate) combination: Hash128,
 }
 
 /// What [`Labels`] writes to, kept for the next entry.
@@ -86,7 +90,14 @@ impl<'a> Labels<'a> {
         buffers.parsed.clear();
         buffers.gone_stream.clear();
         buffers.gone_metadata.clear();
-        Self { base, buffers, error: None, error_details: None, preserve_error: false }
+        Self {
+            base,
+            buffers,
+            error: None,
+            error_details: None,
+            preserve_error: false,
+            combination: NO_COMBINATION,
+        }
     }
 
     /// Gives the buffers back.

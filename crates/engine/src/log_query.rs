@@ -16,44 +16,54 @@
 use crate::dedupe::fingerprint;
 use crate::engine::Context;
 use crate::error::Error;
+use crate::hash::Hash128;
 use crate::kept_blocks::KeptBlocks;
 use crate::labels::Labels;
+use crate::log_context::{self, Around};
 use crate::plan::{Columns, Pipeline};
-use crate::request::{LogEntry, QueryRequest, QueryResult, QueryStats};
+use crate::request::{LogEntry, QueryResult, QueryStats};
 use crate::scan::{ByCodes, LabelColumns, rows_of};
 use crate::select::SelectRequest;
 use crate::stage::Entry;
+use crate::stage_distinct::NO_COMBINATION;
 use logyard_codec::{Block, BlockView, RunView};
-use logyard_logql::LogExpr;
+use logyard_logql::{LogExpr, StageKind};
 use logyard_model::{Direction, LabelSet, StreamId, TimeRange};
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Where an entry is, and everything that decides its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    ts_ns: i64,
+pub(crate) struct Place {
+    pub(crate) ts_ns: i64,
     /// Rank of the stream by its canonical text.
     stream: u32,
     arrival: u64,
-    row: u32,
-    view: u32,
+    pub(crate) row: u32,
+    pub(crate) view: u32,
     run: u32,
+    /// Stands for the values that `distinct` looks at.
+    combination: Hash128,
 }
 
 /// A log query, ready to run.
-struct LogQuery<'a> {
-    context: &'a Context<'a>,
-    request: &'a QueryRequest,
-    pipeline: Pipeline,
-    range: TimeRange,
-    views: Vec<BlockView>,
-    ranks: HashMap<StreamId, u32>,
+pub(crate) struct LogQuery<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) range: TimeRange,
+    pub(crate) views: Vec<BlockView>,
+    pub(crate) ranks: HashMap<StreamId, u32>,
     /// By rank.
-    streams: Vec<Arc<LabelSet>>,
-    kept: KeptBlocks,
+    pub(crate) streams: Vec<Arc<LabelSet>>,
+    pub(crate) kept: KeptBlocks,
+    /// Most entries.
+    pub(crate) limit: usize,
+    pub(crate) is_backward: bool,
+    pub(crate) interval_ns: i64,
+    /// The one stream that is looked at.
+    pub(crate) only: Option<StreamId>,
 }
 
 /// Evaluates a log query over `[start_ns, end_ns)`; an equal start and end mean that instant.
@@ -77,6 +87,8 @@ pub(crate) fn run(
         return Err(Error::invalid("end timestamp must not be before or equal to start time"));
     }
     let range = TimeRange { start_ns, end_ns: end_ns.max(start_ns.saturating_add(1)) };
+    let around = around(log);
+    around.map_or(Ok(()), |around| log_context::check_limit(around, request.limit))?;
     let pipeline = Pipeline::compile(log, request.now_ns, context.push_down)?;
     let views = context.source.select(&SelectRequest {
         tenant: &request.tenant,
@@ -87,16 +99,40 @@ pub(crate) fn run(
     })?;
     let (ranks, streams) = rank_streams(&views);
     let kept = KeptBlocks::default();
-    let query = LogQuery { context, request, pipeline, range, views, ranks, streams, kept };
+    let query = LogQuery {
+        context,
+        pipeline,
+        range,
+        views,
+        ranks,
+        streams,
+        kept,
+        limit: request.limit,
+        is_backward: request.direction == Direction::Backward,
+        interval_ns: request.interval_ns,
+        only: None,
+    };
     let mut stats = QueryStats::default();
-    let places = query.find(&mut stats)?;
-    let entries = query.build(&places)?;
+    let all: Vec<usize> = (0..query.views.len()).collect();
+    let places = query.find_among(&all, &mut stats)?;
+    let entries = match around {
+        Some(around) => log_context::with_context(&query, log, around, &places, &mut stats)?,
+        None => query.build(&places)?,
+    };
     stats.returned = entries.len() as u64;
     Ok((QueryResult::Entries(entries), stats))
 }
 
+/// Returns the context that the query asks for around its matches.
+fn around(log: &LogExpr) -> Option<Around> {
+    log.stages.iter().find_map(|stage| match stage.kind {
+        StageKind::Context { before, after } => Some(Around { before, after }),
+        _ => None,
+    })
+}
+
 /// Numbers the streams in the order of their canonical texts; returns the labels of each, too.
-fn rank_streams(views: &[BlockView]) -> (HashMap<StreamId, u32>, Vec<Arc<LabelSet>>) {
+pub(crate) fn rank_streams(views: &[BlockView]) -> (HashMap<StreamId, u32>, Vec<Arc<LabelSet>>) {
     let mut texts: HashMap<StreamId, (String, &LabelSet)> = HashMap::new();
     for run in views.iter().flat_map(|view| &view.runs) {
         let labels = &run.stream.labels;
@@ -109,35 +145,49 @@ fn rank_streams(views: &[BlockView]) -> (HashMap<StreamId, u32>, Vec<Arc<LabelSe
 }
 
 impl LogQuery<'_> {
-    fn is_backward(&self) -> bool {
-        self.request.direction == Direction::Backward
-    }
-
     /// Orders places as the answer does.
     fn order(&self, a: &Place, b: &Place) -> Ordering {
-        if self.is_backward() { b.cmp(a) } else { a.cmp(b) }
+        if self.is_backward { b.cmp(a) } else { a.cmp(b) }
     }
 
     /// Returns the time of the view's entry that could come first in the answer.
     fn nearest_ns(&self, view: &BlockView) -> i64 {
-        let runs = view.runs.iter();
-        if self.is_backward() {
+        let runs = self.runs(view);
+        if self.is_backward {
             runs.map(|run| run.max_ns).max().unwrap_or(i64::MIN)
         } else {
             runs.map(|run| run.min_ns).min().unwrap_or(i64::MAX)
         }
     }
 
-    /// Finds the entries of the answer, in its order.
-    fn find(&self, stats: &mut QueryStats) -> Result<Vec<Place>, Error> {
-        let mut order: Vec<(i64, usize)> =
-            self.views.iter().enumerate().map(|(index, view)| (self.nearest_ns(view), index)).collect();
+    /// Returns the runs of a view that are looked at.
+    fn runs<'v>(&self, view: &'v BlockView) -> impl Iterator<Item = &'v RunView> {
+        view.runs.iter().filter(|run| self.only.is_none_or(|only| run.stream.id == only))
+    }
+
+    /// Returns the stream of an entry.
+    pub(crate) fn stream_of(&self, place: &Place) -> Option<StreamId> {
+        let view = self.views.get(place.view as usize)?;
+        view.runs.get(place.run as usize).map(|run| run.stream.id)
+    }
+
+    /// Finds the entries of the answer, in its order, in some of the views.
+    pub(crate) fn find_among(&self, views: &[usize], stats: &mut QueryStats) -> Result<Vec<Place>, Error> {
+        let overlaps =
+            |view: &BlockView| self.runs(view).any(|run| self.range.overlaps(run.min_ns, run.max_ns));
+        let wanted = views.iter().filter_map(|index| Some((self.views.get(*index)?, *index)));
+        let mut order: Vec<(i64, usize)> = wanted
+            .filter(|(view, _)| self.only.is_none() || overlaps(view))
+            .map(|(view, index)| (self.nearest_ns(view), index))
+            .collect();
         order.sort_unstable();
-        if self.is_backward() {
+        if self.is_backward {
             order.reverse();
         }
-        let mut picker = Picker { query: self, pending: Vec::new(), picked: Vec::new() };
-        let mut batch = self.context.turns.lanes();
+        let mut picker =
+            Picker { query: self, pending: Vec::new(), picked: Vec::new(), combinations: HashSet::new() };
+        // A few entries of one stream mostly lie in one view.
+        let mut batch = if self.only.is_some() { 1 } else { self.context.turns.lanes() };
         let mut rest = &*order;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(batch.min(rest.len()));
@@ -158,6 +208,7 @@ impl LogQuery<'_> {
             rest = later;
             batch = (batch * 2).min(BATCH_MAX);
         }
+        self.context.memory.release(picker.pending.len() as u64 * PLACE_BYTES);
         Ok(picker.picked)
     }
 
@@ -165,11 +216,14 @@ impl LogQuery<'_> {
     fn find_in_view(&self, index: usize, bound: Option<Place>, found: &mut Found) -> Result<u64, Error> {
         found.stats.blocks += 1;
         let Some(view) = self.views.get(index) else { return Ok(0) };
-        let block = view.block.fresh();
+        let block = self.kept.get(index as u32).unwrap_or_else(|| view.block.fresh());
         let mut places = Vec::new();
         for (run_index, run) in view.runs.iter().enumerate() {
+            if self.only.is_some_and(|only| run.stream.id != only) {
+                continue;
+            }
             let beyond = bound.is_some_and(|bound| {
-                if self.is_backward() { run.max_ns < bound.ts_ns } else { run.min_ns > bound.ts_ns }
+                if self.is_backward { run.max_ns < bound.ts_ns } else { run.min_ns > bound.ts_ns }
             });
             if beyond || !self.range.overlaps(run.min_ns, run.max_ns) {
                 continue;
@@ -182,12 +236,14 @@ impl LogQuery<'_> {
                 row: 0,
                 view: index as u32,
                 run: run_index as u32,
+                combination: NO_COMBINATION,
             };
             self.find_in_run(&block, run, first, &mut places, &mut found.stats)?;
         }
         places.sort_unstable_by(|a, b| self.order(a, b));
         self.drop_copies(&mut places, &HashMap::from([(index as u32, Arc::clone(&block))]))?;
-        self.cut(&mut places, self.request.limit);
+        self.keep_first(&mut places, &HashSet::new());
+        self.cut(&mut places, self.limit);
         self.context.memory.hold(places.len() as u64 * PLACE_BYTES)?;
         let bytes = block.heap_bytes() as u64;
         if !places.is_empty() {
@@ -213,10 +269,12 @@ impl LogQuery<'_> {
         let ts_ns = block.timestamps()?;
         let stream = self.ranks.get(&run.stream.id).copied().unwrap_or_default();
         let mut test = RunTest::new(&self.pipeline, block, run, self.labels_of(stream))?;
-        let most = if self.request.interval_ns > 0 { usize::MAX } else { self.request.limit };
+        let most = if self.interval_ns > 0 { usize::MAX } else { self.limit };
+        let is_distinct = self.pipeline.is_distinct();
+        let mut first_ns: HashMap<Hash128, i64> = HashMap::new();
         let mut found = 0;
         let rows: Box<dyn Iterator<Item = u32>> =
-            if self.is_backward() { Box::new(rows.iter().rev()) } else { rows.iter() };
+            if self.is_backward { Box::new(rows.iter().rev()) } else { rows.iter() };
         let mut last_ns = None;
         for row in rows {
             let Some(ts_ns) = ts_ns.get(row as usize) else { continue };
@@ -224,14 +282,23 @@ impl LogQuery<'_> {
                 break;
             }
             // A template may keep a thread for a while.
-            self.request.cancel.check()?;
-            if test.passes(row, *ts_ns)? {
-                found += 1;
-                last_ns = Some(*ts_ns);
-                places.push(Place { ts_ns: *ts_ns, stream, row, ..place });
+            self.context.request.cancel.check()?;
+            let Some(combination) = test.combination(row, *ts_ns)? else { continue };
+            stats.entries_passed += 1;
+            let mut is_new = true;
+            if is_distinct {
+                let first = first_ns.get(&combination);
+                // Of equal times another may turn out to be the first.
+                if first.is_some_and(|first| first != ts_ns) {
+                    continue;
+                }
+                is_new = first.is_none();
+                first_ns.insert(combination, *ts_ns);
             }
+            found += usize::from(is_new);
+            last_ns = Some(*ts_ns);
+            places.push(Place { ts_ns: *ts_ns, stream, row, combination, ..place });
         }
-        stats.entries_passed += found as u64;
         Ok(())
     }
 
@@ -239,17 +306,37 @@ impl LogQuery<'_> {
         self.streams.get(stream as usize).map(Arc::clone).unwrap_or_default()
     }
 
-    /// Drops places behind the first `count`, but for those of the same time as the last of them.
-    fn cut(&self, places: &mut Vec<Place>, count: usize) {
-        if self.request.interval_ns > 0 {
+    /// Drops places whose combination of values was seen before or comes earlier in time; the places are
+    /// in order. Those of equal times stay: which of them is the first is not known before all copies are.
+    fn keep_first(&self, places: &mut Vec<Place>, seen: &HashSet<Hash128>) {
+        if !self.pipeline.is_distinct() {
             return;
         }
-        let Some(last) = count.checked_sub(1).and_then(|last| places.get(last)).map(|place| place.ts_ns)
-        else {
+        let mut first_ns: HashMap<Hash128, i64> = HashMap::new();
+        places.retain(|place| {
+            let first = *first_ns.entry(place.combination).or_insert(place.ts_ns);
+            first == place.ts_ns && !seen.contains(&place.combination)
+        });
+    }
+
+    /// Returns the index of the place with which there are `count`, each combination of values once.
+    fn last_of(&self, places: &[Place], count: usize) -> Option<usize> {
+        if !self.pipeline.is_distinct() {
+            return count.checked_sub(1).filter(|last| *last < places.len());
+        }
+        let mut seen = HashSet::new();
+        places.iter().position(|place| seen.insert(place.combination) && seen.len() == count)
+    }
+
+    /// Drops places behind the first `count`, but for those of the same time as the last of them.
+    fn cut(&self, places: &mut Vec<Place>, count: usize) {
+        if self.interval_ns > 0 {
             return;
-        };
-        let beyond = places.iter().skip(count).position(|place| place.ts_ns != last);
-        places.truncate(beyond.map_or(places.len(), |beyond| count + beyond));
+        }
+        let Some(last) = self.last_of(places, count) else { return };
+        let Some(last_ns) = places.get(last).map(|place| place.ts_ns) else { return };
+        let beyond = places.iter().skip(last).position(|place| place.ts_ns != last_ns);
+        places.truncate(beyond.map_or(places.len(), |beyond| last + beyond));
     }
 
     /// Drops all but the first arrived of equal entries; the places are in order, and `open` are blocks
@@ -267,7 +354,7 @@ impl LogQuery<'_> {
             let Some(view) = group.first().map(|place| place.view) else { continue };
             let Some(block) = open.get(&view).map(Arc::clone).or_else(|| self.block(view)) else { continue };
             for place in group {
-                self.request.cancel.check()?;
+                self.context.request.cancel.check()?;
                 let key = (place.ts_ns, place.stream, fingerprint(&block, place.row)?);
                 let first = first_by_content.entry(key).or_insert(*place);
                 if first != place {
@@ -294,13 +381,13 @@ impl LogQuery<'_> {
     }
 
     /// Returns the block of a view: one that was kept, or one with nothing decoded.
-    fn block(&self, view: u32) -> Option<Arc<Block>> {
+    pub(crate) fn block(&self, view: u32) -> Option<Arc<Block>> {
         let kept = self.kept.get(view);
         kept.or_else(|| self.views.get(view as usize).map(|view| view.block.fresh()))
     }
 
     /// Builds lines and labels of the winners, block by block.
-    fn build(&self, places: &[Place]) -> Result<Vec<LogEntry>, Error> {
+    pub(crate) fn build(&self, places: &[Place]) -> Result<Vec<LogEntry>, Error> {
         let mut order: Vec<usize> = (0..places.len()).collect();
         let view_of = |index: &usize| places.get(*index).map(|place| place.view);
         order.sort_by_key(view_of);
@@ -312,7 +399,7 @@ impl LogQuery<'_> {
             };
             let columns = LabelColumns::new(&block, Columns::ALL)?;
             for index in group {
-                self.request.cancel.check()?;
+                self.context.request.cancel.check()?;
                 let Some(place) = places.get(*index) else { continue };
                 let entry = self.build_entry(&block, &columns, place)?;
                 self.context.memory.hold(entry_bytes(&entry))?;
@@ -344,6 +431,9 @@ impl LogQuery<'_> {
 /// Bytes of a place, with room for its list to grow.
 const PLACE_BYTES: u64 = 2 * size_of::<Place>() as u64;
 
+/// Bytes of a combination of values, with room for its set to grow.
+const COMBINATION_BYTES: u64 = 4 * size_of::<Hash128>() as u64;
+
 /// Returns about what an entry takes, its encoded form in the answer included.
 fn entry_bytes(entry: &LogEntry) -> u64 {
     let texts = entry.line.len() + entry.metadata.text_bytes() + entry.parsed.text_bytes();
@@ -370,7 +460,7 @@ struct RunTest<'a> {
     columns: LabelColumns<'a>,
     stream: Arc<LabelSet>,
     labels_only: bool,
-    known: ByCodes<bool>,
+    known: ByCodes<Option<Hash128>>,
 }
 
 impl<'a> RunTest<'a> {
@@ -387,15 +477,16 @@ impl<'a> RunTest<'a> {
         Ok(Self { pipeline, block, columns, stream, labels_only, known: ByCodes::new() })
     }
 
-    fn passes(&mut self, row: u32, ts_ns: i64) -> Result<bool, Error> {
+    /// Returns the combination of values of an entry that passes.
+    fn combination(&mut self, row: u32, ts_ns: i64) -> Result<Option<Hash128>, Error> {
         let codes = self.columns.codes(row);
-        if let Some(passes) = self.known.get(&codes).filter(|_| self.labels_only) {
-            return Ok(*passes);
+        if let Some(known) = self.known.get(&codes).filter(|_| self.labels_only) {
+            return Ok(*known);
         }
         let base = self.columns.base(&self.stream, row);
         let line = if self.labels_only { &[] } else { self.block.lines()?.line(row) };
         let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels: Labels::new(&base) };
-        let passes = self.pipeline.apply(&mut entry);
+        let passes = self.pipeline.apply(&mut entry).then_some(entry.labels.combination);
         self.known.insert(codes, passes);
         Ok(passes)
     }
@@ -408,11 +499,13 @@ struct Picker<'a> {
     pending: Vec<Place>,
     /// In the order of the answer.
     picked: Vec<Place>,
+    /// What `distinct` has let pass.
+    combinations: HashSet<Hash128>,
 }
 
 impl Picker<'_> {
     fn is_full(&self) -> bool {
-        self.picked.len() >= self.query.request.limit
+        self.picked.len() >= self.query.limit
     }
 
     /// Returns whether an entry of the view is or may become part of the answer.
@@ -422,11 +515,11 @@ impl Picker<'_> {
 
     /// Returns a place behind which nothing can be in the answer any more.
     fn bound(&self) -> Option<Place> {
-        if self.query.request.interval_ns > 0 {
+        if self.query.interval_ns > 0 {
             return None;
         }
-        let missing = self.query.request.limit - self.picked.len();
-        self.pending.get(missing.checked_sub(1)?).copied()
+        let missing = self.query.limit - self.picked.len();
+        self.pending.get(self.query.last_of(&self.pending, missing)?).copied()
     }
 
     /// Picks what no later view can come before; `nearest_ns` is the first time those can hold.
@@ -435,27 +528,37 @@ impl Picker<'_> {
         let before = self.pending.len();
         self.pending.sort_unstable_by(|a, b| query.order(a, b));
         query.drop_copies(&mut self.pending, &HashMap::new())?;
+        query.keep_first(&mut self.pending, &self.combinations);
+        let is_distinct = query.pipeline.is_distinct();
         let is_settled = |place: &Place| match nearest_ns {
             None => true,
             // Equal times may still be ordered by stream or arrival.
-            Some(nearest_ns) if query.is_backward() => place.ts_ns > nearest_ns,
+            Some(nearest_ns) if query.is_backward => place.ts_ns > nearest_ns,
             Some(nearest_ns) => place.ts_ns < nearest_ns,
         };
         let settled = self.pending.partition_point(is_settled);
         for place in self.pending.drain(..settled) {
-            if self.picked.len() >= query.request.limit {
+            if self.picked.len() >= query.limit {
                 break;
             }
+            if is_distinct {
+                if !self.combinations.insert(place.combination) {
+                    continue;
+                }
+                // As many as the limit, but for intervals, which pass over entries.
+                query.context.memory.hold(COMBINATION_BYTES)?;
+            }
             let distant = self.picked.last().is_none_or(|last| {
-                query.request.interval_ns <= 0
+                query.interval_ns <= 0
                     || last.ts_ns.div_euclid(HOUR_NS) != place.ts_ns.div_euclid(HOUR_NS)
-                    || last.ts_ns.abs_diff(place.ts_ns) >= query.request.interval_ns.unsigned_abs()
+                    || last.ts_ns.abs_diff(place.ts_ns) >= query.interval_ns.unsigned_abs()
             });
             if distant {
                 self.picked.push(place);
             }
         }
-        query.cut(&mut self.pending, query.request.limit - self.picked.len());
+        query.keep_first(&mut self.pending, &self.combinations);
+        query.cut(&mut self.pending, query.limit - self.picked.len());
         query.context.memory.release((before - self.pending.len()) as u64 * PLACE_BYTES);
         Ok(())
     }

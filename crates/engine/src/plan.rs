@@ -144,6 +144,23 @@ impl Pipeline {
         self.push_down == PushDown::On && self.line_filters.is_empty()
     }
 
+    /// Returns a pipeline that changes nothing and lets everything pass.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            line_filters: Vec::new(),
+            stages: Vec::new(),
+            head: 0,
+            prefilter: Prefilter::default(),
+            scout: None,
+            push_down: PushDown::On,
+        }
+    }
+
+    /// Returns whether only the first entry of each combination of values is wanted.
+    pub(crate) fn is_distinct(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage, Stage::Distinct(_)))
+    }
+
     /// Returns whether the stages behind the line filters depend on the labels alone.
     pub(crate) fn labels_only(&self) -> bool {
         !self.stages.iter().any(Stage::needs_line)
@@ -178,7 +195,8 @@ fn columns_of<'a>(
         match stage {
             Stage::LabelFilter(test) => test.names(&mut names),
             Stage::DropKeep(stage) => names.extend(stage.read_names()),
-            Stage::LineFilter(_) | Stage::Decolorize(_) => {}
+            Stage::Distinct(stage) => names.extend(stage.names()),
+            Stage::LineFilter(_) | Stage::Decolorize(_) | Stage::Context => {}
             // A parser reads the line, and metadata to see which names are taken; a template may read
             // any label.
             _ => return Columns::ALL,

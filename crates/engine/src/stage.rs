@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::labels::Labels;
 use crate::stage_decolorize::Decolorize;
+use crate::stage_distinct::Distinct;
 use crate::stage_drop_keep::DropKeep;
 use crate::stage_format::{LabelFormat, LineFormat};
 use crate::stage_json::Json;
@@ -44,6 +45,9 @@ pub(crate) enum Stage {
     LineFormat(LineFormat),
     LabelFormat(LabelFormat),
     Decolorize(Decolorize),
+    Distinct(Distinct),
+    /// Left to the query as a whole.
+    Context,
 }
 
 impl Stage {
@@ -69,6 +73,8 @@ impl Stage {
             StageKind::Unpack => Ok(Self::Unpack(Unpack::new(hints.clone()))),
             StageKind::LineFormat(template) => LineFormat::compile(template, now_ns).map(Self::LineFormat),
             StageKind::LabelFormat(items) => LabelFormat::compile(items, now_ns).map(Self::LabelFormat),
+            StageKind::Distinct(names) => Ok(Self::Distinct(Distinct::new(names))),
+            StageKind::Context { .. } => Ok(Self::Context),
             StageKind::Decolorize => Decolorize::compile().map(Self::Decolorize),
         }
     }
@@ -82,6 +88,11 @@ impl Stage {
                 stage.apply(&mut entry.labels);
                 true
             }
+            Self::Distinct(stage) => {
+                stage.apply(&mut entry.labels);
+                true
+            }
+            Self::Context => true,
             // Parsers drop nothing.
             Self::Json(parser) => {
                 parser.parse(&entry.line, &mut entry.labels);
@@ -133,7 +144,7 @@ impl Stage {
     /// Returns whether the stage reads the line or the time.
     pub(crate) fn needs_line(&self) -> bool {
         match self {
-            Self::LabelFilter(_) | Self::DropKeep(_) => false,
+            Self::LabelFilter(_) | Self::DropKeep(_) | Self::Distinct(_) | Self::Context => false,
             Self::LabelFormat(stage) => stage.has_templates(),
             _ => true,
         }

@@ -22,7 +22,10 @@ pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
 
 fn check_metric(expr: &MetricExpr) -> Result<(), ParseError> {
     match expr {
-        MetricExpr::Range(aggregation) => check_log(&aggregation.range.log),
+        MetricExpr::Range(aggregation) => {
+            check_counted(&aggregation.range.log)?;
+            check_log(&aggregation.range.log)
+        }
         MetricExpr::Vector(aggregation) => check_metric(&aggregation.inner),
         MetricExpr::LabelReplace(replace) => check_metric(&replace.inner),
         MetricExpr::Binary(binary) => {
@@ -36,8 +39,45 @@ fn check_metric(expr: &MetricExpr) -> Result<(), ParseError> {
 
 fn check_log(log: &LogExpr) -> Result<(), ParseError> {
     log.stages.iter().try_for_each(check_stage)?;
+    check_order(log)?;
     if log.matchers.iter().all(Matcher::matches_empty) {
         return Err(ParseError::unplaced(EMPTY_COMPATIBLE, Some(log.span)));
+    }
+    Ok(())
+}
+
+/// Refuses stages on several entries where entries are counted.
+fn check_counted(log: &LogExpr) -> Result<(), ParseError> {
+    for stage in &log.stages {
+        let reason = match stage.kind {
+            StageKind::Distinct(_) => {
+                "distinct has no meaning in a metric query; use count_distinct_over_time"
+            }
+            StageKind::Context { .. } => "context has no meaning in a metric query; leave it out",
+            _ => continue,
+        };
+        return Err(ParseError::unplaced(reason, Some(stage.span)));
+    }
+    Ok(())
+}
+
+/// Refuses what cannot follow `distinct` or `context`: they look at what passed all filters.
+fn check_order(log: &LogExpr) -> Result<(), ParseError> {
+    let (mut is_distinct, mut is_last) = (false, false);
+    for stage in &log.stages {
+        let reason = match stage.kind {
+            _ if is_last => "context must be the last stage",
+            StageKind::Distinct(_) if is_distinct => "distinct may stand once",
+            StageKind::LineFilter(_) | StageKind::LabelFilter(_) if is_distinct => {
+                "filters must come before distinct"
+            }
+            _ => {
+                is_distinct |= matches!(stage.kind, StageKind::Distinct(_));
+                is_last |= matches!(stage.kind, StageKind::Context { .. });
+                continue;
+            }
+        };
+        return Err(ParseError::unplaced(reason, Some(stage.span)));
     }
     Ok(())
 }

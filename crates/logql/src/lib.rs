@@ -19,6 +19,7 @@ mod hint;
 mod lexer;
 mod number;
 mod parser;
+mod parser_entries;
 mod parser_filter;
 mod parser_function;
 mod parser_log;

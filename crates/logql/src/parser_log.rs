@@ -125,6 +125,9 @@ impl Parser<'_> {
 
     /// Reads what follows a bar.
     fn parse_stage(&mut self) -> Result<StageKind, ParseError> {
+        if let Some(stage) = self.parse_entry_stage() {
+            return stage;
+        }
         if self.starts_term() {
             return self.parse_label_filter().map(StageKind::LabelFilter);
         }

@@ -122,6 +122,11 @@ impl Display for Stage {
                 });
                 joined(f, texts, ",")
             }
+            StageKind::Distinct(names) => {
+                f.write_str("| distinct ")?;
+                joined(f, labels(names), ",")
+            }
+            StageKind::Context { before, after } => write!(f, "| context {before},{after}"),
             StageKind::Decolorize => f.write_str("| decolorize"),
             StageKind::Drop(picks) => {
                 f.write_str("| drop ")?;

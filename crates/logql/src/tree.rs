@@ -71,6 +71,15 @@ pub enum StageKind {
     Drop(Vec<LabelPick>),
     /// `keep`: removes all other labels.
     Keep(Vec<LabelPick>),
+    /// `distinct`: keeps the first entry of each combination of values; beyond Loki.
+    Distinct(Vec<String>),
+    /// `context`: adds the entries of the same stream around each match; beyond Loki, always last.
+    Context {
+        /// Entries before a match, at most 1000.
+        before: usize,
+        /// Entries behind a match, at most 1000.
+        after: usize,
+    },
 }
 
 /// How a line filter tests.

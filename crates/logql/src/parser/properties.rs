@@ -109,9 +109,18 @@ fn metric_query() -> impl Strategy<Value = String> {
     })
 }
 
+/// A log query with stages that no metric query takes.
+fn entry_query() -> impl Strategy<Value = String> {
+    (log_query(), name(), 0..1001_usize).prop_map(|(log, name, count)| match count % 3 {
+        0 => format!("{log} | distinct {name}, x | context {count}"),
+        1 => format!("{log} | context {count}, 0"),
+        _ => format!("{log} | distinct on, {name} | json"),
+    })
+}
+
 proptest! {
     #[test]
-    fn printing_and_parsing_are_inverse(query in prop_oneof![log_query(), metric_query()]) {
+    fn printing_and_parsing_are_inverse(query in prop_oneof![log_query(), entry_query(), metric_query()]) {
         let expr = parse(&query).map_err(|error| TestCaseError::fail(format!("{query}: {error}")))?;
         let printed = expr.to_string();
         prop_assert_eq!(parse(&printed), Ok(expr), "{} printed as {}", query, printed);
