@@ -10,8 +10,8 @@ use crate::turns::Turns;
 use crate::{log_query, metric_query};
 use logyard_logql::Expr;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Evaluates queries on threads of its own. Share it between callers.
 #[derive(Debug)]
@@ -48,10 +48,17 @@ impl Engine {
     pub fn run(&self, source: &dyn Select, request: &QueryRequest) -> Result<QueryOutcome, Error> {
         let turns = Turns::new(self.pool()?, &request.cancel);
         let memory = Memory::new(&self.settings, &self.held);
-        let context =
-            Context { source, request, settings: &self.settings, turns, memory, push_down: self.push_down };
+        let context = Context {
+            source,
+            request,
+            settings: &self.settings,
+            turns,
+            memory,
+            push_down: self.push_down,
+            warnings: Warnings::default(),
+        };
         let (result, stats) = evaluate(&context)?;
-        Ok(QueryOutcome { result, stats, warnings: Vec::new() })
+        Ok(QueryOutcome { result, stats, warnings: context.warnings.into_texts() })
     }
 
     fn pool(&self) -> Result<&ThreadPool, Error> {
@@ -78,6 +85,24 @@ pub(crate) struct Context<'a> {
     pub(crate) turns: Turns<'a>,
     pub(crate) memory: Memory<'a>,
     pub(crate) push_down: PushDown,
+    pub(crate) warnings: Warnings,
+}
+
+/// What the user is told beside the answer, each text once.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    pub(crate) fn add(&self, text: String) {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+
+    fn into_texts(self) -> Vec<String> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn evaluate(context: &Context<'_>) -> Result<(QueryResult, QueryStats), Error> {

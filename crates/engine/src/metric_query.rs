@@ -2,7 +2,7 @@
 
 use crate::aggregate;
 use crate::binary;
-use crate::engine;
+use crate::engine::{self, Warnings};
 use crate::error::Error;
 use crate::function;
 use crate::grid::Grid;
@@ -10,6 +10,7 @@ use crate::label_replace;
 use crate::memory::Memory;
 use crate::plan::PushDown;
 use crate::range_count;
+use crate::range_distinct;
 use crate::range_values;
 use crate::request::{InstantSample, QueryKind, QueryRequest, QueryResult, QueryStats, Sample, Series};
 use crate::select::Select;
@@ -28,12 +29,18 @@ pub(crate) struct Context<'a> {
     pub(crate) memory: &'a Memory<'a>,
     pub(crate) push_down: PushDown,
     pub(crate) grid: Grid,
+    warnings: &'a Warnings,
     stats: Mutex<QueryStats>,
 }
 
 impl Context<'_> {
     pub(crate) fn add_stats(&self, more: &QueryStats) {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).add(more);
+    }
+
+    /// Tells the user something that stands beside the answer.
+    pub(crate) fn warn(&self, text: String) {
+        self.warnings.add(text);
     }
 }
 
@@ -42,10 +49,10 @@ pub(crate) fn run(
     query: &engine::Context<'_>,
     expr: &MetricExpr,
 ) -> Result<(QueryResult, QueryStats), Error> {
-    let engine::Context { source, request, settings, turns, ref memory, push_down } = *query;
+    let engine::Context { source, request, settings, turns, ref memory, push_down, ref warnings } = *query;
     let grid = Grid::new(request.kind)?;
     let stats = Mutex::new(QueryStats::default());
-    let context = Context { source, request, settings, turns, memory, push_down, grid, stats };
+    let context = Context { source, request, settings, turns, memory, push_down, grid, warnings, stats };
     let value = evaluate(&context, expr)?;
     let mut stats = context.stats.into_inner().unwrap_or_else(PoisonError::into_inner);
     let is_instant = matches!(request.kind, QueryKind::Instant { .. });
@@ -133,6 +140,9 @@ fn range(
     outer: Option<&VectorAggregation>,
 ) -> Result<Vec<GridSeries>, Error> {
     let grouping = aggregation.grouping.as_ref().or(outer.map(|outer| &outer.grouping));
+    if let Some(label) = &aggregation.label {
+        return range_distinct::evaluate(context, aggregation, label);
+    }
     match &aggregation.range.unwrap {
         Some(unwrap) if aggregation.op != RangeOp::AbsentOverTime => {
             range_values::evaluate(context, aggregation, unwrap, grouping)

@@ -84,7 +84,7 @@ impl Pipeline {
         let counts_bytes = matches!(aggregation.op, RangeOp::BytesOverTime | RangeOp::BytesRate);
         let idle = idle_line_formats(log, counts_bytes);
         let stages = log.stages.iter().zip(&idle).filter(|(_, idle)| !**idle).map(|(stage, _)| &stage.kind);
-        let hints = Hints::new(stages, unwrap.as_ref(), grouping);
+        let hints = Hints::new(stages, (unwrap.as_ref(), aggregation.label.as_deref()), grouping);
         Self::with_hints(log, &hints, &idle, (now_ns, push_down))
     }
 

@@ -248,7 +248,8 @@ fn fold(op: RangeOp, param: Option<f64>, seconds: f64, values: &mut [f64]) -> Op
         | RangeOp::BytesOverTime
         | RangeOp::BytesRate
         | RangeOp::AbsentOverTime
-        | RangeOp::PresentOverTime => return None,
+        | RangeOp::PresentOverTime
+        | RangeOp::CountDistinctOverTime => return None,
     })
 }
 

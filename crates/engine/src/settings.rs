@@ -18,6 +18,10 @@ pub struct EngineSettings {
     pub inner_series_max: usize,
     /// Most points of all series of one range aggregation. Default 20 million, 320 MB.
     pub points_max: usize,
+    /// Most values that `count_distinct_over_time` holds to count them exactly; beyond, it estimates and
+    /// says so. A value counts once for each series and each set of steps that its entries fall into.
+    /// Default 250000, some 25 MB.
+    pub distinct_values_max: usize,
     /// Most bytes that one query may hold in memory: entries, series and samples; 0 for any. Default
     /// 268435456 (256 MiB). Each thread has one block of a few MiB besides.
     pub query_memory_bytes_max: u64,
@@ -36,6 +40,7 @@ impl Default for EngineSettings {
             timeout_secs: 60,
             inner_series_max: 100_000,
             points_max: 20_000_000,
+            distinct_values_max: 250_000,
             query_memory_bytes_max: 256 << 20,
             memory_bytes_max: 512 << 20,
             threads: 0,

@@ -22,10 +22,11 @@ impl Hints {
         Self { needed: None }
     }
 
-    /// Finds out what a range aggregation needs; `grouping` is the one that decides the series.
+    /// Finds out what a range aggregation needs; `counted` is the label whose values it counts, and
+    /// `grouping` is the one that decides the series.
     pub(crate) fn new<'a>(
         stages: impl Iterator<Item = &'a StageKind>,
-        unwrap: Option<&Unwrap>,
+        (unwrap, counted): (Option<&Unwrap>, Option<&str>),
         grouping: Option<&Grouping>,
     ) -> Self {
         let Some(Grouping { without: false, labels }) = grouping else { return Self::everything() };
@@ -45,6 +46,7 @@ impl Hints {
                 _ => {}
             }
         }
+        needed.extend(counted.map(str::to_owned));
         if let Some(unwrap) = unwrap {
             needed.push(unwrap.label.clone());
             unwrap.filters.iter().for_each(|filter| filter_names(filter, &mut needed));
@@ -133,7 +135,7 @@ mod tests {
             let Expr::Log(log) = parse(query).unwrap() else { panic!("{query}") };
             let labels = by.map(|by| by.iter().map(|&name| name.to_owned()).collect());
             let grouping = labels.map(|labels| Grouping { without: false, labels });
-            Hints::new(log.stages.iter().map(|stage| &stage.kind), None, grouping.as_ref()).needed
+            Hints::new(log.stages.iter().map(|stage| &stage.kind), (None, None), grouping.as_ref()).needed
         };
         let names = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         assert_eq!(hints(r#"{a="b"} | json"#, None), None);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 mod bounds;
 mod cases;
+mod distinct_counts;
 mod entry_stages;
 mod log_cases;
 mod metric_cases;

@@ -126,6 +126,8 @@ mod tests {
         same(r#"quantile without (a)(0.9,rate({a="b"}[5m]))"#);
         same(r#"count_values by (a)("v",rate({a="b"}[5m]))"#);
         same(r#"present_over_time({a="b"}[5m]) by (a)"#);
+        same(r#"count_distinct_over_time(user,{a="b"} | json[5m]) by (a)"#);
+        same(r#"count_distinct_over_time("on",{a="b"}[5m] offset 1m0s)"#);
         same(r#"increase({a="b"} | unwrap x[5m])"#);
         check(
             &format!(r#"clamp_max(sum by (a) (rate({{a="b"}} |= "{0}" | json [5m])), 5)"#, "x".repeat(100)),
@@ -163,6 +165,9 @@ mod tests {
             r#"present_over_time({a="b"} | unwrap x [5m])"#,
             r#"absent({a="b"})"#,
             "1 or time()",
+            r#"count_distinct_over_time({a="b"}[5m])"#,
+            r#"count_distinct_over_time(5, {a="b"}[5m])"#,
+            r#"count_distinct_over_time(x, {a="b"} | unwrap y [5m])"#,
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -202,6 +202,13 @@ impl Parser<'_> {
         let start = self.start();
         self.advance();
         self.expect_sign("(")?;
+        let label = if op == RangeOp::CountDistinctOverTime {
+            let label = self.expect_name(&["IDENTIFIER"])?;
+            self.expect_sign(",")?;
+            Some(label)
+        } else {
+            None
+        };
         let param = self.parse_parameter();
         let range = self.parse_log_range()?;
         self.expect_sign(")")?;
@@ -223,7 +230,8 @@ impl Parser<'_> {
             self.refuse_later(format!("invalid aggregation {name} {how} unwrap"), start);
         }
         let param = param.map(|param| param.0);
-        Ok(MetricExpr::Range(RangeAggregation { op, param, range, grouping, span: self.span_from(start) }))
+        let span = self.span_from(start);
+        Ok(MetricExpr::Range(RangeAggregation { op, param, label, range, grouping, span }))
     }
 
     fn parse_grouping(&mut self) -> Result<Option<Grouping>, ParseError> {
@@ -394,13 +402,18 @@ fn groups(op: RangeOp) -> bool {
             | RangeOp::FirstOverTime
             | RangeOp::LastOverTime
             | RangeOp::PresentOverTime
+            | RangeOp::CountDistinctOverTime
     )
 }
 
 fn may_unwrap(op: RangeOp) -> bool {
     !matches!(
         op,
-        RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::BytesRate | RangeOp::PresentOverTime
+        RangeOp::CountOverTime
+            | RangeOp::BytesOverTime
+            | RangeOp::BytesRate
+            | RangeOp::PresentOverTime
+            | RangeOp::CountDistinctOverTime
     )
 }
 

@@ -264,11 +264,19 @@ impl VectorAggregation {
     }
 }
 
+impl RangeAggregation {
+    /// Returns the parameter before the entries.
+    pub(crate) fn parameter(&self) -> Option<String> {
+        let name = || self.label.as_deref().map(|name| label(name).into_owned());
+        self.param.map(|param| GoFloat(param).to_string()).or_else(name)
+    }
+}
+
 impl Display for RangeAggregation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}(", self.op.as_str())?;
-        if let Some(param) = self.param {
-            write!(f, "{},", GoFloat(param))?;
+        if let Some(parameter) = self.parameter() {
+            write!(f, "{parameter},")?;
         }
         write!(f, "{})", self.range)?;
         match &self.grouping {

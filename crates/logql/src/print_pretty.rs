@@ -2,7 +2,6 @@
 //! parts, which stand one level deeper (Loki v3.7.6).
 
 use crate::duration::PrometheusDuration;
-use crate::number::GoFloat;
 use crate::print::quoted;
 use crate::tree::{Expr, LogExpr, StageKind};
 use crate::tree_function::FunctionExpr;
@@ -69,8 +68,8 @@ fn range_aggregation(aggregation: &RangeAggregation, level: usize) -> String {
         return text;
     }
     let mut text = format!("{}{}(\n", indent(level), aggregation.op.as_str());
-    if let Some(param) = aggregation.param {
-        text.push_str(&format!("{}{},\n", indent(level + 1), GoFloat(param)));
+    if let Some(parameter) = aggregation.parameter() {
+        text.push_str(&format!("{}{parameter},\n", indent(level + 1)));
     }
     text.push_str(&log_range(&aggregation.range, level + 1));
     text.push_str(&format!("\n{})", indent(level)));

@@ -44,11 +44,12 @@ pub enum RangeOp {
     AbsentOverTime,
     PresentOverTime,
     Increase,
+    CountDistinctOverTime,
 }
 
 impl RangeOp {
     /// All functions.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CountOverTime,
         Self::Rate,
         Self::RateCounter,
@@ -66,6 +67,7 @@ impl RangeOp {
         Self::AbsentOverTime,
         Self::PresentOverTime,
         Self::Increase,
+        Self::CountDistinctOverTime,
     ];
 
     /// Returns the name as it is written.
@@ -88,6 +90,7 @@ impl RangeOp {
             Self::AbsentOverTime => "absent_over_time",
             Self::PresentOverTime => "present_over_time",
             Self::Increase => "increase",
+            Self::CountDistinctOverTime => "count_distinct_over_time",
         }
     }
 }
@@ -99,6 +102,8 @@ pub struct RangeAggregation {
     pub op: RangeOp,
     /// The quantile of `quantile_over_time`.
     pub param: Option<f64>,
+    /// The label whose values `count_distinct_over_time` counts.
+    pub label: Option<String>,
     /// The entries.
     pub range: LogRange,
     /// Labels of the result; without it all labels stay.

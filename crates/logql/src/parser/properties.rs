@@ -76,6 +76,7 @@ fn metric_query() -> impl Strategy<Value = String> {
         (log_query(), 1..100_000_u32, -1000..1000_i32, 0..4_u8).prop_map(|(log, range, offset, form)| {
             match form {
                 0 => format!("rate({log}[{range}ms] offset {offset}s)"),
+                1 if offset > 0 => format!("count_distinct_over_time(\"on\", {log}[{range}m]) without (x)"),
                 1 => format!("count_over_time(({log})[{range}m])"),
                 2 if offset > 0 => format!("present_over_time({log}[{range}s]) by (a)"),
                 2 => format!("max_over_time({log} | unwrap duration(x) | y>1 [{range}s]) by (a, b)"),
