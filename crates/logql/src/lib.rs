@@ -7,7 +7,8 @@
 //! Invariants: any input is answered within time linear in its size; input and nesting are
 //! bounded; printing a tree and parsing the text gives an equal tree.
 //!
-//! The dialect is that of Loki v3.7.6, see `schemas/logql.md`. A new stage touches `tree`, `token`,
+//! The dialect is that of Loki v3.7.6, see `schemas/logql.md`; what is beyond it, on
+//! `schemas/logql-extensions.md`, must be text that Loki refuses. A new stage touches `tree`, `token`,
 //! `parser_log`, `print` and the engine's list of stages.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
