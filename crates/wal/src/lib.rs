@@ -5,7 +5,7 @@
 //! share it. Deliberately absent: group commit (the store), threads, async, what a payload means.
 //!
 //! Invariants: a record is durable once [`Log::sync`] returned; after a failed sync nothing is accepted
-//! any more; records are replayed in order, whole, and never invented; sequences are never used twice.
+//! any more; records are replayed in order, whole, and never invented, though after damage some may be missing; sequences are never used twice.
 //!
 //! Change bytes, also touch: `schemas/record-log.md` with its version, the fuzz target `record_log`, the
 //! samples in `fuzz/corpus/record_log`.

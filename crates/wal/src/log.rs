@@ -64,8 +64,7 @@ struct Synced {
 impl Log {
     /// Opens the log in `dir`, or creates it, and replays its records with sequence >= `from` in order.
     ///
-    /// A torn tail is cut. Behind a damaged record, the rest of its file goes to `<dir>/quarantine/` and
-    /// is not replayed; following files are. New records get sequences above every one seen and not below
+    /// A torn tail is cut. A damaged record goes to `<dir>/quarantine/`; good ones behind it are replayed. New records get sequences above every one seen and not below
     /// `from`. What was replayed is durable on return, also what a killed process had not synced.
     ///
     /// Errors: `Unavailable` if the disk fails, `Invalid` for files of another version, `Corrupt` if

@@ -34,6 +34,13 @@ pub(crate) enum Next<'a> {
     Bad,
 }
 
+/// Returns whether a record in the next `rest_bytes` can have this sequence, if `want` comes next: as many may be
+/// missing as a file of that length could have held.
+fn is_possible(sequence: u64, want: u64, rest_bytes: usize) -> bool {
+    let most = (RESYNC_BYTES_MAX.max(rest_bytes) / RECORD_HEADER_BYTES) as u64;
+    sequence >= want && sequence - want <= most
+}
+
 impl Reader {
     pub(crate) fn new(file: Arc<dyn ReadFile>) -> io::Result<Self> {
         let file_bytes = file.meta()?.bytes;
@@ -57,13 +64,13 @@ impl Reader {
         Ok(header)
     }
 
-    /// Reads the next record, which must have sequence `want`.
+    /// Reads the next record. Its sequence is `want`, or above where damaged records were cut out before.
     pub(crate) fn next(&mut self, want: u64) -> io::Result<Next<'_>> {
         if self.offset >= self.file_bytes {
             return Ok(Next::End);
         }
         let header = match RecordHeader::read(self.peek(RECORD_HEADER_BYTES)?) {
-            Some(header) if header.sequence == want => header,
+            Some(header) if is_possible(header.sequence, want, self.rest_bytes()) => header,
             _ => return Ok(Next::Bad),
         };
         let record_bytes = header.record_bytes();
@@ -82,28 +89,32 @@ impl Reader {
         Ok(Next::Record { sequence: header.sequence, payload })
     }
 
-    /// Looks for good records behind a bad one; returns the highest sequence found.
+    /// Steps over bad bytes to the next good record. Returns whether there is one; stays in place if not.
     ///
-    /// A record is believed if its checksum holds and its sequence is one that could have come after
-    /// `after` within the rest of the file. Cost: the rest of the file in memory, a look at every byte.
-    pub(crate) fn find_good_after(&self, after: u64) -> io::Result<Option<u64>> {
-        let rest_bytes = usize::try_from(self.file_bytes - self.offset).unwrap_or(usize::MAX);
+    /// A record is believed if its checksum holds and its sequence is one that could come from `want` on within
+    /// the rest of the file. The place behind the bad record is tried first: its length is right unless the damage
+    /// hit it, and a payload may hold bytes that look like a record. Cost: the rest of the file in memory, a look at
+    /// every byte.
+    pub(crate) fn resync(&mut self, want: u64) -> io::Result<bool> {
+        let rest_bytes = self.rest_bytes();
         let mut rest = vec![0; rest_bytes.min(RESYNC_BYTES_MAX)];
         self.file.read_exact_at(&mut rest, self.offset)?;
-        let sequence_max = after.saturating_add((rest_bytes / RECORD_HEADER_BYTES) as u64 + 1);
-        let mut highest = None;
-        let mut at = 0;
-        while let Some(header) = rest.get(at..).and_then(RecordHeader::read) {
-            let is_possible = header.sequence > highest.unwrap_or(after) && header.sequence <= sequence_max;
+        let is_good = |at: &usize| {
+            let Some(header) = rest.get(*at..).and_then(RecordHeader::read) else { return false };
             let payload = rest.get(at + RECORD_HEADER_BYTES..at.saturating_add(header.record_bytes()));
-            if is_possible && payload.is_some_and(|payload| header.fits(payload)) {
-                highest = Some(header.sequence);
-                at += header.record_bytes();
-            } else {
-                at += 1;
-            }
-        }
-        Ok(highest)
+            is_possible(header.sequence, want, rest_bytes)
+                && payload.is_some_and(|payload| header.fits(payload))
+        };
+        let behind = RecordHeader::read(&rest).map(|header| header.record_bytes());
+        let last = rest.len().saturating_sub(RECORD_HEADER_BYTES);
+        // Behind a damaged header the first place is good.
+        let found = [0].into_iter().chain(behind).chain(1..=last).find(is_good);
+        self.offset += found.unwrap_or(0) as u64;
+        Ok(found.is_some())
+    }
+
+    fn rest_bytes(&self) -> usize {
+        usize::try_from(self.file_bytes - self.offset).unwrap_or(usize::MAX)
     }
 
     /// Returns up to `bytes` bytes from the current offset; fewer at the end of the file.

@@ -2,9 +2,10 @@
 
 use crate::error::Error;
 use crate::reader::{Next, Reader};
-use crate::record::{FILE_HEADER_BYTES, FileHeader, VERSION};
-use logyard_sys::Disk;
+use crate::record::{FILE_HEADER_BYTES, FileHeader, VERSION, file_header};
+use logyard_sys::{Disk, ReadFile, WriteFile};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Folder, inside the log's own, of bytes that could not be read.
@@ -21,7 +22,7 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Sequences that are missing between records that are there: lost to damage.
     pub missing: u64,
-    /// Files that now hold the damaged parts, for inspection. Their records were not replayed.
+    /// Files that now hold the damaged parts, for inspection. Good records behind them were replayed.
     pub quarantined: Vec<PathBuf>,
     /// Log files that hold records or wait for them.
     pub files: usize,
@@ -118,15 +119,13 @@ impl Recovering<'_> {
         let failed = |source| io_error("read", path, source);
         let file = self.disk.open_file(path).map_err(failed)?;
         let mut reader = Reader::new(file).map_err(failed)?;
-        match reader.header().map_err(failed)? {
-            FileHeader::Known { first_sequence: told } if told == first_sequence => {}
+        let is_header_good = match reader.header().map_err(failed)? {
+            FileHeader::Known { first_sequence: told } => told == first_sequence,
             FileHeader::OtherVersion { version } => {
                 return Err(Error::Version { path: path.to_owned(), got: version, want: VERSION });
             }
-            FileHeader::Known { .. } | FileHeader::Damaged => {
-                return self.drop_file(&reader, first_sequence, path, is_last).map(|()| false);
-            }
-        }
+            FileHeader::Damaged => false,
+        };
         if first_sequence < self.next_sequence {
             // Overlaps what was read: no writer of ours makes such files.
             return self
@@ -135,6 +134,14 @@ impl Recovering<'_> {
                 .map(|()| false);
         }
         self.begin_at(first_sequence);
+        // The bytes that are no whole records, in front of good ones.
+        let mut holes: Vec<Range<u64>> = Vec::new();
+        if !is_header_good {
+            if !reader.resync(first_sequence).map_err(failed)? {
+                return self.drop_file(&reader, path, is_last).map(|()| false);
+            }
+            holes.push(0..reader.offset());
+        }
         let is_whole = loop {
             let want = self.next_sequence;
             match reader.next(want).map_err(failed)? {
@@ -142,17 +149,25 @@ impl Recovering<'_> {
                     if sequence >= from {
                         replay(sequence, path, payload)?;
                     }
+                    self.out.missing += sequence - want;
                     self.next_sequence = sequence.saturating_add(1);
                     self.out.records += 1;
                 }
                 Next::End => break true,
-                Next::Bad => break false,
+                Next::Bad => {
+                    let start = reader.offset();
+                    if !reader.resync(want).map_err(failed)? {
+                        break false;
+                    }
+                    holes.push(start..reader.offset());
+                }
             }
         };
         let records = self.next_sequence - first_sequence;
-        let good_bytes = reader.offset();
-        let may_grow = is_whole || self.cut(&reader, path, is_last)?;
-        self.files.push(LogFile { first_sequence, path: path.to_owned(), bytes: good_bytes, records });
+        let is_torn = !is_whole && is_last;
+        let bytes = self.cut(&reader, path, first_sequence, is_torn, holes)?;
+        let may_grow = bytes == reader.offset() && (is_whole || is_torn);
+        self.files.push(LogFile { first_sequence, path: path.to_owned(), bytes, records });
         Ok(may_grow)
     }
 
@@ -164,40 +179,70 @@ impl Recovering<'_> {
         self.next_sequence = self.next_sequence.max(first_sequence);
     }
 
-    /// Cuts a file behind its last good record. Returns whether it was torn, not damaged.
-    fn cut(&mut self, reader: &Reader, path: &Path, is_last: bool) -> Result<bool, Error> {
-        let failed = |source| io_error("read", path, source);
-        let good_after = reader.find_good_after(self.next_sequence - 1).map_err(failed)?;
-        let rest_bytes = reader.file_bytes() - reader.offset();
+    /// Takes out of a file what is no whole record: `holes`, and all behind the last record. Returns the bytes left.
+    fn cut(
+        &mut self,
+        reader: &Reader,
+        path: &Path,
+        first_sequence: u64,
+        is_torn: bool,
+        holes: Vec<Range<u64>>,
+    ) -> Result<u64, Error> {
+        let (good_end, file_bytes) = (reader.offset(), reader.file_bytes());
         // Only the end of the last file can be unfinished: files are synced before the next one begins.
-        let is_torn = is_last && good_after.is_none();
         if is_torn {
-            self.out.torn_bytes += rest_bytes;
-        } else {
-            self.quarantine(path, reader.offset(), rest_bytes)?;
+            self.out.torn_bytes += file_bytes - good_end;
+        } else if good_end < file_bytes {
+            self.quarantine(path, good_end, file_bytes - good_end)?;
         }
-        let cut = self.disk.truncate(path, reader.offset());
-        cut.map_err(|source| io_error("truncate", path, source))?;
-        if let Some(highest) = good_after {
-            self.out.missing += highest - (self.next_sequence - 1);
-            self.next_sequence = highest.saturating_add(1);
+        for hole in &holes {
+            self.quarantine(path, hole.start, hole.end - hole.start)?;
         }
-        Ok(is_torn)
+        if !holes.is_empty() {
+            return self.rewrite(path, first_sequence, good_end, &holes);
+        }
+        if good_end < file_bytes {
+            let cut = self.disk.truncate(path, good_end);
+            cut.map_err(|source| io_error("truncate", path, source))?;
+        }
+        Ok(good_end)
     }
 
-    /// Takes a file without a whole header out of the log.
-    fn drop_file(&mut self, reader: &Reader, named: u64, path: &Path, is_last: bool) -> Result<(), Error> {
-        self.begin_at(named);
-        let failed = |source| io_error("read", path, source);
-        let good_after = reader.find_good_after(self.next_sequence - 1).map_err(failed)?;
-        if is_last && good_after.is_none() {
+    /// Replaces a file by its good records, so that after any crash it is the old one or the new one.
+    fn rewrite(
+        &self,
+        path: &Path,
+        first_sequence: u64,
+        good_end: u64,
+        holes: &[Range<u64>],
+    ) -> Result<u64, Error> {
+        let tmp = path.with_extension("log.tmp");
+        let written = || -> io::Result<u64> {
+            let from = self.disk.open_file(path)?;
+            let mut copy = self.disk.create_file(&tmp)?;
+            copy.write_all(&file_header(first_sequence))?;
+            let mut start = FILE_HEADER_BYTES as u64;
+            for hole in holes {
+                copy_range(&*from, &mut *copy, start..hole.start)?;
+                start = hole.end;
+            }
+            copy_range(&*from, &mut *copy, start..good_end)?;
+            copy.sync()?;
+            let bytes = copy.bytes();
+            drop(copy);
+            self.disk.rename(&tmp, path)?;
+            self.disk.sync_dir(self.dir)?;
+            Ok(bytes)
+        };
+        written().map_err(|source| io_error("write", &tmp, source))
+    }
+
+    /// Takes a file that holds no record out of the log.
+    fn drop_file(&mut self, reader: &Reader, path: &Path, is_last: bool) -> Result<(), Error> {
+        if is_last {
             self.out.torn_bytes += reader.file_bytes();
         } else {
             self.quarantine(path, 0, reader.file_bytes())?;
-        }
-        if let Some(highest) = good_after {
-            self.out.missing += highest - (self.next_sequence - 1);
-            self.next_sequence = highest.saturating_add(1);
         }
         self.remove(path)
     }
@@ -215,15 +260,7 @@ impl Recovering<'_> {
             self.disk.create_dir_all(&dir)?;
             let from = self.disk.open_file(path)?;
             let mut copy = self.disk.create_file(&to)?;
-            let mut buffer = vec![0; COPY_BYTES];
-            let (mut at, end) = (offset, offset + bytes);
-            while at < end {
-                let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(COPY_BYTES);
-                let part = &mut buffer[..want];
-                from.read_exact_at(part, at)?;
-                copy.write_all(part)?;
-                at += want as u64;
-            }
+            copy_range(&*from, &mut *copy, offset..offset + bytes)?;
             copy.sync()?;
             self.disk.sync_dir(&dir)
         };
@@ -231,6 +268,20 @@ impl Recovering<'_> {
         self.out.quarantined.push(to);
         Ok(())
     }
+}
+
+/// Appends a part of a file to another; nothing if the part ends before it starts.
+fn copy_range(from: &dyn ReadFile, to: &mut dyn WriteFile, part: Range<u64>) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = part.start;
+    while at < part.end {
+        let want = usize::try_from(part.end - at).unwrap_or(usize::MAX).min(COPY_BYTES);
+        let some = &mut buffer[..want];
+        from.read_exact_at(some, at)?;
+        to.write_all(some)?;
+        at += want as u64;
+    }
+    Ok(())
 }
 
 pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
