@@ -3,7 +3,7 @@
 //! A record log of JSON edits. The first record of each file is a snapshot of everything, so the newest file
 //! alone is the truth; older ones are removed once it is durable. An edit takes effect when it is synced. A
 //! catalog that has no snapshot at all has never been opened, or was lost: the caller tells which by looking
-//! for segments.
+//! for segments. A lost one is written anew from the segments, whose files say who they are.
 
 use crate::batch_window::BatchWindows;
 use crate::catalog_record::{self, Edit, RECORD_BYTES_MAX, SegmentRecord, Snapshot, VERSION};
@@ -32,8 +32,9 @@ impl Catalog {
     /// Opens the catalog in `dir`, or creates it. Returns with it whether edits were lost to damage: then files
     /// that it does not list may be segments all the same.
     ///
-    /// Errors: `Kind::Unavailable`; `Kind::Invalid` for one of a newer version; `Kind::Corrupt`, also when it is
-    /// empty although there are segments, which would be taken for leftovers.
+    /// One that is empty although there are segments counts as damaged: it was lost.
+    ///
+    /// Errors: `Kind::Unavailable`; `Kind::Invalid` for one of a newer version; `Kind::Corrupt`.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, has_segments: bool) -> Result<(Self, bool)> {
         let mut state: Option<Snapshot> = None;
         let mut orphaned_edits = false;
@@ -54,15 +55,18 @@ impl Catalog {
         let (log, recovery) =
             Log::open(disk, dir, LOG_SETTINGS, 0, &mut replay).map_err(|error| open_error(dir, error))?;
         log_recovery(&recovery);
-        let is_damaged = recovery.missing > 0 || !recovery.quarantined.is_empty() || orphaned_edits;
         let is_new = state.is_none();
         if is_new && has_segments {
-            return Err(Error::corrupt(format!(
-                "cannot open catalog {}: it is empty or unreadable although there are segments; \
-                 restore catalog/ from a backup, or move tenants/ away",
-                dir.display()
-            )));
+            tracing::error!(
+                path = %dir.display(),
+                "the catalog is empty or unreadable although there are segments: it is written anew from what their \
+                 files say; batches sent again are stored again, equal entries once"
+            );
         }
+        let is_damaged = recovery.missing > 0
+            || !recovery.quarantined.is_empty()
+            || orphaned_edits
+            || (is_new && has_segments);
         let state = state.unwrap_or_else(|| Snapshot { version: VERSION, ..Snapshot::default() });
         let mut catalog = Self { log, state, edits };
         if BatchWindows::from_records(&catalog.state.windows).is_none() {

@@ -367,3 +367,24 @@ fn a_segment_that_cannot_be_opened_stops_one_job_and_stays_lost() {
     assert_eq!(compact(&store), 1, "the others are still enough");
     assert_eq!(expect.len() - answer(&store).len(), 3);
 }
+
+#[test]
+fn a_lost_catalog_takes_outputs_and_not_their_inputs() {
+    let disk = SimDisk::new();
+    let store = flushed(&disk, 8);
+    let expect = answer(&store);
+    let inputs: Vec<_> =
+        segment_files(&disk.crash()).into_iter().map(|path| (disk.read(&path).unwrap(), path)).collect();
+    assert_eq!(compact(&store), 1);
+    drop(store);
+    let disk = disk.crash();
+    for (bytes, path) in &inputs {
+        disk.write_atomic(path, bytes).unwrap();
+    }
+    for item in disk.list(Path::new("/data/catalog")).unwrap() {
+        disk.remove_file(&Path::new("/data/catalog").join(item.name)).unwrap();
+    }
+    let store = open(&disk);
+    assert_eq!((answer(&store), levels(&store)), (expect, vec![1]));
+    assert_eq!(segment_files(&disk.crash()).len(), 1);
+}

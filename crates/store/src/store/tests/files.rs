@@ -205,16 +205,46 @@ fn answers_stay_without_a_stream_index() {
     assert!(store.lost_segments(&Tenant::single(), TimeRange::ALL).is_empty());
 }
 
-#[test]
-fn a_lost_catalog_refuses_rather_than_removing_segments() {
-    let (disk, files) = two_days();
-    for item in disk.list(Path::new("/data/catalog")).unwrap() {
-        disk.remove_file(&Path::new("/data/catalog").join(item.name)).unwrap();
+/// Removes the files of the catalog.
+fn lose_catalog(disk: &SimDisk) {
+    for item in disk.list(Path::new("/data/catalog")).unwrap().iter().filter(|item| !item.is_dir) {
+        disk.remove_file(&Path::new("/data/catalog").join(&item.name)).unwrap();
     }
-    let error = try_open(&disk, StoreSettings::default()).unwrap_err();
-    assert_eq!(error.kind(), Kind::Corrupt);
-    assert!(error.to_string().contains("restore catalog/ from a backup"), "{error}");
-    assert_eq!(segment_files(&disk).len(), files.len());
+}
+
+#[test]
+fn a_lost_catalog_is_written_anew_from_the_segments() {
+    let (disk, files) = two_days();
+    lose_catalog(&disk);
+    for _ in 0..2 {
+        let store = open(&disk);
+        assert_eq!(lines(&store), ["first day", "second day"]);
+        assert!(store.lost_segments(&Tenant::single(), TimeRange::ALL).is_empty());
+        run(store.close()).unwrap();
+    }
+    assert_eq!(segment_files(&disk), files);
+    let store = open(&disk);
+    append(&store, batch("a", None, &[(NOON_NS + 25 * HOUR_NS, "later")])).unwrap();
+    run(store.close()).unwrap();
+    assert_eq!(lines(&open(&disk.crash())), ["first day", "second day", "later"]);
+}
+
+#[test]
+fn any_damaged_byte_of_the_catalog_loses_no_entry() {
+    let (disk, files) = two_days();
+    let (catalog, bytes) = catalog_file(&disk);
+    let whole = disk.read(&catalog).unwrap();
+    for at in 0..bytes as usize {
+        let mut bad = whole.clone();
+        bad[at] ^= 0x20;
+        // Each time from the same files: a start mends them.
+        let copy = disk.crash();
+        copy.write_atomic(&catalog, &bad).unwrap();
+        let store = open(&copy);
+        assert_eq!(lines(&store), ["first day", "second day"], "byte {at}");
+        drop(store);
+        assert_eq!(segment_files(&copy), files, "byte {at}");
+    }
 }
 
 /// The only file of the catalog, and its length.
