@@ -14,13 +14,13 @@
 use crate::bundle;
 use crate::error::Error;
 use crate::literals::alternation;
+use crate::number_set::NumberSet;
 use crate::tantivy_directory::BundleDirectory;
+use crate::tantivy_files::{corrupt, guarded, index_files, internal};
 use bytes::Bytes;
 use logyard_model::{LabelSet, MatchOp, Matcher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
-use tantivy::directory::{Directory as _, RamDirectory};
+use tantivy::directory::RamDirectory;
 use tantivy::postings::TermInfo;
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::tokenizer::TokenizerManager;
@@ -34,12 +34,6 @@ const TERM_BYTES_MAX: usize = 60_000;
 
 /// Part of the bundle that maps documents to stream refs, u32 little endian each.
 const PART_REFS: &str = "refs";
-const META: &str = "meta.json";
-
-/// Name of the tantivy segment inside every bundle, in place of a random one: same input, same bytes.
-const SEGMENT_NAME: &str = "00000000000000000000000000000000";
-const SEGMENT_NAME_DASHED: &str = "00000000-0000-0000-0000-000000000000";
-
 /// Builds the index of `streams` as one bundle of bytes.
 ///
 /// Shape: refs are distinct, in any order; the bundle is the same for the same streams.
@@ -67,14 +61,6 @@ pub fn build(streams: &[(u32, &LabelSet)]) -> Result<Vec<u8>, Error> {
     let mut parts = vec![(PART_REFS.to_owned(), refs)];
     parts.extend(index_files(&index, &directory)?);
     bundle::encode(&parts)
-}
-
-fn internal(error: impl std::fmt::Display) -> Error {
-    Error::internal(format!("cannot build stream index: {error}"))
-}
-
-fn corrupt(error: impl std::fmt::Display) -> Error {
-    Error::corrupt(format!("cannot read stream index: {error}"))
 }
 
 fn schema() -> (Schema, Field) {
@@ -106,42 +92,6 @@ fn checked_term(name: &str, value: &str) -> Result<String, Error> {
         return Err(Error::invalid(text));
     }
     Ok(term)
-}
-
-/// Returns the files of a finished index, renamed so that equal indexes are equal bytes.
-fn index_files(index: &Index, directory: &RamDirectory) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let metas = index.load_metas().map_err(internal)?;
-    let [segment] = metas.segments.as_slice() else {
-        return Err(internal(format!("got {} tantivy segments, want 1", metas.segments.len())));
-    };
-    let name = segment.id().uuid_string();
-    let dashed = dashed(&name);
-    let meta = directory.atomic_read(Path::new(META)).map_err(internal)?;
-    let meta = String::from_utf8(meta).map_err(internal)?;
-    let meta = meta.replace(&name, SEGMENT_NAME).replace(&dashed, SEGMENT_NAME_DASHED);
-    let mut files = vec![(META.to_owned(), meta.into_bytes())];
-    let mut paths: Vec<_> = metas.list_segment_files().into_iter().collect();
-    paths.sort();
-    for path in paths {
-        // Components that this index does not use are listed and do not exist.
-        if directory.exists(&path).map_err(internal)? {
-            let bytes = directory.atomic_read(&path).map_err(internal)?;
-            files.push((path.to_string_lossy().replace(&name, SEGMENT_NAME), bytes));
-        }
-    }
-    Ok(files)
-}
-
-/// Writes 32 hexadecimal digits in the five groups of a UUID.
-fn dashed(name: &str) -> String {
-    let mut text = String::with_capacity(36);
-    for (index, c) in name.chars().enumerate() {
-        if matches!(index, 8 | 12 | 16 | 20) {
-            text.push('-');
-        }
-        text.push(c);
-    }
-    text
 }
 
 /// An open stream index. Cheap to share; holds its bundle's bytes and nothing else of note.
@@ -200,10 +150,10 @@ impl StreamIndex {
     }
 
     fn matching_trusting(&self, matchers: &[Matcher]) -> Result<Vec<u32>, Error> {
-        let mut chosen = Documents::all(self.refs.len());
+        let mut chosen = NumberSet::all(self.refs.len());
         for matcher in matchers {
             let removes = matcher.matches_empty();
-            let mut named = Documents::none(self.refs.len());
+            let mut named = NumberSet::none(self.refs.len());
             self.each_value(matcher, |value, info| {
                 // The streams with a value that decides: failing for a matcher that passes on absence.
                 if matcher.matches(value) != removes { self.add_documents(info, &mut named) } else { Ok(()) }
@@ -302,7 +252,7 @@ impl StreamIndex {
         Ok(())
     }
 
-    fn add_documents(&self, info: &TermInfo, documents: &mut Documents) -> Result<(), Error> {
+    fn add_documents(&self, info: &TermInfo, documents: &mut NumberSet) -> Result<(), Error> {
         let postings = self.terms.read_postings_from_terminfo(info, IndexRecordOption::Basic);
         let mut postings = postings.map_err(corrupt)?;
         while postings.doc() != TERMINATED {
@@ -313,60 +263,9 @@ impl StreamIndex {
     }
 }
 
-/// Calls into tantivy; a panic in there is an error about the bytes it reads.
-fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    // Nothing is changed by a read that could be left half done.
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err(corrupt("the search library fails on its bytes")))
-}
-
 fn split_term(term: &[u8]) -> Result<(&str, &str), Error> {
     let text = std::str::from_utf8(term).map_err(corrupt)?;
     text.split_once('\0').ok_or_else(|| corrupt("a term has no NUL byte"))
-}
-
-/// A set of documents, one bit each.
-struct Documents {
-    words: Vec<u64>,
-}
-
-impl Documents {
-    fn none(count: usize) -> Self {
-        Self { words: vec![0; count.div_ceil(64)] }
-    }
-
-    fn all(count: usize) -> Self {
-        let mut words = vec![u64::MAX; count.div_ceil(64)];
-        if let (Some(last), rest @ 1..) = (words.last_mut(), count % 64) {
-            *last = (1 << rest) - 1;
-        }
-        Self { words }
-    }
-
-    fn add(&mut self, document: usize) {
-        if let Some(word) = self.words.get_mut(document / 64) {
-            *word |= 1 << (document % 64);
-        }
-    }
-
-    fn keep(&mut self, other: &Self) {
-        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
-    }
-
-    fn remove(&mut self, other: &Self) {
-        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= !other);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.words.iter().enumerate().flat_map(|(index, word)| {
-            let mut rest = *word;
-            std::iter::from_fn(move || {
-                let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
-                rest &= rest - 1;
-                Some(index * 64 + bit)
-            })
-        })
-    }
 }
 
 #[cfg(test)]

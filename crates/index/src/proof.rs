@@ -1,0 +1,108 @@
+//! Proofs of absence: which blocks cannot hold a literal.
+//!
+//! The literal is cut into tokens. One with separators on both sides must be in a block as it is. One at
+//! the literal's edge may be part of a longer token, so a block stays if its dictionary has a term around it,
+//! or if its filter has a longer id that could. What is not indexed proves nothing. A block that survives all
+//! tokens of all literals is a candidate, no more: the reader looks.
+
+use crate::error::Error;
+use crate::ids::{self, Ids};
+use crate::number_set::NumberSet;
+use crate::token::{Shape, Token, class, shape, tokens};
+use crate::words::Words;
+use bytes::Bytes;
+use logyard_model::Prefilter;
+
+/// The open indexes of one segment: any of them may be missing, and proves nothing then.
+#[derive(Debug)]
+pub struct ContentIndex {
+    words: Option<Words>,
+    ids: Ids,
+}
+
+impl ContentIndex {
+    /// Opens the sections of a segment with `blocks` blocks.
+    ///
+    /// Errors: `Kind::Corrupt` if the ids cannot be read. A dictionary that cannot be read is done without; the
+    /// second value says why. Cost: reads the tables; filters stay bytes.
+    pub fn open(words: Option<&Bytes>, ids: Bytes, blocks: usize) -> Result<(Self, Option<Error>), Error> {
+        let ids = Ids::open(ids)?;
+        let misfit = |got: usize| Error::corrupt(format!("index is of {got} blocks, want {blocks}"));
+        if ids.blocks() != blocks {
+            return Err(misfit(ids.blocks()));
+        }
+        let opened = words.map(|bytes| match Words::open(bytes) {
+            Ok(words) if words.blocks() != blocks => Err(misfit(words.blocks())),
+            opened => opened,
+        });
+        let (words, why) = match opened {
+            None => (None, None),
+            Some(Ok(words)) => (Some(words), None),
+            Some(Err(error)) => (None, Some(error)),
+        };
+        Ok((Self { words, ids }, why))
+    }
+
+    /// Returns the blocks that may hold a line which meets the prefilter; all blocks for an empty one.
+    ///
+    /// Errors: `Kind::Corrupt` if the dictionary fails; all blocks are candidates then.
+    /// Cost: a search of the dictionary's text per token at an edge, and a probe per block and id.
+    pub fn candidates(&self, prefilter: &Prefilter) -> Result<NumberSet, Error> {
+        let mut candidates = NumberSet::all(self.ids.blocks());
+        for literal in &prefilter.literals {
+            self.narrow(literal, &mut candidates)?;
+        }
+        for group in &prefilter.any_of {
+            let mut holders = NumberSet::none(self.ids.blocks());
+            for literal in group {
+                let mut of_one = candidates.clone();
+                self.narrow(literal, &mut of_one)?;
+                holders.extend(&of_one);
+            }
+            candidates.keep(&holders);
+        }
+        Ok(candidates)
+    }
+
+    /// Keeps the candidates that may hold the literal.
+    fn narrow(&self, literal: &[u8], candidates: &mut NumberSet) -> Result<(), Error> {
+        for token in tokens(literal) {
+            if let Some(holders) = self.holders(token, candidates)? {
+                candidates.keep(&holders);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns those of `candidates` that may hold the token; `None` if nothing can be said of it.
+    fn holders(&self, token: Token<'_>, candidates: &NumberSet) -> Result<Option<NumberSet>, Error> {
+        let mut holders = NumberSet::none(self.ids.blocks());
+        let is_whole = !token.is_open_left && !token.is_open_right;
+        let kind = shape(token.bytes);
+        match (kind, &self.words) {
+            (Shape::ShortNumber | Shape::LongWord, _) | (Shape::Word, None) => return Ok(None),
+            (Shape::Word | Shape::Id(_), words) => {
+                if let Some(words) = words {
+                    words.add_blocks(token.bytes, token.is_open_left, token.is_open_right, &mut holders)?;
+                }
+            }
+        }
+        let hash = ids::hash(token.bytes);
+        for block in candidates.iter() {
+            let is_possible = match kind {
+                // The filter has ids only, so it speaks of longer tokens alone.
+                Shape::Word => self.ids.has_unlisted_words(block),
+                _ => self.ids.may_hold(block, hash) || self.words.is_none() && self.ids.has_listed_ids(block),
+            };
+            // A token with a letter from g on can be in an id of the widest class only, and so forth.
+            let is_part = || self.ids.masks(block).any_longer(class(token.bytes), token.bytes.len());
+            if is_possible || !is_whole && is_part() {
+                holders.add(block);
+            }
+        }
+        Ok(Some(holders))
+    }
+}
+
+#[cfg(test)]
+mod tests;

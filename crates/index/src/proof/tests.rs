@@ -1,0 +1,155 @@
+//! Pruned blocks never hold a match: against a look at every line.
+
+use super::*;
+use crate::ContentIndexBuilder;
+use memchr::memmem;
+use proptest::prelude::*;
+
+fn build(blocks: &[Vec<u8>], with_words: bool) -> ContentIndex {
+    let mut builder = ContentIndexBuilder::new(with_words).unwrap();
+    for block in blocks {
+        builder.add_block(block).unwrap();
+    }
+    let sections = builder.finish().unwrap();
+    assert_eq!(sections.words.is_some(), with_words);
+    let words = sections.words.map(Bytes::from);
+    let (index, why) = ContentIndex::open(words.as_ref(), sections.ids.into(), blocks.len()).unwrap();
+    assert!(why.is_none(), "{why:?}");
+    index
+}
+
+fn candidates(index: &ContentIndex, literal: &str) -> Vec<usize> {
+    index.candidates(&all_of(literal.as_bytes())).unwrap().iter().collect()
+}
+
+fn all_of(literal: &[u8]) -> Prefilter {
+    Prefilter { literals: vec![literal.to_vec()], any_of: Vec::new() }
+}
+
+/// Three blocks: words and names; a flood of hex ids; a flood of mixed ids.
+fn sample() -> Vec<Vec<u8>> {
+    let words = b"connection timeout to worker12\nstatus=200 user=\xc3\xa9ric\n".to_vec();
+    let hex = (0..200_u64).map(|n| format!("trace={:016x} timeout\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let mixed = (0..200_u64).map(|n| format!("pod/web{n:05}Qz error\n"));
+    vec![words, hex.collect::<String>().into_bytes(), mixed.collect::<String>().into_bytes()]
+}
+
+#[test]
+fn literals_leave_the_blocks_that_can_hold_them() {
+    let index = build(&sample(), true);
+    let check =
+        |literal: &str, expect: &[usize]| assert_eq!(candidates(&index, literal), expect, "{literal}");
+    check("", &[0, 1, 2]);
+    check("timeout", &[0, 1, 2]);
+    check(" timeout\n", &[0, 1]);
+    check("connection timeout", &[0]);
+    check("=nothing ", &[]);
+    check("worker12", &[0, 2]);
+    check(" worker12\n", &[0]);
+    check("rker1", &[0, 2]);
+    check("trace=9e3779b97f4a7c15 ", &[1]);
+    check("9e3779b97f4a7c15", &[1]);
+    check("=200 ", &[0, 1, 2]);
+    check("user=\u{e9}ric\n", &[0]);
+    check(" user=\u{e9}ric\n", &[0]);
+    check("web00007Qz", &[2]);
+    check("00007Q", &[2]);
+}
+
+#[test]
+fn of_a_group_one_literal_is_enough() {
+    let index = build(&sample(), true);
+    let group = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let prefilter = Prefilter {
+        literals: vec![b"=".to_vec()],
+        any_of: vec![group(&[" worker12\n", "trace=9e3779b97f4a7c15 "]), group(&[" timeout\n", "=nothing "])],
+    };
+    assert_eq!(index.candidates(&prefilter).unwrap().iter().collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn without_a_dictionary_ids_still_prove() {
+    let index = build(&sample(), false);
+    assert_eq!(candidates(&index, "connection"), [0, 1, 2]);
+    assert_eq!(candidates(&index, "trace=9e3779b97f4a7c15 "), [1]);
+    assert_eq!(candidates(&index, "=0123456789abcdef "), [0_usize; 0]);
+}
+
+#[test]
+fn a_lost_dictionary_costs_speed_only() {
+    let mut builder = ContentIndexBuilder::new(true).unwrap();
+    for block in sample() {
+        builder.add_block(&block).unwrap();
+    }
+    let sections = builder.finish().unwrap();
+    let garbage = Bytes::from_static(b"LYSI no dictionary");
+    let (index, why) = ContentIndex::open(Some(&garbage), sections.ids.into(), 3).unwrap();
+    assert!(why.is_some());
+    // Its rare ids were only there, so this block cannot be ruled out.
+    assert!(candidates(&index, " worker12\n").contains(&0));
+}
+
+/// Text of few letters, so that needles hit, with ids, long words and bytes that are no UTF-8.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => "[ab]{1,4}".prop_map(String::into_bytes),
+        3 => "[ag0-2]{1,8}".prop_map(String::into_bytes),
+        2 => "[0-1]{1,8}".prop_map(String::into_bytes),
+        1 => "[a-f0-9]{16}".prop_map(String::into_bytes),
+        1 => "[xy]{63,70}".prop_map(String::into_bytes),
+        1 => prop::collection::vec(prop_oneof![Just(0xc3), Just(0xa9), Just(0xff), Just(b'a')], 1..4),
+        3 => "[ =_./\"-]{1,2}".prop_map(String::into_bytes),
+    ]
+}
+
+fn text(pieces: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(piece(), pieces).prop_map(|pieces| pieces.concat())
+}
+
+/// A flood of ids of one kind and length, so that they go into the filter.
+fn flood() -> impl Strategy<Value = Vec<u8>> {
+    ("[a-g]{1,3}", 60_u32..80).prop_map(|(prefix, count)| {
+        (0..count).map(|n| format!("{prefix}{n:04} ")).collect::<String>().into_bytes()
+    })
+}
+
+fn block() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![6 => text(0..8), 1 => flood()];
+    prop::collection::vec(line, 1..8).prop_map(|lines| {
+        lines
+            .into_iter()
+            .flat_map(|mut line| {
+                line.push(b'\n');
+                line
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn pruned_blocks_never_hold_a_match(
+        blocks in prop::collection::vec(block(), 1..6),
+        free in text(1..4),
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1_usize..24), 8),
+        with_words in any::<bool>(),
+    ) {
+        let index = build(&blocks, with_words);
+        // Needles cut out of the text, which are there, and a free one, which may be.
+        let mut needles = vec![free];
+        for (block, at, bytes) in cuts {
+            let block = block.get(&blocks);
+            let at = at.index(block.len());
+            needles.push(block[at..(at + bytes).min(block.len())].to_vec());
+        }
+        for needle in needles {
+            let found = index.candidates(&all_of(&needle)).unwrap();
+            for (number, block) in blocks.iter().enumerate() {
+                let holds = memmem::find(block, &needle).is_some();
+                prop_assert!(found.contains(number) || !holds, "{:?} in block {number}", needle.escape_ascii().to_string());
+            }
+        }
+    }
+}
