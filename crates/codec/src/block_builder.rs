@@ -79,6 +79,11 @@ impl BlockBuilder {
         self.lines.line_bytes_total() + self.metadata_bytes
     }
 
+    /// Returns the lines so far, each followed by `\n`.
+    pub fn text(&self) -> &[u8] {
+        self.lines.text()
+    }
+
     /// Returns the number of rows so far.
     pub fn rows(&self) -> u32 {
         u32::try_from(self.ts_ns.len()).expect("rows are within BLOCK_ROWS_MAX")

@@ -74,6 +74,7 @@ pub(crate) fn run(shared: &Shared, job: &Job, pace: &mut Pace<'_>) -> Result<Com
         seen: HashSet::new(),
     };
     let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
+    writer.index_lines(segments.iter().map(|segment| segment.record.raw_bytes).sum());
     let written = write(&mut merge, &mut writer, &lineage, &segments, pace);
     let record = match written {
         Ok(Some(record)) => Some(record),

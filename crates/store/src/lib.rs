@@ -44,6 +44,7 @@ mod recovery;
 mod recovery_lineage;
 mod recovery_orphans;
 mod segment;
+mod segment_content;
 mod segment_format;
 mod segment_tables;
 mod segment_write;

@@ -131,7 +131,7 @@ pub(crate) fn read_record(disk: &dyn Disk, folder: &Folder, file: &FoundFile) ->
         raw_bytes: toc.totals.raw_bytes,
         streams: toc.totals.streams,
         bytes: file_bytes,
-        tail_bytes: file_bytes.saturating_sub(toc.index_start()),
+        tail_bytes: file_bytes.saturating_sub(toc.tail_start()),
     };
     let is_same_tenant = xxhash_rust::xxh3::xxh3_64(tenant.as_bytes()) == header.tenant_hash;
     if !is_same_tenant || record.path(folder)? != path {

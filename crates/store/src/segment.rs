@@ -12,12 +12,13 @@ use crate::head::arrival;
 use crate::interner::Interner;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
+use crate::segment_content::{self, CONTENT_CACHE_BYTES, ContentPlaces};
 use crate::segment_format::{SECTION_STREAM_INDEX, Toc};
 use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
 use bytes::Bytes;
 use logyard_codec::{Block, BlockMeta, BlockView, RunView, SectionMeta, SectionSource};
-use logyard_index::StreamIndex;
-use logyard_model::{Matcher, Stream, StreamId, TimeRange};
+use logyard_index::{ContentIndex, StreamIndex};
+use logyard_model::{Matcher, Prefilter, Stream, StreamId, TimeRange};
 use logyard_sys::{Disk, ReadFile};
 use prometheus_client::metrics::counter::Counter;
 use std::collections::BTreeMap;
@@ -41,8 +42,9 @@ pub(crate) struct SegmentReads {
     disk: Arc<dyn Disk>,
     files: Cache<dyn ReadFile>,
     indexes: Cache<SegmentIndex>,
+    pub(crate) contents: Cache<ContentIndex>,
     pub(crate) interner: Interner,
-    unreadable_indexes: Counter,
+    pub(crate) unreadable_indexes: Counter,
     damaged_blocks: Counter,
 }
 
@@ -76,6 +78,7 @@ pub(crate) struct SegmentIndex {
     pub(crate) lineage: Lineage,
     /// Last WAL record whose entries it may hold.
     pub(crate) wal_done: u64,
+    pub(crate) content: ContentPlaces,
     /// Absent when the segment has none that can be read: then the label sets themselves are searched.
     stream_index: Option<StreamIndex>,
     /// Set when the stream index failed a query: it is not asked again.
@@ -89,13 +92,15 @@ impl SegmentReads {
             disk,
             files: Cache::new(OPEN_FILES_MAX),
             indexes: Cache::new(INDEX_CACHE_BYTES),
+            contents: Cache::new(CONTENT_CACHE_BYTES),
             interner: Interner::default(),
             unreadable_indexes: metrics.unreadable_indexes.clone(),
             damaged_blocks: metrics.damaged_blocks.clone(),
         }
     }
 
-    fn file(&self, segment: &Segment) -> io::Result<Arc<dyn ReadFile>> {
+    /// Returns the open file of a segment.
+    pub(crate) fn file(&self, segment: &Segment) -> io::Result<Arc<dyn ReadFile>> {
         if let Some(file) = self.files.get(segment.key) {
             return Ok(file);
         }
@@ -171,12 +176,18 @@ impl SegmentReads {
     pub(crate) fn forget(&self, segment: &Segment) {
         self.files.remove(segment.key);
         self.indexes.remove(segment.key);
+        self.contents.remove(segment.key);
     }
 }
 
 impl Segment {
     pub(crate) fn new(key: u64, record: SegmentRecord, path: PathBuf) -> Self {
         Self { key, record, path, damage: Damage::default() }
+    }
+
+    /// Returns the number that no other segment of this run has.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
     }
 }
 
@@ -203,6 +214,7 @@ impl SegmentIndex {
             blocks,
             lineage,
             wal_done,
+            content: ContentPlaces::new(&toc),
             stream_index,
             is_stream_index_bad,
             unreadable_indexes,
@@ -252,17 +264,22 @@ impl SegmentIndex {
         }
     }
 
-    /// Adds views of the matching runs, one per block.
+    /// Adds views of the matching runs, one per block; blocks that cannot meet the prefilter are left out.
     pub(crate) fn views(
         &self,
         segment: &Arc<Segment>,
         reads: &Arc<SegmentReads>,
         matchers: &[Matcher],
         range: TimeRange,
+        prefilter: &Prefilter,
         views: &mut Vec<BlockView>,
     ) {
         let mut open_block = None;
+        let candidates = segment_content::candidates(reads, segment, self, prefilter);
         self.each_run(matchers, range, |row, stream| {
+            if candidates.as_ref().is_some_and(|blocks| !blocks.contains(row.block as usize)) {
+                return;
+            }
             let run = RunView {
                 stream: Arc::clone(stream),
                 rows: row.run.first_row..row.run.first_row + row.run.rows,

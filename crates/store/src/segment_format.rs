@@ -26,6 +26,9 @@ pub(crate) const SECTION_RUNS: u16 = 2;
 pub(crate) const SECTION_BLOCKS: u16 = 3;
 pub(crate) const SECTION_STREAM_INDEX: u16 = 4;
 pub(crate) const SECTION_LINEAGE: u16 = 16;
+/// Dictionary of words, and filters of ids: in front of the others, and read on their own.
+pub(crate) const SECTION_WORDS: u16 = 5;
+pub(crate) const SECTION_IDS: u16 = 6;
 
 /// Who a segment is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,6 +243,12 @@ impl Toc {
     /// Returns where the index area starts, which is where the blocks end.
     pub(crate) fn index_start(&self) -> u64 {
         self.sections.iter().map(|section| section.offset).min().unwrap_or(0)
+    }
+
+    /// Returns where the part of the index area starts that every reader needs; see `segment_content`.
+    pub(crate) fn tail_start(&self) -> u64 {
+        let is_needed = |section: &&TocSection| !matches!(section.kind, SECTION_WORDS | SECTION_IDS);
+        self.sections.iter().filter(is_needed).map(|section| section.offset).min().unwrap_or(0)
     }
 
     /// Cuts a section out of `tail` and checks it.

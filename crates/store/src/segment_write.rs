@@ -8,13 +8,16 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::head::row_bytes;
 use crate::lineage::Lineage;
+use crate::segment_content::WORDS_RAW_BYTES_MIN;
 use crate::segment_format::{
-    Header, SECTION_BLOCKS, SECTION_LINEAGE, SECTION_RUNS, SECTION_STREAM_INDEX, SECTION_STREAMS, Toc,
-    TocSection, Totals,
+    Header, SECTION_BLOCKS, SECTION_IDS, SECTION_LINEAGE, SECTION_RUNS, SECTION_STREAM_INDEX,
+    SECTION_STREAMS, SECTION_WORDS, Toc, TocSection, Totals,
 };
 use crate::segment_tables::{BlockRow, RunRow, encode_blocks, encode_runs, encode_streams};
+use bytes::Bytes;
 use crc32c::crc32c;
 use logyard_codec::{Block, BlockBuilder, BlockMeta, Entries, RunMeta};
+use logyard_index::ContentIndexBuilder;
 use logyard_model::{LabelSet, Stream, Tenant};
 use logyard_sys::{Disk, WriteFile};
 use std::ops::Range;
@@ -64,6 +67,8 @@ pub(crate) struct SegmentWriter<'a> {
     blocks: Vec<BlockRow>,
     runs: Vec<RunRow>,
     totals: Totals,
+    /// Collects what lines hold, for segments worth it.
+    content: Option<ContentIndexBuilder>,
 }
 
 impl<'a> SegmentWriter<'a> {
@@ -94,6 +99,7 @@ impl<'a> SegmentWriter<'a> {
             blocks: Vec::new(),
             runs: Vec::new(),
             totals,
+            content: None,
         };
         match writer.write(&header.encode()) {
             Ok(()) => Ok(writer),
@@ -102,6 +108,26 @@ impl<'a> SegmentWriter<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Has what the lines hold indexed, so that queries skip blocks. To be called before anything is added;
+    /// `raw_bytes` is about how much there will be.
+    pub(crate) fn index_lines(&mut self, raw_bytes: u64) {
+        match ContentIndexBuilder::new(raw_bytes >= WORDS_RAW_BYTES_MIN) {
+            Ok(builder) => self.content = Some(builder),
+            Err(error) => self.give_up_content(&error),
+        }
+    }
+
+    fn index_text(&mut self, text: &[u8]) {
+        if let Some(Err(error)) = self.content.as_mut().map(|builder| builder.add_block(text)) {
+            self.give_up_content(&error);
+        }
+    }
+
+    fn give_up_content(&mut self, error: &logyard_index::Error) {
+        self.content = None;
+        tracing::warn!(%error, segment = %self.place.ulid, "cannot index what lines hold, go on without");
     }
 
     /// Adds sorted rows of a stream. Refs never decrease, and the rows of one stream come in order of time.
@@ -161,6 +187,14 @@ impl<'a> SegmentWriter<'a> {
     /// Adds a whole block of one stream as it is. `bytes` are its sections, whose checksums the caller has checked.
     pub(crate) fn push_block(&mut self, bytes: &[u8], meta: &Arc<BlockMeta>, run: RunMeta) -> Result<()> {
         self.end_block()?;
+        if self.content.is_some() {
+            let block = Block::open(Arc::clone(meta), Arc::new(Bytes::copy_from_slice(bytes)), 0);
+            match block.lines() {
+                Ok(lines) => self.index_text(lines.text()),
+                // Its checksums hold, so this is no damage; a block that is not indexed would be skipped.
+                Err(error) => return Err(Error::corrupt("cannot index entries").with_source(error)),
+            }
+        }
         self.add_block(bytes, Arc::clone(meta), [run])
     }
 
@@ -196,7 +230,9 @@ impl<'a> SegmentWriter<'a> {
         if self.builder.rows() == 0 {
             return Ok(());
         }
-        let block = std::mem::take(&mut self.builder).finish();
+        let builder = std::mem::take(&mut self.builder);
+        self.index_text(builder.text());
+        let block = builder.finish();
         self.builder_bytes = 0;
         self.add_block(&block.bytes, Arc::new(block.meta), block.runs)
     }
@@ -231,6 +267,8 @@ impl<'a> SegmentWriter<'a> {
         self.totals.blocks = self.blocks.len() as u64;
         let index_start = self.file.bytes();
         let mut sections = Vec::new();
+        self.write_content(&mut sections)?;
+        let tail_start = self.file.bytes();
         self.write_section(SECTION_STREAMS, true, &encode_streams(streams), &mut sections)?;
         self.write_section(SECTION_RUNS, true, &encode_runs(&self.runs), &mut sections)?;
         self.write_section(SECTION_BLOCKS, true, &encode_blocks(&self.blocks), &mut sections)?;
@@ -264,7 +302,7 @@ impl<'a> SegmentWriter<'a> {
             raw_bytes: self.totals.raw_bytes,
             streams: self.totals.streams,
             bytes,
-            tail_bytes: bytes - index_start,
+            tail_bytes: bytes - tail_start,
         })
     }
 
@@ -285,6 +323,23 @@ impl<'a> SegmentWriter<'a> {
             crc32c: crc32c(bytes),
         });
         Ok(())
+    }
+
+    fn write_content(&mut self, sections: &mut Vec<TocSection>) -> Result<()> {
+        let Some(builder) = self.content.take() else { return Ok(()) };
+        match builder.finish() {
+            Ok(content) => {
+                self.write_section(SECTION_IDS, false, &content.ids, sections)?;
+                match content.words {
+                    Some(words) => self.write_section(SECTION_WORDS, false, &words, sections),
+                    None => Ok(()),
+                }
+            }
+            Err(error) => {
+                self.give_up_content(&error);
+                Ok(())
+            }
+        }
     }
 
     /// Writes the stream index. Labels it cannot hold cost the index, not the segment.

@@ -271,22 +271,22 @@ impl Store {
     ///
     /// Shape: every entry acknowledged before the call is in exactly one view; views stand in order of arrival,
     /// by block; runs lie whole in them, so rows outside of `range` are the caller's to leave out. Blocks that were
-    /// found damaged are left out, see [`Store::damaged_blocks`]. The prefilter
-    /// is not used yet: there is no index of what lines hold, and a view is always a superset.
+    /// found damaged are left out, see [`Store::damaged_blocks`], and so are those that an index shows cannot
+    /// meet the prefilter; the others are a superset.
     /// Errors: `Kind::Unavailable` while recovering, or if the disk fails; `Kind::Invalid` if a newer version
     /// wrote a segment in `range`.
-    /// Cost: run tables only, read from disk at first use; no block is read.
+    /// Cost: run tables and indexes only, read from disk at first use; no block is read.
     pub fn select(
         &self,
         tenant: &Tenant,
         matchers: &[Matcher],
         range: TimeRange,
-        _prefilter: &Prefilter,
+        prefilter: &Prefilter,
     ) -> Result<Vec<BlockView>> {
         let view = self.complete_view()?;
         let mut views = Vec::new();
         self.each_segment(&view, tenant, range, |segment, index| {
-            index.views(segment, &self.inner.shared.reads, matchers, range, &mut views);
+            index.views(segment, &self.inner.shared.reads, matchers, range, prefilter, &mut views);
         })?;
         for head in view.heads() {
             head.views(tenant, matchers, range, &mut views);

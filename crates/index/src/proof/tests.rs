@@ -1,5 +1,7 @@
 //! Pruned blocks never hold a match: against a look at every line.
 
+#![allow(clippy::disallowed_methods, reason = "tests read the kept fuzz inputs")]
+
 use super::*;
 use crate::ContentIndexBuilder;
 use memchr::memmem;
@@ -152,4 +154,51 @@ proptest! {
             }
         }
     }
+}
+
+/// Bytes that a fuzzer kept are refused or answered, never a panic.
+#[test]
+fn kept_fuzz_inputs_are_read() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/content_index");
+    let mut count = 0;
+    for item in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(item.unwrap().path()).unwrap();
+        let Some((kind, section)) = bytes.split_first() else { continue };
+        let section = Bytes::copy_from_slice(section);
+        let opened = if kind % 2 == 0 {
+            ContentIndex::open(None, section, usize::from(*kind) / 2)
+        } else {
+            let ids = build_sections(&[b"alpha 0123456789abcdef\n".to_vec()], false).ids;
+            ContentIndex::open(Some(&section), ids.into(), 1)
+        };
+        if let Ok((index, _)) = opened {
+            assert!(index.candidates(&all_of(b" alpha ")).is_ok_and(|blocks| blocks.count() <= 128));
+        }
+        count += 1;
+    }
+    assert!(count > 0, "{corpus} holds seeds");
+}
+
+/// Writes the seeds of the fuzz target: `LOGYARD_BLESS=1`.
+#[test]
+fn the_seeds_of_the_fuzz_target_are_fresh() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/content_index");
+    let sections = build_sections(&sample(), true);
+    let one = build_sections(&[b"alpha beta1 0123456789abcdef\n".to_vec()], true);
+    let seeds = [("ids", 6_u8, sections.ids), ("words", 1, one.words.unwrap())];
+    for (name, kind, section) in seeds {
+        let seed: Vec<u8> = std::iter::once(kind).chain(section).collect();
+        let path = folder.join(name);
+        if std::env::var_os("LOGYARD_BLESS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &seed).unwrap();
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), seed, "{name}: run again with LOGYARD_BLESS=1");
+    }
+}
+
+fn build_sections(blocks: &[Vec<u8>], with_words: bool) -> crate::ContentSections {
+    let mut builder = ContentIndexBuilder::new(with_words).unwrap();
+    blocks.iter().for_each(|block| builder.add_block(block).unwrap());
+    builder.finish().unwrap()
 }

@@ -1,6 +1,7 @@
 //! The store as a whole on a simulated disk.
 
 mod compaction;
+mod content;
 mod faults;
 mod files;
 mod formats;
