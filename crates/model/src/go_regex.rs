@@ -65,13 +65,22 @@ struct Frame {
     atom: Option<Atom>,
     /// Largest product of repetition counts inside the group so far.
     weight: u64,
+    /// Where the group starts in the output.
+    start: usize,
+    /// Repetitions are lazy where they stand now: the flag `U`.
+    ungreedy: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Atom {
+    start: usize,
     /// Where it ends in the output: flags or empty quotes may follow it there.
     end: usize,
     weight: u64,
+    /// It ends with a repetition, which a further one must not run into: `a*(?i)?` is not `a*?`.
+    repeated: bool,
+    /// The flag `U` where it ends.
+    ungreedy: bool,
 }
 
 /// Reads the pattern and writes the translation.
@@ -91,7 +100,7 @@ impl Reader {
             chars: pattern.chars().collect(),
             position: 0,
             out: String::with_capacity(pattern.len() + 16),
-            frames: vec![Frame { atom: None, weight: 1 }],
+            frames: vec![Frame { atom: None, weight: 1, start: 0, ungreedy: false }],
             names: HashSet::new(),
             repeat_before: None,
         }
@@ -152,16 +161,19 @@ impl Reader {
     /// The innermost open group.
     fn frame(&mut self) -> &mut Frame {
         if self.frames.is_empty() {
-            self.frames.push(Frame { atom: None, weight: 1 });
+            self.frames.push(Frame { atom: None, weight: 1, start: 0, ungreedy: false });
         }
         let last = self.frames.len() - 1;
         &mut self.frames[last]
     }
 
     fn atom(&mut self, text: &str) {
+        let start = self.out.len();
         self.out.push_str(text);
         let end = self.out.len();
-        self.frame().atom = Some(Atom { end, weight: 1 });
+        let frame = self.frame();
+        let ungreedy = frame.ungreedy;
+        frame.atom = Some(Atom { start, end, weight: 1, repeated: false, ungreedy });
     }
 
     fn literal(&mut self, code: u32) {
@@ -204,8 +216,9 @@ impl Reader {
     }
 
     fn push_group(&mut self, text: &str) {
+        let (start, ungreedy) = (self.out.len(), self.frame().ungreedy);
         self.out.push_str(text);
-        self.frames.push(Frame { atom: None, weight: 1 });
+        self.frames.push(Frame { atom: None, weight: 1, start, ungreedy });
     }
 
     /// Reads `(?flags)` and `(?flags:`.
@@ -230,9 +243,15 @@ impl Reader {
                 }
                 ':' | ')' if !negative || seen => {
                     let flags = without_contradictions(&flags);
+                    let (set, cleared) = flags.split_once('-').unwrap_or((&flags, ""));
+                    let ungreedy = (set.contains('U') || self.frame().ungreedy) && !cleared.contains('U');
                     if c == ':' {
                         self.push_group(&format!("{flags}:"));
-                    } else if flags.len() > 2 {
+                        self.frame().ungreedy = ungreedy;
+                        return Ok(());
+                    }
+                    self.frame().ungreedy = ungreedy;
+                    if flags.len() > 2 {
                         self.out.push_str(&flags);
                         self.out.push(')');
                     }
@@ -249,12 +268,13 @@ impl Reader {
             return self.error_whole("unexpected )");
         }
         self.position += 1;
-        let weight = self.frames.pop().map_or(1, |frame| frame.weight);
+        let (weight, start) = self.frames.pop().map_or((1, 0), |frame| (frame.weight, frame.start));
         self.out.push(')');
         let end = self.out.len();
         let frame = self.frame();
         frame.weight = frame.weight.max(weight);
-        frame.atom = Some(Atom { end, weight });
+        let ungreedy = frame.ungreedy;
+        frame.atom = Some(Atom { start, end, weight, repeated: false, ungreedy });
         Ok(())
     }
 
@@ -277,14 +297,32 @@ impl Reader {
         let Some(atom) = self.frame().atom else {
             return self.error("missing argument to repetition operator", start, self.position);
         };
+        // The text goes to the end of the atom, where the flag may be another one than here.
+        if self.frame().ungreedy != atom.ungreedy {
+            text = text
+                .strip_suffix('?')
+                .filter(|text| !text.is_empty())
+                .map_or(format!("{text}?"), str::to_owned);
+        }
         let weight = atom.weight * count.unwrap_or(1).max(1);
         if weight > REPEAT_MAX {
             return self.error("invalid repeat count", start, self.position);
         }
-        self.out.insert_str(atom.end, &text);
+        if atom.repeated {
+            self.out.insert(atom.end, ')');
+            self.out.insert_str(atom.start, "(?:");
+        }
+        let end = atom.end + if atom.repeated { "(?:)".len() } else { 0 };
+        self.out.insert_str(end, &text);
         let frame = self.frame();
         frame.weight = frame.weight.max(weight);
-        frame.atom = Some(Atom { end: atom.end + text.len(), weight });
+        frame.atom = Some(Atom {
+            start: atom.start,
+            end: end + text.len(),
+            weight,
+            repeated: true,
+            ungreedy: atom.ungreedy,
+        });
         self.repeat_before = Some(start);
         Ok(())
     }
@@ -386,5 +424,9 @@ fn without_contradictions(flags: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod interpreter;
 #[cfg(test)]
 mod tests;

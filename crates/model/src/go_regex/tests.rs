@@ -67,6 +67,9 @@ fn anchors_newlines_and_flags() {
     check("^a(?i)*$", &[("aaa", true), ("A", false)]);
     check(r"^a\Q\E{2}$", &[("aa", true)]);
     check("(?)a(?:)", &[("a", true)]);
+    // A repetition behind flags is one of its own, not the mark of a lazy one.
+    let twice = compile_unanchored(r"(?:ab)*(?i)?\Q\E*").unwrap();
+    assert_eq!(twice.find("ababx").unwrap().as_str(), "abab");
     let ungreedy = compile_unanchored("(?U)a+").unwrap();
     assert_eq!(ungreedy.find("aaa").unwrap().as_str(), "a");
 }
