@@ -73,6 +73,7 @@ mod template_lex;
 mod template_math;
 mod template_parse;
 mod template_print;
+mod template_printf;
 mod template_regex;
 mod template_run;
 mod template_text;

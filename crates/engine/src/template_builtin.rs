@@ -2,7 +2,8 @@
 
 use crate::template_call::{Function, Param, Surroundings, check_length, function, text, variadic};
 use crate::template_encoding::query_escape;
-use crate::template_print::{print_all, print_line, printf};
+use crate::template_print::{print_all, print_line};
+use crate::template_printf::printf;
 use crate::template_value::{IntType, Value};
 use std::cmp::Ordering;
 
