@@ -1,6 +1,7 @@
 //! Random queries: printing and parsing are inverse, and nothing panics.
 
 use super::*;
+use crate::lexer::is_bare_name;
 use crate::print::quoted;
 use proptest::prelude::*;
 
@@ -11,7 +12,9 @@ fn name() -> impl Strategy<Value = String> {
         Just("été".to_owned()),
         "x[a-z0-9_]{0,6}",
         proptest::collection::vec(any::<char>(), 1..6)
-            .prop_map(|chars| quoted(&chars.into_iter().collect::<String>())),
+            .prop_map(|chars| chars.into_iter().collect::<String>())
+            // What can stand bare must.
+            .prop_map(|name| if is_bare_name(&name) { name } else { quoted(&name) }),
         prop_oneof![Just("on"), Just("Pattern"), Just("of")].prop_map(quoted),
     ]
 }
