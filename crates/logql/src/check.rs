@@ -10,29 +10,73 @@ const EMPTY_COMPATIBLE: &str = "queries require at least one regexp or equality 
 
 /// Checks a whole query.
 pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
+    for_each_log(expr, &mut |log, place| {
+        if place == Place::Range {
+            check_counted(log)?;
+        }
+        check_log(log)
+    })
+}
+
+/// Refuses a query that selects streams by a label with letters beyond ASCII.
+///
+/// The grammar knows such names, but no stream can have one, so the query could only ever come back
+/// empty. Errors: Loki's frame and place; the text is that `expr` was parsed from.
+/// Source: Loki v3.7.6 parses the query, prints it with such a name in quotes and fails to parse that.
+pub fn check_stream_names(text: &str, expr: &Expr) -> Result<(), ParseError> {
+    for_each_log(expr, &mut |log, _| {
+        let Some(matcher) = log.matchers.iter().find(|matcher| !matcher.name().is_ascii()) else {
+            return Ok(());
+        };
+        let name = matcher.name();
+        let found = text.get(log.span.start..).and_then(|rest| rest.find(name)).unwrap_or(0);
+        let start = log.span.start + found;
+        let message = format!(
+            "syntax error: unexpected {name}, labels of streams have ASCII letters, digits and _ in their names"
+        );
+        Err(ParseError::at(text, Span { start, end: start + name.len() }, message))
+    })
+}
+
+/// Where a selector and its pipeline stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// They are the query, or what variants share.
+    Whole,
+    /// A range aggregation counts what they yield.
+    Range,
+}
+
+/// Calls `visit` with every selector and its pipeline, from left to right, until one is refused.
+fn for_each_log(
+    expr: &Expr,
+    visit: &mut impl FnMut(&LogExpr, Place) -> Result<(), ParseError>,
+) -> Result<(), ParseError> {
     match expr {
-        Expr::Log(log) => check_log(log),
-        Expr::Metric(metric) => check_metric(metric),
+        Expr::Log(log) => visit(log, Place::Whole),
+        Expr::Metric(metric) => for_each_log_of(metric, visit),
         Expr::Variants(variants) => {
-            variants.exprs.iter().try_for_each(check_metric)?;
-            check_log(&variants.of.log)
+            variants.exprs.iter().try_for_each(|expr| for_each_log_of(expr, visit))?;
+            visit(&variants.of.log, Place::Whole)
         }
     }
 }
 
-fn check_metric(expr: &MetricExpr) -> Result<(), ParseError> {
+fn for_each_log_of(
+    expr: &MetricExpr,
+    visit: &mut impl FnMut(&LogExpr, Place) -> Result<(), ParseError>,
+) -> Result<(), ParseError> {
     match expr {
-        MetricExpr::Range(aggregation) => {
-            check_counted(&aggregation.range.log)?;
-            check_log(&aggregation.range.log)
-        }
-        MetricExpr::Vector(aggregation) => check_metric(&aggregation.inner),
-        MetricExpr::LabelReplace(replace) => check_metric(&replace.inner),
+        MetricExpr::Range(aggregation) => visit(&aggregation.range.log, Place::Range),
+        MetricExpr::Vector(aggregation) => for_each_log_of(&aggregation.inner, visit),
+        MetricExpr::LabelReplace(replace) => for_each_log_of(&replace.inner, visit),
         MetricExpr::Binary(binary) => {
-            check_metric(&binary.left)?;
-            check_metric(&binary.right)
+            for_each_log_of(&binary.left, visit)?;
+            for_each_log_of(&binary.right, visit)
         }
-        MetricExpr::Function(function) => function.inner().map_or(Ok(()), check_metric),
+        MetricExpr::Function(function) => {
+            function.inner().map_or(Ok(()), |inner| for_each_log_of(inner, visit))
+        }
         MetricExpr::VectorOf(_) | MetricExpr::Literal(_) => Ok(()),
     }
 }

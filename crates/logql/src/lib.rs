@@ -35,7 +35,7 @@ mod tree;
 mod tree_function;
 mod tree_metric;
 
-pub use check::{PatternPart, capture_names, pattern_parts};
+pub use check::{PatternPart, capture_names, check_stream_names, pattern_parts};
 pub use duration::{GoDuration, parse_go_duration, parse_prometheus_duration};
 pub use error::{ParseError, Span};
 pub use number::GoFloat;

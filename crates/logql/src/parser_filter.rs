@@ -6,6 +6,7 @@
 
 use crate::error::ParseError;
 use crate::parser::Parser;
+use crate::size;
 use crate::token::Kind;
 use crate::tree::{CompareOp, FilterValue, LabelFilter};
 use logyard_model::MatchOp;
@@ -131,7 +132,7 @@ impl Parser<'_> {
     fn filter_value(&mut self) -> Result<FilterValue, ParseError> {
         let value = match self.peek() {
             Kind::Duration(ns) => FilterValue::DurationNs(*ns),
-            Kind::Bytes(bytes) => FilterValue::Bytes(*bytes),
+            Kind::Bytes(bytes) => FilterValue::Bytes(size::in_print(*bytes)),
             Kind::Number { .. } | Kind::Sign("+" | "-") => {
                 return self.parse_signed_number().map(FilterValue::Number);
             }

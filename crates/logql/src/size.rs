@@ -45,22 +45,34 @@ fn factor(unit: &str) -> Option<f64> {
     }
 }
 
-/// Prints a size the short way if that tells it exactly, else in bytes.
+/// Returns the size that a query means when it names one: what is left of it in print.
+///
+/// Loki v3.7.6 prints a query before it runs it, and a size with two digits, or as many as stand before
+/// the point: `3GiB` is compared as `3.2GB`, `1KiB` as `1.0kB`, `1234B` as `1.2kB`. A formatted query
+/// thus means what it meant before, and a dashboard gets the lines that it got from Loki.
+pub(crate) fn in_print(bytes: u64) -> u64 {
+    shortened(bytes).and_then(|text| parse_size(&text).ok()).unwrap_or(bytes)
+}
+
+/// Prints a size of a thousand bytes or more in its unit.
+fn shortened(bytes: u64) -> Option<String> {
+    let bytes = bytes as f64;
+    let (letter, decimal, _) = PREFIXES.iter().rev().find(|prefix| bytes >= prefix.1 && prefix.0 != 'e')?;
+    let value = (bytes / decimal * 10.0 + 0.5).floor() / 10.0;
+    let unit = if *letter == 'k' { 'k' } else { letter.to_ascii_uppercase() };
+    Some(if value < 10.0 { format!("{value:.1}{unit}B") } else { format!("{value:.0}{unit}B") })
+}
+
+/// Prints a size the short way if that tells it exactly, as for all that [`in_print`] returns, else in
+/// bytes.
 pub(crate) struct Size(pub(crate) u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0 as f64;
-        let prefix = PREFIXES.iter().rev().find(|prefix| bytes >= prefix.1 && prefix.0 != 'e');
-        if let Some((letter, decimal, _)) = prefix {
-            let value = (bytes / decimal * 10.0 + 0.5).floor() / 10.0;
-            let unit = if *letter == 'k' { 'k' } else { letter.to_ascii_uppercase() };
-            let text = if value < 10.0 { format!("{value:.1}{unit}B") } else { format!("{value:.0}{unit}B") };
-            if parse_size(&text) == Ok(self.0) {
-                return f.write_str(&text);
-            }
+        match shortened(self.0).filter(|text| parse_size(text) == Ok(self.0)) {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{}B", self.0),
         }
-        write!(f, "{}B", self.0)
     }
 }
 
@@ -85,6 +97,24 @@ mod tests {
         assert_eq!(parse_size("20EB"), Err("too large: 20EB".to_owned()));
         assert_eq!(parse_size("5x"), Err("unhandled size name: x".to_owned()));
         assert_eq!(parse_size("-5"), Err(r#"strconv.ParseFloat: parsing "": invalid syntax"#.to_owned()));
+    }
+
+    #[test]
+    fn a_query_means_what_it_prints() {
+        for (bytes, meant) in [
+            (5, 5),
+            (999, 999),
+            (1024, 1000),
+            (1234, 1200),
+            (10 << 20, 10_000_000),
+            (3 << 30, 3_200_000_000),
+            (999_950, 1_000_000),
+            (20_000_000, 20_000_000),
+            (u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(in_print(bytes), meant, "{bytes}");
+            assert_eq!(in_print(meant), meant, "{bytes} twice");
+        }
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub enum FilterValue {
     Number(f64),
     /// A duration in nanoseconds.
     DurationNs(i64),
-    /// A size in bytes.
+    /// A size in bytes, with no more digits than are printed: `1KiB` is 1000.
     Bytes(u64),
 }
 

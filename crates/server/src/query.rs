@@ -106,8 +106,11 @@ pub(crate) async fn format(request: Request<Body>) -> Result<Response, HttpError
 }
 
 fn parse(params: &Params) -> Result<Expr, HttpError> {
-    logyard_logql::parse(params.get("query").unwrap_or_default())
-        .map_err(|error| HttpError::bad_request(error.to_string()))
+    let text = params.get("query").unwrap_or_default();
+    let refuse = |error: logyard_logql::ParseError| HttpError::bad_request(error.to_string());
+    let expr = logyard_logql::parse(text).map_err(refuse)?;
+    logyard_logql::check_stream_names(text, &expr).map_err(refuse)?;
+    Ok(expr)
 }
 
 fn check_limit(state: &State, limit: usize) -> Result<(), HttpError> {

@@ -493,6 +493,11 @@ async fn faults_of_queries_are_texts() {
             "strconv.ParseInt: parsing \"abc\": invalid syntax",
         ),
         ("query?query=%zz".to_owned(), 400, "invalid URL escape \"%zz\""),
+        (
+            format!("query_range?query={}", escape("{ä=\"c\"}")),
+            400,
+            "parse error at line 1, col 2: syntax error: unexpected ä, ",
+        ),
         ("nosuch".to_owned(), 404, "404 page not found\n"),
         ("push".to_owned(), 404, "404 page not found\n"),
     ] {

@@ -61,7 +61,7 @@ fn label_filters() {
     filter(&format!("{a} and {b} , {c} or {d}"), &format!("( {a} , ( {b} , ( {c} or {d} ) ) )"));
     filter(&format!("{a} | {b} or {c}"), &format!("{a} | ( {b} or {c} )"));
     filter("x>1KB|y<1.5h", "x>1.0kB | y<1h30m0s");
-    filter("x=-5 y!=1234567B", "( x==-5 , y!=1234567B )");
+    filter("x=-5 y!=1234567B", "( x==-5 , y!=1.2MB )");
     filter(r#"x=ip("1.2.3.4") or y!=ip("::1")"#, r#"( x=ip("1.2.3.4") or y!=ip("::1") )"#);
     filter("(x>5,y=\"1\")", "( x>5 , y=\"1\" )");
     filter("x>1e21", "x>1e+21");
@@ -267,4 +267,22 @@ fn depth_is_bounded() {
     // Long but flat is fine.
     assert!(parse(&deep("1+", "1", "", 60_000)).is_ok());
     assert!(parse(&format!(r#"{{a="b"}}{}"#, r#"|="x""#.repeat(20_000))).is_ok());
+}
+
+#[test]
+fn streams_have_ascii_names() {
+    let check = |text: &str, expect: &str| {
+        let told = crate::check_stream_names(text, &parse(text).unwrap()).map_err(|error| error.to_string());
+        match expect {
+            "" => assert_eq!(told, Ok(()), "{text}"),
+            expect => assert!(told.as_ref().is_err_and(|told| told.starts_with(expect)), "{text}: {told:?}"),
+        }
+    };
+    check(r#"{ä="c"}"#, "parse error at line 1, col 2: syntax error: unexpected ä, ");
+    check(
+        "sum(rate({a=\"b\"}[5m])) /\n sum(rate({a=\"b\", b_é=\"c\"}[5m]))",
+        "parse error at line 2, col 19: syntax",
+    );
+    check(r#"{a="ä"} | ä="c""#, "");
+    check(r#"{"a.b"="c"}"#, "");
 }
