@@ -9,9 +9,10 @@
 //! - a batch id is stored once, however often it is pushed and wherever a crash falls;
 //! - answers are the same before and after a flush, a compaction and a restart;
 //! - after a failed sync nothing is acknowledged until restart;
+//! - nothing older than the retention is answered, and nothing younger goes;
 //! - a damaged file is taken out of service, said once, and stops nothing.
 //!
-//! Three threads at most: the writer, a flush thread while there is a flush, and maintenance, which compacts.
+//! Three threads at most: the writer, a flush thread while there is a flush, and maintenance, which compacts and drops what is too old.
 //! Everything read runs on the caller's thread.
 //!
 //! Change bytes on disk, also touch: `schemas/segment.md`, `schemas/wal.md`, `schemas/catalog.md` with their
@@ -43,6 +44,7 @@ mod queue;
 mod recovery;
 mod recovery_lineage;
 mod recovery_orphans;
+mod retention;
 mod segment;
 mod segment_content;
 mod segment_format;
@@ -59,6 +61,8 @@ pub use damage::DamagedBlock;
 pub use error::{Error, Kind};
 pub use logyard_codec::BatchId;
 pub use maintenance::QueryGuard;
-pub use settings::{CompactionSettings, FlushSettings, StoreSettings, SyncMode, WalSettings};
+pub use settings::{
+    CompactionSettings, FlushSettings, RetentionSettings, StoreSettings, SyncMode, WalSettings,
+};
 pub use stats::Stats;
 pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts};

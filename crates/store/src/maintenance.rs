@@ -1,4 +1,5 @@
-//! The maintenance thread: compacts while nobody waits for anything, and removes files that nobody reads.
+//! The maintenance thread: drops what is too old, compacts while nobody waits for anything, and removes files that
+//! nobody reads.
 //!
 //! One thread, one job at a time. Between blocks it looks up: it stops when the store closes, waits while
 //! queries run (for a while: under queries without end it goes on, a block at a time), and rests so that it
@@ -8,6 +9,7 @@
 use crate::compaction;
 use crate::compaction_plan::{Job, Partition, plan};
 use crate::error::{Error, Kind, Result};
+use crate::retention::Expiry;
 use crate::shared::{Phase, Shared};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
@@ -146,9 +148,10 @@ struct Failure {
 
 /// Works until the store closes.
 pub(crate) fn run(shared: &Shared) {
-    let mut worker = Worker::default();
+    let (mut worker, mut expiry) = (Worker::default(), Expiry::default());
     loop {
-        while worker.run_once(shared) {}
+        expiry.run(shared);
+        while shared.settings.compaction.enabled && worker.run_once(shared) {}
         let wait = if shared.sweep() > 0 { SWEEP_WAIT } else { IDLE_WAIT };
         if !shared.maintenance.wait(wait) {
             shared.sweep();

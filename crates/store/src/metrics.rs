@@ -52,6 +52,9 @@ pub(crate) struct Metrics {
     pub(crate) compaction_seconds: Histogram,
     pub(crate) copied_blocks: Counter,
     pub(crate) write_amplification: Gauge<f64, AtomicU64>,
+    pub(crate) expired_segments: Counter,
+    pub(crate) expired_entries: Counter,
+    pub(crate) expired_bytes: Counter,
     pub(crate) damaged_blocks: Counter,
     pub(crate) damaged_entries: Counter,
     pub(crate) segments_lost: Counter,
@@ -91,6 +94,9 @@ impl Metrics {
             compaction_seconds: Histogram::new([0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0]),
             copied_blocks: Counter::default(),
             write_amplification: Gauge::default(),
+            expired_segments: Counter::default(),
+            expired_entries: Counter::default(),
+            expired_bytes: Counter::default(),
             damaged_blocks: Counter::default(),
             damaged_entries: Counter::default(),
             segments_lost: Counter::default(),
@@ -168,6 +174,9 @@ impl Metrics {
             &self.compaction_written_bytes,
         );
         counter("copied_blocks", "Blocks that compactions copied as they were", &self.copied_blocks);
+        counter("expired_segments", "Segments dropped as too old", &self.expired_segments);
+        counter("expired_entries", "Entries of segments dropped as too old", &self.expired_entries);
+        counter("expired_bytes", "Bytes of segments dropped as too old", &self.expired_bytes);
         counter("damaged_blocks", "Blocks found damaged, by queries and compactions", &self.damaged_blocks);
         counter(
             "damaged_entries",

@@ -15,6 +15,8 @@ pub struct StoreSettings {
     pub flush: FlushSettings,
     /// How small segment files become large ones, in the background.
     pub compaction: CompactionSettings,
+    /// How long entries are kept.
+    pub retention: RetentionSettings,
 }
 
 /// When an acknowledgement may be given.
@@ -83,6 +85,21 @@ pub struct CompactionSettings {
 impl Default for CompactionSettings {
     fn default() -> Self {
         Self { enabled: true, cpu_share_max: 0.5, free_bytes_min: 256 * MIB }
+    }
+}
+
+/// How long entries are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Age, in seconds, from which on an entry is not answered any more; its file goes when the whole UTC day is
+    /// that old. 0 keeps everything. Default 2592000, which is 30 days.
+    pub period_secs: u64,
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { period_secs: 30 * 86_400 }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::maintenance::{self, Maintenance, QueryGuard};
 use crate::metrics::Metrics;
 use crate::queue::{PendingBatch, Queue, Stop};
 use crate::recovery::{self, BATCH_RAW_BYTES_MAX, WAL_SETTINGS};
+use crate::retention;
 use crate::segment::{IndexError, Segment, SegmentIndex, SegmentReads};
 use crate::settings::StoreSettings;
 use crate::shared::{Phase, Shared, View, WriterGuard};
@@ -138,7 +139,7 @@ impl Threads {
             && maintenance.join().is_err()
         {
             tracing::error!(
-                "the maintenance thread of the store panicked: nothing is compacted until restart"
+                "the maintenance thread of the store panicked: nothing is compacted or dropped until restart"
             );
         }
     }
@@ -271,8 +272,8 @@ impl Store {
     ///
     /// Shape: every entry acknowledged before the call is in exactly one view; views stand in order of arrival,
     /// by block; runs lie whole in them, so rows outside of `range` are the caller's to leave out. Blocks that were
-    /// found damaged are left out, see [`Store::damaged_blocks`], and so are those that an index shows cannot
-    /// meet the prefilter; the others are a superset.
+    /// found damaged are left out, see [`Store::damaged_blocks`], what is older than the retention, and blocks that an
+    /// index shows cannot meet the prefilter; the others are a superset.
     /// Errors: `Kind::Unavailable` while recovering, or if the disk fails; `Kind::Invalid` if a newer version
     /// wrote a segment in `range`.
     /// Cost: run tables and indexes only, read from disk at first use; no block is read.
@@ -284,12 +285,17 @@ impl Store {
         prefilter: &Prefilter,
     ) -> Result<Vec<BlockView>> {
         let view = self.complete_view()?;
+        let cutoff_ns = self.cutoff_ns();
+        let Some(range) = retention::clamp(range, cutoff_ns) else { return Ok(Vec::new()) };
         let mut views = Vec::new();
         self.each_segment(&view, tenant, range, |segment, index| {
             index.views(segment, &self.inner.shared.reads, matchers, range, prefilter, &mut views);
         })?;
         for head in view.heads() {
             head.views(tenant, matchers, range, &mut views);
+        }
+        if range.start_ns == cutoff_ns {
+            retention::trim(&mut views, cutoff_ns)?;
         }
         Ok(views)
     }
@@ -304,6 +310,7 @@ impl Store {
         range: TimeRange,
     ) -> Result<Vec<Arc<Stream>>> {
         let view = self.complete_view()?;
+        let Some(range) = retention::clamp(range, self.cutoff_ns()) else { return Ok(Vec::new()) };
         let mut streams = BTreeMap::new();
         self.each_segment(&view, tenant, range, |_, index| index.streams(matchers, range, &mut streams))?;
         for head in view.heads() {
@@ -317,6 +324,7 @@ impl Store {
     /// Errors and cost: as [`Store::select`]. Equal entries that no flush or query has met yet count twice.
     pub fn stats(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Result<Stats> {
         let view = self.complete_view()?;
+        let Some(range) = retention::clamp(range, self.cutoff_ns()) else { return Ok(Stats::default()) };
         let (mut streams, mut stats) = (BTreeMap::new(), Stats::default());
         self.each_segment(&view, tenant, range, |_, index| {
             index.stats(matchers, range, &mut streams, &mut stats);
@@ -401,6 +409,12 @@ impl Store {
         ended.await.map_err(|_| stopped())
     }
 
+    /// Returns the instant before which nothing is answered.
+    fn cutoff_ns(&self) -> i64 {
+        let shared = &self.inner.shared;
+        retention::cutoff_ns(&shared.settings.retention, shared.clock.now_ns())
+    }
+
     /// Returns a view that holds every acknowledged entry.
     fn complete_view(&self) -> Result<View> {
         let shared = &self.inner.shared;
@@ -445,14 +459,14 @@ impl View {
 
 /// Starts the maintenance thread, which begins once the WAL is replayed; `None` if it is switched off.
 fn start_maintenance(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
-    if !shared.settings.compaction.enabled {
+    if !shared.settings.compaction.enabled && shared.settings.retention.period_secs == 0 {
         return None;
     }
     let for_thread = Arc::clone(shared);
     let thread = std::thread::Builder::new().name("store-maintain".to_owned());
     let spawned = thread.spawn(move || maintenance::run(&for_thread));
     if let Err(error) = &spawned {
-        tracing::error!(%error, "cannot start the maintenance thread: nothing is compacted until restart");
+        tracing::error!(%error, "cannot start the maintenance thread: nothing is compacted or dropped until restart");
     }
     spawned.ok()
 }
