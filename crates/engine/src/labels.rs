@@ -115,10 +115,14 @@ impl<'a> Labels<'a> {
     ///
     /// A name that is taken gains `_extracted`.
     pub(crate) fn extract(&mut self, name: &str, value: &str) {
-        let name = self.free_name(name);
+        if !self.is_taken(name) {
+            // Neither stream nor metadata have it.
+            self.buffers.parsed.add(name, value);
+            return;
+        }
+        let name = format!("{name}_extracted");
         if !self.is_extracted(&name) {
-            self.hide(&name);
-            self.buffers.parsed.add(&name, value);
+            self.overwrite(&name, value);
         }
     }
 

@@ -21,6 +21,7 @@
 
 mod aggregate;
 mod binary;
+mod bytes_scan;
 mod cancel;
 mod dedupe;
 mod engine;

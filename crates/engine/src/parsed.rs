@@ -44,21 +44,29 @@ impl Parsed {
 
     /// Sets a label.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        match self.find(name) {
+        let hash = hash(name);
+        match self.find_hash(hash, name) {
             Some(index) => {
                 let value = self.append(value);
                 if let Some(place) = self.places.get_mut(index) {
                     (place.value, place.is_removed) = (value, false);
                 }
             }
-            None => self.add(name, value),
+            None => self.push(hash, name, value),
         }
     }
 
-    /// Sets a label whose name is not known.
+    /// Sets a label unless its name is known.
     pub(crate) fn add(&mut self, name: &str, value: &str) {
+        let hash = hash(name);
+        if self.find_hash(hash, name).is_none() {
+            self.push(hash, name, value);
+        }
+    }
+
+    fn push(&mut self, hash: u32, name: &str, value: &str) {
         let (name_at, value_at) = (self.append(name), self.append(value));
-        self.hashes.push(hash(name));
+        self.hashes.push(hash);
         self.places.push(Place { name: name_at, value: value_at, is_removed: false });
     }
 
@@ -76,7 +84,10 @@ impl Parsed {
     }
 
     fn find(&self, name: &str) -> Option<usize> {
-        let wanted = hash(name);
+        self.find_hash(hash(name), name)
+    }
+
+    fn find_hash(&self, wanted: u32, name: &str) -> Option<usize> {
         let mut from = 0;
         loop {
             let found = self.hashes.get(from..)?.iter().position(|hash| *hash == wanted)? + from;

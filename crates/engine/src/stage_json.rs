@@ -3,6 +3,7 @@
 //! Read in document order, leniently: what was found before a fault stays, and what follows the
 //! closing brace is ignored (Loki v3.7.6). Nesting is bounded.
 
+use crate::bytes_scan::{find_any, find_quote, is_name, is_name_byte};
 use crate::labels::Labels;
 use crate::stage_parse::{Hints, label_value, sanitise};
 use std::borrow::Cow;
@@ -40,8 +41,16 @@ impl Json {
         if self.hints.nothing_needed() {
             return;
         }
-        let mut reader = Reader { bytes: line, at: 0, hints: &self.hints, labels, path: String::new() };
-        if let Err(Stop::Fault(details)) = reader.object(0) {
+        let mut reader = Reader {
+            bytes: line,
+            at: 0,
+            hints: &self.hints,
+            labels,
+            path: String::new(),
+            whole_until: 0,
+            odd: false,
+        };
+        if let Err(Stop::Fault(details)) = reader.object(0, true) {
             labels.set_parser_error(JSON_ERROR, details, self.hints.preserves_errors());
         }
     }
@@ -54,6 +63,11 @@ struct Reader<'a, 'b, 'c> {
     labels: &'b mut Labels<'c>,
     /// The names around the present one, joined by `_`.
     path: String,
+    /// Objects that begin before here are known to have an end.
+    whole_until: usize,
+    /// Whether a number was seen that holds a bracket or quote: a search for the end of an object takes
+    /// those for real ones.
+    odd: bool,
 }
 
 impl<'a> Reader<'a, '_, '_> {
@@ -61,15 +75,24 @@ impl<'a> Reader<'a, '_, '_> {
         self.bytes.get(self.at).copied()
     }
 
-    /// Skips blanks; returns the next byte, or the fault if there is none.
-    fn token(&mut self, fault: &'static str) -> Result<u8, Stop> {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
-        }
-        self.peek().ok_or(Stop::Fault(fault))
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    fn object(&mut self, depth: usize) -> Result<(), Stop> {
+    /// Skips blanks; returns the next byte, or the fault if there is none.
+    fn token(&mut self, fault: &'static str) -> Result<u8, Stop> {
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                Some(byte) => return Ok(byte),
+                None => return Err(Stop::Fault(fault)),
+            }
+        }
+    }
+
+    /// Reads an object; `wanted` says whether anything in it may be looked at, otherwise it is read for
+    /// its faults alone.
+    fn object(&mut self, depth: usize, wanted: bool) -> Result<(), Stop> {
         if self.token(NO_OBJECT)? != b'{' {
             return Err(Stop::Fault(NO_OBJECT));
         }
@@ -87,16 +110,16 @@ impl<'a> Reader<'a, '_, '_> {
                 }
                 _ => return Err(Stop::Fault(NO_OBJECT)),
             }
-            let key = self.string(MALFORMED)?;
-            let Some(key) = unescape(key) else { return Err(Stop::Fault(MALFORMED)) };
+            let key = self.key()?;
             if self.token(MALFORMED)? != b':' {
                 return Err(Stop::Fault(MALFORMED));
             }
             self.at += 1;
-            let before = self.path.len();
-            self.enter(&String::from_utf8_lossy(&key));
-            self.value(depth)?;
-            self.path.truncate(before);
+            if wanted {
+                self.member(&key, depth)?;
+            } else {
+                self.value(depth, false)?;
+            }
             match self.token(NO_ARRAY_END)? {
                 b'}' => {}
                 b',' => {
@@ -108,9 +131,37 @@ impl<'a> Reader<'a, '_, '_> {
         }
     }
 
+    /// Reads a key at its opening quote.
+    fn key(&mut self) -> Result<Cow<'a, [u8]>, Stop> {
+        let rest = self.bytes.get(self.at + 1..).unwrap_or_default();
+        // Most keys are names: one look at each byte finds both that and the end.
+        let length = rest.iter().position(|byte| !is_name_byte(*byte)).unwrap_or(rest.len());
+        if rest.get(length) == Some(&b'"') {
+            self.at += length + 2;
+            return Ok(Cow::Borrowed(rest.get(..length).unwrap_or_default()));
+        }
+        let key = self.string(MALFORMED)?;
+        unescape(key).ok_or(Stop::Fault(MALFORMED))
+    }
+
+    /// Reads the value behind a key.
+    fn member(&mut self, key: &[u8], depth: usize) -> Result<(), Stop> {
+        // At the top a name that nobody looks at, nor at anything below it, need not become a path.
+        if self.path.is_empty() && is_name(key) && !self.hints.wants_below(key) {
+            return self.value(depth, false);
+        }
+        let before = self.path.len();
+        self.enter(key);
+        let wanted = self.hints.wants_below(self.path.as_bytes());
+        self.value(depth, wanted)?;
+        self.path.truncate(before);
+        Ok(())
+    }
+
     /// Adds a name to the path; blank ones leave it as it is.
-    fn enter(&mut self, key: &str) {
-        let part = sanitise(key);
+    fn enter(&mut self, key: &[u8]) {
+        let key = String::from_utf8_lossy(key);
+        let part = sanitise(&key);
         if part.is_empty() {
             return;
         }
@@ -120,38 +171,55 @@ impl<'a> Reader<'a, '_, '_> {
         self.path.push_str(&part);
     }
 
-    fn value(&mut self, depth: usize) -> Result<(), Stop> {
+    fn value(&mut self, depth: usize, wanted: bool) -> Result<(), Stop> {
         match self.token(MALFORMED)? {
             b'"' => {
                 let text = self.string(NO_STRING_END)?;
+                if !wanted || self.path.is_empty() {
+                    return Ok(());
+                }
                 // What cannot be unescaped is empty.
                 let text = unescape(text).unwrap_or_default();
                 self.leaf(&text)
             }
-            b'{' => {
-                // An object without an end gives nothing.
-                block_end(self.bytes.get(self.at..).unwrap_or_default(), b'{', b'}')
-                    .ok_or(Stop::Fault(NO_OBJECT))?;
-                self.object(depth + 1)
-            }
+            b'{' => self.inner_object(depth + 1, wanted),
             b'[' => {
-                let rest = self.bytes.get(self.at..).unwrap_or_default();
-                self.at += block_end(rest, b'[', b']').ok_or(Stop::Fault(NO_ARRAY_END))?;
+                self.at += block_end(self.rest(), b'[', b']').ok_or(Stop::Fault(NO_ARRAY_END))?;
                 Ok(())
             }
-            first => self.plain(first),
+            first => self.plain(first, wanted),
+        }
+    }
+
+    /// Reads an object inside another; one without an end gives nothing.
+    fn inner_object(&mut self, depth: usize, wanted: bool) -> Result<(), Stop> {
+        let (start, text) = (self.at, self.rest());
+        let whole = || block_end(text, b'{', b'}').ok_or(Stop::Fault(NO_OBJECT));
+        if wanted {
+            if start >= self.whole_until || self.odd {
+                self.whole_until = start + whole()?;
+            }
+            return self.object(depth, true);
+        }
+        // Nothing is taken from it, so that its end matters only to tell what is wrong.
+        match self.object(depth, false) {
+            Err(Stop::Fault(fault)) => whole().and(Err(Stop::Fault(fault))),
+            Ok(()) if self.odd => whole().map(|_| ()),
+            read => read,
         }
     }
 
     /// Reads a number, `true`, `false` or `null`.
-    fn plain(&mut self, first: u8) -> Result<(), Stop> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
+    fn plain(&mut self, first: u8, wanted: bool) -> Result<(), Stop> {
+        let rest = self.rest();
         let is_end = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']');
         let length = rest.iter().position(is_end).ok_or(Stop::Fault(NO_VALUE_END))?;
         let text = rest.get(..length).unwrap_or_default();
         self.at += length;
+        self.odd |= text.iter().any(|b| matches!(b, b'"' | b'{' | b'['));
         match (first, text) {
             (_, b"null") => Ok(()),
+            (_, b"true" | b"false") | (b'-' | b'0'..=b'9', _) if !wanted => Ok(()),
             (_, b"true" | b"false") | (b'-' | b'0'..=b'9', _) => self.leaf(text),
             _ => Err(Stop::Fault(UNKNOWN_VALUE)),
         }
@@ -178,7 +246,7 @@ impl<'a> Reader<'a, '_, '_> {
 pub(crate) fn string_end(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
-        let found = from + memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
+        let found = from + find_quote(text.get(from..)?)?;
         if text.get(found) == Some(&b'"') {
             return Some(found);
         }
@@ -189,20 +257,21 @@ pub(crate) fn string_end(text: &[u8]) -> Option<usize> {
 /// Returns the length of an object or array, its brackets included; strings may hold any bracket.
 pub(crate) fn block_end(text: &[u8], open: u8, close: u8) -> Option<usize> {
     let (mut at, mut depth) = (0, 0_usize);
-    while let Some(byte) = text.get(at) {
-        if *byte == b'"' {
-            at += string_end(text.get(at + 1..)?)? + 1;
-        } else if *byte == open {
+    loop {
+        at += find_any(text.get(at..)?, [b'"', open, close])?;
+        let byte = *text.get(at)?;
+        at += 1;
+        if byte == b'"' {
+            at += string_end(text.get(at..)?)? + 1;
+        } else if byte == open {
             depth += 1;
-        } else if *byte == close {
+        } else {
             depth -= 1;
             if depth == 0 {
-                return Some(at + 1);
+                return Some(at);
             }
         }
-        at += 1;
     }
-    None
 }
 
 /// Resolves escapes; a bad escape or half a surrogate pair gives nothing.
@@ -237,7 +306,7 @@ pub(crate) fn unescape(text: &[u8]) -> Option<Cow<'_, [u8]>> {
 }
 
 /// Reads what follows `\u`, and the second half of a surrogate pair.
-fn unicode_escape(text: &[u8]) -> Option<(char, &[u8])> {
+pub(crate) fn unicode_escape(text: &[u8]) -> Option<(char, &[u8])> {
     let (high, rest) = hex_digits(text)?;
     if !(0xd800..0xe000).contains(&high) {
         return Some((char::from_u32(high)?, rest));
@@ -259,7 +328,9 @@ fn hex_digits(text: &[u8]) -> Option<(u32, &[u8])> {
 mod tests {
     use super::*;
     use crate::labels::Base;
+    use logyard_logql::Grouping;
     use logyard_model::LabelSet;
+    use proptest::prelude::*;
     use std::sync::Arc;
 
     /// Checks the labels beside those of the stream, `app="a"`.
@@ -314,6 +385,55 @@ mod tests {
         check(r#"{"a":"b","c":"d"#, &fault(r#"a="b""#, NO_STRING_END));
         check(r#"{"a":1"#, &fault("", NO_VALUE_END));
         check(r#"{"a" 1}"#, &fault("", MALFORMED));
+        check(r#"{"c":{"d":{"e":oops}},"a":"b""#, &fault("", UNKNOWN_VALUE));
+        check(r#"{"c":{"d":1"2},"a":"b"}"#, &fault("", NO_OBJECT));
         check(&format!("{}1{}", r#"{"a":"#.repeat(5000), "}".repeat(5000)), &fault("", MALFORMED));
+    }
+
+    /// Pieces of lines, right and wrong.
+    fn line() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("{"),
+            Just("}"),
+            Just("["),
+            Just("]"),
+            Just(","),
+            Just(":"),
+            Just("\""),
+            Just("\\"),
+            Just(" "),
+            Just("\"a\":"),
+            Just("\"b-c\":{"),
+            Just("\"b\":{"),
+            Just("\"\":{"),
+            Just("},"),
+            Just("\"x\","),
+            Just("1,"),
+            Just("true,"),
+            Just("null"),
+            Just("1\"2"),
+            Just("oops"),
+            Just("\\u0061"),
+            Just("\"9\":\"v\""),
+        ];
+        proptest::collection::vec(piece, 0..24).prop_map(|pieces| format!("{{{}", pieces.concat()))
+    }
+
+    proptest! {
+        /// What is looked at decides which labels are set, not what is wrong with the line.
+        #[test]
+        fn faults_do_not_depend_on_what_is_looked_at(line in line()) {
+            let base = Base::new(&Arc::default(), "", &Arc::default());
+            let parse = |hints: Hints| {
+                let mut labels = Labels::new(&base);
+                Json::new(hints).parse(line.as_bytes(), &mut labels);
+                labels
+            };
+            let by = Grouping { without: false, labels: vec!["b_c_a".to_owned(), "nowhere".to_owned()] };
+            let some = parse(Hints::new(std::iter::empty(), (None, None), Some(&by)));
+            let all = parse(Hints::everything());
+            prop_assert_eq!((some.error, &some.error_details), (all.error, &all.error_details));
+            prop_assert_eq!(some.get("b_c_a"), all.get("b_c_a"));
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! `--strict` stops there and notes the error (Loki v3.7.6).
 
 use crate::labels::Labels;
-use crate::stage_json::unescape;
+use crate::stage_json::{string_end, unescape, unicode_escape};
 use crate::stage_parse::{Hints, label_name, label_value};
 use std::borrow::Cow;
 
@@ -35,16 +35,16 @@ impl Logfmt {
         let mut reader = Reader::new(line);
         while let Some(pair) = reader.pair() {
             match pair {
-                Ok((key, value)) => {
-                    if value.is_empty() && !self.keep_empty {
+                Ok(pair) => {
+                    if pair.value.is_empty() && !self.keep_empty {
                         continue;
                     }
-                    let key = String::from_utf8_lossy(key);
+                    let key = String::from_utf8_lossy(pair.key);
                     let name = label_name(&key);
                     if name.is_empty() || !self.hints.wants(&name) {
                         continue;
                     }
-                    labels.extract(&name, &label_value(&value));
+                    labels.extract(&name, &label_value(&pair.value()));
                     if self.hints.is_satisfied(labels) {
                         return;
                     }
@@ -60,8 +60,21 @@ impl Logfmt {
     }
 }
 
-/// A key and its value, quotes and escapes resolved.
-pub(crate) type Pair<'a> = (&'a [u8], Cow<'a, [u8]>);
+/// A key and its value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair<'a> {
+    pub(crate) key: &'a [u8],
+    /// Without quotes; escapes, which are valid, are left in.
+    value: &'a [u8],
+    has_escapes: bool,
+}
+
+impl<'a> Pair<'a> {
+    /// Returns the value, escapes resolved.
+    pub(crate) fn value(&self) -> Cow<'a, [u8]> {
+        if self.has_escapes { resolve(self.value).unwrap_or_default() } else { Cow::Borrowed(self.value) }
+    }
+}
 
 /// Reads the pairs of a line.
 #[derive(Debug)]
@@ -84,77 +97,101 @@ impl<'a> Reader<'a> {
         self.bytes.get(self.at).copied()
     }
 
-    fn skip_while(&mut self, wanted: fn(u8) -> bool) {
-        while self.peek().is_some_and(wanted) {
-            self.at += 1;
-        }
+    /// Passes over bytes and returns them.
+    fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let length = rest.iter().position(|byte| !wanted(*byte)).unwrap_or(rest.len());
+        self.at += length;
+        rest.get(..length).unwrap_or_default()
     }
 
     /// Passes over the rest of a faulty pair.
     pub(crate) fn skip_pair(&mut self) {
-        self.skip_while(|byte| byte > b' ');
+        self.take_while(|byte| byte > b' ');
     }
 
     /// Reads the next pair; a fault leaves the reader at the byte to blame.
     pub(crate) fn pair(&mut self) -> Option<Result<Pair<'a>, &'static str>> {
-        self.skip_while(|byte| byte <= b' ');
-        self.peek()?;
+        while self.peek()? <= b' ' {
+            self.at += 1;
+        }
         Some(self.key_and_value())
     }
 
     fn key_and_value(&mut self) -> Result<Pair<'a>, &'static str> {
-        let start = self.at;
-        self.skip_while(|byte| byte > b' ' && byte != b'=' && byte != b'"');
-        let key = self.bytes.get(start..self.at).unwrap_or_default();
+        let key = self.take_while(is_plain);
         match self.peek() {
             Some(b'"') => return Err(UNEXPECTED_QUOTE),
             Some(b'=') if key.is_empty() => return Err(UNEXPECTED_EQUAL),
             _ => {}
         }
-        if String::from_utf8_lossy(key).contains('\u{fffd}') {
+        if !key.is_ascii() && String::from_utf8_lossy(key).contains('\u{fffd}') {
             return Err(INVALID_KEY);
         }
         if self.peek() != Some(b'=') {
-            return Ok((key, Cow::Borrowed(&[])));
+            return Ok(Pair { key, value: &[], has_escapes: false });
         }
         self.at += 1;
         if self.peek() == Some(b'"') {
-            return self.quoted().map(|value| (key, value));
+            return self.quoted(key);
         }
-        let start = self.at;
-        self.skip_while(|byte| byte > b' ' && byte != b'=' && byte != b'"');
+        let value = self.take_while(is_plain);
         match self.peek() {
             Some(b'=') => Err(UNEXPECTED_EQUAL),
             Some(b'"') => Err(UNEXPECTED_QUOTE),
-            _ => Ok((key, Cow::Borrowed(self.bytes.get(start..self.at).unwrap_or_default()))),
+            _ => Ok(Pair { key, value, has_escapes: false }),
         }
     }
 
     /// Reads a value at its opening quote; text may follow the closing one at once.
-    fn quoted(&mut self) -> Result<Cow<'a, [u8]>, &'static str> {
-        let start = self.at + 1;
-        let (mut at, mut escaped) = (start, false);
-        loop {
-            match self.bytes.get(at) {
-                None => {
-                    self.at = self.bytes.len();
-                    return Err(UNTERMINATED);
-                }
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    at += 2;
-                }
-                Some(_) => at += 1,
-            }
+    fn quoted(&mut self, key: &'a [u8]) -> Result<Pair<'a>, &'static str> {
+        let rest = self.bytes.get(self.at + 1..).unwrap_or_default();
+        let Some(length) = string_end(rest) else {
+            self.at = self.bytes.len();
+            return Err(UNTERMINATED);
+        };
+        let value = rest.get(..length).unwrap_or_default();
+        self.at += length + 2;
+        let has_escapes = value.contains(&b'\\');
+        if has_escapes && !escapes_are_valid(value) {
+            return Err(INVALID_QUOTED);
         }
-        let text = self.bytes.get(start..at).unwrap_or_default();
-        self.at = at + 1;
-        if !escaped {
-            return Ok(Cow::Borrowed(text));
-        }
-        resolve(text).ok_or(INVALID_QUOTED)
+        Ok(Pair { key, value, has_escapes })
     }
+}
+
+/// Returns whether a byte may stand in a key or in a value without quotes.
+fn is_plain(byte: u8) -> bool {
+    PLAIN.get(byte as usize).is_some_and(|plain| *plain)
+}
+
+const PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte <= b' ' as usize {
+        plain[byte] = false;
+        byte += 1;
+    }
+    plain[b'=' as usize] = false;
+    plain[b'"' as usize] = false;
+    plain
+};
+
+/// Returns whether [`resolve`] gives something.
+fn escapes_are_valid(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(found) = memchr::memchr(b'\\', rest) {
+        let Some((escape, after)) = rest.get(found + 1..).and_then(<[u8]>::split_first) else { return false };
+        rest = match escape {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' | b'\'' => after,
+            b'u' => match unicode_escape(after) {
+                Some((_, after)) => after,
+                None => return false,
+            },
+            _ => return false,
+        };
+    }
+    true
 }
 
 /// Resolves the escapes of JSON and `\'`.
@@ -209,6 +246,26 @@ mod tests {
         check("app=2 a.b=3 9=4", r#"{_9="4", a_b="3", app_extracted="2"}"#);
         check_with(false, false, b"\xff=1 b=x\xff", r#"{b="x "}"#);
         check_with(false, true, b"a= b", r#"{a="", b=""}"#);
+    }
+
+    #[test]
+    fn escapes_are_valid_if_they_can_be_resolved() {
+        for text in [
+            r"a",
+            r"\n\\x",
+            r"\'",
+            r"\\'",
+            r"\q",
+            r"\u00e9",
+            r"\ud83d\ude00",
+            r"\ud83d",
+            r"\u00",
+            r"\",
+            r"\'\ud83d\'",
+            r"a\\\'",
+        ] {
+            assert_eq!(escapes_are_valid(text.as_bytes()), resolve(text.as_bytes()).is_some(), "{text}");
+        }
     }
 
     #[test]

@@ -36,10 +36,11 @@ impl LogfmtKeys {
         let mut reader = Reader::new(line);
         while let Some(pair) = reader.pair() {
             match pair {
-                Ok((key, value)) => {
-                    let key = String::from_utf8_lossy(key);
+                Ok(pair) => {
+                    let key = String::from_utf8_lossy(pair.key);
                     let key = label_name(&key);
                     for one in self.extractions.iter().filter(|one| one.source == key || one.label == key) {
+                        let value = pair.value();
                         // A value that is no text is none.
                         let value = std::str::from_utf8(&value).unwrap_or_default();
                         let value = if value.contains('\u{fffd}') { "" } else { value };

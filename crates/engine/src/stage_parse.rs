@@ -4,6 +4,7 @@
 //! (Loki v3.7.6): under a grouping only needed labels are extracted, and reading stops once each was
 //! found; with nothing needed at all, parsers are skipped.
 
+use crate::bytes_scan::is_name_byte;
 use crate::labels::{ERROR, Labels};
 use crate::template::template_names;
 use logyard_logql::{Formatted, Grouping, LabelFilter, StageKind, Unwrap};
@@ -69,6 +70,16 @@ impl Hints {
         self.needed.as_ref().is_none_or(|needed| needed.iter().any(|wanted| wanted == name))
     }
 
+    /// Returns whether a label of that name is looked at, or one whose name goes on behind a `_`.
+    pub(crate) fn wants_below(&self, name: &[u8]) -> bool {
+        let Some(needed) = &self.needed else { return true };
+        name.is_empty()
+            || needed.iter().any(|wanted| {
+                let rest = wanted.as_bytes().strip_prefix(name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"_"))
+            })
+    }
+
     /// Returns whether every needed label was found, so that reading on is of no use.
     pub(crate) fn is_satisfied(&self, labels: &Labels<'_>) -> bool {
         self.needed.as_ref().is_some_and(|needed| needed.iter().all(|name| labels.is_extracted(name)))
@@ -94,6 +105,9 @@ fn filter_names(filter: &LabelFilter, out: &mut Vec<String>) {
 
 /// Makes part of a name: each character that no name may hold becomes `_`.
 pub(crate) fn sanitise(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(is_name_byte) {
+        return Cow::Borrowed(text);
+    }
     let text = text.trim();
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if text.chars().all(allowed) {
@@ -110,6 +124,11 @@ pub(crate) fn label_name(text: &str) -> Cow<'_, str> {
 
 /// Makes a value: bytes that are no UTF-8, and U+FFFD itself, become a space.
 pub(crate) fn label_value(bytes: &[u8]) -> Cow<'_, str> {
+    if bytes.is_ascii()
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return Cow::Borrowed(text);
+    }
     let text = String::from_utf8_lossy(bytes);
     if text.contains('\u{fffd}') { Cow::Owned(text.replace('\u{fffd}', " ")) } else { text }
 }
