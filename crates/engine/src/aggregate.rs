@@ -1,7 +1,7 @@
 //! Vector aggregations: fold the samples of one step, group by group.
 
 use crate::error::Error;
-use crate::range_values::quantile;
+use crate::range_fold::quantile;
 use crate::vector::{Collector, GridSeries, pick, sort_by_labels};
 use logyard_logql::{MetricExpr, VectorAggregation, VectorOp};
 use logyard_model::LabelSet;

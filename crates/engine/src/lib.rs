@@ -41,6 +41,8 @@ mod plan;
 mod prefilter;
 mod range_count;
 mod range_distinct;
+mod range_fold;
+mod range_slide;
 mod range_sums;
 mod range_values;
 mod request;
