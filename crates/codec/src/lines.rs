@@ -62,30 +62,38 @@ impl Lines {
     /// One pass of the searcher over the rows' text, and a step per row that is hit: rows without a hit
     /// cost nothing of their own. The empty needle is in every line. Panics: if there are no such rows.
     pub fn rows_with(&self, finder: &memmem::Finder<'_>, rows: Range<u32>, out: &mut Vec<u32>) {
-        let needle_bytes = finder.needle().len();
-        if rows.is_empty() {
-            return;
-        }
-        if needle_bytes == 0 {
+        let needle = finder.needle();
+        if needle.is_empty() {
             out.extend(rows);
-            return;
+        } else if needle.contains(&b'\n') {
+            // The needle could run over the ends of lines.
+            out.extend(rows.filter(|&row| finder.find(self.line(row)).is_some()));
+        } else {
+            let find = |text: &[u8], from: usize| Some(from + finder.find(&text[from..])?);
+            self.rows_found(find, rows, out);
         }
-        let text_end = self.end(rows.end as usize - 1);
-        let mut offset = self.start(rows.start as usize);
-        let mut row = rows.start as usize;
-        while let Some(found) = finder.find(&self.text[offset..text_end]) {
-            let hit = offset + found;
-            row = self.seek(row, hit);
-            let end = self.end(row);
-            if hit + needle_bytes <= end {
-                out.push(row_count(row));
-                offset = end + 1;
-                row += 1;
-            } else {
-                // The needle holds a `\n` and the hit runs over the end of its line.
-                offset = hit + 1;
-            }
-            if offset >= text_end {
+    }
+
+    /// Appends to `out` the rows that a search finds, ascending.
+    ///
+    /// `find` gets the text of the rows, each line followed by `\n`, and an offset in it, and returns
+    /// where the first hit from there on starts; no hit may hold a `\n`. Cost: as of
+    /// [`Lines::rows_with`]. Panics: if there are no such rows.
+    pub fn rows_found(
+        &self,
+        find: impl Fn(&[u8], usize) -> Option<usize>,
+        rows: Range<u32>,
+        out: &mut Vec<u32>,
+    ) {
+        let text = self.rows_text(rows.clone());
+        let (mut row, mut from) = (rows.start as usize, 0);
+        let start = self.start(row.min(self.rows()));
+        while let Some(hit) = find(text, from) {
+            row = self.seek(row, start + hit);
+            out.push(row_count(row));
+            from = self.end(row) + 1 - start;
+            row += 1;
+            if from >= text.len() {
                 break;
             }
         }

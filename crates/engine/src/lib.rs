@@ -29,6 +29,7 @@ mod error;
 mod function;
 mod grid;
 mod hash;
+mod implied;
 mod kept_blocks;
 mod label_replace;
 mod labels;

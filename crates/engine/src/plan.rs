@@ -7,11 +7,14 @@
 //! - Label filters in front of every stage that reads the line are tested on the columns of levels and
 //!   metadata, before any line is decoded, once per combination of values. They run again in their
 //!   place, since they may note errors.
+//! - A label filter behind a parser passes only if the line holds some text, unless the label comes from
+//!   elsewhere: lines without that text are not parsed (`implied`).
 //! - Among line filters the longest text that a line must hold is looked for first, over all lines at once.
 //!
 //! `PushDown::Off` leaves all of this out, for tests to compare.
 
 use crate::error::Error;
+use crate::implied::Implied;
 use crate::labels::{Base, DETECTED_LEVEL, Labels, is_reserved};
 use crate::prefilter::require;
 use crate::stage::{Entry, Stage, stage_error};
@@ -40,6 +43,8 @@ pub(crate) struct Pipeline {
     head: usize,
     pub(crate) prefilter: Prefilter,
     scout: Option<Scout>,
+    /// What lines must hold for label filters behind parsers to pass.
+    pub(crate) implied: Vec<Implied>,
     push_down: PushDown,
 }
 
@@ -85,7 +90,11 @@ impl Pipeline {
         let idle = idle_line_formats(log, counts_bytes);
         let stages = log.stages.iter().zip(&idle).filter(|(_, idle)| !**idle).map(|(stage, _)| &stage.kind);
         let hints = Hints::new(stages, (unwrap.as_ref(), aggregation.label.as_deref()), grouping);
-        Self::with_hints(log, &hints, &idle, (now_ns, push_down))
+        let mut pipeline = Self::with_hints(log, &hints, &idle, (now_ns, push_down))?;
+        if push_down == PushDown::On {
+            pipeline.implied = Implied::of(log, unwrap.as_ref());
+        }
+        Ok(pipeline)
     }
 
     fn with_hints(
@@ -115,7 +124,8 @@ impl Pipeline {
         }
         let head = if push_down == PushDown::On { head_of(&stages) } else { 0 };
         let scout = scout_of(&line_filters, &prefilter);
-        Ok(Self { line_filters, stages, head, prefilter, scout, push_down })
+        let implied = if push_down == PushDown::On { Implied::of(log, None) } else { Vec::new() };
+        Ok(Self { line_filters, stages, head, prefilter, scout, implied, push_down })
     }
 
     /// Returns a text that every wanted line holds and that is worth looking for first.
@@ -152,6 +162,7 @@ impl Pipeline {
             head: 0,
             prefilter: Prefilter::default(),
             scout: None,
+            implied: Vec::new(),
             push_down: PushDown::On,
         }
     }

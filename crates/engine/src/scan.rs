@@ -2,9 +2,11 @@
 
 use crate::dedupe::rows_between;
 use crate::error::Error;
+use crate::implied::Implied;
 use crate::labels::Base;
 use crate::plan::{Columns, Pipeline};
 use crate::request::QueryStats;
+use crate::stage_line_filter::LineTest;
 use logyard_codec::{Block, LevelColumn, MetadataColumn, RunView};
 use logyard_model::{LabelSet, TimeRange};
 use std::collections::HashMap;
@@ -45,7 +47,7 @@ impl Rows {
 }
 
 /// Returns the rows of a run in the range that are no copies and pass the line filters and the label
-/// filters in front of everything else.
+/// filters in front of everything else, without those that a label filter behind a parser is sure to drop.
 ///
 /// What costs least comes first: labels by their codes, then one text over all lines at once, then
 /// tests of single lines. Lines are not decoded if labels leave no row.
@@ -70,6 +72,11 @@ pub(crate) fn rows_of(
     let mut rows = rows_by_labels(block, run, span, pipeline)?;
     if rows.len() > 0 && !pipeline.line_filters.is_empty() {
         rows = rows_by_line(block, rows, pipeline)?;
+    }
+    for implied in &pipeline.implied {
+        if rows.len() > 0 && implied.holds_for(&run.stream.labels, block)? {
+            rows = rows_that_may_pass(block, rows, implied)?;
+        }
     }
     if !copies.is_empty() {
         rows = rows.retain(|row| copies.binary_search(&row).is_err());
@@ -110,6 +117,15 @@ fn rows_by_line(block: &Block, mut rows: Rows, pipeline: &Pipeline) -> Result<Ro
         rows = Rows::Some(found);
         answered = scout.answers;
     }
+    if let Rows::All(span) = &rows
+        && let Some(first) = pipeline.line_filters.iter().position(LineTest::searches_blocks)
+        && let Some(test) = pipeline.line_filters.get(first)
+    {
+        let mut found = Vec::new();
+        test.rows(lines, span.clone(), &mut found);
+        rows = Rows::Some(found);
+        answered = Some(first);
+    }
     let filters = pipeline.line_filters.iter().enumerate();
     let filters: Vec<_> =
         filters.filter(|(index, _)| Some(*index) != answered).map(|(_, test)| test).collect();
@@ -117,6 +133,19 @@ fn rows_by_line(block: &Block, mut rows: Rows, pipeline: &Pipeline) -> Result<Ro
         return Ok(rows);
     }
     Ok(rows.retain(|row| filters.iter().all(|test| test.passes(lines.line(row)))))
+}
+
+/// Returns those of the rows whose line holds what a later label filter asks for.
+fn rows_that_may_pass(block: &Block, rows: Rows, implied: &Implied) -> Result<Rows, Error> {
+    let lines = block.lines()?;
+    Ok(match rows {
+        Rows::All(span) => {
+            let mut found = Vec::new();
+            implied.rows(lines, span, &mut found);
+            Rows::Some(found)
+        }
+        some @ Rows::Some(_) => some.retain(|row| implied.may_pass(lines.line(row))),
+    })
 }
 
 /// The columns of a block that decide labels; those not needed read as "none".

@@ -2,17 +2,21 @@
 //!
 //! Lines are bytes. A line as an entry holds it never ends in a newline, but may hold some.
 
+use logyard_codec::Lines;
 use logyard_logql::{LineFilter, LineFilterArg, LineFilterOp, PatternPart, pattern_parts, quoted};
 use logyard_model::translate;
 use memchr::memmem;
 use regex::bytes::{Regex, RegexBuilder};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 /// A compiled line filter: any alternative passes, or, negated, none.
 #[derive(Debug)]
 pub(crate) struct LineTest {
     alternatives: Vec<Alternative>,
     negated: bool,
+    /// How to find, in the text of many lines at once, all lines that an alternative may be found in.
+    search: Option<Search>,
 }
 
 #[derive(Debug)]
@@ -23,14 +27,39 @@ enum Alternative {
     Address(AddressTest),
 }
 
+/// A search over many lines; what it looks for holds no newline, so that no hit crosses lines.
+#[derive(Debug)]
+struct Search {
+    needles: Needles,
+    /// Whether a hit is all that the filter asks for.
+    is_exact: bool,
+}
+
+#[derive(Debug)]
+enum Needles {
+    One(Box<memmem::Finder<'static>>),
+    Any(Regex),
+}
+
 impl LineTest {
     pub(crate) fn compile(filter: &LineFilter) -> Result<Self, String> {
         let alternatives = filter.args.iter().map(|arg| Alternative::compile(filter.op, arg));
-        Ok(Self { alternatives: alternatives.collect::<Result<_, _>>()?, negated: filter.op.is_negated() })
+        let alternatives: Vec<_> = alternatives.collect::<Result<_, _>>()?;
+        let search = Search::new(&alternatives);
+        Ok(Self { alternatives, negated: filter.op.is_negated(), search })
     }
 
     pub(crate) fn passes(&self, line: &[u8]) -> bool {
-        self.alternatives.iter().any(|alternative| alternative.found_in(line)) != self.negated
+        self.is_found_in(line) != self.negated
+    }
+
+    fn is_found_in(&self, line: &[u8]) -> bool {
+        self.alternatives.iter().any(|alternative| alternative.found_in(line))
+    }
+
+    /// Returns whether one pass over many lines tells those apart that need no look of their own.
+    pub(crate) fn searches_blocks(&self) -> bool {
+        self.search.is_some()
     }
 
     /// Returns the searcher if the filter is nothing but one substring that must occur.
@@ -39,6 +68,62 @@ impl LineTest {
             [Alternative::Text(finder)] if !self.negated => Some(finder),
             _ => None,
         }
+    }
+
+    /// Appends the rows that pass, ascending.
+    pub(crate) fn rows(&self, lines: &Lines, rows: Range<u32>, out: &mut Vec<u32>) {
+        let Some(search) = &self.search else {
+            out.extend(rows.filter(|row| self.passes(lines.line(*row))));
+            return;
+        };
+        let mut found = Vec::new();
+        match &search.needles {
+            Needles::One(finder) => lines.rows_with(finder, rows.clone(), &mut found),
+            Needles::Any(regex) => {
+                let find = |text: &[u8], from| regex.find_at(text, from).map(|hit| hit.start());
+                lines.rows_found(find, rows.clone(), &mut found);
+            }
+        }
+        if !search.is_exact {
+            found.retain(|row| self.is_found_in(lines.line(*row)));
+        }
+        if !self.negated {
+            out.append(&mut found);
+            return;
+        }
+        let mut next = rows.start;
+        for row in found {
+            out.extend(next..row);
+            next = row + 1;
+        }
+        out.extend(next..rows.end);
+    }
+}
+
+impl Search {
+    /// Finds out how to search for any of the alternatives, if there is a way.
+    fn new(alternatives: &[Alternative]) -> Option<Self> {
+        let one = |text: &[u8], is_exact: bool| {
+            let is_useful = !text.contains(&b'\n') && (is_exact || !text.is_empty());
+            let needles = Needles::One(Box::new(memmem::Finder::new(text).into_owned()));
+            is_useful.then_some(Self { needles, is_exact })
+        };
+        match alternatives {
+            [Alternative::Text(finder)] => return one(finder.needle(), true),
+            [Alternative::Address(test)] => return one(test.required_text()?.as_bytes(), false),
+            // What a regular expression or a pattern asks for is found when a query is planned.
+            [_] => return None,
+            _ => {}
+        }
+        let text = |alternative: &Alternative| match alternative {
+            Alternative::Text(finder) => std::str::from_utf8(finder.needle()).map(regex::escape).ok(),
+            _ => None,
+        };
+        let texts: Vec<String> = alternatives.iter().map(text).collect::<Option<_>>()?;
+        let is_searchable = !texts.iter().any(|text| text.is_empty() || text.contains('\n'));
+        let regex =
+            if is_searchable { RegexBuilder::new(&texts.join("|")).build().ok()? } else { return None };
+        Some(Self { needles: Needles::Any(regex), is_exact: true })
     }
 }
 
@@ -145,6 +230,18 @@ impl AddressTest {
         }
     }
 
+    /// Returns a text that every text with an address of the set holds: the octets that all share.
+    fn required_text(&self) -> Option<String> {
+        // An address of the newer kind can be written in many ways.
+        let (IpAddr::V4(low), IpAddr::V4(high)) = (self.low, self.high) else { return None };
+        if low == high {
+            return Some(low.to_string());
+        }
+        let shared = low.octets().into_iter().zip(high.octets()).take_while(|(low, high)| low == high);
+        let text: String = shared.map(|(octet, _)| format!("{octet}.")).collect();
+        Some(text).filter(|text| !text.is_empty())
+    }
+
     /// Returns whether the text holds an address of the set.
     ///
     /// Candidates are the longest runs of address characters; what follows a run that is no such
@@ -162,7 +259,12 @@ impl AddressTest {
                     }
                     length
                 }
-                None => 1,
+                // Nothing else than these begins an address.
+                None => {
+                    let is_start = |b: &u8| b.is_ascii_hexdigit() || *b == b':';
+                    let behind = rest.get(1..).unwrap_or_default();
+                    1 + behind.iter().position(is_start).unwrap_or(behind.len())
+                }
             };
             rest = rest.get(length..).unwrap_or_default();
         }
@@ -194,7 +296,9 @@ fn candidate(text: &[u8]) -> Option<fn(&u8) -> bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use logyard_codec::Entries;
     use logyard_logql::{Expr, StageKind, parse};
+    use logyard_model::LabelSet;
 
     fn compile(filter: &str) -> Result<LineTest, String> {
         let Expr::Log(log) = parse(&format!("{{a=\"1\"}} {filter}")).unwrap() else { panic!("{filter}") };
@@ -207,6 +311,15 @@ mod tests {
         for (line, passes) in expect {
             assert_eq!(test.passes(line.as_bytes()), *passes, "{filter} on {line:?}");
         }
+        // Over all lines at once, between others, it is the same.
+        let mut entries = Entries::new();
+        entries.push(0, b"abc", "", &LabelSet::default());
+        expect.iter().for_each(|(line, _)| entries.push(0, line.as_bytes(), "", &LabelSet::default()));
+        entries.push(0, b"abc", "", &LabelSet::default());
+        let mut rows = Vec::new();
+        test.rows(entries.lines(), 1..expect.len() as u32 + 1, &mut rows);
+        let passing = (1..).zip(expect).filter(|(_, (_, passes))| *passes).map(|(row, _)| row);
+        assert_eq!(rows, passing.collect::<Vec<u32>>(), "{filter}");
     }
 
     #[test]
@@ -216,6 +329,12 @@ mod tests {
         check(r#"|= """#, &[("", true), ("a", true)]);
         check(r#"!= """#, &[("", false), ("a", false)]);
         check(r#"|= "a" or """#, &[("b", true)]);
+        check(
+            r#"|= "a.b" or "c|d" or "xyz""#,
+            &[("axb", false), ("a.b", true), ("c|d", true), ("d", false), ("", false)],
+        );
+        check(r#"|= "a\nb""#, &[("a", false), ("b", false), ("a\nb", true)]);
+        check(r#"|= "a\nb" or "c""#, &[("a", false), ("b", false), ("a\nb", true), ("c", true)]);
     }
 
     #[test]
@@ -227,6 +346,8 @@ mod tests {
         check(r#"|~ "(?i)été""#, &[("ÉTÉ", true)]);
         check(r#"|~ "a|""#, &[("b", true)]);
         check(r#"!~ "a+""#, &[("b", true), ("baa", false)]);
+        check(r#"|~ "a+bcd$""#, &[("aabcd", true), ("bcd", false), ("abcd ", false), ("", false)]);
+        check(r#"!~ "a+bcd$""#, &[("aabcd", false), ("bcd", true), ("abcd ", true), ("", true)]);
         assert_eq!(compile(r#"|~ "(""#).unwrap_err(), "error parsing regexp: missing closing ): `(`");
     }
 
