@@ -2,8 +2,9 @@
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use crate::block_meta::{
-    BLOCK_ROWS_MAX, BlockMeta, CODEC_PLAIN, CODEC_ZSTD, SECTION_LENGTHS, SECTION_LEVEL, SECTION_LINES,
-    SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TS, SectionMeta,
+    BLOCK_ROWS_MAX, BlockMeta, CODEC_NUMBERS, CODEC_PLAIN, CODEC_ZSTD, SECTION_LENGTHS, SECTION_LEVEL,
+    SECTION_LINES, SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TEMPLATE_ROWS, SECTION_TEMPLATES,
+    SECTION_TS, SECTION_VALUES, SectionMeta,
 };
 use crate::column::{Column, ColumnValue, LevelColumn, MetadataColumn};
 use crate::compress::decompress;
@@ -11,10 +12,13 @@ use crate::cursor::Cursor;
 use crate::entries::Entries;
 use crate::error::Error;
 use crate::lines::Lines;
+use crate::shredded::Shredded;
 use crate::timestamps;
 use bytes::Bytes;
+use memchr::memmem;
 use std::fmt::{self, Debug};
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// Where the bytes of a block come from: memory, or a segment file.
@@ -50,6 +54,7 @@ pub struct Block {
     ts_ns: OnceLock<Vec<i64>>,
     ends: OnceLock<Vec<u32>>,
     lines: OnceLock<Lines>,
+    shredded: OnceLock<Shredded>,
     levels: OnceLock<LevelColumn>,
     metadata: OnceLock<MetadataColumn>,
 }
@@ -63,6 +68,7 @@ impl Block {
             ts_ns: OnceLock::new(),
             ends: OnceLock::new(),
             lines: OnceLock::new(),
+            shredded: OnceLock::new(),
             levels: OnceLock::new(),
             metadata: OnceLock::new(),
         }
@@ -85,6 +91,7 @@ impl Block {
             ts_ns: ts_ns.into(),
             ends: OnceLock::new(),
             lines: lines.into(),
+            shredded: OnceLock::new(),
             levels: levels.into(),
             metadata: metadata.into(),
         }
@@ -114,8 +121,15 @@ impl Block {
     /// Returns the timestamp of each row; ascending within each run.
     pub fn timestamps(&self) -> Result<&[i64], Error> {
         let decoded = self.get_or_decode(&self.ts_ns, || {
-            let raw = self.required(SECTION_TS, "timestamps")?;
-            timestamps::decode(&raw, self.row_count()?)
+            let rows = self.row_count()?;
+            match self.meta.section(SECTION_TS) {
+                Some(section) if section.codec == CODEC_NUMBERS => {
+                    let (offset, bytes) = (section.offset.into(), section.bytes);
+                    let stored = self.read_stored(offset, bytes, section.crc32c, "timestamps")?;
+                    timestamps::decode_numbers(&stored, rows)
+                }
+                _ => timestamps::decode(&self.required(SECTION_TS, "timestamps")?, rows),
+            }
         })?;
         Ok(decoded)
     }
@@ -125,19 +139,105 @@ impl Block {
         if let Some(lines) = self.lines.get() {
             return Ok(lines.ends());
         }
-        let decoded = self.get_or_decode(&self.ends, || self.decode_ends())?;
+        let decoded = self.get_or_decode(&self.ends, || match self.shredded()? {
+            Some(shredded) => shredded.line_ends(self),
+            None => self.decode_ends(),
+        })?;
         Ok(decoded)
     }
 
-    /// Returns the lines.
+    /// Returns the lines. Cost: of shredded ones, rebuilds them all; see [`Block::rows_with`] and
+    /// [`Block::line_into`] for what does not.
     pub fn lines(&self) -> Result<&Lines, Error> {
         self.get_or_decode(&self.lines, || {
+            if let Some(shredded) = self.shredded()? {
+                return shredded.lines(self, self.meta.raw_bytes);
+            }
             let ends = match self.ends.get() {
                 Some(ends) => ends.clone(),
                 None => self.decode_ends()?,
             };
             Lines::from_parts(self.required(SECTION_LINES, "lines")?, ends)
         })
+    }
+
+    /// Returns whether the lines are kept as templates and columns.
+    pub fn is_shredded(&self) -> bool {
+        self.meta.section(SECTION_TEMPLATES).is_some()
+    }
+
+    /// Appends to `out` those of `rows` whose line holds the needle, ascending.
+    ///
+    /// The needle is found wherever it stands in a line, as in [`Lines::rows_with`]; the empty one is in every
+    /// line. Cost: on shredded lines decodes only the columns that the needle may stand in. `rows` beyond
+    /// the last are ignored.
+    pub fn rows_with(
+        &self,
+        finder: &memmem::Finder<'_>,
+        rows: Range<u32>,
+        out: &mut Vec<u32>,
+    ) -> Result<(), Error> {
+        let rows = rows.start.min(self.rows())..rows.end.min(self.rows());
+        match self.unbuilt_lines()? {
+            Some(_) if finder.needle().is_empty() => out.extend(rows),
+            Some(shredded) => {
+                let found = shredded.search(self, finder, rows).map_err(|error| self.located(error))?;
+                found.push_rows(out);
+            }
+            None => self.lines()?.rows_with(finder, rows, out),
+        }
+        Ok(())
+    }
+
+    /// Returns how many of `rows` hold the needle. Cost: as [`Block::rows_with`].
+    pub fn count_with(&self, finder: &memmem::Finder<'_>, rows: Range<u32>) -> Result<u32, Error> {
+        let rows = rows.start.min(self.rows())..rows.end.min(self.rows());
+        if let Some(shredded) = self.unbuilt_lines()?
+            && !finder.needle().is_empty()
+        {
+            let found = shredded.search(self, finder, rows).map_err(|error| self.located(error))?;
+            return Ok(found.count());
+        }
+        let mut found = Vec::new();
+        self.rows_with(finder, rows, &mut found)?;
+        Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Appends the line of a row to `out`. Appends nothing if there is no such row.
+    ///
+    /// Cost: of shredded lines decodes the columns of this line's template, and keeps them.
+    pub fn line_into(&self, row: u32, out: &mut Vec<u8>) -> Result<(), Error> {
+        if row >= self.rows() {
+            return Ok(());
+        }
+        match self.unbuilt_lines()? {
+            Some(shredded) => shredded.push_line(self, row, out).map_err(|error| self.located(error)),
+            None => {
+                out.extend_from_slice(self.lines()?.get(row));
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the shredded form of the lines; `None` if they are plain.
+    pub(crate) fn shredded(&self) -> Result<Option<&Shredded>, Error> {
+        if !self.is_shredded() {
+            return Ok(None);
+        }
+        let decoded = self.get_or_decode(&self.shredded, || {
+            let templates = self.required(SECTION_TEMPLATES, "templates")?;
+            let template_rows = self.required(SECTION_TEMPLATE_ROWS, "template rows")?;
+            let Some(values) = self.meta.section(SECTION_VALUES) else {
+                return Err(Error::corrupt("values", format!("the block has no section {SECTION_VALUES}")));
+            };
+            Shredded::decode(&templates, &template_rows, *values, self.row_count()?)
+        })?;
+        Ok(Some(decoded))
+    }
+
+    /// Returns the shredded form of lines that have not been rebuilt.
+    fn unbuilt_lines(&self) -> Result<Option<&Shredded>, Error> {
+        if self.lines.get().is_some() { Ok(None) } else { self.shredded() }
     }
 
     /// Returns the levels.
@@ -155,6 +255,7 @@ impl Block {
         self.ts_ns.get().map_or(0, |ts_ns| ts_ns.len() * 8)
             + self.ends.get().map_or(0, |ends| ends.len() * 4)
             + self.lines.get().map_or(0, Lines::heap_bytes)
+            + self.shredded.get().map_or(0, Shredded::heap_bytes)
             + self.levels.get().map_or(0, Column::heap_bytes)
             + self.metadata.get().map_or(0, Column::heap_bytes)
     }
@@ -172,7 +273,7 @@ impl Block {
     }
 
     /// Names the file in an error, if the block lies in one.
-    fn located(&self, error: Error) -> Error {
+    pub(crate) fn located(&self, error: Error) -> Error {
         let Some((source, base_offset)) = &self.source else { return error };
         match source.name() {
             Some(name) => error.located(&format!("the block at offset {base_offset} of {name}")),
@@ -217,24 +318,43 @@ impl Block {
         }
     }
 
-    /// Reads a section, checks its checksum and decompresses it.
-    fn read(&self, section: &SectionMeta, what: &'static str) -> Result<Vec<u8>, Error> {
+    /// Reads a part of a section that has a checksum of its own; the part's offset is from the section's start.
+    pub(crate) fn read_part(
+        &self,
+        section: &SectionMeta,
+        offset: u32,
+        bytes: u32,
+        crc32c: u32,
+    ) -> Result<Bytes, Error> {
+        if u64::from(offset) + u64::from(bytes) > u64::from(section.bytes) {
+            return Err(Error::corrupt("values", "a part lies beyond its section"));
+        }
+        self.read_stored(u64::from(section.offset) + u64::from(offset), bytes, crc32c, "values")
+    }
+
+    /// Reads bytes from an offset in the block, and checks them.
+    fn read_stored(&self, offset: u64, bytes: u32, want: u32, what: &'static str) -> Result<Bytes, Error> {
         let Some((source, base_offset)) = &self.source else {
             return Err(Error::corrupt(what, "the block was never encoded"));
         };
+        let offset = base_offset.saturating_add(offset);
+        let stored =
+            source.read(offset, bytes).map_err(|source| Error::Read { what: what.into(), source })?;
+        let got = crc32c::crc32c(&stored);
+        if got != want {
+            let why = format!("checksum mismatch at offset {offset} (want {want:08x}, got {got:08x})");
+            return Err(Error::corrupt(what, why));
+        }
+        Ok(stored)
+    }
+
+    /// Reads a section, checks its checksum and decompresses it.
+    fn read(&self, section: &SectionMeta, what: &'static str) -> Result<Vec<u8>, Error> {
         if section.raw_bytes > SECTION_RAW_BYTES_MAX {
             let (got, limit) = (section.raw_bytes.into(), SECTION_RAW_BYTES_MAX.into());
             return Err(Error::Limited { what: what.into(), unit: "raw bytes", got, limit });
         }
-        let offset = base_offset.saturating_add(section.offset.into());
-        let stored =
-            source.read(offset, section.bytes).map_err(|source| Error::Read { what: what.into(), source })?;
-        let got = crc32c::crc32c(&stored);
-        if got != section.crc32c {
-            let want = section.crc32c;
-            let why = format!("checksum mismatch at offset {offset} (want {want:08x}, got {got:08x})");
-            return Err(Error::corrupt(what, why));
-        }
+        let stored = self.read_stored(section.offset.into(), section.bytes, section.crc32c, what)?;
         match section.codec {
             CODEC_ZSTD => decompress(what, &stored, section.raw_bytes as usize),
             CODEC_PLAIN if stored.len() == section.raw_bytes as usize => Ok(stored.to_vec()),

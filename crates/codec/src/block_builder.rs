@@ -1,15 +1,20 @@
 //! Building a block from runs. Bytes: `schemas/block.md`.
 
+use crate::block::Block;
 use crate::block_meta::{
-    BLOCK_ROWS_MAX, BlockMeta, CODEC_PLAIN, CODEC_ZSTD, RunMeta, SECTION_LENGTHS, SECTION_LEVEL,
-    SECTION_LINES, SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TS, SectionMeta,
+    BLOCK_ROWS_MAX, BlockMeta, CODEC_NUMBERS, CODEC_PLAIN, CODEC_ZSTD, RunMeta, SECTION_LENGTHS,
+    SECTION_LEVEL, SECTION_LINES, SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TEMPLATE_ROWS,
+    SECTION_TEMPLATES, SECTION_TS, SECTION_VALUES, SectionMeta,
 };
 use crate::column::{Column, LevelColumn, MetadataColumn};
-use crate::compress::compress;
+use crate::compress::{LEVEL, compress_at};
 use crate::entries::Entries;
 use crate::lines::Lines;
+use crate::shred_write;
 use crate::timestamps;
+use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Collects runs into one block. Cost: one copy of the lines; compression at the end.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +28,37 @@ pub struct BlockBuilder {
     runs: Vec<RunMeta>,
 }
 
+/// How the lines of a block are to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineCodec {
+    /// One after the other: quick to write.
+    Plain,
+    /// As templates and columns, where that is smaller.
+    Shredded {
+        /// The level of zstd; [`LineCodec::BEST`] has the one to use unless time is free.
+        level: i32,
+    },
+}
+
+impl LineCodec {
+    /// The smallest form at a speed of its own kind: zstd level 3. Higher levels gain little, see
+    /// `schemas/block.md`.
+    pub const BEST: Self = Self::Shredded { level: 3 };
+}
+
+/// How the lines of a finished block are kept, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineOutcome {
+    /// Plain, as asked for.
+    Plain,
+    /// Shredded.
+    Shredded,
+    /// Plain, since shredding them would have saved less than a tenth.
+    TooLittleGain,
+    /// Plain, since shredded they came back different: a bug of ours, to be counted and said.
+    Mismatch,
+}
+
 /// A finished block: its bytes, and what the segment's tables keep of it.
 #[derive(Clone, Debug)]
 pub struct EncodedBlock {
@@ -32,6 +68,8 @@ pub struct EncodedBlock {
     pub meta: BlockMeta,
     /// The runs, in the order in which they were pushed.
     pub runs: Vec<RunMeta>,
+    /// How the lines are kept.
+    pub line_outcome: LineOutcome,
 }
 
 impl BlockBuilder {
@@ -93,62 +131,164 @@ impl BlockBuilder {
     ///
     /// Panics: if a column of metadata passes what readers accept.
     pub fn finish(self) -> EncodedBlock {
-        let mut bytes = Vec::new();
-        let mut sections = Vec::new();
+        self.finish_with(LineCodec::Plain)
+    }
+
+    /// Encodes the block, its lines in the smaller of the forms allowed.
+    ///
+    /// Shredded lines are decoded and compared before they are taken, and must save a tenth of what plain
+    /// ones take. Cost: as [`BlockBuilder::finish`]; shredding works at some 100 MB/s and takes about four times
+    /// the raw size of memory. Panics: as [`BlockBuilder::finish`].
+    pub fn finish_with(self, codec: LineCodec) -> EncodedBlock {
+        let mut parts = Parts::default();
         let mut scratch = Vec::new();
         let runs = self.runs.iter().map(|run| {
             let first = run.first_row as usize;
             &self.ts_ns[first..first + run.rows as usize]
         });
-        timestamps::encode(runs, &mut scratch);
-        sections.push(put_section(&mut bytes, SECTION_TS, &scratch));
+        parts.put_timestamps(runs);
+        let before_lines = parts.clone();
         scratch.clear();
         self.lines.encode_lengths(&mut scratch);
-        sections.push(put_section(&mut bytes, SECTION_LENGTHS, &scratch));
-        sections.push(put_section(&mut bytes, SECTION_LINES, self.lines.text()));
+        parts.put(SECTION_LENGTHS, LEVEL, &scratch);
+        parts.put(SECTION_LINES, LEVEL, self.lines.text());
+        let mut line_outcome = LineOutcome::Plain;
+        if let LineCodec::Shredded { level } = codec {
+            let plain_bytes = parts.bytes.len() - before_lines.bytes.len();
+            match self.shred(before_lines, level, plain_bytes - plain_bytes / 10) {
+                Ok(shredded) => {
+                    parts = shredded;
+                    line_outcome = LineOutcome::Shredded;
+                }
+                Err(outcome) => line_outcome = outcome,
+            }
+        }
         if !self.levels.is_all_none() {
-            sections.push(put_column(&mut bytes, SECTION_LEVEL, &self.levels));
+            parts.put_column(SECTION_LEVEL, &self.levels);
         }
         if !self.metadata.is_all_none() {
-            sections.push(put_column(&mut bytes, SECTION_METADATA, &self.metadata));
+            parts.put_column(SECTION_METADATA, &self.metadata);
         }
-        let meta = BlockMeta {
+        let meta = self.meta_of(parts.sections);
+        EncodedBlock { bytes: parts.bytes, meta, runs: self.runs, line_outcome }
+    }
+
+    /// Encodes the block with shredded lines, whatever they gain.
+    #[cfg(test)]
+    pub(crate) fn finish_shredded_always(self) -> EncodedBlock {
+        let mut parts = Parts::default();
+        parts.put_timestamps(self.runs.iter().map(|_| self.ts_ns.as_slice()));
+        let parts = self.shred(parts, 3, usize::MAX).expect("shredded lines come back");
+        let meta = self.meta_of(parts.sections);
+        EncodedBlock { bytes: parts.bytes, meta, runs: self.runs, line_outcome: LineOutcome::Shredded }
+    }
+
+    /// Adds the shredded lines to `parts` if they take less than `limit` bytes and come back as they are.
+    fn shred(&self, mut parts: Parts, level: i32, limit: usize) -> Result<Parts, LineOutcome> {
+        let shredded =
+            shred_write::encode(&self.lines, &self.ts_ns, level).ok_or(LineOutcome::TooLittleGain)?;
+        let start = parts.bytes.len();
+        parts.put(SECTION_TEMPLATES, level, &shredded.head);
+        parts.put(SECTION_TEMPLATE_ROWS, level, &shredded.rows);
+        parts.put_plain(SECTION_VALUES, &shredded.data);
+        if parts.bytes.len() - start >= limit {
+            return Err(LineOutcome::TooLittleGain);
+        }
+        let meta = self.meta_of(parts.sections.clone());
+        let bytes = Bytes::from(parts.bytes);
+        let block = Block::open(Arc::new(meta), Arc::new(bytes.clone()), 0);
+        let is_same = block.lines().is_ok_and(|lines| *lines == self.lines);
+        drop(block);
+        if !is_same {
+            return Err(LineOutcome::Mismatch);
+        }
+        Ok(Parts { bytes: bytes.into(), sections: parts.sections })
+    }
+
+    fn meta_of(&self, sections: Vec<SectionMeta>) -> BlockMeta {
+        BlockMeta {
             rows: self.rows(),
             raw_bytes: self.lines.line_bytes_total(),
             min_ns: self.runs.iter().map(|run| run.min_ns).min().unwrap_or(i64::MAX),
             max_ns: self.runs.iter().map(|run| run.max_ns).max().unwrap_or(i64::MIN),
             sections,
-        };
-        EncodedBlock { bytes, meta, runs: self.runs }
+        }
     }
 }
 
-fn put_column<T: crate::ColumnValue + ?Sized>(
-    out: &mut Vec<u8>,
-    kind: u8,
-    column: &Column<T>,
-) -> SectionMeta {
-    let mut raw = Vec::new();
-    column.encode(&mut raw);
-    put_section(out, kind, &raw)
+#[cfg(test)]
+impl EncodedBlock {
+    /// Returns the block with all its sections stored as they are; frames inside stay compressed.
+    pub(crate) fn with_plain_sections(&self) -> Self {
+        let mut parts = Parts::default();
+        for section in &self.meta.sections {
+            let start = section.offset as usize;
+            let stored = &self.bytes[start..start + section.bytes as usize];
+            let raw = match section.codec {
+                CODEC_ZSTD => crate::compress::decompress("x", stored, section.raw_bytes as usize),
+                _ => Ok(stored.to_vec()),
+            };
+            parts.put_plain(section.kind, &raw.expect("a section of our own"));
+        }
+        let meta = BlockMeta { sections: parts.sections, ..self.meta.clone() };
+        Self { bytes: parts.bytes, meta, runs: self.runs.clone(), line_outcome: self.line_outcome }
+    }
 }
 
-fn put_section(out: &mut Vec<u8>, kind: u8, raw: &[u8]) -> SectionMeta {
-    let raw_bytes = u32::try_from(raw.len()).unwrap_or(u32::MAX);
-    assert!(raw_bytes <= SECTION_RAW_BYTES_MAX, "section {kind} of {raw_bytes} bytes could not be read");
-    let frame = compress(raw);
-    let (codec, stored) = match &frame {
-        Some(frame) => (CODEC_ZSTD, frame.as_slice()),
-        None => (CODEC_PLAIN, raw),
-    };
-    let section = SectionMeta {
-        kind,
-        codec,
-        offset: u32::try_from(out.len()).expect("a block takes less than 4 GiB"),
-        bytes: u32::try_from(stored.len()).expect("not larger than the raw bytes"),
-        raw_bytes,
-        crc32c: crc32c::crc32c(stored),
-    };
-    out.extend_from_slice(stored);
-    section
+/// Sections laid end to end, and their descriptions.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    bytes: Vec<u8>,
+    sections: Vec<SectionMeta>,
+}
+
+impl Parts {
+    fn put_column<T: crate::ColumnValue + ?Sized>(&mut self, kind: u8, column: &Column<T>) {
+        let mut raw = Vec::new();
+        column.encode(&mut raw);
+        self.put(kind, LEVEL, &raw);
+    }
+
+    /// Adds the section of timestamps, in the smallest of its forms.
+    fn put_timestamps<'a>(&mut self, runs: impl ExactSizeIterator<Item = &'a [i64]> + Clone) {
+        let mut raw = Vec::new();
+        timestamps::encode(runs.clone(), &mut raw);
+        let frame = compress_at(LEVEL, &raw);
+        let smallest = frame.as_ref().map_or(raw.len(), Vec::len);
+        match timestamps::encode_numbers(runs, LEVEL) {
+            Some(numbers) if numbers.len() < smallest => {
+                self.put_stored(SECTION_TS, CODEC_NUMBERS, numbers.len(), &numbers);
+            }
+            _ => match frame {
+                Some(frame) => self.put_stored(SECTION_TS, CODEC_ZSTD, raw.len(), &frame),
+                None => self.put_plain(SECTION_TS, &raw),
+            },
+        }
+    }
+
+    /// Adds a section, compressed if that makes it smaller.
+    fn put(&mut self, kind: u8, level: i32, raw: &[u8]) {
+        match compress_at(level, raw) {
+            Some(frame) => self.put_stored(kind, CODEC_ZSTD, raw.len(), &frame),
+            None => self.put_plain(kind, raw),
+        }
+    }
+
+    fn put_plain(&mut self, kind: u8, raw: &[u8]) {
+        self.put_stored(kind, CODEC_PLAIN, raw.len(), raw);
+    }
+
+    fn put_stored(&mut self, kind: u8, codec: u8, raw_bytes: usize, stored: &[u8]) {
+        let raw_bytes = u32::try_from(raw_bytes).unwrap_or(u32::MAX);
+        assert!(raw_bytes <= SECTION_RAW_BYTES_MAX, "section {kind} of {raw_bytes} bytes could not be read");
+        self.sections.push(SectionMeta {
+            kind,
+            codec,
+            offset: u32::try_from(self.bytes.len()).expect("a block takes less than 4 GiB"),
+            bytes: u32::try_from(stored.len()).expect("not larger than the raw bytes"),
+            raw_bytes,
+            crc32c: crc32c::crc32c(stored),
+        });
+        self.bytes.extend_from_slice(stored);
+    }
 }

@@ -14,11 +14,19 @@ pub const SECTION_LINES: u8 = 3;
 pub const SECTION_LEVEL: u8 = 4;
 /// Section of the structured metadata; absent if no row has any.
 pub const SECTION_METADATA: u8 = 5;
+/// Section of the templates of shredded lines, and of the tables of their columns.
+pub const SECTION_TEMPLATES: u8 = 6;
+/// Section of the template of each row of shredded lines.
+pub const SECTION_TEMPLATE_ROWS: u8 = 7;
+/// Section of the values of shredded lines: frames, each with its own checksum.
+pub const SECTION_VALUES: u8 = 8;
 
 /// A section stored as it is.
 pub const CODEC_PLAIN: u8 = 0;
 /// A section stored as one zstd frame.
 pub const CODEC_ZSTD: u8 = 1;
+/// Timestamps in the form of numbers: `schemas/block.md` tells the bytes.
+pub const CODEC_NUMBERS: u8 = 2;
 
 /// Most rows in a block, for writers and readers. Writers are to stay far below.
 pub const BLOCK_ROWS_MAX: u32 = 1 << 20;

@@ -7,7 +7,8 @@ use crate::error::Error;
 use std::cell::RefCell;
 use zstd::bulk::{Compressor, Decompressor};
 
-const LEVEL: i32 = 1;
+/// The level for what is not told another one.
+pub(crate) const LEVEL: i32 = 1;
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
@@ -18,11 +19,17 @@ thread_local! {
 ///
 /// Cost: one scratch buffer of about the raw size.
 pub(crate) fn compress(raw: &[u8]) -> Option<Vec<u8>> {
+    compress_at(LEVEL, raw)
+}
+
+/// Compresses as [`compress`] at a level of zstd's.
+pub(crate) fn compress_at(level: i32, raw: &[u8]) -> Option<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|slot| {
         let compressor = match slot {
             Some(compressor) => compressor,
-            None => slot.insert(Compressor::new(LEVEL).ok()?),
+            None => slot.insert(Compressor::new(level).ok()?),
         };
+        compressor.set_compression_level(level).ok()?;
         let frame = compressor.compress(raw).ok()?;
         (frame.len() < raw.len()).then_some(frame)
     })

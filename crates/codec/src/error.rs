@@ -74,8 +74,14 @@ impl Error {
     }
 
     /// Adds where the bytes lie, and what to do about them if they are damaged.
+    ///
+    /// An error that says it already, since decoding one section asked for another, stays.
     pub(crate) fn located(mut self, place: &str) -> Self {
         match &mut self {
+            Self::Corrupt { what: Cow::Owned(_), .. }
+            | Self::Limited { what: Cow::Owned(_), .. }
+            | Self::Invalid { what: Cow::Owned(_), .. }
+            | Self::Read { what: Cow::Owned(_), .. } => {}
             Self::Corrupt { what, why } => {
                 *what = format!("{what} of {place}").into();
                 why.push_str("; restore the file from a backup");

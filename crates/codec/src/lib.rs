@@ -2,13 +2,15 @@
 //!
 //! Owns: [`Entries`] (the columns of one stream), the batch of chunks ([`encode_batch`]), the block
 //! ([`BlockBuilder`], [`Block`]) and the search of its text without a step per line ([`Lines`]).
+//! A block keeps its lines plain, or shredded into templates and columns (`shred_*.rs`), which is about half
+//! as large; [`Block`] answers alike for both, and searches shredded lines without rebuilding them.
 //! Deliberately absent: files, sockets, LogQL, and what a stream may hold.
 //!
 //! Everything decoded here may be hostile: decoders check lengths before they use them, take no more
 //! memory than named caps allow, and never panic. Each outer form carries its own checksums.
 //!
 //! Change bytes, also touch: the pages `schemas/chunk.md` and `schemas/block.md` with their version, the
-//! fuzz targets `chunk` and `block`, the samples in `fuzz/corpus`.
+//! fuzz targets `chunk`, `block` and `shred`, the samples in `fuzz/corpus`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -23,22 +25,36 @@ mod cursor;
 mod entries;
 mod error;
 mod lines;
+mod numbers;
+mod shred_column;
+mod shred_head;
+mod shred_keys;
+mod shred_search;
+mod shred_shape;
+mod shred_split;
+mod shred_values;
+mod shred_write;
+mod shredded;
 mod timestamps;
 mod view;
 
+#[cfg(test)]
+mod shred_tests;
 #[cfg(test)]
 mod tests;
 
 pub use batch::{Batch, Chunk, decode_batch, encode_batch};
 pub use batch_id::{BatchId, BatchIdError};
 pub use block::{Block, SectionSource};
-pub use block_builder::{BlockBuilder, EncodedBlock};
+pub use block_builder::{BlockBuilder, EncodedBlock, LineCodec, LineOutcome};
 pub use block_meta::{
-    BLOCK_ROWS_MAX, BlockMeta, CODEC_PLAIN, CODEC_ZSTD, RunMeta, SECTION_LENGTHS, SECTION_LEVEL,
-    SECTION_LINES, SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TS, SectionMeta,
+    BLOCK_ROWS_MAX, BlockMeta, CODEC_NUMBERS, CODEC_PLAIN, CODEC_ZSTD, RunMeta, SECTION_LENGTHS,
+    SECTION_LEVEL, SECTION_LINES, SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TEMPLATE_ROWS,
+    SECTION_TEMPLATES, SECTION_TS, SECTION_VALUES, SectionMeta,
 };
 pub use column::{Column, ColumnValue, LevelColumn, MetadataColumn};
 pub use entries::Entries;
 pub use error::{Error, Kind};
 pub use lines::Lines;
+pub use shred_keys::{KeyFormat, KeyGroup, KeyValue, KeyValues};
 pub use view::{BlockView, RunView};

@@ -5,7 +5,7 @@
 
 use crate::cursor::{Cursor, put_len};
 use crate::error::Error;
-use memchr::memmem;
+use memchr::{memchr_iter, memmem};
 use std::ops::Range;
 
 /// The text of many lines in one buffer. Cost: 5 bytes per line beside its own.
@@ -106,6 +106,34 @@ impl Lines {
         self.text.push(b'\n');
     }
 
+    /// Adds the line that `write` appends to a buffer.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.text);
+        self.ends.push(offset_of(self.text.len()));
+        self.text.push(b'\n');
+    }
+
+    /// Returns no lines, with room for so many bytes of text and rows.
+    pub(crate) fn with_capacity(bytes: usize, rows: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), ends: Vec::with_capacity(rows) }
+    }
+
+    /// Removes all lines, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    /// Returns a line without its final `\n`, or the empty line if there is no such row.
+    #[inline]
+    pub(crate) fn get(&self, row: u32) -> &[u8] {
+        let row = row as usize;
+        let start =
+            row.checked_sub(1).map_or(0, |before| self.ends.get(before).map_or(0, |&end| end as usize + 1));
+        let end = self.ends.get(row).map_or(start, |&end| end as usize);
+        self.text.get(start..end).unwrap_or_default()
+    }
+
     /// Adds lines of another buffer.
     pub(crate) fn extend(&mut self, other: &Self, rows: Range<usize>) {
         if rows.is_empty() {
@@ -174,6 +202,40 @@ impl Lines {
             return Err(Error::corrupt("lines", "a line does not end where its length says"));
         }
         Ok(Self { text, ends })
+    }
+
+    /// Takes a text of `rows` lines, none of which holds `\n`, and finds their ends.
+    pub(crate) fn from_separated(text: Vec<u8>, rows: usize) -> Result<Self, Error> {
+        if rows > text.len() {
+            return Err(Error::corrupt("lines", format!("{rows} lines do not fit in {} bytes", text.len())));
+        }
+        if u32::try_from(text.len()).is_err() {
+            return Err(Error::corrupt("lines", "lines are longer than 4 GiB"));
+        }
+        let mut ends = Vec::with_capacity(rows);
+        ends.extend(memchr_iter(b'\n', &text).map(offset_of));
+        if ends.len() != rows {
+            return Err(Error::corrupt("lines", format!("want {rows} lines, got {}", ends.len())));
+        }
+        Self::from_parts(text, ends)
+    }
+
+    /// Cuts a text into lines of the lengths given.
+    pub(crate) fn from_lengths(text: &[u8], lengths: impl Iterator<Item = u64>) -> Result<Self, Error> {
+        let mut lines = Self::default();
+        let mut rest = text;
+        for length in lengths {
+            let cut = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
+            let Some((line, others)) = cut else {
+                return Err(Error::corrupt("lines", format!("want {length} more bytes, got {}", rest.len())));
+            };
+            lines.push(line);
+            rest = others;
+        }
+        if !rest.is_empty() {
+            return Err(Error::corrupt("lines", format!("{} bytes too many", rest.len())));
+        }
+        Ok(lines)
     }
 
     fn start(&self, row: usize) -> usize {

@@ -81,7 +81,7 @@ fn sample_block(all: &[Vec<Row>]) -> (EncodedBlock, Vec<Row>) {
     (builder.finish(), expect)
 }
 
-fn fuzz_corpus(target: &str) -> Vec<Vec<u8>> {
+pub(crate) fn fuzz_corpus(target: &str) -> Vec<Vec<u8>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(corpus).unwrap().map(|item| item.unwrap().path()).collect();
@@ -99,6 +99,15 @@ fn decode_any_block(bytes: &[u8]) {
     let block = Block::open(Arc::new(meta), Arc::new(Bytes::copy_from_slice(bytes)), read as u64);
     let rows = block.rows() as usize;
     assert_eq!(block.timestamps().map_or(rows, <[i64]>::len), rows);
+    assert_eq!(block.line_ends().map_or(rows, <[u32]>::len), rows);
+    let (mut found, mut line) = (Vec::new(), Vec::new());
+    if block.rows_with(&memchr::memmem::Finder::new("1"), 0..block.rows(), &mut found).is_ok() {
+        assert!(found.is_sorted() && found.last().is_none_or(|&row| row < block.rows()));
+    }
+    if let Ok(Some(groups)) = block.key_groups(KeyFormat::Json, b"level") {
+        assert_eq!(groups.iter().map(|group| group.rows.len()).sum::<usize>(), rows);
+    }
+    assert_eq!(block.line_into(block.rows(), &mut line).map_or(0, |()| line.len()), 0);
     assert_eq!(block.lines().map_or(rows, Lines::rows), rows);
     assert_eq!(block.levels().map_or(rows, Column::rows), rows);
     assert_eq!(block.metadata().map_or(rows, Column::rows), rows);

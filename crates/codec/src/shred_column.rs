@@ -1,0 +1,422 @@
+//! Encoding the values of one column: the cheapest codec by estimate. Bytes: `schemas/block.md`.
+//!
+//! Codecs are weighed by the entropy of what they would store; only text, whose repeats no count of bytes
+//! tells, is compressed for trial. Streams of equal bytes are stored once: columns that agree row by row, or
+//! name the same things in other words, cost nothing after the first.
+
+use crate::compress::compress_at;
+use crate::cursor::{put_len, put_varint, put_zigzag};
+use crate::numbers;
+use crate::shred_shape::{self, Field};
+use std::collections::HashMap;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+/// All values are this one.
+pub(crate) const COLUMN_CONSTANT: u8 = 0;
+/// A dictionary, itself a column, and a code per value.
+pub(crate) const COLUMN_DICTIONARY: u8 = 1;
+/// Decimal numbers without leading zeros.
+pub(crate) const COLUMN_NUMBERS: u8 = 2;
+/// Values of one shape: fixed text, and digits at fixed places.
+pub(crate) const COLUMN_SHAPE: u8 = 3;
+/// Text, each value followed by `\n`.
+pub(crate) const COLUMN_TEXT: u8 = 4;
+/// Text that may hold `\n`, and lengths.
+pub(crate) const COLUMN_SIZED_TEXT: u8 = 5;
+/// IPv4 addresses, four bytes each.
+pub(crate) const COLUMN_ADDRESSES: u8 = 6;
+
+/// Numbers as they are.
+pub(crate) const NUMBERS_DIRECT: u8 = 0;
+/// What each number adds to the one before.
+pub(crate) const NUMBERS_DELTA: u8 = 1;
+/// What each number adds to the entry's timestamp, in units of `TS_UNITS_NS[mode - NUMBERS_FROM_TS]`.
+pub(crate) const NUMBERS_FROM_TS: u8 = 2;
+/// The units of times in lines: 1 s, 1 ms, 1 µs, 1 ns.
+pub(crate) const TS_UNITS_NS: [i64; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
+
+/// Most values in a dictionary.
+pub(crate) const DICTIONARY_MAX: usize = 1 << 16;
+/// After this many values a column that hardly repeats any gets no dictionary.
+const DISTINCT_SAMPLE: usize = 2048;
+/// Largest number that is kept as one.
+pub(crate) const NUMBER_MAX: u64 = 1 << 61;
+/// A number this near to the timestamp, in ns, may be a time.
+const NEAR_NS: i64 = 86_400_000_000_000;
+/// About what a stream costs beside its own bytes.
+const STREAM_BITS: u64 = 24;
+/// About what the description of numbers costs.
+const NUMBERS_BITS: u64 = 24;
+/// Smaller texts are not compressed for trial.
+const TRIAL_BYTES_MIN: usize = 256;
+
+/// What a stream holds, so that like is compressed with like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamKind {
+    Text,
+    Codes,
+    Symbols,
+    Bits,
+}
+
+/// The streams of a block's columns.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    pub(crate) all: Vec<(StreamKind, Vec<u8>)>,
+    known: HashMap<u128, usize>,
+}
+
+impl Streams {
+    /// Adds a stream, or finds one of the same bytes, and appends its number to a description: how far back
+    /// it lies from where a new one would be.
+    fn put(&mut self, kind: StreamKind, bytes: Vec<u8>, out: &mut Vec<u8>) {
+        let next = self.all.len();
+        let number = *self.known.entry(xxh3_128(&bytes)).or_insert(next);
+        put_len(out, next - number);
+        if number == next {
+            self.all.push((kind, bytes));
+        }
+    }
+}
+
+/// The values of a column with the timestamp of the entry of each; without, none is a time.
+pub(crate) struct ColumnValues<'a, 'b> {
+    pub(crate) values: &'b [&'a [u8]],
+    pub(crate) ts_ns: Option<&'b [i64]>,
+}
+
+/// A codec that fits, and about how many bits it would take.
+enum Plan<'a> {
+    Dictionary { values: Vec<&'a [u8]>, codes: Vec<u32> },
+    Numbers(NumberPlan),
+    Shape(ShapePlan),
+    Addresses(Vec<u8>),
+    Text(Vec<u8>),
+}
+
+/// How to keep numbers: each is the base, what `rest` says, and what the mode adds.
+struct NumberPlan {
+    cost: u64,
+    mode: u8,
+    base: i64,
+    /// The first number, for deltas.
+    first: u64,
+    rest: Vec<u64>,
+}
+
+struct ShapePlan {
+    fields: Vec<Field>,
+    /// One for each field that has numbers.
+    numbers: Vec<NumberPlan>,
+    nibbles: Vec<u8>,
+}
+
+/// Appends the description of a column, and its streams to `streams`.
+pub(crate) fn encode(column: &ColumnValues<'_, '_>, streams: &mut Streams, out: &mut Vec<u8>) {
+    let values = column.values;
+    if let Some(first) = values.first()
+        && values.iter().all(|value| value == first)
+    {
+        out.push(COLUMN_CONSTANT);
+        put_len(out, first.len());
+        out.extend_from_slice(first);
+        return;
+    }
+    encode_varied(column, column.ts_ns.is_some(), streams, out);
+}
+
+fn encode_varied(
+    column: &ColumnValues<'_, '_>,
+    may_be_dictionary: bool,
+    streams: &mut Streams,
+    out: &mut Vec<u8>,
+) {
+    let values = column.values;
+    let mut plans = [plan_numbers(column), plan_shape(column), plan_addresses(values), None, None];
+    if may_be_dictionary {
+        plans[3] = plan_dictionary(values);
+    }
+    if plans.iter().take(3).all(Option::is_none) {
+        plans[4] = plan_text(values);
+    }
+    let best = plans.into_iter().flatten().min_by_key(|&(cost, _)| cost);
+    match best.map(|(_, plan)| plan) {
+        Some(Plan::Dictionary { values: distinct, codes }) => {
+            out.push(COLUMN_DICTIONARY);
+            put_len(out, distinct.len());
+            encode_varied(&ColumnValues { values: &distinct, ts_ns: None }, false, streams, out);
+            streams.put(StreamKind::Codes, plane(&codes, 0), out);
+            if distinct.len() > 256 {
+                streams.put(StreamKind::Codes, plane(&codes, 1), out);
+            }
+        }
+        Some(Plan::Numbers(plan)) => {
+            out.push(COLUMN_NUMBERS);
+            put_numbers(&plan, streams, out);
+        }
+        Some(Plan::Shape(plan)) => {
+            out.push(COLUMN_SHAPE);
+            put_len(out, plan.fields.len());
+            plan.fields.iter().for_each(|field| field.put(out));
+            plan.numbers.iter().for_each(|numbers| put_numbers(numbers, streams, out));
+            if !plan.nibbles.is_empty() {
+                streams.put(StreamKind::Bits, plan.nibbles, out);
+            }
+        }
+        Some(Plan::Addresses(bytes)) => {
+            out.push(COLUMN_ADDRESSES);
+            streams.put(StreamKind::Bits, bytes, out);
+        }
+        Some(Plan::Text(text)) => {
+            out.push(COLUMN_TEXT);
+            streams.put(StreamKind::Text, text, out);
+        }
+        None => {
+            out.push(COLUMN_SIZED_TEXT);
+            streams.put(StreamKind::Text, values.concat(), out);
+            let lengths: Vec<u64> = values.iter().map(|value| value.len() as u64).collect();
+            put_numbers(&plan_of_numbers(&lengths, None), streams, out);
+        }
+    }
+}
+
+/// Appends numbers: how to read them, their base, and their streams unless `rest` is all zeros.
+fn put_numbers(plan: &NumberPlan, streams: &mut Streams, out: &mut Vec<u8>) {
+    let is_constant = plan.rest.iter().all(|&number| number == 0);
+    out.push(plan.mode << 1 | u8::from(is_constant));
+    put_zigzag(out, plan.base);
+    if plan.mode == NUMBERS_DELTA {
+        put_varint(out, plan.first);
+    }
+    if is_constant {
+        return;
+    }
+    let (mut symbols, mut bits) = (Vec::with_capacity(plan.rest.len()), Vec::new());
+    numbers::encode(plan.rest.iter().copied(), &mut symbols, &mut bits);
+    streams.put(StreamKind::Symbols, symbols, out);
+    streams.put(StreamKind::Bits, bits, out);
+}
+
+fn plane(codes: &[u32], byte: usize) -> Vec<u8> {
+    codes.iter().map(|code| code.to_le_bytes()[byte]).collect()
+}
+
+fn plan_dictionary<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
+    if values.len() < 4 {
+        return None;
+    }
+    let distinct_max = DICTIONARY_MAX.min(values.len() / 4 * 3);
+    let mut index = Index::new(distinct_max.min(values.len()));
+    let mut distinct: Vec<&[u8]> = Vec::new();
+    let mut codes = Vec::with_capacity(values.len());
+    for &value in values {
+        let code = index.code(value, &mut distinct);
+        let is_hopeless = codes.len() == DISTINCT_SAMPLE && distinct.len() > DISTINCT_SAMPLE / 16 * 15;
+        if distinct.len() > distinct_max || is_hopeless {
+            return None;
+        }
+        codes.push(code);
+    }
+    let planes = if distinct.len() > 256 { 2 } else { 1 };
+    let codes_bits: u64 = (0..planes).map(|byte| codes_bits(&plane(&codes, byte))).sum();
+    let mut cost = codes_bits + distinct_bits(&distinct) + 2 * STREAM_BITS;
+    if distinct.len() <= 256 {
+        // Worth a little more: a test of the distinct values answers for all rows.
+        cost -= cost / 16;
+    }
+    Some((cost, Plan::Dictionary { values: distinct, codes }))
+}
+
+/// Estimates what bytes take that may repeat in sequence.
+fn codes_bits(codes: &[u8]) -> u64 {
+    let entropy = numbers::entropy_bits(&histogram(codes));
+    if codes.len() < TRIAL_BYTES_MIN {
+        return entropy;
+    }
+    compress_at(1, codes).map_or(entropy, |frame| entropy.min(frame.len() as u64 * 8))
+}
+
+/// Estimates what the values of a dictionary take, some of which may be numbers.
+fn distinct_bits(distinct: &[&[u8]]) -> u64 {
+    let column = ColumnValues { values: distinct, ts_ns: None };
+    let plans = [plan_numbers(&column), plan_shape(&column), plan_addresses(distinct)];
+    let least = plans.into_iter().flatten().map(|(cost, _)| cost).min();
+    least.or_else(|| Some(plan_text(distinct)?.0)).unwrap_or(u64::MAX >> 1)
+}
+
+fn plan_text<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
+    let bytes: usize = values.iter().map(|value| value.len() + 1).sum();
+    let mut text = Vec::with_capacity(bytes);
+    for value in values {
+        if memchr::memchr(b'\n', value).is_some() {
+            return None;
+        }
+        text.extend_from_slice(value);
+        text.push(b'\n');
+    }
+    let compressed = if bytes < TRIAL_BYTES_MIN {
+        bytes * 2 / 3
+    } else {
+        compress_at(1, &text).map_or(bytes, |frame| frame.len())
+    };
+    Some((compressed as u64 * 8 + STREAM_BITS, Plan::Text(text)))
+}
+
+fn plan_addresses<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
+    let mut bytes = vec![0; values.len() * 4];
+    let (first, rest) = bytes.split_at_mut(values.len());
+    let (second, rest) = rest.split_at_mut(values.len());
+    let (third, fourth) = rest.split_at_mut(values.len());
+    for (row, value) in values.iter().enumerate() {
+        [first[row], second[row], third[row], fourth[row]] = parse_address(value)?;
+    }
+    let planes = [&first[..], second, third, fourth];
+    let cost = planes.iter().map(|plane| numbers::entropy_bits(&histogram(plane))).sum();
+    Some((cost, Plan::Addresses(bytes)))
+}
+
+fn histogram(bytes: &[u8]) -> [u32; 256] {
+    let mut counts = [0; 256];
+    bytes.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    counts
+}
+
+fn parse_address(value: &[u8]) -> Option<[u8; 4]> {
+    let mut bytes = [0; 4];
+    let mut parts = value.split(|&byte| byte == b'.');
+    for byte in &mut bytes {
+        let number = parse_number(parts.next()?)?;
+        *byte = u8::try_from(number).ok()?;
+    }
+    parts.next().is_none().then_some(bytes)
+}
+
+/// Reads a decimal number that is written as we write it.
+pub(crate) fn parse_number(value: &[u8]) -> Option<u64> {
+    if !(1..=19).contains(&value.len()) || (value.len() > 1 && value[0] == b'0') {
+        return None;
+    }
+    parse_digits(value).filter(|&number| number <= NUMBER_MAX)
+}
+
+/// Reads at most 19 decimal digits.
+pub(crate) fn parse_digits(digits: &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + u64::from(digit - b'0');
+    }
+    Some(number)
+}
+
+fn plan_numbers<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
+    let numbers: Option<Vec<u64>> = column.values.iter().map(|value| parse_number(value)).collect();
+    let plan = plan_of_numbers(&numbers?, column.ts_ns);
+    Some((plan.cost, Plan::Numbers(plan)))
+}
+
+fn plan_of_numbers(numbers: &[u64], ts_ns: Option<&[i64]>) -> NumberPlan {
+    let signed: Vec<i64> = numbers.iter().map(|number| number.cast_signed()).collect();
+    let first = signed.first().copied().unwrap_or(0);
+    let mut best = with_base(NUMBERS_DIRECT, signed.iter().copied());
+    let deltas = signed.iter().zip(signed.iter().skip(1)).map(|(before, after)| after - before);
+    let mut by_delta = with_base(NUMBERS_DELTA, deltas);
+    by_delta.rest.insert(0, 0);
+    by_delta.first = first.unsigned_abs();
+    if by_delta.cost < best.cost {
+        best = by_delta;
+    }
+    let Some(ts_ns) = ts_ns else { return best };
+    for (unit, mode) in TS_UNITS_NS.iter().zip(NUMBERS_FROM_TS..) {
+        let is_near = ts_ns.first().is_some_and(|ts_ns| (ts_ns / unit - first).abs() < NEAR_NS / unit);
+        if is_near {
+            let differences =
+                signed.iter().zip(ts_ns).map(|(number, ts_ns)| number - ts_ns.div_euclid(*unit));
+            let found = with_base(mode, differences);
+            if found.cost < best.cost {
+                best = found;
+            }
+        }
+    }
+    best
+}
+
+fn with_base(mode: u8, numbers: impl Iterator<Item = i64> + Clone) -> NumberPlan {
+    let base = numbers.clone().min().unwrap_or(0);
+    let rest: Vec<u64> = numbers.map(|number| number.wrapping_sub(base).cast_unsigned()).collect();
+    let extra =
+        if rest.iter().all(|&number| number == 0) { NUMBERS_BITS } else { NUMBERS_BITS + 2 * STREAM_BITS };
+    NumberPlan { cost: numbers::cost_bits(rest.iter().copied()) + extra, mode, base, first: 0, rest }
+}
+
+fn plan_shape<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
+    let found = shred_shape::find(column.values, column.ts_ns)?;
+    let mut plan = ShapePlan { fields: Vec::new(), numbers: Vec::new(), nibbles: Vec::new() };
+    let mut cost = 0;
+    let mut nibbles = 0;
+    if found.iter().any(|(_, field)| matches!(field, Field::Hex { .. })) {
+        for value in column.values {
+            for (place, field) in &found {
+                if matches!(field, Field::Hex { .. }) {
+                    let part = &value[*place..place + field.bytes()];
+                    shred_shape::pack_hex(part, &mut nibbles, &mut plan.nibbles);
+                }
+            }
+        }
+        cost += nibbles as u64 * 4 + STREAM_BITS;
+    }
+    for (place, field) in found {
+        cost += 16;
+        let part = |value: &&'a [u8]| &value[place..place + field.bytes()];
+        let parts = column.values.iter().map(part);
+        match &field {
+            Field::Text(text) => cost += text.len() as u64 * 6,
+            Field::Hex { .. } => {}
+            Field::Digits(_) => {
+                let numbers: Vec<u64> = parts.filter_map(parse_digits).collect();
+                plan.numbers.push(plan_of_numbers(&numbers, column.ts_ns));
+            }
+            Field::Time(form) => {
+                let times = parts.filter_map(|part| form.parse(part)).zip(column.ts_ns.unwrap_or_default());
+                let differences: Vec<i64> =
+                    times.map(|(time, &ts_ns)| form.difference(time, ts_ns)).collect();
+                plan.numbers.push(with_base(NUMBERS_DIRECT, differences.iter().copied()));
+            }
+        }
+        plan.fields.push(field);
+    }
+    cost += plan.numbers.iter().map(|numbers| numbers.cost).sum::<u64>();
+    Some((cost, Plan::Shape(plan)))
+}
+
+/// Codes by value: a hash table that borrows the values.
+struct Index {
+    /// Code plus one, 0 for none; a power of two of them.
+    places: Vec<u32>,
+}
+
+impl Index {
+    fn new(values_max: usize) -> Self {
+        Self { places: vec![0; (values_max * 2).next_power_of_two().max(16)] }
+    }
+
+    fn code<'a>(&mut self, value: &'a [u8], distinct: &mut Vec<&'a [u8]>) -> u32 {
+        let mask = self.places.len() - 1;
+        let hash = xxh3_64(value).to_le_bytes();
+        let mut place = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) as usize & mask;
+        loop {
+            let code = self.places[place];
+            if code == 0 {
+                distinct.push(value);
+                self.places[place] = u32::try_from(distinct.len()).expect("far fewer than 2^32 values");
+                return self.places[place] - 1;
+            }
+            if distinct[code as usize - 1] == value {
+                return code - 1;
+            }
+            place = (place + 1) & mask;
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Shredded blocks against plain ones: the same lines, the same hits, and nothing worse from damaged bytes.
+#![allow(clippy::disallowed_methods, reason = "samples are read from the source tree")]
+
+use super::*;
+use bytes::Bytes;
+use logyard_model::LabelSet;
+use memchr::memmem::Finder;
+use proptest::prelude::*;
+use std::path::Path;
+use std::sync::Arc;
+
+const START_NS: i64 = 1_794_636_008_254_123_456;
+
+/// One value of a line: a word, a number, an id, odd bytes.
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[0-9]{1,4}",
+        2 => "[a-z]{1,6}",
+        1 => "[0-9a-f]{8,20}",
+        1 => "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}",
+        1 => "(1|2)?[0-9]?[0-9]\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}",
+        1 => "[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?",
+        1 => "[0-9]{17,21}",
+        1 => "[a-zA-Z0-9\"\\\\= \n{}:,é\u{0}\u{1}]{0,8}",
+    ]
+}
+
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let values = || proptest::collection::vec(value(), 1..5);
+    prop_oneof![
+        6 => (0usize..6, values()).prop_map(|(form, values)| from_form(form, &values).into_bytes()),
+        1 => proptest::collection::vec(any::<u8>(), 0..30),
+        1 => "[0-3\u{0}\u{1}\n a]{0,12}".prop_map(String::into_bytes),
+    ]
+}
+
+/// Lines of few forms, so that templates repeat.
+fn from_form(form: usize, values: &[String]) -> String {
+    let joined = values.join(" ");
+    let first = &values[0];
+    match form {
+        0 => format!(
+            "{{\"level\":\"info\",\"a\":\"{first}\",\"b\":{{\"c\":[1,{}]}},\"n\":{}}}",
+            values.len(),
+            first.len()
+        ),
+        1 => format!("{{\"a\":\"{}\",\"t\": {}}}", values.join("\",\"k\":\""), first.len() * 1000),
+        2 => format!("level=warn msg=\"{joined}\" n={first}"),
+        3 => format!("user {first} from {joined} port 22"),
+        4 => format!("{first} \"{joined}\" - 200"),
+        _ => joined,
+    }
+}
+
+fn entries_of(lines: &[Vec<u8>]) -> Entries {
+    let mut entries = Entries::new();
+    let none = LabelSet::default();
+    for (row, line) in (0i64..).zip(lines) {
+        entries.push(START_NS + row * 1_234_567, line, "", &none);
+    }
+    entries
+}
+
+fn builder_of(lines: &[Vec<u8>]) -> BlockBuilder {
+    let entries = entries_of(lines);
+    let mut builder = BlockBuilder::new();
+    builder.push_run(0, &entries, 0..entries.len());
+    builder
+}
+
+fn open(encoded: &EncodedBlock) -> Block {
+    Block::open(Arc::new(encoded.meta.clone()), Arc::new(Bytes::from(encoded.bytes.clone())), 0)
+}
+
+/// A shredded block, whether or not that is smaller.
+fn shredded(lines: &[Vec<u8>]) -> EncodedBlock {
+    builder_of(lines).finish_shredded_always()
+}
+
+fn check_search(lines: &[Vec<u8>], encoded: &EncodedBlock, needle: &[u8], rows: std::ops::Range<u32>) {
+    let finder = Finder::new(needle);
+    let expect: Vec<u32> = rows.clone().filter(|&row| finder.find(&lines[row as usize]).is_some()).collect();
+    let block = open(encoded);
+    let mut found = Vec::new();
+    block.rows_with(&finder, rows.clone(), &mut found).unwrap();
+    assert_eq!(found, expect, "needle {:?}", String::from_utf8_lossy(needle));
+    assert_eq!(block.count_with(&finder, rows.clone()).unwrap() as usize, expect.len());
+    block.lines().unwrap();
+    found.clear();
+    block.rows_with(&finder, rows, &mut found).unwrap();
+    assert_eq!(found, expect);
+}
+
+fn check_round_trip(lines: &[Vec<u8>], encoded: &EncodedBlock) {
+    let block = open(encoded);
+    let mut one = Vec::new();
+    for (row, line) in (0u32..).zip(lines) {
+        one.clear();
+        block.line_into(row, &mut one).unwrap();
+        assert_eq!(&one, line);
+    }
+    one.clear();
+    block.line_into(block.rows(), &mut one).unwrap();
+    assert!(one.is_empty());
+    let ends = block.line_ends().unwrap().to_vec();
+    assert!(lines.is_empty() || block.heap_bytes() > 0);
+    let all = block.lines().unwrap();
+    assert_eq!(all, entries_of(lines).lines());
+    assert_eq!(ends, all.ends());
+}
+
+fn log(rows: usize) -> Vec<Vec<u8>> {
+    let words = ["sonarr", "radarr", "bazarr", "jellyfin"];
+    let form = |row: usize| match row % 4 {
+        0 => format!(
+            "Nov 14 06:{:02}:{:02} host app[{}]: user {} in",
+            row / 60 % 60,
+            row % 60,
+            row * 7919 % 30000,
+            words[row % 3]
+        ),
+        1 => format!(
+            "{{\"level\":\"info\",\"status\":{},\"id\":\"{:016x}\",\"path\":\"/{}\"}}",
+            200 + row % 5,
+            row.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            words[row % 4]
+        ),
+        2 => format!("time=\"x\" level=warn n={row} addr=10.0.{}.{}", row % 200, row % 251),
+        _ => format!(
+            "connection from 10.1.2.{} took 0.{:03}s \"GET /{} HTTP/1.1\"",
+            row % 250,
+            row * 31 % 1000,
+            words[row % 4]
+        ),
+    };
+    (0..rows).map(|row| form(row).into_bytes()).collect()
+}
+
+#[test]
+fn logs_shrink_and_come_back() {
+    let lines = log(4000);
+    let builder = builder_of(&lines);
+    let plain = builder.clone().finish();
+    let encoded = builder.finish_with(LineCodec::BEST);
+    assert_eq!((plain.line_outcome, encoded.line_outcome), (LineOutcome::Plain, LineOutcome::Shredded));
+    assert!(!open(&plain).is_shredded() && open(&encoded).is_shredded());
+    assert!(
+        encoded.bytes.len() * 5 < plain.bytes.len() * 4,
+        "{} of {}",
+        encoded.bytes.len(),
+        plain.bytes.len()
+    );
+    check_round_trip(&lines, &encoded);
+    for needle in [
+        "sonarr",
+        "user radarr",
+        "app[7919",
+        "status\":20",
+        "06:01:1",
+        "10.0.7",
+        "n=10",
+        " 0.0",
+        "00",
+        "zz",
+        "level",
+        "rr in",
+        ".2.1",
+        "",
+        "\n",
+        "GET /bazarr HTTP",
+    ] {
+        check_search(&lines, &encoded, needle.as_bytes(), 0..4000);
+        check_search(&lines, &encoded, needle.as_bytes(), 17..1900);
+        check_search(&lines, &encoded, needle.as_bytes(), 5..9);
+    }
+}
+
+#[test]
+fn lines_that_do_not_gain_stay_plain() {
+    let noise = |row: u64| {
+        (0..8u64)
+            .flat_map(|part| (row * 8 + part).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+            .collect()
+    };
+    let lines: Vec<Vec<u8>> = (0..200).map(noise).collect();
+    let encoded = builder_of(&lines).finish_with(LineCodec::BEST);
+    assert_eq!(encoded.line_outcome, LineOutcome::TooLittleGain);
+    check_search(&lines, &encoded, b"a", 0..200);
+    let empty = BlockBuilder::new().finish_with(LineCodec::BEST);
+    assert_eq!((empty.line_outcome, open(&empty).lines().unwrap().rows()), (LineOutcome::TooLittleGain, 0));
+}
+
+#[test]
+fn long_lines_and_many_templates_are_kept_whole() {
+    let mut lines = log(50);
+    lines.push(b"x 12 ".repeat(1 << 18));
+    lines.push(vec![0; 1 << 20]);
+    lines.push(format!("{{\"a\":\"{}\"}}", "b\\\"".repeat(30_000)).into_bytes());
+    check_round_trip(&lines, &shredded(&lines));
+    check_search(&lines, &shredded(&lines), b"x 12", 0..53);
+    // Words differ, so every line has a template of its own.
+    let word = |row: u32| row.to_string().bytes().map(|digit| digit - b'0' + b'a').collect::<Vec<u8>>();
+    let lines: Vec<Vec<u8>> = (0..9000).map(|row| [&word(row)[..], b" 1 of 2"].concat()).collect();
+    let encoded = shredded(&lines);
+    check_round_trip(&lines, &encoded);
+    check_search(&lines, &encoded, b"jjj 1", 0..9000);
+}
+
+#[test]
+fn times_in_lines_take_next_to_nothing() {
+    let lines: Vec<Vec<u8>> = (0..20_000u32)
+        .map(|row| {
+            let second = row / 810;
+            format!("06:{:02}:{:02} ready", second / 52, 8 + second % 52).into_bytes()
+        })
+        .collect();
+    let encoded = shredded(&lines);
+    check_round_trip(&lines, &encoded);
+    let text: u32 = encoded
+        .meta
+        .sections
+        .iter()
+        .filter(|section| section.kind != SECTION_TS)
+        .map(|section| section.bytes)
+        .sum();
+    assert!(text < 3000, "{text} bytes");
+}
+
+#[test]
+fn a_search_reads_only_what_can_hold_the_needle() {
+    #[derive(Debug)]
+    struct Counting(Bytes, std::sync::atomic::AtomicU32);
+    impl SectionSource for Counting {
+        fn read(&self, offset: u64, bytes: u32) -> std::io::Result<Bytes> {
+            self.1.fetch_add(bytes, std::sync::atomic::Ordering::SeqCst);
+            self.0.read(offset, bytes)
+        }
+    }
+    let lines = log(20_000);
+    let encoded = shredded(&lines);
+    let source = Arc::new(Counting(Bytes::from(encoded.bytes.clone()), 0.into()));
+    let block = Block::open(Arc::new(encoded.meta.clone()), Arc::clone(&source) as _, 0);
+    let mut found = Vec::new();
+    block.rows_with(&Finder::new("connection from"), 0..20_000, &mut found).unwrap();
+    assert_eq!(found.len(), 5000);
+    // The level is a constant, which the tables hold.
+    block.key_groups(KeyFormat::Json, b"level").unwrap();
+    let read = source.1.load(std::sync::atomic::Ordering::SeqCst) as usize;
+    assert!(read < encoded.bytes.len() / 8, "read {read} of {}", encoded.bytes.len());
+}
+
+/// What the sample holds was written once, by this test's own rows.
+#[test]
+fn the_shredded_sample_of_version_1_is_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/block/version_1_shredded");
+    let bytes = std::fs::read(path).unwrap();
+    let (meta, read) = BlockMeta::decode(&bytes).unwrap();
+    let block = Block::open(Arc::new(meta), Arc::new(Bytes::from(bytes)), read as u64);
+    assert!(block.is_shredded());
+    assert_eq!(block.timestamps().unwrap(), entries_of(&log(120)).ts_ns());
+    assert_eq!(block.lines().unwrap(), entries_of(&log(120)).lines());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_lines_round_trip(lines in proptest::collection::vec(line(), 0..80)) {
+        check_round_trip(&lines, &shredded(&lines));
+    }
+
+    #[test]
+    fn search_equals_a_look_at_every_line(
+        lines in proptest::collection::vec(line(), 1..60),
+        cut in (any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), 0usize..9),
+        other in "[0-9a-z\":. =]{1,3}",
+        bounds in (0u32..60, 0u32..60),
+    ) {
+        let encoded = shredded(&lines);
+        let line = cut.0.get(&lines);
+        let start = cut.1.index(line.len() + 1);
+        let part = &line[start..(start + cut.2).min(line.len())];
+        let rows = lines.len() as u32;
+        check_search(&lines, &encoded, part, 0..rows);
+        check_search(&lines, &encoded, other.as_bytes(), 0..rows);
+        let from = bounds.0.min(rows);
+        check_search(&lines, &encoded, part, from..bounds.1.clamp(from, rows));
+    }
+
+    #[test]
+    fn damaged_shredded_blocks_never_panic(
+        lines in proptest::collection::vec(line(), 1..40),
+        at in any::<usize>(),
+        value in any::<u8>(),
+        section in 0usize..4,
+    ) {
+        // The sections stored plain, so that a damage reaches the decoder.
+        let encoded = shredded(&lines).with_plain_sections();
+        let place = encoded.meta.sections[section % encoded.meta.sections.len()];
+        prop_assume!(place.bytes > 0);
+        let mut bytes = encoded.bytes.clone();
+        bytes[place.offset as usize + at % place.bytes as usize] = value;
+        let mut meta = encoded.meta.clone();
+        for section in &mut meta.sections {
+            let start = section.offset as usize;
+            section.crc32c = crc32c::crc32c(&bytes[start..start + section.bytes as usize]);
+        }
+        let block = Block::open(Arc::new(meta), Arc::new(Bytes::from(bytes)), 0);
+        let rows = block.rows();
+        let mut out = Vec::new();
+        for needle in ["1", "a\":", "x"] {
+            let _ignored = block.rows_with(&Finder::new(needle), 0..rows, &mut out);
+        }
+        for row in 0..rows {
+            out.clear();
+            let mut line = Vec::new();
+            let _ignored = block.line_into(row, &mut line);
+        }
+        if let Ok(Some(groups)) = block.key_groups(KeyFormat::Json, b"a") {
+            prop_assert_eq!(groups.iter().map(|group| group.rows.len()).sum::<usize>(), rows as usize);
+        }
+        let _ignored = block.line_ends();
+        if let Ok(lines) = block.lines() {
+            prop_assert_eq!(lines.rows(), rows as usize);
+        }
+    }
+}
+/// As the fuzz target `shred`: bytes as lines, and the last of them as a needle.
+fn shred_any_lines(bytes: &[u8]) {
+    let mut lines: Vec<Vec<u8>> = bytes.split(|&byte| byte == 0xff).map(<[u8]>::to_vec).collect();
+    let needle = lines.pop().unwrap();
+    let rows = lines.len() as u32 * 64;
+    let lines: Vec<Vec<u8>> = lines.iter().cycle().take(rows as usize).cloned().collect();
+    let encoded = builder_of(&lines).finish_with(LineCodec::BEST);
+    assert_ne!(encoded.line_outcome, LineOutcome::Mismatch);
+    check_round_trip(&lines, &encoded);
+    check_search(&lines, &encoded, &needle, 0..rows);
+}
+
+#[test]
+fn the_fuzz_corpus_of_lines_comes_back() {
+    crate::tests::fuzz_corpus("shred").iter().for_each(|bytes| shred_any_lines(bytes));
+}
+
+/// Public logs, if there are any: the folder is searched for `.log` files.
+#[test]
+fn public_logs_come_back_smaller() {
+    let Some(folder) = std::env::var_os("LOGYARD_LOG_FOLDER") else { return };
+    let folders = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+    let mut read = 0;
+    for path in files.map(|item| item.unwrap().path()) {
+        let text = std::fs::read(&path).unwrap();
+        let lines: Vec<Vec<u8>> = text.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+        if path.extension().is_none_or(|extension| extension != "log") || lines.len() < 100 {
+            continue;
+        }
+        let (plain, encoded) = (builder_of(&lines).finish(), builder_of(&lines).finish_with(LineCodec::BEST));
+        assert_ne!(encoded.line_outcome, LineOutcome::Mismatch, "{path:?}");
+        assert!(encoded.bytes.len() <= plain.bytes.len());
+        check_round_trip(&lines, &encoded);
+        for needle in ["error", "ERROR", "10.", "200", "[", ": ", "a"] {
+            check_search(&lines, &encoded, needle.as_bytes(), 0..lines.len() as u32);
+        }
+        read += 1;
+    }
+    assert!(read > 0, "no logs in LOGYARD_LOG_FOLDER");
+}

@@ -1,0 +1,451 @@
+//! The decoded values of one column: single values, and the search of all of them.
+#![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::lines::Lines;
+use crate::numbers;
+use crate::shred_column::{NUMBERS_DELTA, NUMBERS_DIRECT, NUMBERS_FROM_TS, TS_UNITS_NS};
+use crate::shred_head::{ColumnForm, NumbersForm};
+use crate::shred_shape::{Field, Nibbles};
+use memchr::memmem;
+
+const WHAT: &str = "values";
+/// Values written out at a time to be searched: some 64 KiB, which stay in the cache.
+const SEARCH_VALUES: u32 = 4096;
+
+/// The values of a column.
+#[derive(Debug)]
+pub(crate) enum Values {
+    Constant(Vec<u8>),
+    Dictionary(Dictionary),
+    Numbers(Numbers),
+    Shape(Shape),
+    /// All first bytes, all second ones, and so on.
+    Addresses(Vec<u8>),
+    Text(Lines),
+}
+
+/// Distinct values and a code per row.
+#[derive(Debug)]
+pub(crate) struct Dictionary {
+    pub(crate) values: Lines,
+    low: Vec<u8>,
+    /// Empty if there are 256 values at most.
+    high: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Numbers {
+    Each(Vec<u64>),
+    Constant(u64),
+}
+
+#[derive(Debug)]
+pub(crate) struct Shape {
+    fields: Vec<Field>,
+    numbers: Vec<Numbers>,
+    nibbles: Vec<u8>,
+    nibbles_per_value: usize,
+    bytes: usize,
+}
+
+/// Where a column gets its parts from.
+pub(crate) trait Parts {
+    /// Returns the bytes of a stream.
+    fn stream(&self, number: u32) -> Result<Vec<u8>, Error>;
+    /// Returns the timestamp of the entry of each value.
+    fn ts_ns(&self) -> Result<Vec<i64>, Error>;
+}
+
+impl Values {
+    /// Decodes `count` values, a number that the caller has bounded.
+    pub(crate) fn decode(form: &ColumnForm, count: usize, parts: &dyn Parts) -> Result<Self, Error> {
+        Ok(match form {
+            ColumnForm::Constant(text) => Self::Constant(text.clone()),
+            ColumnForm::Dictionary { count: distinct, values, low, high } => {
+                let distinct_values = Self::decode(values, *distinct, parts)?.into_lines(*distinct)?;
+                let dictionary = Dictionary {
+                    values: distinct_values,
+                    low: parts.stream(*low)?,
+                    high: high.map_or(Ok(Vec::new()), |high| parts.stream(high))?,
+                };
+                dictionary.check(count, *distinct)?;
+                Self::Dictionary(dictionary)
+            }
+            ColumnForm::Numbers(form) => Self::Numbers(Numbers::decode(form, count, parts)?),
+            ColumnForm::Shape { fields, numbers, nibbles } => {
+                Self::Shape(Shape::decode(fields, numbers, *nibbles, count, parts)?)
+            }
+            ColumnForm::Addresses(stream) => {
+                let bytes = parts.stream(*stream)?;
+                want("bytes of addresses", count * 4, bytes.len())?;
+                Self::Addresses(bytes)
+            }
+            ColumnForm::Text(stream) => Self::Text(Lines::from_separated(parts.stream(*stream)?, count)?),
+            ColumnForm::SizedText(stream, lengths) => {
+                let lengths = Numbers::decode(lengths, count, parts)?;
+                Self::Text(Lines::from_lengths(
+                    &parts.stream(*stream)?,
+                    (0..count).map(|at| lengths.get(at)),
+                )?)
+            }
+        })
+    }
+
+    /// Appends a value. Appends nothing if there is none of that number.
+    #[inline]
+    pub(crate) fn render(&self, index: u32, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(lines) => out.extend_from_slice(lines.get(index)),
+            Self::Dictionary(dictionary) => out.extend_from_slice(dictionary.value(index)),
+            Self::Numbers(numbers) => render_number(numbers.get(index as usize), out),
+            Self::Shape(shape) => shape.render(index as usize, out),
+            Self::Constant(text) => out.extend_from_slice(text),
+            Self::Addresses(bytes) => {
+                for (part, byte) in address(bytes, index as usize).into_iter().enumerate() {
+                    if part > 0 {
+                        out.push(b'.');
+                    }
+                    render_number(u64::from(byte), out);
+                }
+            }
+        }
+    }
+
+    /// Returns how many bytes a value has.
+    pub(crate) fn bytes(&self, index: u32) -> usize {
+        match self {
+            Self::Text(lines) => lines.get(index).len(),
+            Self::Dictionary(dictionary) => dictionary.value(index).len(),
+            Self::Numbers(numbers) => number_bytes(numbers.get(index as usize)),
+            Self::Shape(shape) => shape.bytes,
+            Self::Constant(text) => text.len(),
+            Self::Addresses(bytes) => {
+                3 + address(bytes, index as usize)
+                    .iter()
+                    .map(|&byte| number_bytes(u64::from(byte)))
+                    .sum::<usize>()
+            }
+        }
+    }
+
+    /// Appends to `out` the numbers of the values that hold the needle, ascending, of `count` values.
+    pub(crate) fn find(&self, finder: &memmem::Finder<'_>, count: u32, out: &mut Vec<u32>) {
+        let needle = finder.needle();
+        match self {
+            Self::Text(lines) => lines.rows_with(finder, 0..count, out),
+            Self::Dictionary(dictionary) => dictionary.find(finder, out),
+            Self::Constant(text) => {
+                if finder.find(text).is_some() {
+                    out.extend(0..count);
+                }
+            }
+            Self::Numbers(_) if needle.len() > 20 || !needle.iter().all(u8::is_ascii_digit) => {}
+            Self::Addresses(_) if !needle.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') => {}
+            Self::Shape(shape) if !may_shape_hold(&shape.fields, needle) => {}
+            _ => self.find_rendered(finder, count, out),
+        }
+    }
+
+    /// Writes the values out, some at a time, and searches that.
+    fn find_rendered(&self, finder: &memmem::Finder<'_>, count: u32, out: &mut Vec<u32>) {
+        let mut lines = Lines::default();
+        let mut found = Vec::new();
+        let mut first = 0;
+        while first < count {
+            let end = count.min(first + SEARCH_VALUES);
+            lines.clear();
+            for index in first..end {
+                lines.push_with(|text| self.render(index, text));
+            }
+            found.clear();
+            lines.rows_with(finder, 0..end - first, &mut found);
+            out.extend(found.iter().map(|row| row + first));
+            first = end;
+        }
+    }
+
+    fn into_lines(self, count: usize) -> Result<Lines, Error> {
+        if let Self::Text(lines) = self {
+            return Ok(lines);
+        }
+        let mut lines = Lines::default();
+        for index in 0..u32::try_from(count).unwrap_or(u32::MAX) {
+            lines.push_with(|text| self.render(index, text));
+        }
+        Ok(lines)
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let numbers = |numbers: &Numbers| match numbers {
+            Numbers::Each(all) => all.capacity() * 8,
+            Numbers::Constant(_) => 0,
+        };
+        match self {
+            Self::Constant(text) => text.capacity(),
+            Self::Dictionary(dictionary) => {
+                dictionary.values.heap_bytes() + dictionary.low.capacity() + dictionary.high.capacity()
+            }
+            Self::Numbers(all) => numbers(all),
+            Self::Shape(shape) => shape.nibbles.capacity() + shape.numbers.iter().map(numbers).sum::<usize>(),
+            Self::Addresses(bytes) => bytes.capacity(),
+            Self::Text(lines) => lines.heap_bytes(),
+        }
+    }
+}
+
+fn want(what: &str, want: usize, got: usize) -> Result<(), Error> {
+    if want == got {
+        return Ok(());
+    }
+    Err(Error::corrupt(WHAT, format!("want {want} {what}, got {got}")))
+}
+
+impl Dictionary {
+    fn check(&self, count: usize, distinct: usize) -> Result<(), Error> {
+        want("codes", count, self.low.len())?;
+        let has_high = distinct > 256;
+        want("high bytes of codes", if has_high { count } else { 0 }, self.high.len())?;
+        let largest = if has_high {
+            self.low
+                .iter()
+                .zip(&self.high)
+                .map(|(&low, &high)| usize::from(u16::from_le_bytes([low, high])))
+                .max()
+        } else {
+            self.low.iter().max().map(|&low| usize::from(low))
+        };
+        match largest {
+            Some(largest) if largest >= distinct => {
+                Err(Error::corrupt(WHAT, format!("code {largest} is not in a dictionary of {distinct}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the code of a value: its place in the dictionary.
+    pub(crate) fn code(&self, index: u32) -> u32 {
+        let low = self.low.get(index as usize).copied().unwrap_or(0);
+        let high = self.high.get(index as usize).copied().unwrap_or(0);
+        u32::from(u16::from_le_bytes([low, high]))
+    }
+
+    fn value(&self, index: u32) -> &[u8] {
+        self.values.get(self.code(index))
+    }
+
+    fn find(&self, finder: &memmem::Finder<'_>, out: &mut Vec<u32>) {
+        let mut codes = Vec::new();
+        let distinct = u32::try_from(self.values.rows()).unwrap_or(u32::MAX);
+        self.values.rows_with(finder, 0..distinct, &mut codes);
+        if codes.is_empty() {
+            return;
+        }
+        let count = u32::try_from(self.low.len()).unwrap_or(u32::MAX);
+        if let ([code], []) = (codes.as_slice(), self.high.as_slice()) {
+            let byte = code.to_le_bytes()[0];
+            out.extend(memchr::memchr_iter(byte, &self.low).map(|at| u32::try_from(at).unwrap_or(u32::MAX)));
+            return;
+        }
+        let mut is_hit = vec![false; self.values.rows()];
+        for code in codes {
+            if let Some(hit) = is_hit.get_mut(code as usize) {
+                *hit = true;
+            }
+        }
+        let holds = |index: &u32| is_hit.get(self.code(*index) as usize).copied().unwrap_or(false);
+        out.extend((0..count).filter(holds));
+    }
+}
+
+impl Numbers {
+    fn decode(form: &NumbersForm, count: usize, parts: &dyn Parts) -> Result<Self, Error> {
+        let rest = Self::rest(form, count, parts)?;
+        let base = form.base;
+        let Some(mut all) = rest else {
+            if form.mode == NUMBERS_DIRECT {
+                return Ok(Self::Constant(base.cast_unsigned()));
+            }
+            return Self::add(form, vec![0; count], parts);
+        };
+        if form.mode == NUMBERS_DIRECT {
+            all.iter_mut().for_each(|number| *number = number.wrapping_add(base.cast_unsigned()));
+            return Ok(Self::Each(all));
+        }
+        Self::add(form, all, parts)
+    }
+
+    /// Decodes what each number adds to the base; `None` if that is nothing.
+    fn rest(form: &NumbersForm, count: usize, parts: &dyn Parts) -> Result<Option<Vec<u64>>, Error> {
+        let Some((symbols, bits)) = form.streams else { return Ok(None) };
+        let symbols = parts.stream(symbols)?;
+        want("numbers", count, symbols.len())?;
+        let mut all = Vec::new();
+        numbers::decode(&symbols, &parts.stream(bits)?, &mut all)?;
+        Ok(Some(all))
+    }
+
+    fn add(form: &NumbersForm, mut all: Vec<u64>, parts: &dyn Parts) -> Result<Self, Error> {
+        let base = form.base.cast_unsigned();
+        if form.mode == NUMBERS_DELTA {
+            let mut last = form.first;
+            for number in all.iter_mut().skip(1) {
+                last = last.wrapping_add(base).wrapping_add(*number);
+                *number = last;
+            }
+            if let Some(number) = all.first_mut() {
+                *number = form.first;
+            }
+            return Ok(Self::Each(all));
+        }
+        let unit = TS_UNITS_NS.get(usize::from(form.mode - NUMBERS_FROM_TS)).copied().unwrap_or(1);
+        for (number, ts_ns) in all.iter_mut().zip(parts.ts_ns()?) {
+            *number = number.wrapping_add(base).wrapping_add(ts_ns.div_euclid(unit).cast_unsigned());
+        }
+        Ok(Self::Each(all))
+    }
+
+    /// Returns a number, 0 if there is none of that index.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> u64 {
+        match self {
+            Self::Each(all) => all.get(index).copied().unwrap_or(0),
+            Self::Constant(number) => *number,
+        }
+    }
+}
+
+impl Shape {
+    fn decode(
+        fields: &[Field],
+        forms: &[NumbersForm],
+        nibbles: Option<u32>,
+        count: usize,
+        parts: &dyn Parts,
+    ) -> Result<Self, Error> {
+        let mut numbers = Vec::with_capacity(forms.len());
+        for (field, form) in fields.iter().filter(|field| field.is_number()).zip(forms) {
+            let Field::Time(time) = field else {
+                numbers.push(Numbers::decode(form, count, parts)?);
+                continue;
+            };
+            let rest = Numbers::rest(form, count, parts)?.unwrap_or_else(|| vec![0; count]);
+            let times = rest.into_iter().zip(parts.ts_ns()?).map(|(number, ts_ns)| {
+                time.time(number.cast_signed().wrapping_add(form.base), ts_ns).unsigned_abs()
+            });
+            numbers.push(Numbers::Each(times.collect()));
+        }
+        let digits = |field: &Field| if let Field::Hex { digits, .. } = field { *digits } else { 0 };
+        let nibbles_per_value: usize = fields.iter().map(digits).sum();
+        let nibbles = nibbles.map_or(Ok(Vec::new()), |stream| parts.stream(stream))?;
+        want("bytes of hexadecimal digits", (nibbles_per_value * count).div_ceil(2), nibbles.len())?;
+        let bytes = fields.iter().map(Field::bytes).sum();
+        Ok(Self { fields: fields.to_vec(), numbers, nibbles, nibbles_per_value, bytes })
+    }
+
+    fn render(&self, index: usize, out: &mut Vec<u8>) {
+        let mut nibbles = Nibbles::new(&self.nibbles, index * self.nibbles_per_value);
+        let mut numbers = self.numbers.iter();
+        for field in &self.fields {
+            let number = if field.is_number() { numbers.next().map_or(0, |all| all.get(index)) } else { 0 };
+            field.render(number, &mut nibbles, out);
+        }
+    }
+}
+
+/// Returns whether a value of a shape can hold the needle.
+pub(crate) fn may_shape_hold(fields: &[Field], needle: &[u8]) -> bool {
+    let places: Vec<PlaceClass> = fields.iter().flat_map(PlaceClass::of).collect();
+    let Some(last) = places.len().checked_sub(needle.len()) else { return false };
+    (0..=last).any(|at| places.iter().skip(at).zip(needle).all(|(place, &byte)| place.may_be(byte)))
+}
+
+/// What one byte of a shape can be.
+#[derive(Clone, Copy, Debug)]
+enum PlaceClass {
+    Fixed(u8),
+    Digit,
+    Hex {
+        is_upper: bool,
+    },
+    /// Part of a time.
+    Any,
+}
+
+impl PlaceClass {
+    fn of(field: &Field) -> Vec<Self> {
+        match field {
+            Field::Text(text) => text.iter().map(|&byte| Self::Fixed(byte)).collect(),
+            Field::Hex { digits, is_upper } => vec![Self::Hex { is_upper: *is_upper }; *digits],
+            Field::Digits(digits) => vec![Self::Digit; *digits],
+            Field::Time(_) => vec![Self::Any; field.bytes()],
+        }
+    }
+
+    fn may_be(self, byte: u8) -> bool {
+        match self {
+            Self::Fixed(fixed) => fixed == byte,
+            Self::Digit => byte.is_ascii_digit(),
+            Self::Hex { is_upper } => {
+                let range = if is_upper { b'A'..=b'F' } else { b'a'..=b'f' };
+                byte.is_ascii_digit() || range.contains(&byte)
+            }
+            Self::Any => byte.is_ascii_digit() || byte.is_ascii_punctuation(),
+        }
+    }
+}
+
+fn address(planes: &[u8], index: usize) -> [u8; 4] {
+    let count = planes.len() / 4;
+    [0, 1, 2, 3].map(|plane| planes.get(plane * count + index).copied().unwrap_or(0))
+}
+
+fn number_bytes(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |digits| digits as usize + 1)
+}
+
+/// Appends a number in decimal digits.
+#[inline]
+fn render_number(number: u64, out: &mut Vec<u8>) {
+    let mut text = [0u8; 20];
+    let mut rest = number;
+    let mut digits = 0;
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (rest % 10).to_le_bytes()[0];
+        rest /= 10;
+        digits += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(text.get(20usize.saturating_sub(digits)..).unwrap_or_default());
+}
+
+/// Returns the rows of the section of template rows: how many there are of each of so many templates, and
+/// the template of each row.
+pub(crate) fn decode_template_rows(
+    bytes: &[u8],
+    templates: usize,
+    rows: usize,
+) -> Result<(Vec<usize>, Vec<u16>), Error> {
+    let mut cursor = Cursor::new("template rows", bytes);
+    if templates == 0 && rows > 0 {
+        return Err(cursor.corrupt("rows without a template"));
+    }
+    let low = if templates > 1 { Some(cursor.take(rows)?) } else { None };
+    let high = if templates > 256 { Some(cursor.take(rows)?) } else { None };
+    cursor.finish()?;
+    let mut counts = vec![0; templates];
+    let mut all = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let byte = |plane: Option<&[u8]>| plane.and_then(|plane| plane.get(row)).copied().unwrap_or(0);
+        let template = u16::from_le_bytes([byte(low), byte(high)]);
+        let Some(count) = counts.get_mut(usize::from(template)) else {
+            return Err(cursor.corrupt(format!("template {template} is not one of {templates}")));
+        };
+        *count += 1;
+        all.push(template);
+    }
+    Ok((counts, all))
+}

@@ -1,0 +1,255 @@
+//! Encoding the lines of a block as templates and columns. Bytes: `schemas/block.md`.
+//!
+//! Two passes. The first splits every line and numbers the templates, the second gathers the values of each
+//! column, in order of template and row, and encodes them. Memory: about as many bytes again as the lines,
+//! for where their values lie.
+
+use crate::compress::compress_at;
+use crate::cursor::{put_len, put_varint};
+use crate::lines::Lines;
+use crate::shred_column::{self, ColumnValues, StreamKind, Streams};
+use crate::shred_split::{SlotValue, Split, Splitter};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Most templates in a block: further lines are kept whole.
+pub(crate) const TEMPLATES_MAX: usize = 4096;
+/// Most slots in the templates of a block: further lines are kept whole.
+pub(crate) const SLOTS_MAX: usize = 16_384;
+/// Most values in a block: one with more stays plain.
+pub(crate) const VALUES_MAX: usize = 1 << 24;
+/// The column key of lines kept whole.
+const WHOLE_KEY: u64 = 0;
+/// The column key of values whose own column would hold hardly any.
+const RARE_KEY: u64 = 1;
+/// Columns of fewer values are one.
+const COLUMN_VALUES_MIN: usize = 4;
+/// A stream of text this large has a frame of its own, so that a search can leave it alone.
+const OWN_TEXT_BYTES_MIN: usize = 16 << 10;
+/// Other streams this large have one, since their bytes are distributed like no other's.
+const OWN_BYTES_MIN: usize = 1 << 10;
+
+/// Frames stored as they are.
+pub(crate) const FRAME_PLAIN: u8 = 0;
+/// Frames of zstd.
+pub(crate) const FRAME_ZSTD: u8 = 1;
+
+/// The lines of a block as templates and columns.
+pub(crate) struct ShreddedLines {
+    /// Templates, columns, streams and frames.
+    pub(crate) head: Vec<u8>,
+    /// The template of each row.
+    pub(crate) rows: Vec<u8>,
+    /// The frames, end to end.
+    pub(crate) data: Vec<u8>,
+}
+
+struct Template {
+    splitter: Splitter,
+    text: Vec<u8>,
+    keys: Vec<u64>,
+    rows: Vec<u32>,
+}
+
+/// Splits lines and encodes their parts; `None` if there are too many.
+///
+/// `ts_ns` are the timestamps of the rows: times inside lines are kept as what they add to them.
+pub(crate) fn encode(lines: &Lines, ts_ns: &[i64], level: i32) -> Option<ShreddedLines> {
+    let split = SplitLines::new(lines)?;
+    let mut column_keys = HashMap::new();
+    let mut column_slots: Vec<Vec<(usize, usize)>> = Vec::new();
+    let mut head = Vec::new();
+    put_len(&mut head, split.templates.len());
+    for template in &split.templates {
+        head.push(template.splitter as u8);
+        put_len(&mut head, template.text.len());
+        head.extend_from_slice(&template.text);
+    }
+    for (number, template) in split.templates.iter().enumerate() {
+        for (slot, key) in template.keys.iter().enumerate() {
+            let is_rare = split.value_counts[key] < COLUMN_VALUES_MIN && *key != WHOLE_KEY;
+            let column = *column_keys.entry(if is_rare { RARE_KEY } else { *key }).or_insert_with(|| {
+                column_slots.push(Vec::new());
+                column_slots.len() - 1
+            });
+            column_slots[column].push((number, slot));
+            put_len(&mut head, column);
+        }
+    }
+    let mut streams = Streams::default();
+    let (mut values, mut values_ts_ns) = (Vec::new(), Vec::new());
+    put_len(&mut head, column_slots.len());
+    for slots in &column_slots {
+        values.clear();
+        values_ts_ns.clear();
+        for &(number, slot) in slots {
+            for &row in &split.templates[number].rows {
+                let value = split.values[split.first_values[row as usize] as usize + slot];
+                let start = value.start as usize;
+                values.push(&lines.line(row)[start..start + value.bytes as usize]);
+                values_ts_ns.push(ts_ns[row as usize]);
+            }
+        }
+        let column = ColumnValues { values: &values, ts_ns: Some(&values_ts_ns) };
+        shred_column::encode(&column, &mut streams, &mut head);
+    }
+    let data = put_frames(&streams, level, &mut head);
+    let rows = split.encode_rows();
+    Some(ShreddedLines { head, rows, data })
+}
+
+/// All lines, split.
+struct SplitLines {
+    /// Most frequent first.
+    templates: Vec<Template>,
+    template_of: Vec<u32>,
+    /// The values of all rows, end to end.
+    values: Vec<SlotValue>,
+    first_values: Vec<u32>,
+    value_counts: HashMap<u64, usize>,
+}
+
+impl SplitLines {
+    fn new(lines: &Lines) -> Option<Self> {
+        let rows = u32::try_from(lines.rows()).ok()?;
+        let mut found: HashMap<u64, usize> = HashMap::new();
+        let mut all = Self {
+            templates: Vec::new(),
+            template_of: Vec::with_capacity(lines.rows()),
+            values: Vec::new(),
+            first_values: Vec::with_capacity(lines.rows()),
+            value_counts: HashMap::new(),
+        };
+        let mut split = Split::default();
+        let (mut slots, mut whole) = (0, None);
+        for row in 0..rows {
+            let line = lines.line(row);
+            split.split(line);
+            let number = match found.entry(split.key()) {
+                Entry::Occupied(known) if split.is_of(&all.templates[*known.get()]) => *known.get(),
+                Entry::Vacant(place)
+                    if all.templates.len() < TEMPLATES_MAX - 1 && slots + split.values.len() < SLOTS_MAX =>
+                {
+                    slots += split.values.len();
+                    all.templates.push(Template {
+                        splitter: split.splitter,
+                        text: split.template.clone(),
+                        keys: split.values.iter().map(|value| value.column_key).collect(),
+                        rows: Vec::new(),
+                    });
+                    *place.insert(all.templates.len() - 1)
+                }
+                // Too many templates, or two whose keys collide.
+                _ => {
+                    split.keep_whole(line);
+                    *whole.get_or_insert_with(|| {
+                        let (text, keys) = (split.template.clone(), vec![WHOLE_KEY]);
+                        all.templates.push(Template {
+                            splitter: Splitter::Whole,
+                            text,
+                            keys,
+                            rows: Vec::new(),
+                        });
+                        all.templates.len() - 1
+                    })
+                }
+            };
+            all.templates[number].rows.push(row);
+            all.template_of.push(u32::try_from(number).expect("templates are at most TEMPLATES_MAX"));
+            all.first_values.push(u32::try_from(all.values.len()).ok()?);
+            all.values.extend_from_slice(&split.values);
+            if all.values.len() > VALUES_MAX {
+                return None;
+            }
+        }
+        all.sort_templates();
+        for template in &all.templates {
+            for &key in &template.keys {
+                *all.value_counts.entry(key).or_default() += template.rows.len();
+            }
+        }
+        Some(all)
+    }
+
+    /// Puts the most frequent templates first, so that most of the numbers are small.
+    fn sort_templates(&mut self) {
+        let mut order: Vec<usize> = (0..self.templates.len()).collect();
+        order.sort_by_key(|&number| std::cmp::Reverse(self.templates[number].rows.len()));
+        let mut number_of = vec![0; order.len()];
+        for (new, &old) in (0u32..).zip(&order) {
+            number_of[old] = new;
+        }
+        self.template_of.iter_mut().for_each(|number| *number = number_of[*number as usize]);
+        let mut old: Vec<Option<Template>> =
+            std::mem::take(&mut self.templates).into_iter().map(Some).collect();
+        self.templates = order.iter().filter_map(|&number| old[number].take()).collect();
+    }
+
+    /// Returns the template of each row: all low bytes, then all high ones if there are so many templates.
+    fn encode_rows(&self) -> Vec<u8> {
+        let planes = match self.templates.len() {
+            0 | 1 => 0,
+            2..=256 => 1,
+            _ => 2,
+        };
+        (0..planes)
+            .flat_map(|byte| self.template_of.iter().map(move |number| number.to_le_bytes()[byte]))
+            .collect()
+    }
+}
+
+impl Split {
+    /// Returns what tells templates apart: text, splitter, and the columns of the slots.
+    fn key(&self) -> u64 {
+        let columns = self.values.iter().fold(self.splitter as u64, |key, value| {
+            (key.rotate_left(5) ^ value.column_key).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        });
+        xxh3_64_with_seed(&self.template, columns)
+    }
+
+    fn is_of(&self, template: &Template) -> bool {
+        let keys = self.values.iter().map(|value| value.column_key);
+        self.splitter == template.splitter
+            && self.template == template.text
+            && keys.eq(template.keys.iter().copied())
+    }
+}
+
+/// Compresses streams, appends the tables of streams and frames, and returns the frames.
+fn put_frames(streams: &Streams, level: i32, head: &mut Vec<u8>) -> Vec<u8> {
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let mut shared: [Option<usize>; 4] = [None; 4];
+    put_len(head, streams.all.len());
+    for (kind, bytes) in &streams.all {
+        let own_min = if *kind == StreamKind::Text { OWN_TEXT_BYTES_MIN } else { OWN_BYTES_MIN };
+        let frame = if bytes.len() >= own_min {
+            frames.push(bytes.clone());
+            frames.len() - 1
+        } else {
+            let frame = *shared[*kind as usize].get_or_insert_with(|| {
+                frames.push(Vec::new());
+                frames.len() - 1
+            });
+            frames[frame].extend_from_slice(bytes);
+            frame
+        };
+        put_len(head, frame);
+        put_len(head, bytes.len());
+    }
+    let mut data = Vec::new();
+    put_len(head, frames.len());
+    for raw in &frames {
+        let compressed = compress_at(level, raw).filter(|frame| frame.len() < raw.len() - raw.len() / 64);
+        let (codec, stored) = match &compressed {
+            Some(frame) => (FRAME_ZSTD, frame),
+            None => (FRAME_PLAIN, raw),
+        };
+        head.push(codec);
+        put_len(head, stored.len());
+        put_varint(head, raw.len() as u64);
+        head.extend_from_slice(&crc32c::crc32c(stored).to_le_bytes());
+        data.extend_from_slice(stored);
+    }
+    data
+}

@@ -1,0 +1,230 @@
+//! Shredded lines for reading: whole, one at a time, or only what a search needs of them.
+//!
+//! The tables are decoded when the lines are first asked for, each column when it is first needed. A line is
+//! rebuilt by copying the pieces of its template and the values of its row one after the other into one
+//! buffer: nothing is allocated per line, template or column.
+#![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+use crate::block::Block;
+use crate::block_meta::{SECTION_RAW_BYTES_MAX, SectionMeta};
+use crate::compress::decompress;
+use crate::error::Error;
+use crate::lines::Lines;
+use crate::shred_head::{Column, Head, Piece, Slot, Template};
+use crate::shred_values::{self, Parts, Values};
+use bytes::Bytes;
+use std::sync::OnceLock;
+
+const WHAT: &str = "values";
+
+/// The lines of a block as templates and columns.
+#[derive(Debug)]
+pub(crate) struct Shredded {
+    pub(crate) head: Head,
+    pub(crate) template_of: Vec<u16>,
+    /// For each row its place among the rows of its template.
+    pub(crate) rank: Vec<u32>,
+    /// All rows by template, ascending within each.
+    pub(crate) rows_by_template: Vec<u32>,
+    columns: Vec<OnceLock<Values>>,
+    frames: Vec<OnceLock<Bytes>>,
+    /// The section that the frames lie in.
+    section: SectionMeta,
+}
+
+impl Shredded {
+    /// Decodes the tables from the sections of templates and of template rows.
+    pub(crate) fn decode(
+        templates: &[u8],
+        template_rows: &[u8],
+        section: SectionMeta,
+        rows: usize,
+    ) -> Result<Self, Error> {
+        let mut template_of = Vec::new();
+        let head = Head::decode(templates, section.bytes, |templates| {
+            let (counts, all) = shred_values::decode_template_rows(template_rows, templates, rows)?;
+            template_of = all;
+            Ok(counts)
+        })?;
+        let mut next: Vec<usize> = head.templates.iter().map(|template| template.rows.start).collect();
+        let mut rank = Vec::with_capacity(rows);
+        let mut rows_by_template = vec![0; rows];
+        for (row, &number) in (0u32..).zip(&template_of) {
+            let number = usize::from(number);
+            let (Some(place), Some(template)) = (next.get_mut(number), head.templates.get(number)) else {
+                continue;
+            };
+            rank.push(u32::try_from(*place - template.rows.start).unwrap_or(u32::MAX));
+            if let Some(slot) = rows_by_template.get_mut(*place) {
+                *slot = row;
+            }
+            *place += 1;
+        }
+        let columns = head.columns.iter().map(|_| OnceLock::new()).collect();
+        let frames = head.frames.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { head, template_of, rank, rows_by_template, columns, frames, section })
+    }
+
+    /// Returns the rows of a template, ascending.
+    pub(crate) fn rows_of(&self, template: &Template) -> &[u32] {
+        self.rows_by_template.get(template.rows.clone()).unwrap_or_default()
+    }
+
+    /// Returns the template of a row, and the row's place among the template's rows.
+    pub(crate) fn place_of(&self, row: u32) -> Option<(&Template, u32)> {
+        let number = *self.template_of.get(row as usize)?;
+        Some((self.head.templates.get(usize::from(number))?, *self.rank.get(row as usize)?))
+    }
+
+    /// Returns the values of a column.
+    pub(crate) fn values(&self, block: &Block, column: u32) -> Result<&Values, Error> {
+        let index = column as usize;
+        let (Some(kept), Some(column)) = (self.columns.get(index), self.head.columns.get(index)) else {
+            return Err(Error::corrupt(WHAT, format!("no column {column}")));
+        };
+        if let Some(values) = kept.get() {
+            return Ok(values);
+        }
+        let parts = ColumnParts { shredded: self, block, column };
+        let values = Values::decode(&column.form, column.values as usize, &parts)?;
+        Ok(kept.get_or_init(|| values))
+    }
+
+    /// Appends the line of a row; `out` keeps what was appended before an error.
+    pub(crate) fn push_line(&self, block: &Block, row: u32, out: &mut Vec<u8>) -> Result<(), Error> {
+        let Some((template, rank)) = self.place_of(row) else {
+            return Err(Error::corrupt(WHAT, format!("no row {row}")));
+        };
+        for piece in self.head.pieces_of(template) {
+            out.extend_from_slice(self.head.literal(piece));
+            if let Some(Slot { column, base }) = piece.slot {
+                self.values(block, column)?.render(base + rank, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rebuilds all lines, of `raw_bytes` in all.
+    pub(crate) fn lines(&self, block: &Block, raw_bytes: u64) -> Result<Lines, Error> {
+        let rows = self.template_of.len();
+        let want = raw_bytes.saturating_add(rows as u64);
+        if want > u64::from(SECTION_RAW_BYTES_MAX) {
+            let (got, limit) = (want, SECTION_RAW_BYTES_MAX.into());
+            return Err(Error::Limited { what: "lines".into(), unit: "raw bytes", got, limit });
+        }
+        let want = usize::try_from(want).unwrap_or(usize::MAX);
+        let columns = (0u32..).zip(&self.columns).map(|(column, _)| self.values(block, column));
+        let columns: Vec<&Values> = columns.collect::<Result<_, _>>()?;
+        let mut lines = Lines::with_capacity(want, rows);
+        for row in 0..u32::try_from(rows).unwrap_or(u32::MAX) {
+            let Some((template, rank)) = self.place_of(row) else { break };
+            lines.push_with(|text| {
+                for piece in self.head.pieces_of(template) {
+                    text.extend_from_slice(self.head.literal(piece));
+                    if let Some(Slot { column, base }) = piece.slot
+                        && let Some(values) = columns.get(column as usize)
+                    {
+                        values.render(base + rank, text);
+                    }
+                }
+            });
+            if lines.text().len() > want {
+                break;
+            }
+        }
+        if lines.text().len() != want || lines.rows() != rows {
+            let got = lines.text().len();
+            return Err(Error::corrupt("lines", format!("want {want} bytes of text, got {got}")));
+        }
+        Ok(lines)
+    }
+
+    /// Returns where each line ends in the text of all of them, from the lengths of their parts.
+    pub(crate) fn line_ends(&self, block: &Block) -> Result<Vec<u32>, Error> {
+        let mut ends = Vec::with_capacity(self.template_of.len());
+        let mut end = 0usize;
+        for row in 0..u32::try_from(self.template_of.len()).unwrap_or(u32::MAX) {
+            let Some((template, rank)) = self.place_of(row) else { continue };
+            for piece in self.head.pieces_of(template) {
+                end = end.saturating_add(piece.literal.len());
+                if let Some(Slot { column, base }) = piece.slot {
+                    end = end.saturating_add(self.values(block, column)?.bytes(base + rank));
+                }
+            }
+            let short = u32::try_from(end).ok().filter(|&end| end < SECTION_RAW_BYTES_MAX);
+            ends.push(short.ok_or_else(|| Error::corrupt("lines", "lines are longer than a section"))?);
+            end += 1;
+        }
+        Ok(ends)
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let head = &self.head;
+        self.template_of.len() * (2 + 4 + 4)
+            + head.literals.len()
+            + head.pieces.len() * size_of::<Piece>()
+            + head.slots.len() * size_of::<Slot>()
+            + head.templates.iter().map(|template| template.text.len() + size_of::<Template>()).sum::<usize>()
+            + self
+                .columns
+                .iter()
+                .map(|column| size_of::<Column>() + column.get().map_or(0, Values::heap_bytes))
+                .sum::<usize>()
+            + self.frames.iter().map(|frame| frame.get().map_or(0, Bytes::len)).sum::<usize>()
+    }
+}
+
+/// What one column is decoded from.
+struct ColumnParts<'a> {
+    shredded: &'a Shredded,
+    block: &'a Block,
+    column: &'a Column,
+}
+
+impl Parts for ColumnParts<'_> {
+    fn stream(&self, number: u32) -> Result<Vec<u8>, Error> {
+        let head = &self.shredded.head;
+        let place = head.streams.get(number as usize).and_then(|stream| {
+            Some((stream, head.frames.get(stream.frame)?, self.shredded.frames.get(stream.frame)?))
+        });
+        let Some((stream, frame, kept)) = place else {
+            return Err(Error::corrupt(WHAT, format!("no stream {number}")));
+        };
+        let read = || {
+            let stored =
+                self.block.read_part(&self.shredded.section, frame.offset, frame.bytes, frame.crc32c)?;
+            match frame.is_compressed {
+                true => decompress(WHAT, &stored, frame.raw_bytes),
+                false => Ok(stored.to_vec()),
+            }
+        };
+        if frame.streams == 1 {
+            return read();
+        }
+        let whole = match kept.get() {
+            Some(whole) => whole,
+            None => {
+                let whole = Bytes::from(read()?);
+                kept.get_or_init(|| whole)
+            }
+        };
+        Ok(whole.get(stream.range.clone()).unwrap_or_default().to_vec())
+    }
+
+    fn ts_ns(&self) -> Result<Vec<i64>, Error> {
+        let ts_ns = self.block.timestamps()?;
+        let head = &self.shredded.head;
+        let mut all = Vec::with_capacity(self.column.values as usize);
+        let mut template_at = 0;
+        for &slot in &self.column.slots {
+            // Slots ascend, and so do the templates they are in.
+            let has_slot = |template: &Template| template.slots.end > slot as usize;
+            let others = head.templates.get(template_at..).unwrap_or_default();
+            template_at += others.iter().take_while(|template| !has_slot(template)).count();
+            let Some(template) = head.templates.get(template_at) else { break };
+            let rows = self.shredded.rows_of(template).iter();
+            all.extend(rows.map(|&row| ts_ns.get(row as usize).copied().unwrap_or(0)));
+        }
+        Ok(all)
+    }
+}
