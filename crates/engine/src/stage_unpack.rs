@@ -81,8 +81,12 @@ fn texts(line: &[u8]) -> Result<Vec<Text<'_>>, &'static str> {
         let length = value_length(rest)?;
         if let Some(text) = rest.strip_prefix(b"\"").and_then(|text| text.get(..length - 2)) {
             let name = String::from_utf8_lossy(&name).into_owned();
-            // What cannot be unescaped makes the line malformed.
-            texts.push((Cow::Owned(name), unescape(text).ok_or(MALFORMED)?));
+            // A label that cannot be unescaped is empty, as in `json`; a line that cannot is not lost.
+            let value = match unescape(text) {
+                None if name == ENTRY => return Err(MALFORMED),
+                value => value.unwrap_or_default(),
+            };
+            texts.push((Cow::Owned(name), value));
         }
         rest = skip_blanks(rest.get(length..).unwrap_or_default());
         match rest.first().ok_or(NO_ARRAY_END)? {
@@ -148,6 +152,7 @@ mod tests {
             r#"{a="y", app_extracted="c"}"#,
         );
         check(r#"{"_entry":"","a-b":"c"} tail"#, "", r#"{a_b="c"}"#);
+        check(r#"{"_entry":"x","a":"\q"}"#, "x", r#"{a=""}"#);
     }
 
     #[test]
@@ -166,6 +171,7 @@ mod tests {
             (r#"{"_entry":oops}"#, UNKNOWN_VALUE),
             (r#"{"_entry":"x" "a":1}"#, NO_OBJECT),
             (r#"{"_entry":"x"#, NO_STRING_END),
+            (r#"{"a":"b","_entry":"\q"}"#, MALFORMED),
             (r#"{"a":"b","_entry":"#, MALFORMED),
         ] {
             let labels = format!(
