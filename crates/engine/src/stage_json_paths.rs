@@ -109,6 +109,11 @@ impl<'a> Walk<'a> {
                 b'[' => NO_ARRAY_END,
                 _ => UNKNOWN_VALUE,
             });
+            // What is wanted inside may lie before the place where the line is cut off.
+            if matches!(first, b'{' | b'[') && !deeper.is_empty() {
+                self.at = start;
+                return self.value(&deeper);
+            }
             return None;
         };
         let value = match first {
@@ -352,6 +357,8 @@ mod tests {
         };
         check(r#"x="a""#, r#"{"a":"unterminated"#, &fault(NO_STRING_END));
         check(r#"x="a""#, r#"{"a":bad}"#, &fault(UNKNOWN_VALUE));
+        let inside = fault(NO_OBJECT).replace(r#"x="""#, r#"x="", y="1""#);
+        check(r#"x="a", y="a.b""#, r#"{"a":{"b":1,"#, &inside);
         check(r#"x="a.b""#, r#"{"a":"b"}"#, r#"{x=""}"#);
         check(r#"x="a""#, "\"s\"", r#"{x=""}"#);
     }
