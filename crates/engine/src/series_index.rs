@@ -68,9 +68,9 @@ impl SeriesIndex {
         }
         let mut sorted = Vec::with_capacity(32);
         labels.sorted(&mut sorted);
-        sorted.retain(|(name, _)| which.hidden.as_deref() != Some(*name));
+        // An error keeps all labels, so that no grouping hides it.
         if labels.error.is_none() {
-            sorted.retain(|(name, _)| !which.names(name));
+            sorted.retain(|(name, _)| which.hidden.as_deref() != Some(*name) && !which.names(name));
         }
         self.of_sorted(|| sorted.iter().copied())
     }
@@ -134,7 +134,7 @@ mod tests {
             Some((false, &["z"])),
             Some("n"),
             true,
-            r#"{__error__="E", app="a", detected_level="info", z="2"}"#,
+            r#"{__error__="E", app="a", detected_level="info", n="5", z="2"}"#,
         );
         check(Some((false, &[])), None, false, "{}");
     }
