@@ -81,17 +81,6 @@ pub(crate) fn evaluate(
     }
     context.add_stats(&counts.stats);
     let steps = context.grid.steps;
-    if is_absent {
-        // An entry with an error is a series of its own, and is there all the same.
-        let mut present = vec![false; steps];
-        for changes in &counts.series {
-            for (present, (entries, _)) in present.iter_mut().zip(changes.windows(steps)) {
-                *present |= entries > 0;
-            }
-        }
-        let values = present.into_iter().map(|present| (!present).then_some(1.0)).collect();
-        return Ok(vec![GridSeries { labels: Arc::new(absent_labels(log)), values }]);
-    }
     let seconds = seconds(range_ns);
     let value = |(entries, bytes): (i64, i64)| match aggregation.op {
         RangeOp::Rate => entries as f64 / seconds,
@@ -110,7 +99,15 @@ pub(crate) fn evaluate(
         }
     }
     check_errors(&series)?;
-    Ok(series)
+    Ok(if is_absent { vec![absence(&series, absent_labels(log), steps)] } else { series })
+}
+
+/// The series that `absent_over_time` answers with, from those that are present.
+fn absence(present: &[GridSeries], labels: LabelSet, steps: usize) -> GridSeries {
+    let is_present =
+        |step: usize| present.iter().any(|series| series.values.get(step).copied().flatten().is_some());
+    let values = (0..steps).map(|step| (!is_present(step)).then_some(1.0)).collect();
+    GridSeries { labels: Arc::new(labels), values }
 }
 
 /// A span in seconds, as Go computes it.
