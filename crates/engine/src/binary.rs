@@ -147,6 +147,7 @@ fn matched(
     let mut result = Collector::new(steps);
     for step in 0..steps {
         let mut used: HashSet<&LabelSet> = HashSet::new();
+        let mut results: HashSet<LabelSet> = HashSet::new();
         for (key, candidates) in &one_by_key {
             if candidates.iter().filter(|series| value_at(series, step).is_some()).count() > 1 {
                 // Which side is at fault depends on who was to be unique.
@@ -162,11 +163,15 @@ fn matched(
             let Some((partner, one_value)) = partner else { continue };
             let (left_value, right_value) =
                 if swapped { (one_value, many_value) } else { (many_value, one_value) };
-            let Some(value) = combine(expr, left_value, right_value, left_value) else { continue };
+            // Partners must be unique also where a comparison then drops them.
             if matching.group.is_none() && !used.insert(key) {
                 return Err(Error::invalid(MANY_LEFT));
             }
             let labels = result_labels(matching, &series.labels, &partner.labels);
+            if matching.group.is_some() && !results.insert(labels.clone()) {
+                return Err(Error::invalid(MANY_RESULTS));
+            }
+            let Some(value) = combine(expr, left_value, right_value, left_value) else { continue };
             result.set(labels, step, value, MANY_RESULTS)?;
         }
     }

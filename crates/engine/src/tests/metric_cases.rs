@@ -137,6 +137,11 @@ fn refused() {
     let by_level = r#"sum by (app, detected_level) (count_over_time({host="x"}[10s]))"#;
     let many = error(&format!("{by_level} / on (app) sum by (app) (count_over_time({{host=\"x\"}}[10s]))"));
     assert!(many.contains("many-to-one matching must be explicit"), "{many}");
+    // Also where the comparison would drop all of them.
+    let many = error(&format!("{by_level} < on (host) vector(0)"));
+    assert!(many.contains("many-to-one matching must be explicit"), "{many}");
+    let many = error(&format!("{by_level} < on (host) group_left (detected_level) vector(0)"));
+    assert!(many.contains("grouping labels must ensure unique matches"), "{many}");
     let many = error(&format!("sum by (app) (count_over_time({{host=\"x\"}}[10s])) / on (app) {by_level}"));
     assert!(many.contains("duplicate series on the right hand-side"), "{many}");
     let faulty = error(r#"sum(count_over_time({app="a"} | detected_level > 5 [10s]))"#);
@@ -213,6 +218,11 @@ fn unwrapped_values() {
     check("quantile_over_time(0.5, LOGFMT | unwrap n [5s]) without (d, k)", &[r#"{app="a"} 8"#]);
     check("sum_over_time(LOGFMT | unwrap nope [5s])", &[]);
     check(r#"sum_over_time(LOGFMT | unwrap d | __error__="" [5s])"#, &[]);
+    // An error that is let pass keeps all labels, the unwrapped one too.
+    let preserved = r#"{__error__="SampleExtractionErr", __error_details__="strconv.ParseFloat: parsing \"x\": invalid syntax", __preserve_error__="true", app="a", m="x"} 0"#;
+    let broken = lines_of(&[r#"{"m":"x","#]);
+    let query = r#"max_over_time({app="a"} | json | unwrap m [5s]) by (__error__)"#;
+    assert_eq!(texts(&broken, query, instant), [preserved]);
     check("first_over_time(LOGFMT | unwrap n | k=\"b\" [5s]) by (app)", &[r#"{app="a"} 7"#]);
     check("sum(rate(LOGFMT | unwrap n [5s]))", &["{} 8"]);
     let query = r#"sum_over_time({app="a"} | logfmt | unwrap d [5s])"#;
@@ -227,9 +237,12 @@ fn absent_without_numbers() {
         assert_eq!(texts(&memory, query, range(1, 5, 1)), expect, "{query}");
     };
     let absent = |rest: &str| format!(r#"absent_over_time({{app="a"}} | logfmt {rest} [1s])"#);
-    check(&absent("| unwrap n"), &[r#"{app="a"} 3=1 4=1 5=1"#]);
     check(&absent(r#"| unwrap n | __error__="""#), &[r#"{app="a"} 2=1 3=1 4=1 5=1"#]);
-    check(&absent("| n > 0 | unwrap n"), &[r#"{app="a"} 3=1 4=1 5=1"#]);
+    // Errors count as in any range aggregation.
+    for rest in ["| unwrap n", "| n > 0"] {
+        let error = run(&memory, &request(&absent(rest), range(1, 5, 1))).unwrap_err().to_string();
+        assert!(error.starts_with("pipeline error: "), "{rest}: {error}");
+    }
 }
 
 #[test]
