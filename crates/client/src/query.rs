@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use logyard_model::{Direction, TimeRange};
+use logyard_wire::explain::{EXPLAIN_ANALYZE, EXPLAIN_PARAM, EXPLAIN_PLAN, ExplainAnswer, PlanStep};
 use logyard_wire::loki_query::{self, Labels, NamesAnswer, QueryAnswer, SeriesListAnswer};
 use serde::de::DeserializeOwned;
 
@@ -40,27 +41,22 @@ impl Client {
     /// Runs a query over a range; log entries come with their structured metadata and parsed labels
     /// kept apart from the labels of the stream.
     pub async fn query_range(&self, query: &RangeQuery) -> Result<QueryAnswer, Error> {
-        let direction = match query.direction {
-            Direction::Forward => "forward",
-            Direction::Backward => "backward",
-        };
-        let mut params = vec![
-            ("query", query.query.clone()),
-            ("start", time_param(query.range.start_ns)),
-            ("end", time_param(query.range.end_ns)),
-            ("limit", query.limit.to_string()),
-            ("direction", direction.to_owned()),
-        ];
-        if let Some(step) = query.step {
-            params.push(("step", step.as_secs_f64().to_string()));
-        }
-        self.read(&["loki", "api", "v1", "query_range"], &params).await
+        self.read(&["loki", "api", "v1", "query_range"], &range_query_params(query)).await
     }
 
     /// Runs a metric query at one point in time.
     pub async fn query(&self, query: &InstantQuery) -> Result<QueryAnswer, Error> {
         let params = [("query", query.query.clone()), ("time", time_param(query.time_ns))];
         self.read(&["loki", "api", "v1", "query"], &params).await
+    }
+
+    /// Returns how the store evaluates a query over a range, after running it if `analyze` is set; `None`
+    /// from a store that does not say.
+    pub async fn explain(&self, query: &RangeQuery, analyze: bool) -> Result<Option<PlanStep>, Error> {
+        let mut params = range_query_params(query);
+        params.push((EXPLAIN_PARAM, if analyze { EXPLAIN_ANALYZE } else { EXPLAIN_PLAN }.to_owned()));
+        let answer: ExplainAnswer = self.read(&["loki", "api", "v1", "query_range"], &params).await?;
+        Ok(answer.explain)
     }
 
     /// Returns the label names of all streams with entries in the range, sorted.
@@ -98,6 +94,24 @@ impl Client {
             ))
         })
     }
+}
+
+fn range_query_params(query: &RangeQuery) -> Vec<(&'static str, String)> {
+    let direction = match query.direction {
+        Direction::Forward => "forward",
+        Direction::Backward => "backward",
+    };
+    let mut params = vec![
+        ("query", query.query.clone()),
+        ("start", time_param(query.range.start_ns)),
+        ("end", time_param(query.range.end_ns)),
+        ("limit", query.limit.to_string()),
+        ("direction", direction.to_owned()),
+    ];
+    if let Some(step) = query.step {
+        params.push(("step", step.as_secs_f64().to_string()));
+    }
+    params
 }
 
 fn range_params(range: TimeRange) -> Vec<(&'static str, String)> {

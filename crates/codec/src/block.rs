@@ -250,6 +250,11 @@ impl Block {
         self.get_or_decode(&self.metadata, || self.decode_column(SECTION_METADATA, "metadata"))
     }
 
+    /// Returns whether the lines have been decoded from their compressed form.
+    pub fn has_decoded_lines(&self) -> bool {
+        self.source.is_some() && self.lines.get().is_some()
+    }
+
     /// Returns the memory taken by the sections decoded so far, dictionary values left out.
     pub fn heap_bytes(&self) -> usize {
         self.ts_ns.get().map_or(0, |ts_ns| ts_ns.len() * 8)

@@ -1,15 +1,20 @@
 //! The engine: settings, a pool of threads, and the choice of evaluation.
 
 use crate::error::{Error, Kind};
+use crate::explain::{self, PlanStep};
+use crate::limits;
 use crate::memory::Memory;
 use crate::plan::PushDown;
-use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats};
-use crate::select::Select;
+use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, ScanCounts};
+use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
 use crate::turns::Turns;
 use crate::{log_query, metric_query};
-use logyard_logql::Expr;
+use logyard_codec::BlockView;
+use logyard_logql::{Expr, LogExpr};
+use logyard_model::{Prefilter, StreamId, TimeRange};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -46,6 +51,7 @@ impl Engine {
     /// Errors: any kind; `Invalid` with Loki's text where it has one. Blocks for as long as the query
     /// takes, so asynchronous callers use a thread for it; stops soon after [`crate::Cancel`] says so.
     pub fn run(&self, source: &dyn Select, request: &QueryRequest) -> Result<QueryOutcome, Error> {
+        limits::check(&self.settings, &request.expr)?;
         let turns = Turns::new(self.pool()?, &request.cancel);
         let memory = Memory::new(&self.settings, &self.held);
         let context = Context {
@@ -56,9 +62,20 @@ impl Engine {
             memory,
             push_down: self.push_down,
             warnings: Warnings::default(),
+            scans: Mutex::default(),
         };
         let (result, stats) = evaluate(&context)?;
-        Ok(QueryOutcome { result, stats, warnings: context.warnings.into_texts() })
+        let warnings = context.warnings.into_texts();
+        let scans = context.scans.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(QueryOutcome { result, stats, scans, warnings })
+    }
+
+    /// Returns how a query is evaluated, with what that took if `scans` of its outcome are given.
+    ///
+    /// Errors: `Invalid`, as for [`Engine::run`]. Cost: compiles the query, reads nothing.
+    pub fn explain(&self, request: &QueryRequest, scans: Option<&[ScanCounts]>) -> Result<PlanStep, Error> {
+        limits::check(&self.settings, &request.expr)?;
+        explain::explain(&self.settings, request, scans)
     }
 
     fn pool(&self) -> Result<&ThreadPool, Error> {
@@ -86,6 +103,8 @@ pub(crate) struct Context<'a> {
     pub(crate) memory: Memory<'a>,
     pub(crate) push_down: PushDown,
     pub(crate) warnings: Warnings,
+    /// In the order of the selectors.
+    scans: Mutex<Vec<ScanCounts>>,
 }
 
 /// What the user is told beside the answer, each text once.
@@ -102,6 +121,39 @@ impl Warnings {
 
     fn into_texts(self) -> Vec<String> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Context<'_> {
+    /// Returns the views that may hold entries of a selector in a range, unless those are too many.
+    pub(crate) fn select(
+        &self,
+        log: &LogExpr,
+        range: TimeRange,
+        prefilter: &Prefilter,
+    ) -> Result<(Vec<BlockView>, ScanCounts), Error> {
+        let QueryRequest { tenant, direction, .. } = self.request;
+        let request =
+            SelectRequest { tenant, matchers: &log.matchers, range, prefilter, direction: *direction };
+        let views = self.source.select(&request)?;
+        limits::check_bytes(self.settings, &views, range)?;
+        let runs = || views.iter().flat_map(|view| &view.runs);
+        let streams: HashSet<StreamId> = runs().map(|run| run.stream.id).collect();
+        let scan = ScanCounts {
+            source: self.source.describe(&request),
+            streams: streams.len() as u64,
+            blocks: views.len() as u64,
+            entries: runs().map(|run| run.rows.len() as u64).sum(),
+            line_bytes: runs().map(|run| run.raw_bytes).sum(),
+            stats: QueryStats::default(),
+        };
+        Ok((views, scan))
+    }
+
+    /// Notes what a selector took.
+    pub(crate) fn add_scan(&self, scan: ScanCounts, stats: &QueryStats) {
+        let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
+        scans.push(ScanCounts { stats: *stats, ..scan });
     }
 }
 

@@ -26,6 +26,7 @@ mod cancel;
 mod dedupe;
 mod engine;
 mod error;
+mod explain;
 mod function;
 mod grid;
 mod hash;
@@ -33,6 +34,7 @@ mod implied;
 mod kept_blocks;
 mod label_replace;
 mod labels;
+mod limits;
 mod log_context;
 mod log_query;
 mod memory;
@@ -91,8 +93,10 @@ mod vector;
 pub use cancel::Cancel;
 pub use engine::Engine;
 pub use error::{Error, Kind};
+pub use explain::PlanStep;
 pub use request::{
-    InstantSample, LogEntry, QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, Sample, Series,
+    InstantSample, LogEntry, QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, Sample,
+    ScanCounts, Series,
 };
 pub use select::{Select, SelectError, SelectRequest};
 pub use settings::EngineSettings;

@@ -19,11 +19,11 @@ use crate::error::Error;
 use crate::hash::Hash128;
 use crate::kept_blocks::KeptBlocks;
 use crate::labels::Labels;
+use crate::limits;
 use crate::log_context::{self, Around};
 use crate::plan::{Columns, Pipeline};
 use crate::request::{LogEntry, QueryResult, QueryStats};
 use crate::scan::{ByCodes, LabelColumns, rows_of};
-use crate::select::SelectRequest;
 use crate::stage::Entry;
 use crate::stage_distinct::NO_COMBINATION;
 use logyard_codec::{Block, BlockView, RunView};
@@ -87,16 +87,11 @@ pub(crate) fn run(
         return Err(Error::invalid("end timestamp must not be before or equal to start time"));
     }
     let range = TimeRange { start_ns, end_ns: end_ns.max(start_ns.saturating_add(1)) };
+    let range = limits::cut(settings, range, request.now_ns);
     let around = around(log);
     around.map_or(Ok(()), |around| log_context::check_limit(around, request.limit))?;
     let pipeline = Pipeline::compile(log, request.now_ns, context.push_down)?;
-    let views = context.source.select(&SelectRequest {
-        tenant: &request.tenant,
-        matchers: &log.matchers,
-        range,
-        prefilter: &pipeline.prefilter,
-        direction: request.direction,
-    })?;
+    let (views, scan) = context.select(log, range, &pipeline.prefilter)?;
     let (ranks, streams) = rank_streams(&views);
     let kept = KeptBlocks::default();
     let query = LogQuery {
@@ -120,6 +115,7 @@ pub(crate) fn run(
         None => query.build(&places)?,
     };
     stats.returned = entries.len() as u64;
+    context.add_scan(scan, &stats);
     Ok((QueryResult::Entries(entries), stats))
 }
 
@@ -214,7 +210,6 @@ impl LogQuery<'_> {
 
     /// Adds the places of a view's entries that may be in the answer; returns the bytes decoded.
     fn find_in_view(&self, index: usize, bound: Option<Place>, found: &mut Found) -> Result<u64, Error> {
-        found.stats.blocks += 1;
         let Some(view) = self.views.get(index) else { return Ok(0) };
         let block = self.kept.get(index as u32).unwrap_or_else(|| view.block.fresh());
         let mut places = Vec::new();
@@ -245,7 +240,7 @@ impl LogQuery<'_> {
         self.keep_first(&mut places, &HashSet::new());
         self.cut(&mut places, self.limit);
         self.context.memory.hold(places.len() as u64 * PLACE_BYTES)?;
-        let bytes = block.heap_bytes() as u64;
+        let bytes = found.stats.note_block(&block);
         if !places.is_empty() {
             self.kept.keep(index as u32, block, bytes);
         }

@@ -12,8 +12,9 @@ use crate::plan::PushDown;
 use crate::range_count;
 use crate::range_distinct;
 use crate::range_values;
-use crate::request::{InstantSample, QueryKind, QueryRequest, QueryResult, QueryStats, Sample, Series};
-use crate::select::Select;
+use crate::request::{
+    InstantSample, QueryKind, QueryRequest, QueryResult, QueryStats, Sample, ScanCounts, Series,
+};
 use crate::settings::EngineSettings;
 use crate::turns::Turns;
 use crate::vector::{GridSeries, Value, constant, into_vector, sort_by_labels};
@@ -22,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// What evaluation needs everywhere.
 pub(crate) struct Context<'a> {
-    pub(crate) source: &'a dyn Select,
+    pub(crate) query: &'a engine::Context<'a>,
     pub(crate) request: &'a QueryRequest,
     pub(crate) settings: &'a EngineSettings,
     pub(crate) turns: Turns<'a>,
@@ -34,7 +35,9 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    pub(crate) fn add_stats(&self, more: &QueryStats) {
+    /// Notes what a selector took.
+    pub(crate) fn add_scan(&self, scan: ScanCounts, more: &QueryStats) {
+        self.query.add_scan(scan, more);
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).add(more);
     }
 
@@ -49,10 +52,10 @@ pub(crate) fn run(
     query: &engine::Context<'_>,
     expr: &MetricExpr,
 ) -> Result<(QueryResult, QueryStats), Error> {
-    let engine::Context { source, request, settings, turns, ref memory, push_down, ref warnings } = *query;
+    let engine::Context { request, settings, turns, ref memory, push_down, ref warnings, .. } = *query;
     let grid = Grid::new(request.kind)?;
     let stats = Mutex::new(QueryStats::default());
-    let context = Context { source, request, settings, turns, memory, push_down, grid, warnings, stats };
+    let context = Context { query, request, settings, turns, memory, push_down, grid, warnings, stats };
     let value = evaluate(&context, expr)?;
     let mut stats = context.stats.into_inner().unwrap_or_else(PoisonError::into_inner);
     let is_instant = matches!(request.kind, QueryKind::Instant { .. });
@@ -152,7 +155,7 @@ fn range(
 }
 
 /// Whether a sum over the function is the function under the sum's labels.
-fn sums_up(op: RangeOp) -> bool {
+pub(crate) fn sums_up(op: RangeOp) -> bool {
     matches!(
         op,
         RangeOp::CountOverTime

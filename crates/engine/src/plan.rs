@@ -38,6 +38,9 @@ pub(crate) enum PushDown {
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(crate) line_filters: Vec<LineTest>,
+    /// Where the line filters, and the other stages, stand in the query.
+    line_filter_places: Vec<usize>,
+    stage_places: Vec<usize>,
     stages: Vec<Stage>,
     /// How many of the stages, from the first, filter by labels that entries bring along.
     head: usize,
@@ -46,6 +49,7 @@ pub(crate) struct Pipeline {
     /// What lines must hold for label filters behind parsers to pass.
     pub(crate) implied: Vec<Implied>,
     push_down: PushDown,
+    hints: Hints,
 }
 
 /// A text that every wanted line holds.
@@ -104,6 +108,7 @@ impl Pipeline {
         (now_ns, push_down): (i64, PushDown),
     ) -> Result<Self, Error> {
         let (mut line_filters, mut stages, mut prefilter) = (Vec::new(), Vec::new(), Prefilter::default());
+        let (mut line_filter_places, mut stage_places) = (Vec::new(), Vec::new());
         let mut same_line = push_down == PushDown::On;
         for (index, stage) in log.stages.iter().enumerate() {
             let compiled = Stage::compile(&stage.kind, hints, now_ns)
@@ -115,9 +120,13 @@ impl Pipeline {
                 require(filter, &mut prefilter);
             }
             match compiled {
-                Stage::LineFilter(test) if same_line => line_filters.push(test),
+                Stage::LineFilter(test) if same_line => {
+                    line_filter_places.push(index);
+                    line_filters.push(test);
+                }
                 other => {
                     same_line &= !other.changes_line();
+                    stage_places.push(index);
                     stages.push(other);
                 }
             }
@@ -125,12 +134,36 @@ impl Pipeline {
         let head = if push_down == PushDown::On { head_of(&stages) } else { 0 };
         let scout = scout_of(&line_filters, &prefilter);
         let implied = if push_down == PushDown::On { Implied::of(log, None) } else { Vec::new() };
-        Ok(Self { line_filters, stages, head, prefilter, scout, implied, push_down })
+        let hints = hints.clone();
+        Ok(Self {
+            line_filters,
+            line_filter_places,
+            stage_places,
+            stages,
+            head,
+            prefilter,
+            scout,
+            implied,
+            push_down,
+            hints,
+        })
     }
 
     /// Returns a text that every wanted line holds and that is worth looking for first.
     pub(crate) fn scout(&self) -> Option<&Scout> {
         self.scout.as_ref()
+    }
+
+    /// Returns where the stages stand in the query, by when they run: the label filters that run before
+    /// lines are decoded, the line filters that run next, and all other stages. Those missing never run.
+    pub(crate) fn places(&self) -> (&[usize], &[usize], &[usize]) {
+        let (head, rest) = self.stage_places.split_at(self.head.min(self.stage_places.len()));
+        (head, &self.line_filter_places, rest)
+    }
+
+    /// Returns which labels parsers extract.
+    pub(crate) fn hints(&self) -> &Hints {
+        &self.hints
     }
 
     /// Returns whether labels alone drop entries before any stage reads the line.
@@ -158,12 +191,15 @@ impl Pipeline {
     pub(crate) fn nothing() -> Self {
         Self {
             line_filters: Vec::new(),
+            line_filter_places: Vec::new(),
+            stage_places: Vec::new(),
             stages: Vec::new(),
             head: 0,
             prefilter: Prefilter::default(),
             scout: None,
             implied: Vec::new(),
             push_down: PushDown::On,
+            hints: Hints::everything(),
         }
     }
 

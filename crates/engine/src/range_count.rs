@@ -9,18 +9,18 @@ use crate::dedupe::{Copies, find_copies};
 use crate::error::Error;
 use crate::grid::{StepFinder, Window};
 use crate::labels::{Base, Buffers, ERROR, Labels, PRESERVE_ERROR};
+use crate::limits;
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_sums::{Counts, POINT_BYTES};
 use crate::scan::{Bases, ByCodes, LabelColumns, Rows, rows_of};
-use crate::select::SelectRequest;
 use crate::series_index::SeriesLabels;
 use crate::stage::Entry;
 use crate::unwrap::Unwrapper;
 use crate::vector::GridSeries;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, RangeOp};
-use logyard_model::{Direction, LabelSet, MatchOp, TimeRange};
+use logyard_model::{LabelSet, MatchOp, TimeRange};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -58,16 +58,10 @@ pub(crate) fn evaluate(
         window,
         grouping,
         which: SeriesLabels::new(grouping, None),
-        range: TimeRange { start_ns, end_ns },
+        range: limits::cut(context.settings, TimeRange { start_ns, end_ns }, context.request.now_ns),
         needs_bytes: matches!(aggregation.op, RangeOp::BytesOverTime | RangeOp::BytesRate),
     };
-    let views = context.source.select(&SelectRequest {
-        tenant: &context.request.tenant,
-        matchers: &log.matchers,
-        range: counting.range,
-        prefilter: &counting.pipeline.prefilter,
-        direction: Direction::Forward,
-    })?;
+    let (views, scan) = context.query.select(log, counting.range, &counting.pipeline.prefilter)?;
     let copies = find_copies(&context.turns, &views, counting.range)?;
     let parts = context.turns.fold(views.len(), |counts: &mut Counts, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
@@ -79,7 +73,7 @@ pub(crate) fn evaluate(
         counts = counts.merge(part);
         check_size(context, &mut counts)?;
     }
-    context.add_stats(&counts.stats);
+    context.add_scan(scan, &counts.stats);
     let steps = context.grid.steps;
     let seconds = seconds(range_ns);
     let value = |(entries, bytes): (i64, i64)| match aggregation.op {
@@ -178,7 +172,6 @@ impl Counting<'_> {
         (index, view): (usize, &BlockView),
         copies: &Copies,
     ) -> Result<u64, Error> {
-        counts.stats.blocks += 1;
         let block = view.block.fresh();
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
@@ -186,7 +179,7 @@ impl Counting<'_> {
             }
         }
         check_size(context, counts)?;
-        Ok(block.heap_bytes() as u64)
+        Ok(counts.stats.note_block(&block))
     }
 
     fn count_run(

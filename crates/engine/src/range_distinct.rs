@@ -11,18 +11,18 @@ use crate::error::Error;
 use crate::grid::{StepFinder, Window};
 use crate::hash::{Hash128, hash_of};
 use crate::labels::{Base, Labels};
+use crate::limits;
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_count::check_errors;
 use crate::request::QueryStats;
 use crate::scan::{LabelColumns, rows_of};
-use crate::select::SelectRequest;
 use crate::sketch::{SKETCH_BYTES, Sketch};
 use crate::stage::Entry;
 use crate::vector::{GridSeries, pick};
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation};
-use logyard_model::{Direction, LabelSet, TimeRange};
+use logyard_model::{LabelSet, TimeRange};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -164,15 +164,9 @@ pub(crate) fn evaluate(
         label,
         grouping,
         window,
-        range: TimeRange { start_ns, end_ns },
+        range: limits::cut(context.settings, TimeRange { start_ns, end_ns }, context.request.now_ns),
     };
-    let views = context.source.select(&SelectRequest {
-        tenant: &context.request.tenant,
-        matchers: &log.matchers,
-        range: counting.range,
-        prefilter: &counting.pipeline.prefilter,
-        direction: Direction::Forward,
-    })?;
+    let (views, scan) = context.query.select(log, counting.range, &counting.pipeline.prefilter)?;
     let copies = find_copies(&context.turns, &views, counting.range)?;
     let parts = context.turns.fold(views.len(), |found: &mut Found, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
@@ -183,7 +177,7 @@ pub(crate) fn evaluate(
         found = found.merge(context, part)?;
     }
     check_series(context, &found)?;
-    context.add_stats(&found.stats);
+    context.add_scan(scan, &found.stats);
     let steps = context.grid.steps;
     let counts = match found.held {
         Held::Values(values) => count_values(values, found.index.len(), steps),
@@ -228,7 +222,6 @@ impl Counting<'_> {
         (index, view): (usize, &BlockView),
         copies: &Copies,
     ) -> Result<u64, Error> {
-        found.stats.blocks += 1;
         let block = view.block.fresh();
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
@@ -236,7 +229,7 @@ impl Counting<'_> {
             }
         }
         check_series(context, found)?;
-        Ok(block.heap_bytes() as u64)
+        Ok(found.stats.note_block(&block))
     }
 
     fn read_run(

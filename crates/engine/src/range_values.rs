@@ -8,20 +8,20 @@ use crate::dedupe::{Copies, find_copies};
 use crate::error::Error;
 use crate::grid::Window;
 use crate::labels::{Base, Buffers, Labels};
+use crate::limits;
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_count::check_errors;
 use crate::range_slide::{Folding, Slide};
 use crate::request::QueryStats;
 use crate::scan::{Bases, LabelColumns, rows_of};
-use crate::select::SelectRequest;
 use crate::series_index::{SeriesIndex, SeriesLabels};
 use crate::stage::Entry;
 use crate::unwrap::Unwrapper;
 use crate::vector::GridSeries;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, Unwrap};
-use logyard_model::{Direction, StreamId, TimeRange};
+use logyard_model::{StreamId, TimeRange};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,22 +80,16 @@ pub(crate) fn evaluate(
         pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns, context.push_down)?,
         unwrap: Unwrapper::compile(unwrap)?,
         which: SeriesLabels::new(grouping, Some(&unwrap.label)),
-        range: TimeRange { start_ns, end_ns },
+        range: limits::cut(context.settings, TimeRange { start_ns, end_ns }, context.request.now_ns),
     };
-    let views = context.source.select(&SelectRequest {
-        tenant: &context.request.tenant,
-        matchers: &log.matchers,
-        range: unwrapping.range,
-        prefilter: &unwrapping.pipeline.prefilter,
-        direction: Direction::Forward,
-    })?;
+    let (views, scan) = context.query.select(log, unwrapping.range, &unwrapping.pipeline.prefilter)?;
     let copies = find_copies(&context.turns, &views, unwrapping.range)?;
     let mut order: Vec<(i64, usize)> =
         views.iter().enumerate().map(|(index, view)| (earliest_ns(view), index)).collect();
     order.sort_unstable();
     let ranks = rank_streams(&views);
     let mut series = Sliding::new(Folding { op: aggregation.op, param: aggregation.param, window });
-    let mut rest = &*order;
+    let (mut rest, mut stats) = (&*order, QueryStats::default());
     while !rest.is_empty() {
         let batch = (context.turns.lanes() * BATCH_PER_LANE).min(rest.len());
         let (now, later) = rest.split_at(batch);
@@ -105,7 +99,7 @@ pub(crate) fn evaluate(
             unwrapping.read_view(context, found, (index, view), (&copies, &ranks))
         })?;
         for part in parts {
-            context.add_stats(&part.stats);
+            stats.add(&part.stats);
             series.add(part);
         }
         check_count(context, series.held)?;
@@ -116,6 +110,7 @@ pub(crate) fn evaluate(
         context.memory.release(folded as u64 * SAMPLE_BYTES);
         rest = later;
     }
+    context.add_scan(scan, &stats);
     let series = series.finish();
     check_errors(&series)?;
     Ok(series)
@@ -206,7 +201,6 @@ impl Unwrapping {
         (index, view): (usize, &BlockView),
         (copies, ranks): (&Copies, &HashMap<StreamId, u32>),
     ) -> Result<u64, Error> {
-        found.stats.blocks += 1;
         let (before, block) = (found.count, view.block.fresh());
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
@@ -217,7 +211,7 @@ impl Unwrapping {
         }
         check_count(context, found.count)?;
         context.memory.hold((found.count - before) as u64 * SAMPLE_BYTES)?;
-        Ok(block.heap_bytes() as u64)
+        Ok(found.stats.note_block(&block))
     }
 
     fn read_run(

@@ -1,6 +1,7 @@
 //! Queries and their answers.
 
 use crate::cancel::Cancel;
+use logyard_codec::Block;
 use logyard_logql::Expr;
 use logyard_model::{Direction, LabelSet, Tenant};
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct QueryOutcome {
     pub result: QueryResult,
     /// What it took.
     pub stats: QueryStats,
+    /// What each selector of the query found and took, in the order in which they are written.
+    pub scans: Vec<ScanCounts>,
     /// What the reader should know.
     pub warnings: Vec<String>,
 }
@@ -132,6 +135,29 @@ pub struct QueryStats {
     pub entries_passed: u64,
     /// Entries, or points of series, in the answer.
     pub returned: u64,
+    /// Block views of which any column was decoded; what is found in run tables decodes none.
+    pub blocks_decoded: u64,
+    /// Block views whose lines were decoded.
+    pub blocks_with_lines: u64,
+    /// Bytes of everything decoded.
+    pub decoded_bytes: u64,
+}
+
+/// What one selector of a query found, and what reading it took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanCounts {
+    /// What the source says about its own choice, as names and numbers.
+    pub source: Vec<(&'static str, u64)>,
+    /// Distinct streams with entries.
+    pub streams: u64,
+    /// Block views that the source yielded.
+    pub blocks: u64,
+    /// Entries of the wanted streams in them, those outside of the range included.
+    pub entries: u64,
+    /// Bytes of the lines of those entries.
+    pub line_bytes: u64,
+    /// What was looked at of that.
+    pub stats: QueryStats,
 }
 
 impl QueryStats {
@@ -142,5 +168,18 @@ impl QueryStats {
         self.line_bytes += other.line_bytes;
         self.entries_passed += other.entries_passed;
         self.returned += other.returned;
+        self.blocks_decoded += other.blocks_decoded;
+        self.blocks_with_lines += other.blocks_with_lines;
+        self.decoded_bytes += other.decoded_bytes;
+    }
+
+    /// Notes a block that has been evaluated; returns the bytes that were decoded for it.
+    pub(crate) fn note_block(&mut self, block: &Block) -> u64 {
+        let bytes = block.heap_bytes() as u64;
+        self.blocks += 1;
+        self.blocks_decoded += u64::from(bytes > 0);
+        self.blocks_with_lines += u64::from(block.has_decoded_lines());
+        self.decoded_bytes += bytes;
+        bytes
     }
 }

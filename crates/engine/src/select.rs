@@ -11,6 +11,12 @@ pub trait Select: Send + Sync {
     /// Shape: a superset by time and by prefilter, exact by tenant and matchers; any order. Runs of
     /// one stream in different views may overlap and may hold equal entries. May block.
     fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<BlockView>, SelectError>;
+
+    /// Returns names and numbers that say how the views of a request are chosen, for the person who asks
+    /// why a query is slow. Cost: none to speak of.
+    fn describe(&self, _request: &SelectRequest<'_>) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Which entries are asked for.

@@ -28,6 +28,20 @@ pub struct EngineSettings {
     /// Most bytes that all queries together may hold; 0 for any. A query that would pass it gets 429.
     /// Default 536870912 (512 MiB).
     pub memory_bytes_max: u64,
+    /// Widest window `[r]` of a metric query, in seconds; 0 for any. Default 0.
+    pub range_secs_max: u64,
+    /// How far back queries reach, in seconds before now: what is older does not exist for them; 0 for
+    /// any distance. Default 0, since retention bounds it already.
+    pub lookback_secs_max: u64,
+    /// Most bytes of lines that the entries of one query's streams and range may have, skipped ones
+    /// included: it is refused before anything is read; 0 for any. Default 0.
+    pub bytes_read_max: u64,
+    /// Most label matchers of one query. Default 1000, as in Loki.
+    pub matchers_max: usize,
+    /// Labels that every selector must name. Default none.
+    pub required_labels: Vec<String>,
+    /// How many labels every selector must name at least; 0 for any. Default 0.
+    pub required_labels_min: usize,
     /// Threads that evaluate queries; 0 for one per core. Default 0.
     pub threads: usize,
 }
@@ -43,6 +57,12 @@ impl Default for EngineSettings {
             distinct_values_max: 250_000,
             query_memory_bytes_max: 256 << 20,
             memory_bytes_max: 512 << 20,
+            range_secs_max: 0,
+            lookback_secs_max: 0,
+            bytes_read_max: 0,
+            matchers_max: 1000,
+            required_labels: Vec::new(),
+            required_labels_min: 0,
             threads: 0,
         }
     }

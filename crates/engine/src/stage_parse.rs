@@ -60,6 +60,11 @@ impl Hints {
         Self { needed: Some(needed) }
     }
 
+    /// Returns the needed names; `None` for all.
+    pub(crate) fn needed(&self) -> Option<&[String]> {
+        self.needed.as_deref()
+    }
+
     /// Returns whether parsers are not to run at all.
     pub(crate) fn nothing_needed(&self) -> bool {
         self.needed.as_ref().is_some_and(Vec::is_empty)

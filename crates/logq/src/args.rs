@@ -15,6 +15,7 @@ Examples:
   logq tail '{container=\"web\"}'                         follow
   logq labels                                           which labels exist
   logq labels container                                 which values one has
+  logq explain '{container=\"web\"} |= \"ERROR\"' --analyze  how a query is answered, and what that takes
   logq series '{compose_project=\"shop\"}'                which streams match
 
 Order: newest first; with --forward, and in tail, oldest first.
@@ -126,6 +127,14 @@ pub(crate) enum Command {
         /// How many of the entries already there to print first
         #[arg(long, default_value_t = 10, value_name = "COUNT")]
         lines: u32,
+    },
+    /// Show how the store evaluates a query over the range
+    Explain {
+        /// LogQL
+        query: String,
+        /// Run the query, too, and say what each step took
+        #[arg(long)]
+        analyze: bool,
     },
     /// Evaluate a metric query at one point in time
     Instant {

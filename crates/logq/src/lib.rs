@@ -16,6 +16,7 @@ mod args;
 mod check;
 mod entry;
 mod output_json;
+mod output_plan;
 mod output_table;
 mod output_text;
 mod pages;

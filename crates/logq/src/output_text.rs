@@ -112,7 +112,7 @@ fn level_colour(level: &str) -> &'static str {
 
 /// Makes a line safe for a terminal: keeps tabs, line breaks and colour sequences (`ESC [ … m`), shows
 /// every other control character as `\x1b`.
-fn shown(line: &str) -> String {
+pub(crate) fn shown(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line.chars();
     while let Some(c) = rest.next() {

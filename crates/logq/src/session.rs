@@ -17,13 +17,16 @@ use crate::run::Stop;
 use crate::series::flatten;
 use crate::tail::Tail;
 use crate::time_text::{parse_duration_ns, parse_time_ns, round_step_ns};
-use crate::{output_json, output_table};
+use crate::{output_json, output_plan, output_table};
 
 /// Address asked when none is given.
 const ADDRESS: &str = "http://127.0.0.1:3100";
 
 /// Entries that `tail` asks for in one call: what a store hands out at most by default.
 const PAGE_ENTRIES: usize = 5000;
+
+/// Entries that an explained log query asks for: as many as the query itself would.
+const EXPLAINED_ENTRIES: usize = 100;
 
 /// Pause between two polls of `tail`.
 const POLL_PAUSE: Duration = Duration::from_millis(500);
@@ -89,6 +92,7 @@ impl<'a> Session<'a> {
             }
             Some(Command::Series { selectors }) => self.series(selectors, range).await,
             Some(Command::Tail { query, lines }) => self.tail(query, *lines, range, err).await,
+            Some(Command::Explain { query, analyze }) => self.explain(query, *analyze, range).await,
             Some(Command::Instant { query, at }) => self.instant(query, at.as_deref(), err).await,
         }
     }
@@ -151,6 +155,31 @@ impl<'a> Session<'a> {
         };
         let answer = self.client.query_range(&call).await.map_err(|error| refused(error, query))?;
         self.table(answer, err)
+    }
+
+    async fn explain(&mut self, query: &str, analyze: bool, range: TimeRange) -> Result<bool, Stop> {
+        check(query)?;
+        let step_ns = round_step_ns(range.end_ns.saturating_sub(range.start_ns));
+        let call = RangeQuery {
+            query: query.to_owned(),
+            range,
+            limit: EXPLAINED_ENTRIES,
+            direction: Direction::Backward,
+            step: Some(Duration::from_nanos(u64::try_from(step_ns).unwrap_or_default())),
+        };
+        let plan = self.client.explain(&call, analyze).await.map_err(|error| refused(error, query))?;
+        let Some(plan) = plan else {
+            let text =
+                format!("{} does not explain queries: it is no Logyard, or an old one", self.client.base());
+            return Err(Stop::Trouble(text));
+        };
+        match self.format {
+            Format::Jsonl => output_json::write_line(self.out, &plan)?,
+            Format::Default | Format::Raw => {
+                output_plan::write_plan(self.out, &plan, self.look.terminal)?;
+            }
+        }
+        Ok(true)
     }
 
     async fn instant(&mut self, query: &str, at: Option<&str>, err: &mut dyn Write) -> Result<bool, Stop> {

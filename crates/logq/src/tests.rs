@@ -158,3 +158,22 @@ fn a_reader_that_went_away_is_no_trouble() {
     assert_eq!(run(args, surroundings), FOUND);
     assert!(err.is_empty());
 }
+
+#[test]
+fn explain_shows_the_plan() {
+    let plan = r#"{"step":"first 100 entries","inputs":[{"step":"scan {a=\"b\"}","counts":[{"name":"blocks","value":3}]}]}"#;
+    let answer = format!(
+        r#"200 {{"status":"success","data":{{"resultType":"streams","result":[]}},"explain":{plan}}}"#
+    );
+    let old = r#"200 {"status":"success","data":{"resultType":"streams","result":[]}}"#;
+    let (addr, requests) = serve(vec![answer.clone(), answer, old.to_owned()]);
+    let done = command(&["--addr", &addr, "explain", "{a=\"b\"}"], &[]);
+    assert_eq!((done.status, &*done.out), (FOUND, "first 100 entries\n<- scan {a=\"b\"}\n      blocks  3\n"));
+    assert!(requests.recv().unwrap().contains("explain=plan"));
+    let done = command(&["--addr", &addr, "explain", "{a=\"b\"}", "--analyze", "-o", "jsonl"], &[]);
+    assert_eq!((done.status, done.out), (FOUND, format!("{plan}\n")));
+    assert!(requests.recv().unwrap().contains("explain=analyze"));
+    let done = command(&["--addr", &addr, "explain", "{a=\"b\"}"], &[]);
+    assert_eq!(done.status, TROUBLE);
+    assert!(done.err.contains("does not explain queries"), "{}", done.err);
+}

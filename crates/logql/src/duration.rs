@@ -125,8 +125,12 @@ pub(crate) fn parse_any(text: &str) -> Option<i64> {
     signed.or_else(|| parse_go_duration(text).ok())
 }
 
-/// Prints the width of a window: `1d`, `1h30m`; smaller than a millisecond is nothing.
-pub(crate) struct PrometheusDuration(pub(crate) i64);
+/// Prints nanoseconds as the width of a window: `1d`, `1h30m`; smaller than a millisecond is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrometheusDuration(
+    /// The nanoseconds.
+    pub i64,
+);
 
 impl fmt::Display for PrometheusDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -221,7 +221,7 @@ impl Display for MetricExpr {
 
 impl FunctionExpr {
     /// Returns the name of the function.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Map(call) => call.op.as_str(),
             Self::Absent(_) => "absent",

@@ -147,6 +147,7 @@ mod tests {
         let outcome = QueryOutcome {
             result: QueryResult::Entries(entries),
             stats: QueryStats::default(),
+            scans: Vec::new(),
             warnings: Vec::new(),
         };
         let bytes = encode(&outcome, flags, Spent { exec_ns: 1, queue_ns: 0 });

@@ -11,11 +11,12 @@ use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use logyard_engine::{QueryKind, QueryRequest};
+use logyard_engine::{PlanStep, QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats};
 use logyard_ingest::SpanText;
 use logyard_logql::Expr;
 use logyard_model::{Direction, Tenant, TimeRange};
 use logyard_store::Store;
+use logyard_wire::explain::{self, EXPLAIN_ANALYZE, EXPLAIN_PARAM, EXPLAIN_PLAN};
 use logyard_wire::go_time::GoTime;
 use logyard_wire::json_text::push_string;
 use logyard_wire::loki_answer::JSON_CONTENT_TYPE;
@@ -34,6 +35,29 @@ struct Asked {
     direction: Direction,
     interval_ns: i64,
     flags: Vec<String>,
+    explain: Explain,
+}
+
+/// Whether an answer tells how it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Explain {
+    No,
+    /// Nothing is run: the answer is empty.
+    Plan,
+    Analyze,
+}
+
+impl Explain {
+    fn read(params: &Params) -> Result<Self, HttpError> {
+        match params.get(EXPLAIN_PARAM) {
+            None => Ok(Self::No),
+            Some(EXPLAIN_PLAN) => Ok(Self::Plan),
+            Some(EXPLAIN_ANALYZE) => Ok(Self::Analyze),
+            Some(other) => Err(HttpError::bad_request(format!(
+                "cannot read parameter explain: want {EXPLAIN_PLAN} or {EXPLAIN_ANALYZE}, got '{other}'"
+            ))),
+        }
+    }
 }
 
 /// `GET|POST /loki/api/v1/query_range`
@@ -49,6 +73,7 @@ pub(crate) async fn range(
     let direction = param_forms::direction(&params)?;
     let step_ns = param_forms::step_ns(&params, bounds)?;
     let interval_ns = param_forms::interval_ns(&params)?;
+    let explain = Explain::read(&params)?;
     let expr = parse(&params)?;
     check_length(&state, bounds)?;
     let kind = match expr {
@@ -58,7 +83,7 @@ pub(crate) async fn range(
         }
         _ => on_grid(bounds, step_ns),
     };
-    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns, flags }).await
+    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns, flags, explain }).await
 }
 
 /// `GET|POST /loki/api/v1/query`
@@ -72,17 +97,15 @@ pub(crate) async fn instant(
     let time_ns = param_forms::instant(&params, state.ingest.now_ns())?;
     let limit = param_forms::limit(&params)?;
     let direction = param_forms::direction(&params)?;
+    let explain = Explain::read(&params)?;
     let expr = parse(&params)?;
     if matches!(expr, Expr::Log(_)) {
         return Err(HttpError::bad_request(
             "log queries are not supported as an instant query type, please change your query to a range query type",
         ));
     }
-    run(
-        &state,
-        Asked { tenant, expr, kind: QueryKind::Instant { time_ns }, limit, direction, interval_ns: 0, flags },
-    )
-    .await
+    let kind = QueryKind::Instant { time_ns };
+    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns: 0, flags, explain }).await
 }
 
 /// `GET|POST /loki/api/v1/format_query`: the one endpoint of the family whose errors are JSON.
@@ -163,7 +186,7 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
     let shared = Arc::clone(state);
     let body = state
         .run_read(move |cancel, queue_ns| {
-            let Asked { tenant, expr, kind, limit, direction, interval_ns, flags } = asked;
+            let Asked { tenant, expr, kind, limit, direction, interval_ns, flags, explain } = asked;
             let request = QueryRequest {
                 tenant,
                 expr: Arc::new(expr),
@@ -175,14 +198,46 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
                 cancel: Arc::clone(cancel),
             };
             let begun_ns = shared.ingest.monotonic_ns();
-            let mut outcome = evaluate(&shared.engine, &shared.store, &request).map_err(engine_error)?;
+            let mut outcome = match explain {
+                Explain::Plan => nothing(&request),
+                Explain::No | Explain::Analyze => {
+                    evaluate(&shared.engine, &shared.store, &request).map_err(engine_error)?
+                }
+            };
             outcome.warnings.extend(lost(&shared.store, &request));
             let exec_ns = shared.ingest.monotonic_ns().saturating_sub(begun_ns);
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-            Ok(answer::encode(&outcome, &flags, Spent { exec_ns, queue_ns }))
+            let mut body = answer::encode(&outcome, &flags, Spent { exec_ns, queue_ns });
+            if explain != Explain::No {
+                let scans = (explain == Explain::Analyze).then_some(&*outcome.scans);
+                let plan = shared.engine.explain(&request, scans).map_err(engine_error)?;
+                explain::add_to(&mut body, &on_wire(plan));
+            }
+            Ok(body)
         })
         .await?;
     Ok(([(header::CONTENT_TYPE, JSON_CONTENT_TYPE)], body).into_response())
+}
+
+/// The answer of a query that was not run.
+fn nothing(request: &QueryRequest) -> QueryOutcome {
+    let result = match (&*request.expr, request.kind) {
+        (Expr::Log(_), _) => QueryResult::Entries(Vec::new()),
+        (_, QueryKind::Range { .. }) => QueryResult::Matrix(Vec::new()),
+        (_, QueryKind::Instant { .. }) => QueryResult::Vector(Vec::new()),
+    };
+    QueryOutcome { result, stats: QueryStats::default(), scans: Vec::new(), warnings: Vec::new() }
+}
+
+fn on_wire(plan: PlanStep) -> explain::PlanStep {
+    let fact = |(name, value): (&str, String)| explain::Fact { name: name.to_owned(), value };
+    let count = |(name, value): (&str, u64)| explain::Count { name: name.to_owned(), value };
+    explain::PlanStep {
+        step: plan.step,
+        facts: plan.facts.into_iter().map(fact).collect(),
+        counts: plan.counts.into_iter().map(count).collect(),
+        inputs: plan.inputs.into_iter().map(on_wire).collect(),
+    }
 }
 
 /// Says which lost segments and damaged blocks an answer lacks. The ranges of a metric query reach further back than

@@ -47,4 +47,9 @@ impl Select for LocalSelect {
             SelectError { kind, message: error.to_string() }
         })
     }
+
+    fn describe(&self, request: &SelectRequest<'_>) -> Vec<(&'static str, u64)> {
+        let (all, in_range) = self.0.segment_counts(request.tenant, request.range);
+        vec![("segments", all), ("segments outside of the range", all.saturating_sub(in_range))]
+    }
 }

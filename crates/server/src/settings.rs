@@ -19,7 +19,8 @@ pub struct ServerSettings {
     /// Most bytes of push bodies in memory at once; further pushes wait a little, then get 429.
     /// Default 268435456 (256 MiB), room for two of the largest allowed.
     pub push_inflight_bytes_max: usize,
-    /// Most queries that run at once; further ones wait. Default 4: one query uses all cores already.
+    /// Most queries that run at once; further ones wait. Default 16: they alternate on the threads, so
+    /// that light ones pass heavy ones, and what each holds in memory is bounded by section engine.
     pub queries_running_max: usize,
     /// Most queries that wait for their turn; further ones get 429. Default 512, enough for the widest
     /// dashboards.
@@ -38,7 +39,7 @@ impl Default for ServerSettings {
             path_prefix: String::new(),
             connections_max: 512,
             push_inflight_bytes_max: 256 << 20,
-            queries_running_max: 4,
+            queries_running_max: 16,
             queries_waiting_max: 512,
             query_length_max: secs(721 * 3600),
             shutdown_timeout: secs(10),

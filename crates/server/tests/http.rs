@@ -630,3 +630,78 @@ async fn serving_ends_when_told_and_requests_under_way_are_answered() {
     serving.await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn an_answer_explains_itself_when_asked() {
+    let world = world().await;
+    world.push_json(&stream(r#"{"app":"web"}"#, &[(NOW_NS, "level=error a=1")])).await;
+    let ask = async |query: &str, explain: &str| {
+        let path = format!("/loki/api/v1/query_range?query={}&end={}{explain}", escape(query), NOW_NS + 1);
+        let answer = world.get(&path).await;
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        (answer.status, body)
+    };
+    let query = r#"{app="web"} | logfmt | a="1" |= "error""#;
+    let (_, plain) = ask(query, "").await;
+    assert!(plain.get("explain").is_none());
+    let (_, planned) = ask(query, "&explain=plan").await;
+    assert_eq!(planned["data"]["result"], serde_json::json!([]));
+    let scan = &planned["explain"]["inputs"][0];
+    assert!(
+        scan["facts"].to_string().contains(r#"{"name":"on raw lines","value":"|= \"error\""}"#),
+        "{scan}"
+    );
+    assert!(scan.get("counts").is_none());
+    let (_, analyzed) = ask(query, "&explain=analyze").await;
+    assert_eq!(analyzed["data"]["result"], plain["data"]["result"]);
+    let counts = &analyzed["explain"]["inputs"][0]["counts"];
+    assert!(counts.to_string().contains(r#"{"name":"entries that passed","value":1}"#), "{counts}");
+    assert!(counts.to_string().contains(r#"{"name":"segments","value":0}"#), "{counts}");
+    let (_, analyzed) = ask(r#"sum(rate({app="web"}[1m])) / vector(2)"#, "&explain=analyze").await;
+    assert_eq!(analyzed["explain"]["inputs"][0]["inputs"][0]["step"], "rate [1m]");
+    assert_eq!(ask(query, "&explain=yes").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_query_ends_when_its_client_goes_away() {
+    use tokio::io::AsyncWriteExt as _;
+    let settings = ServerSettings { queries_running_max: 1, ..ServerSettings::default() };
+    let world = world_with(IngestSettings::default(), settings).await;
+    let entries: Vec<(i64, String)> = (0..20_000).map(|n| (NOW_NS - n, format!("line {n}"))).collect();
+    let entries: Vec<(i64, &str)> = entries.iter().map(|(ts_ns, line)| (*ts_ns, line.as_str())).collect();
+    assert_eq!(world.push_json(&stream(r#"{"app":"web"}"#, &entries)).await.status, StatusCode::NO_CONTENT);
+    let World { router, server, _folder } = world;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(listener, async move { drop(stopped.await) }));
+    // Some milliseconds for each entry, and none of them passes: minutes in all.
+    let slow = r#"{app="web"} | line_format "{{ repeat 100000 .app | upper | lower | upper }}" |= "none""#;
+    let request = format!(
+        "GET /loki/api/v1/query_range?query={}&end={} HTTP/1.1\r\nhost: x\r\n\r\n",
+        escape(slow),
+        NOW_NS + 1
+    );
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let path = format!("/loki/api/v1/query_range?query={}&end={}", escape(r#"{app="web"}"#), NOW_NS + 1);
+    let quick = async || {
+        let request = Request::get(&path).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap().status()
+    };
+    // Once the slow query runs, it has the only slot.
+    let patience = std::time::Duration::from_millis(1500);
+    let mut is_taken = false;
+    for _ in 0..100 {
+        is_taken = tokio::time::timeout(patience, quick()).await.is_err();
+        if is_taken {
+            break;
+        }
+    }
+    assert!(is_taken, "the slow query ended on its own");
+    drop(socket);
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), quick()).await;
+    assert_eq!(waited.expect("the slow query goes on without its client"), StatusCode::OK);
+    drop(stop);
+    serving.await.unwrap().unwrap();
+}

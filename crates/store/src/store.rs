@@ -341,6 +341,14 @@ impl Store {
         QueryGuard::new(&self.inner.shared)
     }
 
+    /// Returns how many segments a tenant has, and how many of them may hold entries in `range`.
+    pub fn segment_counts(&self, tenant: &Tenant, range: TimeRange) -> (u64, u64) {
+        let view = self.inner.shared.view();
+        let count =
+            |range| view.segments.iter().filter(|one| one.record.overlaps(tenant, range)).count() as u64;
+        (count(TimeRange::ALL), count(range))
+    }
+
     /// Returns the newest timestamp of a stream since the last flush; `None` if it has no entry in memory.
     pub fn stream_newest_ns(&self, tenant: &Tenant, id: StreamId) -> Option<i64> {
         let view = self.inner.shared.view();

@@ -16,6 +16,7 @@
 pub mod body;
 mod budget;
 mod error;
+pub mod explain;
 pub mod go_time;
 pub mod json_text;
 pub mod label_text;
