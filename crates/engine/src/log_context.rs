@@ -8,6 +8,7 @@
 use crate::dedupe::fingerprint;
 use crate::error::Error;
 use crate::kept_blocks::KeptBlocks;
+use crate::limits;
 use crate::log_query::{LogQuery, Place, rank_streams};
 use crate::plan::Pipeline;
 use crate::request::{LogEntry, QueryStats};
@@ -123,6 +124,7 @@ impl<'a> Finder<'a> {
             prefilter: &Prefilter::default(),
             direction: Direction::Forward,
         })?;
+        limits::check_bytes(context.settings, &views, query.range)?;
         let mut views_of: HashMap<StreamId, Vec<usize>> =
             matches.iter().map(|(_, stream, _)| (*stream, Vec::new())).collect();
         for (index, view) in views.iter().enumerate() {

@@ -670,7 +670,7 @@ async fn a_query_ends_when_its_client_goes_away() {
     let entries: Vec<(i64, String)> = (0..20_000).map(|n| (NOW_NS - n, format!("line {n}"))).collect();
     let entries: Vec<(i64, &str)> = entries.iter().map(|(ts_ns, line)| (*ts_ns, line.as_str())).collect();
     assert_eq!(world.push_json(&stream(r#"{"app":"web"}"#, &entries)).await.status, StatusCode::NO_CONTENT);
-    let World { router, server, _folder } = world;
+    let World { router, server, folder: _folder } = world;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
