@@ -385,6 +385,39 @@ async fn answers_are_the_same_before_and_after_a_flush() {
     }
 }
 
+#[tokio::test]
+async fn what_is_beyond_loki_is_answered() {
+    let world = world().await;
+    let at = |second: i64, text| (NOW_NS + second * SEC_NS, text);
+    let entries =
+        [at(1, "start"), at(2, "user=ann ok"), at(3, "user=bob error"), at(4, "user=ann ok"), at(5, "end")];
+    assert_eq!(world.push_json(&stream(r#"{"app":"web"}"#, &entries)).await.status, StatusCode::NO_CONTENT);
+    let range = format!("&start={NOW_NS}&end={}&limit=10", NOW_NS + 10 * SEC_NS);
+    for flushed in [false, true] {
+        if flushed {
+            assert_eq!(
+                world.send(Request::post("/flush").body(Body::empty()).unwrap()).await.status,
+                StatusCode::NO_CONTENT
+            );
+        }
+        // Neighbours lie where no line holds what the filter looks for.
+        let query = r#"{"app"="web"} |= "error" | context 2, 1"#;
+        assert_eq!(
+            world.lines(query, &range).await,
+            ["start", "user=ann ok", "user=bob error", "user=ann ok"]
+        );
+        let query = r#"{"app"="web"} | logfmt | user!="" | distinct user"#;
+        assert_eq!(world.lines(query, &range).await, ["user=bob error", "user=ann ok"]);
+    }
+    let query = r#"sum(count_distinct_over_time(user, {"app"="web"} | logfmt | label_format "k8s.io/app"=app [1m]) by ("k8s.io/app"))"#;
+    let instant = format!("/loki/api/v1/query?time={}&query={}", NOW_NS + 10 * SEC_NS, escape(query));
+    let answer = world.get(&instant).await;
+    assert!(answer.text().contains(r#""2"]"#), "{}", answer.text());
+    let formatted = world.get(&format!("/loki/api/v1/format_query?query={}", escape(query))).await;
+    let expect = r#"| label_format \"k8s.io/app\"=app [1m]"#;
+    assert!(formatted.text().contains(expect), "{}", formatted.text());
+}
+
 /// Flips a bit in the first block of the only segment.
 fn damage_segment(world: &World) {
     let mut dir = world.folder.path().join("tenants");
