@@ -30,6 +30,9 @@ pub trait SectionSource: Send + Sync + Debug {
     fn name(&self) -> Option<String> {
         None
     }
+
+    /// Is told that bytes it gave fail their checksum; the error goes to the caller all the same.
+    fn note_damage(&self, _why: &str) {}
 }
 
 impl SectionSource for Bytes {
@@ -147,11 +150,14 @@ impl Block {
     }
 
     /// Returns the lines. Cost: of shredded ones, rebuilds them all; see [`Block::rows_with`] and
-    /// [`Block::line_into`] for what does not.
+    /// [`Block::line_into`] for what does not. Their columns are kept only if something else asked for them before.
     pub fn lines(&self) -> Result<&Lines, Error> {
         self.get_or_decode(&self.lines, || {
-            if let Some(shredded) = self.shredded()? {
-                return shredded.lines(self, self.meta.raw_bytes);
+            if self.is_shredded() {
+                return match self.shredded.get() {
+                    Some(shredded) => shredded.lines(self, self.meta.raw_bytes),
+                    None => self.decode_shredded()?.lines(self, self.meta.raw_bytes),
+                };
             }
             let ends = match self.ends.get() {
                 Some(ends) => ends.clone(),
@@ -163,7 +169,7 @@ impl Block {
 
     /// Returns whether the lines are kept as templates and columns.
     pub fn is_shredded(&self) -> bool {
-        self.meta.section(SECTION_TEMPLATES).is_some()
+        self.meta.is_shredded()
     }
 
     /// Appends to `out` those of `rows` whose line holds the needle, ascending.
@@ -224,15 +230,16 @@ impl Block {
         if !self.is_shredded() {
             return Ok(None);
         }
-        let decoded = self.get_or_decode(&self.shredded, || {
-            let templates = self.required(SECTION_TEMPLATES, "templates")?;
-            let template_rows = self.required(SECTION_TEMPLATE_ROWS, "template rows")?;
-            let Some(values) = self.meta.section(SECTION_VALUES) else {
-                return Err(Error::corrupt("values", format!("the block has no section {SECTION_VALUES}")));
-            };
-            Shredded::decode(&templates, &template_rows, *values, self.row_count()?)
-        })?;
-        Ok(Some(decoded))
+        self.get_or_decode(&self.shredded, || self.decode_shredded()).map(Some)
+    }
+
+    fn decode_shredded(&self) -> Result<Shredded, Error> {
+        let templates = self.required(SECTION_TEMPLATES, "templates")?;
+        let template_rows = self.required(SECTION_TEMPLATE_ROWS, "template rows")?;
+        let Some(values) = self.meta.section(SECTION_VALUES) else {
+            return Err(Error::corrupt("values", format!("the block has no section {SECTION_VALUES}")));
+        };
+        Shredded::decode(&templates, &template_rows, *values, self.row_count()?)
     }
 
     /// Returns the shredded form of lines that have not been rebuilt.
@@ -348,6 +355,7 @@ impl Block {
         let got = crc32c::crc32c(&stored);
         if got != want {
             let why = format!("checksum mismatch at offset {offset} (want {want:08x}, got {got:08x})");
+            source.note_damage(&why);
             return Err(Error::corrupt(what, why));
         }
         Ok(stored)

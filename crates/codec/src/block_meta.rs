@@ -135,6 +135,11 @@ impl BlockMeta {
     pub fn section(&self, kind: u8) -> Option<&SectionMeta> {
         self.sections.iter().find(|section| section.kind == kind)
     }
+
+    /// Returns whether the lines are kept as templates and columns.
+    pub fn is_shredded(&self) -> bool {
+        self.section(SECTION_TEMPLATES).is_some()
+    }
 }
 
 fn check_limit(unit: &'static str, got: u32, limit: u32) -> Result<(), Error> {

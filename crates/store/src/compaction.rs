@@ -14,6 +14,7 @@ use crate::maintenance::Pace;
 use crate::segment::{IndexError, Segment, SegmentIndex};
 use crate::segment_write::{SegmentPlace, SegmentWriter};
 use crate::shared::Shared;
+use logyard_codec::LineCodec;
 use logyard_model::Tenant;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 /// Memory of one job, by what its inputs say they need decoded.
 const MEMORY_BYTES_MAX: u64 = 96 << 20;
 
-/// Of that, for the block that is written, its compressed form, and the tables of the output.
+/// Of that, for the block that is written, its forms, the columns of one block that is read, and the tables of the
+/// output: a block's columns take about four times its text, while they are made and while lines are made of them.
 const OUTPUT_MEMORY_BYTES: u64 = 24 << 20;
 
 /// An input with its tables.
@@ -36,14 +38,21 @@ pub(crate) struct Compacted {
     pub(crate) read_bytes: u64,
     /// Bytes of the segment that was written; 0 if nothing was left to write.
     pub(crate) written_bytes: u64,
+    /// Blocks written plain since their shredded lines came back different.
+    pub(crate) line_mismatches: u64,
     pub(crate) merged: Merged,
 }
 
-/// Runs a job to its end.
+/// Runs a job to its end; lines are written in `line_codec`.
 ///
 /// Errors: `Kind::Unavailable` if the disk fails, an input is live no more or `pace` says to stop; `Kind::Invalid`
 /// for an input of a newer version; `Kind::Corrupt` for an input that was found lost, which is out of service then.
-pub(crate) fn run(shared: &Shared, job: &Job, pace: &mut Pace<'_>) -> Result<Compacted> {
+pub(crate) fn run(
+    shared: &Shared,
+    job: &Job,
+    line_codec: LineCodec,
+    pace: &mut Pace<'_>,
+) -> Result<Compacted> {
     let segments = find(shared, job)?;
     let (segments, indexes): (Vec<_>, Vec<_>) = open(shared, segments)?.into_iter().unzip();
     let lineage = Lineage::of(segments.iter().zip(&indexes).map(|(segment, index)| {
@@ -62,6 +71,7 @@ pub(crate) fn run(shared: &Shared, job: &Job, pace: &mut Pace<'_>) -> Result<Com
         // Neighbours become one: any place among them keeps their place among the others.
         order: segments.iter().map(|segment| segment.record.order).max().unwrap_or(0),
         wal_done: indexes.iter().map(|index| index.wal_done).max().unwrap_or(0),
+        line_codec,
     };
     let inputs = segments.iter().zip(indexes).map(|(segment, index)| Input::new(Arc::clone(segment), index));
     let mut merge = Merge {
@@ -76,6 +86,7 @@ pub(crate) fn run(shared: &Shared, job: &Job, pace: &mut Pace<'_>) -> Result<Com
     let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
     writer.index_lines(segments.iter().map(|segment| segment.record.raw_bytes).sum());
     let written = write(&mut merge, &mut writer, &lineage, &segments, pace);
+    let line_mismatches = writer.line_mismatches();
     let record = match written {
         Ok(Some(record)) => Some(record),
         Ok(None) => {
@@ -91,6 +102,7 @@ pub(crate) fn run(shared: &Shared, job: &Job, pace: &mut Pace<'_>) -> Result<Com
         inputs: segments.len(),
         read_bytes: segments.iter().map(|segment| segment.record.bytes).sum(),
         written_bytes: record.as_ref().map_or(0, |record| record.bytes),
+        line_mismatches,
         merged: merge.merged,
     };
     drop(merge);

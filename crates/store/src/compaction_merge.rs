@@ -7,7 +7,8 @@
 //! Memory: of each input one decoded block, and of the output the block that is being filled. An input's blocks
 //! are walked from front to back once, as all inputs hold their streams in the same order.
 //!
-//! A block of one stream that no other input has to be merged into is copied as it is, if the caller allows it.
+//! A block of one stream that no other input has to be merged into is copied as it is, if the caller allows it
+//! and the block's segment was written with shredded lines.
 //! A damaged block goes to quarantine and its entries are left out: they were lost when it was damaged.
 
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ pub(crate) struct Input {
     segment: Arc<Segment>,
     index: Arc<SegmentIndex>,
     refs: HashMap<StreamId, u32>,
+    /// Lines were shredded when the segment was written: those of its blocks that are plain gain nothing by it.
+    is_shredded: bool,
     /// The last block that was decoded, which the next runs may lie in too; `None` for a damaged one.
     block: Option<(u32, Option<Arc<Block>>)>,
 }
@@ -63,7 +66,7 @@ pub(crate) struct Merge<'a> {
     pub(crate) quarantine: &'a Path,
     /// In order of arrival.
     pub(crate) inputs: Vec<Input>,
-    /// Blocks may be copied as they are: they are of the codec that is wanted.
+    /// Blocks may be copied as they are, if their lines are of the codec that is wanted.
     pub(crate) may_copy: bool,
     pub(crate) merged: Merged,
     /// Content of the entries of one time.
@@ -86,15 +89,18 @@ struct Source {
 impl Input {
     pub(crate) fn new(segment: Arc<Segment>, index: Arc<SegmentIndex>) -> Self {
         let refs = (0..).zip(&index.streams).map(|(stream_ref, stream)| (stream.id, stream_ref)).collect();
-        Self { segment, index, refs, block: None }
+        let is_shredded = index.blocks.iter().any(|row| row.meta.is_shredded());
+        Self { segment, index, refs, is_shredded, block: None }
     }
 
     /// Returns about how much memory the input takes while it is merged.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let block_bytes = |row: &BlockRow| {
             let raw: u64 = row.meta.sections.iter().map(|section| u64::from(section.raw_bytes)).sum();
+            let rows = u64::from(row.meta.rows);
+            let rebuilt = if row.meta.is_shredded() { row.meta.raw_bytes + rows } else { 0 };
             // Timestamps and codes beside the text, and what is stored while it is decompressed.
-            raw + u64::from(row.meta.rows) * 24 + u64::from(row.bytes)
+            raw + rebuilt + rows * 24 + u64::from(row.bytes)
         };
         let block = self.index.blocks.iter().map(block_bytes).max().unwrap_or(0);
         block + self.segment.record.tail_bytes + self.index.streams.len() as u64 * 48
@@ -271,7 +277,8 @@ impl Merge<'_> {
         let row = input.block_row(number)?;
         let is_alone = source.row.is_none() && run.rows == row.meta.rows;
         let is_before = until_ns.is_none_or(|until_ns| run.max_ns < until_ns);
-        if !self.may_copy || !is_alone || !is_before || row.meta.raw_bytes < COPY_BYTES_MIN {
+        let may_copy = self.may_copy && input.is_shredded;
+        if !may_copy || !is_alone || !is_before || row.meta.raw_bytes < COPY_BYTES_MIN {
             return Ok(false);
         }
         pace.step()?;

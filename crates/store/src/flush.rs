@@ -16,6 +16,7 @@ use crate::merge::merge;
 use crate::queue::FlushNews;
 use crate::segment_write::{SegmentPlace, SegmentWriter};
 use crate::shared::Shared;
+use logyard_codec::LineCodec;
 use logyard_model::{Stream, Tenant};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl Flush {
             ulid: shared.new_ulid(),
             order: self.head.order(),
             wal_done: self.wal_done,
+            line_codec: LineCodec::Plain,
         };
         let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
         let streams = self.write_streams(shared, head_day, &mut writer);

@@ -16,6 +16,7 @@ use crate::compaction_plan::{Job, Partition, plan};
 use crate::error::{Error, Kind, Result};
 use crate::retention::Expiry;
 use crate::shared::{Phase, Shared};
+use logyard_codec::LineCodec;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -216,7 +217,7 @@ fn has_room(shared: &Shared, job: &Job) -> bool {
 /// Runs one job, counts and tells what it did. Returns whether it succeeded.
 fn compact(shared: &Shared, job: &Job) -> bool {
     let start_ns = shared.clock.monotonic_ns();
-    let result = compaction::run(shared, job, &mut Pace::new(shared));
+    let result = compaction::run(shared, job, LineCodec::BEST, &mut Pace::new(shared));
     let nanos = shared.clock.monotonic_ns().saturating_sub(start_ns);
     let (tenant, day, class) = &job.partition;
     let day = crate::folder::day_name(*day);
@@ -229,6 +230,7 @@ fn compact(shared: &Shared, job: &Job) -> bool {
             metrics.compaction_read_bytes.inc_by(done.read_bytes);
             metrics.compaction_written_bytes.inc_by(done.written_bytes);
             metrics.copied_blocks.inc_by(done.merged.copied_blocks);
+            metrics.line_mismatches.inc_by(done.line_mismatches);
             metrics.duplicate_entries.inc_by(done.merged.duplicates);
             metrics.damaged_entries.inc_by(done.merged.damaged_rows);
             metrics.amplify();

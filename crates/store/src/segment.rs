@@ -16,7 +16,7 @@ use crate::segment_content::{self, CONTENT_CACHE_BYTES, ContentPlaces};
 use crate::segment_format::{SECTION_STREAM_INDEX, Toc};
 use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
 use bytes::Bytes;
-use logyard_codec::{Block, BlockMeta, BlockView, RunView, SectionMeta, SectionSource};
+use logyard_codec::{Block, BlockMeta, BlockView, RunView, SectionSource};
 use logyard_index::{ContentIndex, StreamIndex};
 use logyard_model::{Matcher, Prefilter, Stream, StreamId, TimeRange};
 use logyard_sys::{Disk, ReadFile};
@@ -342,16 +342,7 @@ struct SegmentSource {
 }
 
 impl SegmentSource {
-    /// Checks a section as it lies in the file. Whoever decodes it checks it again and makes the error; here it is
-    /// noted, so that the block is left out from now on.
-    fn check(&self, offset: u64, stored: &[u8]) {
-        let is_read = |section: &&SectionMeta| self.offset + u64::from(section.offset) == offset;
-        let section = self.meta.sections.iter().find(is_read);
-        if section.is_some_and(|section| crc32c::crc32c(stored) != section.crc32c) {
-            self.note("checksum mismatch");
-        }
-    }
-
+    /// Sees to it that the block is left out from now on.
     fn note(&self, why: &str) {
         let file = self.segment.path.display().to_string();
         if self.segment.damage.note(self.block, file, self.offset, &self.meta) {
@@ -388,11 +379,14 @@ impl SectionSource for SegmentSource {
             }
             named(error)
         })?;
-        self.check(offset, &buffer);
         Ok(Bytes::from(buffer))
     }
 
     fn name(&self) -> Option<String> {
         Some(self.segment.path.display().to_string())
+    }
+
+    fn note_damage(&self, why: &str) {
+        self.note(why);
     }
 }

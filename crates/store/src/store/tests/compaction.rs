@@ -1,7 +1,8 @@
 //! Compaction: answers stay, in the same order; a crash at any point loses and doubles nothing.
 
 use super::*;
-use crate::maintenance::Worker;
+use crate::maintenance::{Pace, Worker};
+use logyard_codec::LineCodec;
 use std::collections::HashSet;
 
 /// An entry in the order of a query's answer: stream, time, content.
@@ -387,4 +388,97 @@ fn a_lost_catalog_takes_outputs_and_not_their_inputs() {
     let store = open(&disk);
     assert_eq!((answer(&store), levels(&store)), (expect, vec![1]));
     assert_eq!(segment_files(&disk.crash()).len(), 1);
+}
+
+/// Appends 1.2 MB of lines of a service, and flushes them.
+fn flush_service(store: &Store, name: &str, first: i64) {
+    let line = |row: i64| {
+        format!(
+            r#"{{"service":"{name}","request":{},"took_ms":{},"path":"/api/v1/items/{}"}}"#,
+            row * 7919,
+            row % 977,
+            row * 31
+        )
+    };
+    let lines: Vec<(i64, String)> = (first..first + 16_000).map(|row| (NOON_NS + row, line(row))).collect();
+    let rows: Vec<(i64, &str)> = lines.iter().map(|(ts_ns, line)| (*ts_ns, line.as_str())).collect();
+    append(store, batch(name, None, &rows)).unwrap();
+    run(store.flush()).unwrap();
+}
+
+/// Returns for each block of all segments whether its lines are shredded.
+fn shredded_blocks(store: &Store) -> Vec<bool> {
+    let shared = &store.inner.shared;
+    let segments = Arc::clone(&shared.view().segments);
+    let indexes = segments.iter().map(|segment| shared.reads.index(segment).unwrap());
+    indexes
+        .flat_map(|index| index.blocks.iter().map(|row| row.meta.is_shredded()).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn compaction_shreds_lines_and_copies_what_is_shredded() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    (0..8).for_each(|number| flush_service(&store, "a", number * 16_000));
+    assert!(shredded_blocks(&store).iter().all(|is_shredded| !is_shredded), "a flush writes plain lines");
+    let before = answer(&store);
+    assert_eq!((compact(&store), levels(&store)), (1, vec![1]));
+    assert!(shredded_blocks(&store).iter().all(|is_shredded| *is_shredded));
+    (8..16).for_each(|number| flush_service(&store, "a", number * 16_000));
+    assert_eq!((compact(&store), levels(&store)), (1, vec![1, 1]));
+    run(store.close()).unwrap();
+    let store = open_later(&disk, 24);
+    assert_eq!((compact(&store), levels(&store)), (1, vec![2]));
+    let blocks = shredded_blocks(&store);
+    assert!(blocks.iter().all(|is_shredded| *is_shredded));
+    let metrics = &store.inner.shared.metrics;
+    assert!(metrics.copied_blocks.get() + 4 >= blocks.len() as u64, "{} copied", metrics.copied_blocks.get());
+    assert_eq!(metrics.line_mismatches.get(), 0);
+    let after = answer(&store);
+    assert_eq!((after.len(), &after[..before.len()]), (before.len() * 2, &before[..]));
+}
+
+#[test]
+fn plain_blocks_of_an_earlier_version_are_shredded_when_they_are_compacted_again() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let shared = Arc::clone(&store.inner.shared);
+    for half in 0..2 {
+        (half * 8..half * 8 + 8).for_each(|number| flush_service(&store, "a", number * 16_000));
+        let records = shared.catalog.lock().state().segments.clone();
+        let jobs = crate::compaction_plan::plan(&records, &[], &HashSet::new(), shared.clock.now_ns());
+        crate::compaction::run(&shared, &jobs[0], LineCodec::Plain, &mut Pace::new(&shared)).unwrap();
+    }
+    assert!(shredded_blocks(&store).iter().all(|is_shredded| !is_shredded));
+    let before = answer(&store);
+    run(store.close()).unwrap();
+    let store = open_later(&disk, 24);
+    assert_eq!((compact(&store), levels(&store)), (1, vec![2]));
+    assert!(shredded_blocks(&store).iter().all(|is_shredded| *is_shredded));
+    assert_eq!(answer(&store), before);
+}
+
+#[test]
+fn damage_in_any_part_of_shredded_lines_is_noted_and_whole_ones_are_not_taken_for_damaged() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    (0..8).for_each(|number| flush_service(&store, "a", number * 16_000));
+    assert_eq!(compact(&store), 1);
+    let shared = Arc::clone(&store.inner.shared);
+    let segments = Arc::clone(&shared.view().segments);
+    let row = shared.reads.index(&segments[0]).unwrap().blocks[1].clone();
+    let values = *row.meta.sections.iter().find(|section| section.codec == 0).unwrap();
+    assert_eq!(answer(&store).len(), 128_000);
+    assert_eq!(store.damage_found(), 0);
+    drop((store, shared));
+    for place in [0, values.bytes / 2, values.bytes - 1] {
+        let disk = disk.crash();
+        disk.damage(&segments[0].path, row.offset + u64::from(values.offset + place), 1).unwrap();
+        let store = open(&disk);
+        let views = store.select(&Tenant::single(), &[], TimeRange::ALL, &Prefilter::default()).unwrap();
+        let errors = views.iter().filter(|view| view.block.lines().is_err()).count();
+        assert_eq!((errors, store.damage_found()), (1, 1), "byte {place} of the values");
+        assert_eq!(answer(&store).len(), 128_000 - row.meta.rows as usize);
+    }
 }
