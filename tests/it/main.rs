@@ -13,6 +13,7 @@ mod crash;
 mod engine;
 mod exactly_once;
 mod files;
+mod full_disk;
 mod http;
 mod process;
 mod push_whole;

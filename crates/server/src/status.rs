@@ -23,6 +23,9 @@ pub(crate) async fn ready(Shared(state): Shared<Arc<State>>) -> Result<Response,
                 format!("recovering: {done_bytes} of {total_bytes} bytes of the write-ahead log read\n");
             Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, text))
         }
+        Readiness::DiskFull { reason } => {
+            Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, format!("disk full: {reason}\n")))
+        }
         Readiness::ReadOnly { reason } => {
             Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, format!("read-only: {reason}\n")))
         }

@@ -49,6 +49,7 @@ impl Flush {
                 Err(error) => error,
             };
             shared.metrics.flush_failures.inc();
+            shared.space.look();
             if shared.catalog.lock().is_poisoned() {
                 shared.turn_read_only(&error);
                 return FlushNews::GaveUp(error);
@@ -61,7 +62,8 @@ impl Flush {
         }
     }
 
-    fn attempt(&mut self, shared: &Shared) -> Result<()> {
+    /// Tries once. Errors: the head stays sealed, and what is written is kept for the next attempt.
+    pub(crate) fn attempt(&mut self, shared: &Shared) -> Result<()> {
         let start_ns = shared.clock.monotonic_ns();
         for (tenant, day, head_day) in self.head.days() {
             let key = (tenant, day);

@@ -7,6 +7,7 @@
 //! catalog/                  record log of edits to the list of segments (schemas/catalog.md)
 //! tenants/<tenant>/<YYYYMMDD>/<class>/<ulid>-L<level>.seg   (schemas/segment.md)
 //! quarantine/               damaged files, kept for a person to look at
+//! ballast                   room that is given up when the disk is full
 //! ```
 
 use crate::error::{Error, Result};
@@ -99,6 +100,10 @@ impl Folder {
 
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
+    }
+
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.root.join("ballast")
     }
 
     /// Returns the folder of the segments of one tenant, day and class.

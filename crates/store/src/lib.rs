@@ -52,6 +52,7 @@ mod segment_tables;
 mod segment_write;
 mod settings;
 mod shared;
+mod space;
 mod stats;
 mod store;
 mod wal_record;
@@ -62,7 +63,7 @@ pub use error::{Error, Kind};
 pub use logyard_codec::BatchId;
 pub use maintenance::QueryGuard;
 pub use settings::{
-    CompactionSettings, FlushSettings, RetentionSettings, StoreSettings, SyncMode, WalSettings,
+    CompactionSettings, DiskSettings, FlushSettings, RetentionSettings, StoreSettings, SyncMode, WalSettings,
 };
 pub use stats::Stats;
 pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts};

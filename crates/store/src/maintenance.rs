@@ -4,7 +4,7 @@
 //! One thread, one job at a time. Between blocks it looks up: it stops when the store closes, waits while
 //! queries run (for a while: under queries without end it goes on, a block at a time), and rests so that it
 //! takes no more than its share of one core. A job starts only if the disk has room for its output and for
-//! `compaction.free_bytes_min`. A job that fails is tried again later, after a pause that doubles.
+//! `compaction.free_bytes_min` and `disk.free_bytes_min`. A job that fails is tried again later, after a pause that doubles.
 //!
 //! The thread has the priority of the others: lowering one thread's takes a system call that the standard library
 //! does not have, and the share and the waiting bound what it takes from queries either way.
@@ -156,6 +156,7 @@ struct Failure {
 pub(crate) fn run(shared: &Shared) {
     let (mut worker, mut expiry) = (Worker::default(), Expiry::default());
     loop {
+        shared.space.look();
         expiry.run(shared);
         while shared.settings.compaction.enabled && worker.run_once(shared) {}
         let wait = if shared.sweep() > 0 { SWEEP_WAIT } else { IDLE_WAIT };
@@ -189,7 +190,8 @@ impl Worker {
             if !possible.is_empty() && !std::mem::replace(&mut self.has_warned, true) {
                 tracing::warn!(
                     jobs = possible.len(),
-                    "compaction waits: less free disk than its output and store.compaction.free_bytes_min; free space"
+                    "compaction waits: less free disk than its output and store.compaction.free_bytes_min or \
+                     store.disk.free_bytes_min; free space"
                 );
             }
             return false;
@@ -210,7 +212,8 @@ impl Worker {
 
 fn has_room(shared: &Shared, job: &Job) -> bool {
     let dir = shared.folder.tenants();
-    let need = job.bytes.saturating_add(shared.settings.compaction.free_bytes_min);
+    let reserve = shared.settings.compaction.free_bytes_min.max(shared.space.free_bytes_min());
+    let need = job.bytes.saturating_add(reserve);
     shared.disk.free_bytes(&dir).is_ok_and(|free| free >= need)
 }
 

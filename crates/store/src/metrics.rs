@@ -19,7 +19,7 @@ pub(crate) struct LevelLabel {
     level: u32,
 }
 
-fn gauge(bytes: u64) -> i64 {
+pub(crate) fn gauge(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
@@ -62,6 +62,9 @@ pub(crate) struct Metrics {
     pub(crate) unreadable_indexes: Counter,
     pub(crate) replayed_records: Counter,
     pub(crate) read_only: Gauge,
+    pub(crate) disk_free_bytes: Gauge,
+    pub(crate) disk_full: Gauge,
+    pub(crate) refused_disk_full: Counter,
 }
 
 impl Metrics {
@@ -105,6 +108,9 @@ impl Metrics {
             unreadable_indexes: Counter::default(),
             replayed_records: Counter::default(),
             read_only: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            disk_full: Gauge::default(),
+            refused_disk_full: Counter::default(),
         };
         metrics.register(registry);
         metrics
@@ -147,6 +153,11 @@ impl Metrics {
         counter("appended_bytes", "Bytes of lines and metadata acknowledged", &self.appended_bytes);
         counter("duplicate_batches", "Batches acknowledged as already stored", &self.duplicate_batches);
         counter("refused_batches", "Batches refused because the write queue was full", &self.refused_batches);
+        counter(
+            "refused_disk_full_batches",
+            "Batches refused because too little of the disk was free",
+            &self.refused_disk_full,
+        );
         counter("flushes", "Heads written as segments", &self.flushes);
         counter("flush_failures", "Attempts to write a head that failed", &self.flush_failures);
         counter("flushed_entries", "Entries written to segments", &self.flushed_entries);
@@ -199,6 +210,8 @@ impl Metrics {
         gauge("segments", "Live segments", &self.segments);
         gauge("segment_bytes", "Bytes of live segments on disk", &self.segment_bytes);
         gauge("read_only", "1 after a failed sync, until restart", &self.read_only);
+        gauge("disk_free_bytes", "Bytes free on the disk of the data folder", &self.disk_free_bytes);
+        gauge("disk_full", "1 while pushes are refused because the disk is full", &self.disk_full);
         registry.register("level_segments", "Live segments by level", self.level_segments.clone());
         registry.register("level_segment_bytes", "Bytes of live segments by level", self.level_bytes.clone());
         registry.register(

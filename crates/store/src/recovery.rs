@@ -184,8 +184,12 @@ pub(crate) fn wal_bytes(disk: &dyn Disk, folder: &Folder) -> u64 {
     items.iter().map(|item| item.bytes).sum()
 }
 
-/// Replays the WAL and returns the writer; sets the phase.
-pub(crate) fn recover(shared: &Arc<Shared>) -> Option<Writer> {
+/// Heads whose entries may be in memory while a replay cannot flush. The WAL rarely holds more: with a full head
+/// and a flush that fails, batches are refused.
+const HEADS_MAX: u64 = 4;
+
+/// Replays the WAL and returns the writer, and a flush that could not be done yet; sets the phase.
+pub(crate) fn recover(shared: &Arc<Shared>) -> Option<(Writer, Option<Flush>)> {
     let start_ns = shared.clock.monotonic_ns();
     let writer = match replay(shared) {
         Ok(writer) => {
@@ -210,7 +214,7 @@ pub(crate) fn recover(shared: &Arc<Shared>) -> Option<Writer> {
     writer
 }
 
-fn replay(shared: &Arc<Shared>) -> Result<Writer> {
+fn replay(shared: &Arc<Shared>) -> Result<(Writer, Option<Flush>)> {
     let (wal_done, mut windows) = {
         let catalog = shared.catalog.lock();
         let state = catalog.state();
@@ -218,17 +222,23 @@ fn replay(shared: &Arc<Shared>) -> Result<Writer> {
         (state.wal_done, windows.ok_or_else(|| Error::corrupt("catalog holds a batch window that is none"))?)
     };
     let mut applied = wal_done;
+    let mut waiting: Option<Flush> = None;
     let mut apply = |sequence: u64, payload: &[u8]| -> Result<()> {
         apply_record(shared, payload, &mut windows)?;
         applied = sequence;
         shared.metrics.replayed_records.inc();
         shared.recovered_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
-        if shared.view.read().active.bytes() >= shared.settings.flush.head_bytes_max {
-            let head = shared.seal();
-            match Flush::new(head, applied, windows.records()).run(shared) {
+        let (bytes, bytes_max) = (shared.view.read().active.bytes(), shared.settings.flush.head_bytes_max);
+        if bytes >= bytes_max.saturating_mul(HEADS_MAX)
+            && let Some(flush) = waiting.take()
+        {
+            match flush.run(shared) {
                 FlushNews::Done(_) => {}
                 FlushNews::Failed(error) | FlushNews::GaveUp(error) => return Err(error),
             }
+        }
+        if bytes >= bytes_max && waiting.is_none() {
+            waiting = try_flush(shared, Flush::new(shared.seal(), applied, windows.records()))?;
         }
         Ok(())
     };
@@ -250,7 +260,20 @@ fn replay(shared: &Arc<Shared>) -> Result<Writer> {
     }
     shared.metrics.wal_bytes.set(i64::try_from(log.bytes()).unwrap_or(i64::MAX));
     // Sequences go on behind the catalog's even if the WAL's files are gone: `wal_done` is never ahead.
-    Ok(Writer::new(Arc::clone(shared), log, windows, applied))
+    Ok((Writer::new(Arc::clone(shared), log, windows, applied), waiting))
+}
+
+/// Flushes, or returns the flush for later: a full disk must not keep the store from answering queries.
+fn try_flush(shared: &Shared, mut flush: Flush) -> Result<Option<Flush>> {
+    let Err(error) = flush.attempt(shared) else { return Ok(None) };
+    shared.metrics.flush_failures.inc();
+    shared.space.look();
+    if shared.catalog.lock().is_poisoned() {
+        shared.turn_read_only(&error);
+        return Err(error);
+    }
+    tracing::warn!(?error, "cannot flush during the replay, try again after it");
+    Ok(Some(flush))
 }
 
 fn apply_record(shared: &Shared, payload: &[u8], windows: &mut BatchWindows) -> Result<()> {

@@ -17,6 +17,8 @@ pub struct StoreSettings {
     pub compaction: CompactionSettings,
     /// How long entries are kept.
     pub retention: RetentionSettings,
+    /// What stays free on the disk.
+    pub disk: DiskSettings,
 }
 
 /// When an acknowledgement may be given.
@@ -100,6 +102,25 @@ pub struct RetentionSettings {
 impl Default for RetentionSettings {
     fn default() -> Self {
         Self { period_secs: 30 * 86_400 }
+    }
+}
+
+/// What stays free on the disk of the data folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskSettings {
+    /// Free bytes below which nothing is compacted that needs room and a warning is given; below a quarter of
+    /// them pushes are answered 503 until there is room again, while queries go on. 0 lets the disk fill up. By
+    /// default 1 GiB or 3 % of the disk, whichever is more, but at most a tenth of it.
+    pub free_bytes_min: Option<u64>,
+    /// Size of a file that is given up when the disk is full, so that what was accepted can be written. At most a
+    /// sixteenth of the disk is taken; 0 for none. Default 64 MiB.
+    pub ballast_bytes: u64,
+}
+
+impl Default for DiskSettings {
+    fn default() -> Self {
+        Self { free_bytes_min: None, ballast_bytes: 64 * MIB }
     }
 }
 

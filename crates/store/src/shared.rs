@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::queue::{FlushNews, Queue};
 use crate::segment::{Segment, SegmentReads};
 use crate::settings::StoreSettings;
+use crate::space::Space;
 use logyard_sys::{Clock, Disk, Random};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashSet};
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     /// Segments that others have replaced, whose files are there until their last reader leaves.
     pub(crate) removed: Mutex<Vec<Arc<Segment>>>,
     pub(crate) maintenance: Maintenance,
+    pub(crate) space: Space,
     pub(crate) next_segment_key: AtomicU64,
     pub(crate) recovered_bytes: AtomicU64,
     pub(crate) recovery_bytes: AtomicU64,

@@ -13,6 +13,7 @@ use crate::retention;
 use crate::segment::{IndexError, Segment, SegmentIndex, SegmentReads};
 use crate::settings::StoreSettings;
 use crate::shared::{Phase, Shared, View, WriterGuard};
+use crate::space::Space;
 use crate::{Stats, wal_record};
 use bytes::Bytes;
 use logyard_codec::{BatchId, BlockView, Entries, encode_batch};
@@ -74,6 +75,11 @@ pub enum Readiness {
         done_bytes: u64,
         /// Bytes of the WAL found.
         total_bytes: u64,
+    },
+    /// Nothing is accepted until there is room on the disk; queries are answered.
+    DiskFull {
+        /// What is free and what is wanted, and what to do.
+        reason: String,
     },
     /// Nothing is accepted until restart.
     ReadOnly {
@@ -155,11 +161,13 @@ impl Store {
     pub fn open(data_dir: &Path, settings: StoreSettings, parts: StoreParts<'_>) -> Result<Self> {
         let StoreParts { disk, clock, random, registry } = parts;
         let (folder, lock) = Folder::open(&*disk, data_dir)?;
+        let metrics = Metrics::new(registry);
+        // Before anything is written: with a full disk this makes room to open.
+        let space = Space::open(&disk, &clock, &folder, settings.disk.clone(), &metrics);
         let files = recovery::find_files(&*disk, &folder)?;
         let has_segments = recovery::has_segments(&files);
         let (mut catalog, is_damaged) = Catalog::open(Arc::clone(&disk), &folder.catalog(), has_segments)?;
         let live = recovery::check_segments(&*disk, &folder, &mut catalog, is_damaged, &files)?;
-        let metrics = Metrics::new(registry);
         metrics.segments_lost.inc_by(catalog.state().lost.len() as u64);
         let segments =
             (0..).zip(live).map(|(key, (record, path))| Arc::new(Segment::new(key, record, path))).collect();
@@ -176,6 +184,7 @@ impl Store {
             catalog: Mutex::new(catalog),
             removed: Mutex::default(),
             maintenance: Maintenance::default(),
+            space,
             reads: Arc::new(SegmentReads::new(Arc::clone(&disk), &metrics)),
             queue: Queue::new(settings.wal.queue_bytes_max),
             metrics,
@@ -191,8 +200,8 @@ impl Store {
         let writer = thread
             .spawn(move || {
                 let _guard = WriterGuard::new(Arc::clone(&for_writer));
-                if let Some(writer) = recovery::recover(&for_writer) {
-                    writer.run();
+                if let Some((writer, waiting)) = recovery::recover(&for_writer) {
+                    writer.run(waiting);
                 }
             })
             .map_err(|error| {
@@ -207,7 +216,10 @@ impl Store {
     pub fn readiness(&self) -> Readiness {
         let shared = &self.inner.shared;
         match &*shared.phase.read() {
-            Phase::Ready => Readiness::Ready,
+            Phase::Ready => match shared.space.check() {
+                Ok(()) => Readiness::Ready,
+                Err(error) => Readiness::DiskFull { reason: error.to_string() },
+            },
             Phase::Recovering => Readiness::Recovering {
                 done_bytes: shared.recovered_bytes.load(Ordering::Relaxed),
                 total_bytes: shared.recovery_bytes.load(Ordering::Relaxed),
@@ -233,6 +245,9 @@ impl Store {
     /// it is safe to send again. Cost: encodes and compresses the batch on the caller's thread if `encoded` is
     /// absent. Dropping the future does not undo the append.
     pub async fn append(&self, batch: StoreBatch) -> Result<Appended> {
+        self.inner.shared.space.check().inspect_err(|_| {
+            self.inner.shared.metrics.refused_disk_full.inc();
+        })?;
         let bytes: u64 = batch.chunks.iter().map(|(_, entries)| weight(entries)).sum();
         if bytes > BATCH_BYTES_MAX {
             let text = format!(

@@ -74,8 +74,11 @@ impl Writer {
         }
     }
 
-    /// Works until asked to stop.
-    pub(crate) fn run(mut self) {
+    /// Works until asked to stop, first on a flush that the replay has left.
+    pub(crate) fn run(mut self, waiting: Option<Flush>) {
+        if let Some(flush) = waiting {
+            self.start_flush(flush);
+        }
         let shared = Arc::clone(&self.shared);
         let mut is_flushed_for_stop = !shared.settings.flush.on_close;
         let mut stop = None;
@@ -221,6 +224,7 @@ impl Writer {
             self.shared.turn_read_only(error);
         } else {
             tracing::warn!(?error, "cannot write to the WAL, refusing batches meanwhile");
+            self.shared.space.look();
         }
     }
 
@@ -314,7 +318,10 @@ impl Writer {
         self.unsynced_since_ns = None;
         self.applied = self.done();
         let head = self.shared.seal();
-        let flush = Flush::new(head, self.applied, self.windows.records());
+        self.start_flush(Flush::new(head, self.applied, self.windows.records()));
+    }
+
+    fn start_flush(&mut self, flush: Flush) {
         self.flush_waiters.append(&mut self.next_flush_waiters);
         let shared = Arc::clone(&self.shared);
         shared.queue.begin_flush();

@@ -49,6 +49,14 @@ pub trait Disk: Send + Sync + Debug {
     /// Returns the bytes that an ordinary user can still write on the file system of `dir`.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 
+    /// Returns the size of the file system of `dir` in bytes, used or not.
+    fn total_bytes(&self, dir: &Path) -> io::Result<u64>;
+
+    /// Creates a file of `bytes` that takes its room on the disk, without writing it; its content is zeros.
+    ///
+    /// Errors: `StorageFull`, and `Unsupported` where the file system cannot; an empty file may be left behind.
+    fn reserve_file(&self, path: &Path, bytes: u64) -> io::Result<()>;
+
     /// Takes the exclusive lock on a lock file, which is created if absent and never removed.
     ///
     /// Errors: `WouldBlock` if another holder, of any process, has it. Held until the guard is dropped.

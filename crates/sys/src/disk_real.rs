@@ -110,6 +110,16 @@ impl Disk for RealDisk {
         fs4::available_space(dir)
     }
 
+    fn total_bytes(&self, dir: &Path) -> io::Result<u64> {
+        fs4::total_space(dir)
+    }
+
+    fn reserve_file(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        fs4::FileExt::allocate(&file, bytes)?;
+        file.sync_all()
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
@@ -222,7 +232,12 @@ mod tests {
         assert!(folder.is_dir && !folder.is_file);
         let device = RealDisk.metadata(Path::new("/dev/null")).unwrap().unwrap();
         assert!(!device.is_dir && !device.is_file);
-        assert!(RealDisk.free_bytes(&deep).unwrap() > 0);
+        let free = RealDisk.free_bytes(&deep).unwrap();
+        assert!(free > 0 && RealDisk.total_bytes(&deep).unwrap() >= free);
+        RealDisk.reserve_file(&deep.join("ballast"), 100_000).unwrap();
+        let meta = fs::metadata(deep.join("ballast")).unwrap();
+        assert!(meta.len() == 100_000 && meta.blocks() * 512 >= 100_000, "the room is taken");
+        RealDisk.remove_file(&deep.join("ballast")).unwrap();
         let items = RealDisk.list(&deep).unwrap();
         assert_eq!(items, [DirItem { name: "file".to_owned(), is_dir: false, bytes: 3 }]);
         RealDisk.remove_file(&path).unwrap();

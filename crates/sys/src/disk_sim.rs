@@ -185,7 +185,7 @@ impl Disk for SimDisk {
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.change()?;
-        let freed = state.file(path)?.lock().bytes.len() as u64;
+        let freed = state.file(path)?.lock().room();
         let (folder, name) = state.parent(path)?;
         state.folder(folder)?.live.remove(&name);
         state.pending.push(vec![NameChange { folder, name, node: None }]);
@@ -226,7 +226,7 @@ impl Disk for SimDisk {
         let folder = state.folder(number)?;
         let item = |(name, node): (&String, &Node)| match node {
             Node::File { content, .. } => {
-                DirItem { name: name.clone(), is_dir: false, bytes: content.lock().bytes.len() as u64 }
+                DirItem { name: name.clone(), is_dir: false, bytes: content.lock().room() }
             }
             Node::Folder { .. } => DirItem { name: name.clone(), is_dir: true, bytes: 0 },
         };
@@ -251,7 +251,33 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
-        Ok(self.state.lock().faults.free_bytes.unwrap_or(1 << 40))
+        Ok(self.state.lock().faults.free_bytes.unwrap_or(FREE_BYTES))
+    }
+
+    fn total_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        let state = self.state.lock();
+        let contents = state.folders.values().flat_map(|folder| folder.live.values());
+        let used: u64 = contents
+            .map(|node| match node {
+                Node::File { content } => content.lock().room(),
+                Node::Folder { .. } => 0,
+            })
+            .sum();
+        Ok(state.faults.free_bytes.unwrap_or(FREE_BYTES) + used)
+    }
+
+    fn reserve_file(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change()?;
+        let content = state.file_or_new(path)?;
+        let mut content = content.lock();
+        let freed = content.cut(0);
+        state.faults.give_back(freed);
+        if let Some(free) = &mut state.faults.free_bytes {
+            *free = free.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
+        }
+        content.reserved_bytes = bytes;
+        Ok(())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
@@ -266,6 +292,9 @@ impl Disk for SimDisk {
 }
 
 const ROOT: u64 = 1;
+
+/// What can still be written to a disk without limit.
+const FREE_BYTES: u64 = 1 << 40;
 
 #[derive(Debug)]
 struct State {
@@ -318,6 +347,8 @@ impl Faults {
 struct Content {
     number: u64,
     bytes: Vec<u8>,
+    /// Room taken without being written: zeros that are not kept here, so that large ones cost nothing.
+    reserved_bytes: u64,
     /// This many first bytes survive a crash.
     synced_bytes: usize,
     /// A sync failed: later ones save nothing.
@@ -326,8 +357,13 @@ struct Content {
 }
 
 impl Content {
+    /// Returns the bytes taken on the disk.
+    fn room(&self) -> u64 {
+        self.bytes.len() as u64 + self.reserved_bytes
+    }
+
     fn cut(&mut self, bytes: usize) -> u64 {
-        let freed = self.bytes.len().saturating_sub(bytes) as u64;
+        let freed = self.bytes.len().saturating_sub(bytes) as u64 + std::mem::take(&mut self.reserved_bytes);
         self.bytes.resize(bytes, 0);
         self.synced_bytes = self.synced_bytes.min(bytes);
         if bytes == 0 {
@@ -350,12 +386,19 @@ impl Content {
             bytes.truncate(self.synced_bytes);
         }
         let synced_bytes = bytes.len();
-        Self { number: self.number, bytes, synced_bytes, sync_broken: false, modified_ns: self.modified_ns }
+        Self {
+            number: self.number,
+            bytes,
+            reserved_bytes: self.reserved_bytes,
+            synced_bytes,
+            sync_broken: false,
+            modified_ns: self.modified_ns,
+        }
     }
 
     fn meta(&self) -> FileMeta {
         FileMeta {
-            bytes: self.bytes.len() as u64,
+            bytes: self.room(),
             is_dir: false,
             is_file: true,
             device: 1,
@@ -468,7 +511,14 @@ impl State {
         let (folder, name) = self.parent(path)?;
         let number = self.new_number();
         let modified_ns = self.now_ns();
-        let content = Content { number, bytes: Vec::new(), synced_bytes: 0, sync_broken: false, modified_ns };
+        let content = Content {
+            number,
+            bytes: Vec::new(),
+            reserved_bytes: 0,
+            synced_bytes: 0,
+            sync_broken: false,
+            modified_ns,
+        };
         let content = Arc::new(Mutex::new(content));
         let node = Node::File { content: Arc::clone(&content) };
         self.folder(folder)?.live.insert(name.clone(), node.clone());

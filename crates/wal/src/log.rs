@@ -68,7 +68,7 @@ impl Log {
     /// `from`. What was replayed is durable on return, also what a killed process had not synced.
     ///
     /// Errors: `Unavailable` if the disk fails, `Invalid` for files of another version, `Corrupt` if
-    /// `replay` refuses a record. Opening again after an error repeats the replay. Cost: reads every file,
+    /// `replay` refuses a record. A full disk is none, if only the header of a new file cannot be written. Opening again after an error repeats the replay. Cost: reads every file,
     /// within a megabyte of memory or the largest record.
     pub fn open<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
         disk: Arc<dyn Disk>,
@@ -248,7 +248,12 @@ impl Log {
             synced,
             is_poisoned: false,
         };
-        log.sync()?;
+        match log.sync() {
+            // What is there can be read, and the header of the new file waits for the first record: a full disk
+            // must not keep a log from being opened.
+            Err(error) if error.is_disk_full() && !log.is_poisoned() => {}
+            result => result?,
+        }
         Ok((log, recovery))
     }
 

@@ -321,6 +321,24 @@ fn a_full_disk_voids_the_unsynced_and_the_log_goes_on() {
 }
 
 #[test]
+fn a_log_opens_on_a_full_disk_and_goes_on_when_there_is_room() {
+    let disk = SimDisk::new();
+    let (mut log, _, _) = open(&disk, 0);
+    let mut written = fill(&mut log, 4);
+    log.rotate().unwrap();
+    drop(log);
+    let disk = disk.crash();
+    disk.set_free_bytes(Some(0));
+    let (mut log, _, records) = open(&disk, 0);
+    assert_eq!((records, log.is_poisoned()), (written.clone(), false));
+    log.append(b"no room").unwrap();
+    assert!(log.sync().unwrap_err().is_disk_full());
+    disk.set_free_bytes(None);
+    written.extend(fill(&mut log, 2));
+    assert_eq!(open(&disk.crash(), 0).2, written);
+}
+
+#[test]
 fn a_disk_that_fills_up_at_any_byte_loses_nothing_synced() {
     for free in 0..600 {
         let disk = SimDisk::new();

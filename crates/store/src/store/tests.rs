@@ -7,6 +7,7 @@ mod files;
 mod formats;
 mod model;
 mod retention;
+mod space;
 
 use super::*;
 use crate::{Kind, SyncMode};
@@ -48,6 +49,10 @@ fn open_at(disk: &SimDisk, mut settings: StoreSettings, clock: &Arc<SimClock>) -
     if settings.retention == crate::RetentionSettings::default() {
         // Many tests have entries of 1970.
         settings.retention.period_secs = 0;
+    }
+    if settings.disk == crate::DiskSettings::default() {
+        // Many tests fill the disk to see what a failed write does.
+        settings.disk = crate::DiskSettings { free_bytes_min: Some(0), ballast_bytes: 0 };
     }
     let clock: Arc<dyn Clock> = Arc::<SimClock>::clone(clock);
     let mut registry = Registry::default();

@@ -96,6 +96,21 @@ fn a_full_disk_takes_what_fits() {
 }
 
 #[test]
+fn reserved_room_is_taken_and_given_back() {
+    let disk = disk_with("/d/f", b"123", b"");
+    disk.set_free_bytes(Some(100));
+    assert_eq!(disk.total_bytes(path("/d")).unwrap(), 103);
+    disk.reserve_file(path("/d/r"), 60).unwrap();
+    assert_eq!(disk.free_bytes(path("/d")).unwrap(), 40);
+    assert_eq!(disk.total_bytes(path("/d")).unwrap(), 103);
+    assert_eq!(disk.metadata(path("/d/r")).unwrap().unwrap().bytes, 60);
+    let error = disk.reserve_file(path("/d/s"), 41).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    disk.remove_file(path("/d/r")).unwrap();
+    assert_eq!(disk.free_bytes(path("/d")).unwrap(), 100);
+}
+
+#[test]
 fn locks_have_one_holder_and_die_with_the_power() {
     let disk = SimDisk::new();
     let guard = disk.lock(path("/lock")).unwrap();
