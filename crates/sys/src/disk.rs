@@ -34,6 +34,14 @@ pub trait Disk: Send + Sync + Debug {
     /// Removes a file. Open handles keep working.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name on the same file system; both are the same bytes. Errors: `AlreadyExists`; where
+    /// links are impossible (another file system, one without links), one of several kinds. Durable after
+    /// [`Disk::sync_dir`].
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes an empty folder. Errors: `DirectoryNotEmpty`. Durable after [`Disk::sync_dir`] of its parent.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+
     /// Cuts a file to `bytes` and syncs it. A shorter file is filled up with zeros.
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
 
@@ -59,7 +67,8 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Takes the exclusive lock on a lock file, which is created if absent and never removed.
     ///
-    /// Errors: `WouldBlock` if another holder, of any process, has it. Held until the guard is dropped.
+    /// Errors: `WouldBlock` if another holder, of any process, has it; the text tells who, as far as that is known.
+    /// Held until the guard is dropped.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
 
     /// Replaces a small file so that after any crash it is whole: the old one or the new one.

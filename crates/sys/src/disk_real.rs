@@ -70,6 +70,14 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(bytes)?;
@@ -123,8 +131,18 @@ impl Disk for RealDisk {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(RealLock { _file: file, path: path.to_owned() })),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(()) => {
+                // For whoever is refused: a courtesy, so a disk that is full is no reason to fail.
+                drop(file.set_len(0).and_then(|()| (&file).write_all(holder().as_bytes())));
+                Ok(Box::new(RealLock { _file: file, path: path.to_owned() }))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let told = fs::read_to_string(path).unwrap_or_default();
+                match told.lines().next().filter(|line| line.starts_with("process ")) {
+                    Some(holder) => Err(io::Error::new(io::ErrorKind::WouldBlock, holder)),
+                    None => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -186,6 +204,13 @@ struct RealLock {
 
 impl LockGuard for RealLock {}
 
+/// Returns who this process is. In a container the name of the host is the container's.
+fn holder() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let place = if host.trim().is_empty() { String::new() } else { format!(" on {}", host.trim()) };
+    format!("process {}{place}\n", std::process::id())
+}
+
 fn file_meta(meta: &fs::Metadata) -> FileMeta {
     FileMeta {
         bytes: meta.len(),
@@ -245,11 +270,30 @@ mod tests {
     }
 
     #[test]
+    fn a_link_outlives_the_first_name_and_folders_go_when_they_are_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("first"), dir.path().join("sub/second"));
+        RealDisk.create_dir_all(&dir.path().join("sub")).unwrap();
+        RealDisk.write_atomic(&first, b"bytes").unwrap();
+        RealDisk.hard_link(&first, &second).unwrap();
+        let error = RealDisk.hard_link(&first, &second).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        RealDisk.remove_file(&first).unwrap();
+        assert_eq!(RealDisk.read(&second).unwrap(), b"bytes");
+        assert!(RealDisk.remove_dir(&dir.path().join("sub")).is_err());
+        RealDisk.remove_file(&second).unwrap();
+        RealDisk.remove_dir(&dir.path().join("sub")).unwrap();
+    }
+
+    #[test]
     fn a_lock_has_one_holder() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let guard = RealDisk.lock(&path).unwrap();
-        assert_eq!(RealDisk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let error = RealDisk.lock(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let own = format!("process {}", std::process::id());
+        assert!(error.to_string().starts_with(&own), "{error}");
         drop(guard);
         RealDisk.lock(&path).unwrap();
     }

@@ -34,7 +34,7 @@ impl SimDisk {
             next_number: ROOT + 1,
             ticks: 0,
             locks: BTreeSet::new(),
-            faults: Faults::default(),
+            faults: Faults { has_links: true, ..Faults::default() },
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -59,6 +59,11 @@ impl SimDisk {
     /// Limits what can still be written; `None` is without limit. Removed bytes can be written again.
     pub fn set_free_bytes(&self, bytes: Option<u64>) {
         self.state.lock().faults.free_bytes = bytes;
+    }
+
+    /// Makes this a file system whose files have one name each, now and after a crash.
+    pub fn refuse_links(&self) {
+        self.state.lock().faults.has_links = false;
     }
 
     /// Lets `operations` more changes (writes, syncs, creations, renames …) through, then fails them all:
@@ -91,7 +96,7 @@ impl SimDisk {
             next_number: state.next_number,
             ticks: 0,
             locks: BTreeSet::new(),
-            faults: Faults::default(),
+            faults: Faults { has_links: state.faults.has_links, ..Faults::default() },
         };
         for change in state.pending.iter().take(kept) {
             survivor.make_durable(change);
@@ -190,6 +195,37 @@ impl Disk for SimDisk {
         state.folder(folder)?.live.remove(&name);
         state.pending.push(vec![NameChange { folder, name, node: None }]);
         state.faults.give_back(freed);
+        Ok(())
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change()?;
+        if !state.faults.has_links {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let content = state.file(from)?;
+        let (folder, name) = state.parent(to)?;
+        let node = Node::File { content };
+        let live = &mut state.folder(folder)?.live;
+        if live.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        live.insert(name.clone(), node.clone());
+        state.pending.push(vec![NameChange { folder, name, node: Some(node) }]);
+        Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change()?;
+        let number = state.folder_number(dir)?;
+        if !state.folder(number)?.live.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let (folder, name) = state.parent(dir)?;
+        state.folder(folder)?.live.remove(&name);
+        state.pending.push(vec![NameChange { folder, name, node: None }]);
         Ok(())
     }
 
@@ -330,6 +366,8 @@ struct NameChange {
 
 #[derive(Debug, Default)]
 struct Faults {
+    /// Files can have a second name.
+    has_links: bool,
     sync_fails_in: Option<u64>,
     free_bytes: Option<u64>,
     halt_in: Option<u64>,

@@ -17,6 +17,7 @@ mod log;
 mod reader;
 mod record;
 mod recovery;
+mod scan;
 
 #[cfg(test)]
 mod tests;
@@ -24,3 +25,4 @@ mod tests;
 pub use error::{Error, Kind};
 pub use log::{Log, LogSettings, Replay};
 pub use recovery::Recovery;
+pub use scan::{FileScan, ScannedRecord, scan_file};

@@ -113,6 +113,13 @@ impl Reader {
         Ok(found.is_some())
     }
 
+    /// Returns whether the file is long enough for the record that a header at this place speaks of.
+    pub(crate) fn has_record_bytes(&mut self) -> io::Result<bool> {
+        let rest_bytes = self.rest_bytes();
+        let header = RecordHeader::read(self.peek(RECORD_HEADER_BYTES)?);
+        Ok(header.is_some_and(|header| header.sequence > 0 && header.record_bytes() <= rest_bytes))
+    }
+
     fn rest_bytes(&self) -> usize {
         usize::try_from(self.file_bytes - self.offset).unwrap_or(usize::MAX)
     }
