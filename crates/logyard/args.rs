@@ -13,10 +13,35 @@ Examples:
   logyard store --listen 0.0.0.0:3100        only keep and answer
   logyard agent --push-url http://logs:3100  only read and send there
   logyard config --config logyard.yaml       check a config file and print what is in effect
+  logyard fsck --deep                        check all files, while logyard is stopped
   logq '{container=\"web\"} |= \"ERROR\"'        ask (see logq --help)
 
 Every setting is also an environment variable: store.wal.sync is LOGYARD_STORE__WAL__SYNC.
 The settings are listed in schemas/config.md.";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  logyard inspect logyard-data/tenants/fake/20260601/30d/01KT1GW6G031GV1X6H4Q60TTAA-L1.seg
+  logyard inspect --block 0 FILE.seg         the parts of its first block
+  logyard inspect --json logyard-data/wal/00000000000000000003.log
+
+Exit status: 0 undamaged, 1 damaged, 2 cannot tell.";
+
+const FSCK_EXAMPLES: &str = "\
+Examples:
+  logyard fsck                               catalog, write-ahead log, index of every segment
+  logyard fsck --deep --data-dir /var/lib/logyard
+  logyard fsck --json | jq '.findings[]'
+
+Nothing is changed. Exit status: 0 clean, 1 damage found, 2 cannot check, for example because logyard runs.";
+
+const REPAIR_EXAMPLES: &str = "\
+Examples:
+  logyard repair --dry-run                   tell what would be done
+  logyard repair
+  logyard repair --forget-lost               also stop warning of segments that no backup has
+
+What is bad goes to quarantine/, the rest stays. Exit status: 0 clean now, 1 damage is left, 2 cannot repair.";
 
 /// Tails containers, keeps their logs, answers LogQL.
 #[derive(Debug, Parser)]
@@ -30,7 +55,7 @@ pub(crate) struct Arguments {
 }
 
 /// What the process does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
     /// Read, keep and answer, all in one process (the default)
     All,
@@ -40,6 +65,59 @@ pub(crate) enum Command {
     Store,
     /// Check the settings and print what is in effect
     Config,
+    /// Show what a file of the data folder holds: a segment, or a file of write-ahead log, catalog or spool
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(InspectArguments),
+    /// Check the data folder while nothing uses it: catalog, write-ahead log, every segment
+    #[command(after_help = FSCK_EXAMPLES)]
+    Fsck(FsckArguments),
+    /// Mend the data folder while nothing uses it; what is bad goes to quarantine/
+    #[command(after_help = REPAIR_EXAMPLES)]
+    Repair(RepairArguments),
+}
+
+/// What `logyard inspect` is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct InspectArguments {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show one block of a segment, counted from 0
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) block: Option<usize>,
+}
+
+/// What `logyard fsck` is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub(crate) struct FsckArguments {
+    /// Decode every block and every batch too
+    #[arg(long)]
+    pub(crate) deep: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `logyard repair` is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub(crate) struct RepairArguments {
+    /// Only tell what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Take segments whose files are gone for good out of the catalog: queries stop warning of them
+    #[arg(long)]
+    pub(crate) forget_lost: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Flags, the same for all commands.

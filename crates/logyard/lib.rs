@@ -15,6 +15,8 @@ mod args;
 mod assemble;
 mod banner;
 mod command_config;
+mod command_fsck;
+mod command_inspect;
 mod command_run;
 mod config;
 mod config_check;
@@ -23,6 +25,7 @@ mod config_locate;
 mod config_schema;
 mod config_units;
 mod logging;
+mod output;
 mod signals;
 
 use std::ffi::OsString;
@@ -44,6 +47,9 @@ use crate::command_run::Role;
 /// Exit status of wrong arguments and settings, as `clap` has it.
 const WRONG_USE: u8 = 2;
 
+/// Exit status of a check that found damage.
+const DAMAGED: u8 = 1;
+
 /// Runs the command line and returns the process's exit status. `args` begins with the name of the program.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(args) {
@@ -64,10 +70,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Agent => command_run::run(Role::Agent, settings, disk),
         Command::Store => command_run::run(Role::Store, settings, disk),
         Command::Config => command_config::run(&settings),
+        Command::Inspect(arguments) => return tell(command_inspect::run(&arguments, &*disk)),
+        Command::Fsck(arguments) => return tell(command_fsck::run(arguments, &settings, &*disk)),
+        Command::Repair(arguments) => return tell(command_fsck::run_repair(arguments, &settings, disk)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
+    }
+}
+
+/// Returns the status of a check: 0 for good, 1 for damage, 2 if it could not be made.
+fn tell(is_good: anyhow::Result<bool>) -> ExitCode {
+    match is_good {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(DAMAGED),
+        Err(error) => fail(&error, WRONG_USE),
     }
 }
 

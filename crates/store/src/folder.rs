@@ -36,18 +36,47 @@ impl Folder {
     pub(crate) fn open(disk: &dyn Disk, root: &Path) -> Result<(Self, Box<dyn LockGuard>)> {
         let folder = Self::at(root);
         disk.create_dir_all(root).map_err(|error| not_writable(root, error))?;
-        let lock = disk.lock(&root.join("LOCK")).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Error::invalid(format!(
-                "cannot use data folder {}: another process uses it; stop that one, or choose another folder with --data-dir",
-                root.display()
-            )),
-            _ => not_writable(root, error),
-        })?;
+        let lock = folder.lock(disk)?;
         folder.check_format(disk)?;
         for dir in [folder.wal(), folder.catalog(), folder.tenants(), folder.quarantine()] {
             disk.create_dir_all(&dir).map_err(|error| not_writable(root, error))?;
         }
         Ok((folder, lock))
+    }
+
+    /// Takes the lock of a folder that is there, and changes nothing in it.
+    ///
+    /// Returns also whether its format number is there. Errors: as [`Folder::open`]; `Kind::Invalid` for a folder
+    /// that holds neither catalog nor segments.
+    pub(crate) fn open_existing(disk: &dyn Disk, root: &Path) -> Result<(Self, Box<dyn LockGuard>, bool)> {
+        let folder = Self::at(root);
+        let is_there = |path: PathBuf| matches!(disk.metadata(&path), Ok(Some(meta)) if meta.is_dir);
+        if !is_there(folder.catalog()) && !is_there(folder.tenants()) {
+            return Err(Error::invalid(format!(
+                "cannot use data folder {}: it holds neither catalog/ nor tenants/; name another with --data-dir",
+                root.display()
+            )));
+        }
+        let lock = folder.lock(disk)?;
+        let has_format = matches!(disk.metadata(&root.join("FORMAT")), Ok(Some(_)));
+        if has_format {
+            folder.check_format(disk)?;
+        }
+        Ok((folder, lock, has_format))
+    }
+
+    fn lock(&self, disk: &dyn Disk) -> Result<Box<dyn LockGuard>> {
+        let root = &self.root;
+        disk.lock(&root.join("LOCK")).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                let holder = error.get_ref().map_or_else(|| "another process".to_owned(), ToString::to_string);
+                Error::invalid(format!(
+                    "cannot use data folder {}: {holder} uses it; stop that one, or choose another folder with --data-dir",
+                    root.display()
+                ))
+            }
+            _ => not_writable(root, error),
+        })
     }
 
     /// Returns the paths of a folder that need not exist, without a look at it.

@@ -1,5 +1,5 @@
 //! Checks one stored thing by itself, without a data folder: a segment file, a record of the WAL or of the
-//! catalog.
+//! catalog. For whole data folders see [`crate::fsck`].
 //!
 //! Each check decodes all there is and holds it against the rest of the same bytes, so that what passes can
 //! be opened, replayed and queried. The bytes may be anything: a check answers or refuses, never panics, and
@@ -15,11 +15,16 @@ use crate::segment_format::{HEADER_BYTES, Header, SECTION_LINEAGE, SECTION_STREA
 use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
 use crate::wal_record;
 use bytes::Bytes;
-use logyard_codec::{BatchId, Block};
+use logyard_codec::{BatchId, Block, SectionSource};
 use logyard_index::StreamIndex;
 use logyard_model::Tenant;
 use std::path::Path;
 use std::sync::Arc;
+
+pub use crate::inspect_segment::{
+    BlockReport, BlockSectionReport, SectionReport, SegmentFault, SegmentReport, Severity, inspect_segment,
+};
+pub use logyard_wal::{FileScan, ScannedRecord, scan_file};
 
 /// What a segment file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,16 +139,12 @@ pub fn check_segment(file: &Bytes) -> Result<SegmentSummary> {
             return Err(Error::corrupt(text));
         }
         end = row.offset.saturating_add(u64::from(row.bytes));
-        check_block(file, row, own).map_err(|error| {
+        check_block(Arc::new(file.clone()), row, own).map_err(|error| {
             Error::corrupt(format!("block {number} at offset {}: {error}", row.offset)).with_source(error)
         })?;
     }
     check_totals(&toc, &tables)?;
-    let has_lineage = toc.sections.iter().any(|section| section.kind == SECTION_LINEAGE);
-    let lineage = match has_lineage {
-        true => Lineage::decode(toc.section(SECTION_LINEAGE, file, file_bytes)?)?,
-        false => Lineage::default(),
-    };
+    let lineage = check_lineage(&toc, file, file_bytes)?;
     Ok(SegmentSummary {
         sources: lineage.sources.len(),
         ulid: ulid::Ulid::from_bytes(header.ulid).to_string(),
@@ -159,7 +160,7 @@ pub fn check_segment(file: &Bytes) -> Result<SegmentSummary> {
         max_ns: toc.totals.max_ns,
         block_bytes: tables.blocks.iter().map(|row| u64::from(row.bytes)).sum(),
         tail_bytes: file_bytes.saturating_sub(toc.index_start()),
-        stream_index_fault: check_stream_index(&toc, file, tables.streams.len()).err(),
+        stream_index_fault: check_stream_index(&toc, file, file_bytes, tables.streams.len()).err(),
     })
 }
 
@@ -212,12 +213,12 @@ pub fn check_catalog_record(payload: &[u8]) -> Result<CatalogRecordSummary> {
 }
 
 /// Decodes a block and compares it with what the tables say of it and of its runs.
-fn check_block(file: &Bytes, row: &BlockRow, runs: &[RunRow]) -> Result<()> {
+pub(crate) fn check_block(source: Arc<dyn SectionSource>, row: &BlockRow, runs: &[RunRow]) -> Result<()> {
     let bad = |error: logyard_codec::Error| {
         let kind = if error.kind() == logyard_codec::Kind::Invalid { Error::invalid } else { Error::corrupt };
         kind(error.to_string())
     };
-    let block = Block::open(Arc::clone(&row.meta), Arc::new(file.clone()), row.offset);
+    let block = Block::open(Arc::clone(&row.meta), source, row.offset);
     let (ts_ns, ends) = (block.timestamps().map_err(bad)?, block.lines().map_err(bad)?.ends());
     block.levels().map_err(bad)?;
     block.metadata().map_err(bad)?;
@@ -252,7 +253,7 @@ fn check_block(file: &Bytes, row: &BlockRow, runs: &[RunRow]) -> Result<()> {
 }
 
 /// Compares the totals with the tables they sum up.
-fn check_totals(toc: &Toc, tables: &SegmentTables) -> Result<()> {
+pub(crate) fn check_totals(toc: &Toc, tables: &SegmentTables) -> Result<()> {
     let (totals, metas) = (&toc.totals, || tables.blocks.iter().map(|row| &row.meta));
     let agrees = totals.streams == tables.streams.len() as u64
         && totals.blocks == tables.blocks.len() as u64
@@ -262,12 +263,25 @@ fn check_totals(toc: &Toc, tables: &SegmentTables) -> Result<()> {
     if agrees { Ok(()) } else { Err(Error::corrupt("totals are not those of the tables")) }
 }
 
+/// Decodes the lineage; one that is absent is empty.
+pub(crate) fn check_lineage(toc: &Toc, tail: &[u8], file_bytes: u64) -> Result<Lineage> {
+    match toc.sections.iter().any(|section| section.kind == SECTION_LINEAGE) {
+        true => Lineage::decode(toc.section(SECTION_LINEAGE, tail, file_bytes)?),
+        false => Ok(Lineage::default()),
+    }
+}
+
 /// Opens the stream index and asks it for everything. The error is a text: nothing depends on its kind.
-fn check_stream_index(toc: &Toc, file: &Bytes, streams: usize) -> std::result::Result<(), String> {
-    let section = toc.section(SECTION_STREAM_INDEX, file, file.len() as u64);
+pub(crate) fn check_stream_index(
+    toc: &Toc,
+    tail: &Bytes,
+    file_bytes: u64,
+    streams: usize,
+) -> std::result::Result<(), String> {
+    let section = toc.section(SECTION_STREAM_INDEX, tail, file_bytes);
     let section = section.map_err(|error| error.to_string())?;
     let check = || {
-        let index = StreamIndex::open(file.slice_ref(section))?;
+        let index = StreamIndex::open(tail.slice_ref(section))?;
         for name in index.names()? {
             index.values(&name)?;
         }

@@ -12,6 +12,8 @@
 //! - nothing older than the retention is answered, and nothing younger goes;
 //! - a damaged file is taken out of service, said once, and stops nothing.
 //!
+//! [`fsck`] checks a folder that no process uses, [`repair`] mends it.
+//!
 //! Three threads at most: the writer, a flush thread while there is a flush, and maintenance, which compacts and drops what is too old.
 //! Everything read runs on the caller's thread.
 //!
@@ -32,8 +34,10 @@ mod damage;
 mod error;
 mod flush;
 mod folder;
+pub mod fsck;
 mod head;
 pub mod inspect;
+mod inspect_segment;
 mod interner;
 mod lineage;
 mod locality;
@@ -44,6 +48,7 @@ mod queue;
 mod recovery;
 mod recovery_lineage;
 mod recovery_orphans;
+pub mod repair;
 mod retention;
 mod segment;
 mod segment_content;

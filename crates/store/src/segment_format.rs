@@ -79,18 +79,19 @@ impl Header {
         }
         let (version, level) = (reader.u16()?, reader.u16()?);
         let (required, _optional) = (reader.u32()?, reader.u32()?);
-        if version != VERSION || required != 0 {
-            return Err(Error::invalid(format!(
-                "segment has version {version} with features {required:#x}, known is {VERSION} with none; \
-                 run the version that wrote it"
-            )));
-        }
         let (ulid, tenant_hash, day) = (reader.array()?, reader.u64()?, i32::from_le_bytes(reader.array()?));
         let class: [u8; 8] = reader.array()?;
         let _reserved = reader.u64()?;
         let (want, got) = (reader.u32()?, crc32c(bytes.split_last_chunk::<4>().map_or(&[], |parts| parts.0)));
         if want != got {
             return Err(reader.bad(format!("checksum mismatch (want {want:08x}, got {got:08x})")));
+        }
+        // After the checksum: a damaged version is no other version.
+        if version != VERSION || required != 0 {
+            return Err(Error::invalid(format!(
+                "segment has version {version} with features {required:#x}, known is {VERSION} with none; \
+                 run the version that wrote it"
+            )));
         }
         let class = class.split(|byte| *byte == 0).next().unwrap_or_default();
         let class = std::str::from_utf8(class).map_err(|_| reader.bad("the class is not UTF-8"))?.to_owned();

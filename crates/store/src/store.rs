@@ -432,6 +432,11 @@ impl Store {
         ended.await.map_err(|_| stopped())
     }
 
+    /// Returns what the threads share, for tools of this crate that work on an open store.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
     /// Returns the instant before which nothing is answered.
     fn cutoff_ns(&self) -> i64 {
         let shared = &self.inner.shared;

@@ -6,6 +6,7 @@ mod faults;
 mod files;
 mod formats;
 mod model;
+mod repair;
 mod retention;
 mod space;
 
