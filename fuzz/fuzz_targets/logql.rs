@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use logyard_logql::parse;
+use logyard_logql::{parse, pretty};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -12,6 +12,11 @@ fuzz_target!(|bytes: &[u8]| {
             let again =
                 parse(&printed).unwrap_or_else(|error| panic!("{text:?} prints as {printed:?}: {error}"));
             assert_eq!(again.to_string(), printed, "{text:?}");
+            let lines = pretty(&tree);
+            let again_pretty =
+                parse(&lines).unwrap_or_else(|error| panic!("{text:?} is laid out as {lines:?}: {error}"));
+            assert_eq!(again_pretty.to_string(), printed, "{text:?} is laid out as {lines:?}");
+            assert_eq!(pretty(&again), lines, "{text:?}");
             // A tree with NaN in it equals nothing, not even itself.
             if parse(text).as_ref() == Ok(&tree) {
                 assert_eq!(again, tree, "{text:?} prints as {printed:?}");

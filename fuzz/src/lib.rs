@@ -1,4 +1,10 @@
-//! What fuzz targets share: putting checksums right, so that the fuzzer gets past them.
+//! What fuzz targets share: putting checksums right, so that the fuzzer gets past them, and checks that
+//! plain tests run over the kept corpora.
+
+pub mod check_go_regex;
+pub mod check_pipeline;
+pub mod check_template;
+pub mod one_stream;
 
 /// Returns the CRC-32C of bytes. Bit by bit: inputs are small, and one dependency fewer.
 pub fn crc32c(bytes: &[u8]) -> u32 {
