@@ -51,7 +51,7 @@ fn search(block: &Block) {
     }
     let _ignored = block.line_into(block.rows() / 2, &mut line);
     for format in [KeyFormat::Json, KeyFormat::Logfmt] {
-        let Ok(Some(groups)) = block.key_groups(format, b"level") else { continue };
+        let Ok(Some(groups)) = block.key_groups(format, b"level", 0..block.rows()) else { continue };
         assert_eq!(groups.iter().map(|group| group.rows.len()).sum::<usize>(), block.rows() as usize);
     }
 }

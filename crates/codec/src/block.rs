@@ -257,9 +257,9 @@ impl Block {
         self.get_or_decode(&self.metadata, || self.decode_column(SECTION_METADATA, "metadata"))
     }
 
-    /// Returns whether the lines have been decoded from their compressed form.
+    /// Returns whether lines, or parts of them, have been decoded from their compressed form.
     pub fn has_decoded_lines(&self) -> bool {
-        self.source.is_some() && self.lines.get().is_some()
+        self.source.is_some() && (self.lines.get().is_some() || self.shredded.get().is_some())
     }
 
     /// Returns the memory taken by the sections decoded so far, dictionary values left out.

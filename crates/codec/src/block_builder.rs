@@ -38,6 +38,8 @@ pub enum LineCodec {
         /// The level of zstd; [`LineCodec::BEST`] has the one to use unless time is free.
         level: i32,
     },
+    /// As templates and columns, even where that is larger: for tests of readers.
+    AlwaysShredded,
 }
 
 impl LineCodec {
@@ -153,9 +155,14 @@ impl BlockBuilder {
         parts.put(SECTION_LENGTHS, LEVEL, &scratch);
         parts.put(SECTION_LINES, LEVEL, self.lines.text());
         let mut line_outcome = LineOutcome::Plain;
-        if let LineCodec::Shredded { level } = codec {
-            let plain_bytes = parts.bytes.len() - before_lines.bytes.len();
-            match self.shred(before_lines, level, plain_bytes - plain_bytes / 10) {
+        let plain_bytes = parts.bytes.len() - before_lines.bytes.len();
+        let shredding = match codec {
+            LineCodec::Plain => None,
+            LineCodec::Shredded { level } => Some((level, plain_bytes - plain_bytes / 10)),
+            LineCodec::AlwaysShredded => Some((3, usize::MAX)),
+        };
+        if let Some((level, limit)) = shredding {
+            match self.shred(before_lines, level, limit) {
                 Ok(shredded) => {
                     parts = shredded;
                     line_outcome = LineOutcome::Shredded;

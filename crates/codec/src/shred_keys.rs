@@ -12,6 +12,7 @@ use crate::lines::Lines;
 use crate::shred_head::{Slot, Template};
 use crate::shred_split::{ESCAPE, SLOT, Splitter};
 use crate::shred_values::{Dictionary, Values};
+use std::ops::Range;
 
 /// How a line writes keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum KeyFormat {
 /// Rows whose lines have one template, and what they hold for a key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyGroup<'a> {
-    /// The rows, ascending; every row of a block is in one group.
+    /// The rows, ascending; every row asked for is in one group.
     pub rows: &'a [u32],
     /// What they hold.
     pub value: KeyValue<'a>,
@@ -102,9 +103,14 @@ impl<'a> KeyValues<'a> {
 impl Block {
     /// Returns what the rows hold for a key of lines of a format, by template; `None` if lines are plain.
     ///
-    /// Every row is in one group, lines of another format in those of unknown value. `key` is the name
-    /// as written in the line. Cost: a walk over each template; decodes the key's columns only.
-    pub fn key_groups(&self, format: KeyFormat, key: &[u8]) -> Result<Option<Vec<KeyGroup<'_>>>, Error> {
+    /// Each of `rows` is in one group, lines of another format in those of unknown value. `key` is the name
+    /// as written in the line. Cost: a walk over the template of each group; decodes the key's columns only.
+    pub fn key_groups(
+        &self,
+        format: KeyFormat,
+        key: &[u8],
+        rows: Range<u32>,
+    ) -> Result<Option<Vec<KeyGroup<'_>>>, Error> {
         let Some(shredded) = self.shredded()? else { return Ok(None) };
         let splitter = match format {
             KeyFormat::Json => Splitter::Json,
@@ -112,10 +118,10 @@ impl Block {
         };
         let mut groups = Vec::new();
         for template in &shredded.head.templates {
-            let rows = shredded.rows_of(template);
-            if rows.is_empty() {
-                continue;
-            }
+            let all = shredded.rows_of(template);
+            let start = all.partition_point(|&row| row < rows.start);
+            let end = all.partition_point(|&row| row < rows.end);
+            let Some(group_rows) = all.get(start..end).filter(|rows| !rows.is_empty()) else { continue };
             let found = if template.splitter == splitter as u8 {
                 find(template, format, key)
             } else {
@@ -130,10 +136,11 @@ impl Block {
                         return Err(Error::corrupt("templates", format!("no slot {number} in a template")));
                     };
                     let values = shredded.values(self, column).map_err(|error| self.located(error))?;
+                    let base = base.saturating_add(u32::try_from(start).unwrap_or(u32::MAX));
                     KeyValue::Values(KeyValues { values, base, is_quoted })
                 }
             };
-            groups.push(KeyGroup { rows, value });
+            groups.push(KeyGroup { rows: group_rows, value });
         }
         Ok(Some(groups))
     }
@@ -160,7 +167,8 @@ fn find(template: &Template, format: KeyFormat, key: &[u8]) -> Found {
             };
         }
         // A caller that flattens or cleans names could take these for the key.
-        let may_flatten = value == WalkedValue::Nested && key.contains(&b'_');
+        let is_nameless = !name.iter().any(u8::is_ascii_alphanumeric);
+        let may_flatten = value == WalkedValue::Nested && (key.contains(&b'_') || is_nameless);
         if name != key && (may_flatten || is_alike(name, key)) {
             matches += 2;
         }
@@ -171,11 +179,14 @@ fn find(template: &Template, format: KeyFormat, key: &[u8]) -> Found {
     }
 }
 
-/// Returns whether two names are equal once odd characters are replaced and leading ones left out.
+/// Returns whether two names are equal once odd characters are replaced, and left out at both ends.
 fn is_alike(a: &[u8], b: &[u8]) -> bool {
     fn plain(name: &[u8]) -> impl Iterator<Item = u8> {
-        let cleaned = name.iter().map(|&byte| if byte.is_ascii_alphanumeric() { byte } else { b'_' });
-        cleaned.skip_while(|&byte| byte == b'_')
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric();
+        let start = name.iter().position(is_plain).unwrap_or(name.len());
+        let end = name.iter().rposition(is_plain).map_or(start, |last| last + 1);
+        let cut = name.get(start..end).unwrap_or_default();
+        cut.iter().map(|&byte| if byte.is_ascii_alphanumeric() { byte } else { b'_' })
     }
     a.iter().any(|&byte| byte == b'\\' || byte >= 0x80) || plain(a).eq(plain(b))
 }
@@ -343,7 +354,7 @@ mod tests {
     /// What each row holds for a key; `?` for unknown, `-` for absent.
     fn values(block: &Block, format: KeyFormat, key: &str) -> Vec<String> {
         let mut all = vec![String::new(); block.rows() as usize];
-        for group in block.key_groups(format, key.as_bytes()).unwrap().unwrap() {
+        for group in block.key_groups(format, key.as_bytes(), 0..block.rows()).unwrap().unwrap() {
             for (place, &row) in (0u32..).zip(group.rows) {
                 all[row as usize] = match group.value {
                     KeyValue::Unknown => "?".to_owned(),
@@ -377,6 +388,15 @@ mod tests {
         assert_eq!(status[..6], ["200", "-", "?", "203", "-", "?"]);
         assert_eq!(values(&block, KeyFormat::Json, "path")[..4], ["\"/a/0\"", "\"x\\\"1\"", "?", "\"/a/3\""]);
         assert_eq!(values(&block, KeyFormat::Json, "took")[..2], ["-", "?"]);
+        let odd = self::block(600, |row| match row % 2 {
+            0 => format!(r#"{{"":{{"status":{row}}},"path":"/a/{}"}}"#, row % 5),
+            _ => format!(r#"{{" status ":{row},"path":"/a/{}"}}"#, row % 5),
+        });
+        assert_eq!(
+            values(&odd, KeyFormat::Json, "status")[..2],
+            ["?", "?"],
+            "a blank name, blanks around one"
+        );
         // It could be a flattened name in the first, and a cleaned one in the second.
         assert_eq!(values(&block, KeyFormat::Json, "request_id")[..2], ["?", "?"]);
         assert_eq!(values(&block, KeyFormat::Json, "n")[..2], ["?", "-"]);
@@ -401,13 +421,13 @@ mod tests {
                 row * 7919 % 5000
             )
         });
-        let groups = block.key_groups(KeyFormat::Logfmt, b"user").unwrap().unwrap();
+        let groups = block.key_groups(KeyFormat::Logfmt, b"user", 0..block.rows()).unwrap().unwrap();
         let [KeyGroup { rows, value: KeyValue::Values(users) }] = groups[..] else { panic!("{groups:?}") };
         assert_eq!((rows.len(), users.dictionary().map(Lines::rows)), (5000, Some(3)));
-        let groups = block.key_groups(KeyFormat::Logfmt, b"level").unwrap().unwrap();
+        let groups = block.key_groups(KeyFormat::Logfmt, b"level", 0..block.rows()).unwrap().unwrap();
         let KeyValue::Values(levels) = groups[0].value else { panic!("{groups:?}") };
         assert_eq!(levels.constant(), Some(&b"info"[..]));
-        let groups = block.key_groups(KeyFormat::Logfmt, b"id").unwrap().unwrap();
+        let groups = block.key_groups(KeyFormat::Logfmt, b"id", 0..block.rows()).unwrap().unwrap();
         let KeyValue::Values(ids) = groups[0].value else { panic!("{groups:?}") };
         assert_eq!(ids.number(3), Some(3 * 7919 % 5000));
     }

@@ -244,7 +244,7 @@ fn a_search_reads_only_what_can_hold_the_needle() {
     block.rows_with(&Finder::new("connection from"), 0..20_000, &mut found).unwrap();
     assert_eq!(found.len(), 5000);
     // The level is a constant, which the tables hold.
-    block.key_groups(KeyFormat::Json, b"level").unwrap();
+    block.key_groups(KeyFormat::Json, b"level", 0..block.rows()).unwrap();
     let read = source.1.load(std::sync::atomic::Ordering::SeqCst) as usize;
     assert!(read < encoded.bytes.len() / 8, "read {read} of {}", encoded.bytes.len());
 }
@@ -316,7 +316,7 @@ proptest! {
             let mut line = Vec::new();
             let _ignored = block.line_into(row, &mut line);
         }
-        if let Ok(Some(groups)) = block.key_groups(KeyFormat::Json, b"a") {
+        if let Ok(Some(groups)) = block.key_groups(KeyFormat::Json, b"a", 0..block.rows()) {
             prop_assert_eq!(groups.iter().map(|group| group.rows.len()).sum::<usize>(), rows as usize);
         }
         let _ignored = block.line_ends();

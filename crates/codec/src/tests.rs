@@ -104,7 +104,7 @@ fn decode_any_block(bytes: &[u8]) {
     if block.rows_with(&memchr::memmem::Finder::new("1"), 0..block.rows(), &mut found).is_ok() {
         assert!(found.is_sorted() && found.last().is_none_or(|&row| row < block.rows()));
     }
-    if let Ok(Some(groups)) = block.key_groups(KeyFormat::Json, b"level") {
+    if let Ok(Some(groups)) = block.key_groups(KeyFormat::Json, b"level", 0..block.rows()) {
         assert_eq!(groups.iter().map(|group| group.rows.len()).sum::<usize>(), rows);
     }
     assert_eq!(block.line_into(block.rows(), &mut line).map_or(0, |()| line.len()), 0);

@@ -7,9 +7,11 @@
 
 use crate::error::Error;
 use crate::hash::{Hash128, hash_of};
+use crate::line_source::line_of;
 use crate::turns::Turns;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{LabelSet, StreamId, TimeRange};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -154,12 +156,12 @@ fn compare(finder: &mut Finder, pair: &Pair<'_>, range: TimeRange) -> Result<u64
 }
 
 /// All of an entry that makes it equal to another of its stream and time: level, metadata, line.
-type Content<'a> = (&'a str, &'a LabelSet, &'a [u8]);
+type Content<'a> = (&'a str, &'a LabelSet, Cow<'a, [u8]>);
 
 /// Returns the content of an entry.
 fn content(block: &Block, row: u32) -> Result<Content<'_>, Error> {
     let index = row as usize;
-    Ok((block.levels()?.value(index), block.metadata()?.value(index), block.lines()?.line(row)))
+    Ok((block.levels()?.value(index), block.metadata()?.value(index), line_of(block, row)?))
 }
 
 /// Returns a hash of the content of an entry that stands for it: two hashes of 64 bits, begun differently.

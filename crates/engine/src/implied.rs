@@ -4,11 +4,15 @@
 //! stream nor metadata bring the label along, only a parser can: from the line, as it stands there or,
 //! escaped, behind `\u`. So lines with neither need no look. That such a line may be faulty does not
 //! matter: its entry is dropped either way.
+//!
+//! Where lines are shredded and the label is a key of theirs, its column tells more (`implied_key`).
 
 use crate::error::Error;
+use crate::implied_key::KeyTest;
 use crate::labels::{DETECTED_LEVEL, is_reserved};
 use crate::prefilter::regex_groups;
-use logyard_codec::{Block, Lines};
+use crate::stage_label_filter::LabelTest;
+use logyard_codec::{Block, KeyFormat};
 use logyard_logql::{LabelFilter, LogExpr, StageKind, Unwrap};
 use logyard_model::{LabelSet, MatchOp, Matcher, compile_anchored};
 use memchr::memmem;
@@ -20,6 +24,8 @@ pub(crate) struct Implied {
     label: String,
     text: memmem::Finder<'static>,
     escape: memmem::Finder<'static>,
+    /// What shredded lines are asked instead.
+    key: Option<KeyTest>,
 }
 
 impl Implied {
@@ -28,19 +34,25 @@ impl Implied {
         let mut found = Vec::new();
         // Whether names of labels are taken from lines, too; `None` as long as there is no parser.
         let mut named_by_line: Option<bool> = None;
+        // The format of whole lines, if there is one parser so far and it reads all their keys.
+        let mut format: Option<KeyFormat> = None;
         for stage in &log.stages {
             match &stage.kind {
                 StageKind::LineFilter(_) | StageKind::Drop(_) | StageKind::Keep(_) => {}
                 StageKind::Json(paths) => {
+                    let is_only = named_by_line.is_none() && paths.is_empty();
+                    format = is_only.then_some(KeyFormat::Json);
                     named_by_line = Some(paths.is_empty() && named_by_line != Some(false));
                 }
                 StageKind::Logfmt { extractions, .. } => {
+                    let is_only = named_by_line.is_none() && extractions.is_empty();
+                    format = is_only.then_some(KeyFormat::Logfmt);
                     named_by_line = Some(extractions.is_empty() && named_by_line != Some(false));
                 }
-                StageKind::Regexp(_) | StageKind::Pattern(_) => named_by_line = Some(false),
+                StageKind::Regexp(_) | StageKind::Pattern(_) => (named_by_line, format) = (Some(false), None),
                 StageKind::LabelFilter(filter) => {
                     if let Some(named_by_line) = named_by_line {
-                        of_filter(filter, named_by_line, &mut found);
+                        of_filter(filter, (named_by_line, format), &mut found);
                     }
                 }
                 // From here on labels may come from other texts than the line.
@@ -48,7 +60,7 @@ impl Implied {
             }
         }
         if let (Some(unwrap), Some(true)) = (unwrap, named_by_line) {
-            push(&unwrap.label, name_text(&unwrap.label), &mut found);
+            push(&unwrap.label, name_text(&unwrap.label), None, &mut found);
         }
         found
     }
@@ -71,33 +83,62 @@ impl Implied {
     }
 
     /// Appends the rows that may pass, ascending.
-    pub(crate) fn rows(&self, lines: &Lines, rows: Range<u32>, out: &mut Vec<u32>) {
-        let before = out.len();
-        lines.rows_with(&self.escape, rows.clone(), out);
-        let escaped = out.len() > before;
-        lines.rows_with(&self.text, rows, out);
-        if escaped {
-            out.sort_unstable();
-            out.dedup();
+    pub(crate) fn rows(&self, block: &Block, rows: Range<u32>, out: &mut Vec<u32>) -> Result<(), Error> {
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        let is_by_key = match &self.key {
+            Some(key) => key.rows(block, rows.clone(), &mut known, &mut unknown)?,
+            None => false,
+        };
+        if !is_by_key {
+            return self.rows_by_text(block, rows, out);
         }
+        if !unknown.is_empty() {
+            unknown.sort_unstable();
+            let mut found = Vec::new();
+            self.rows_by_text(block, rows, &mut found)?;
+            known.extend(found.into_iter().filter(|row| unknown.binary_search(row).is_ok()));
+        }
+        known.sort_unstable();
+        out.append(&mut known);
+        Ok(())
+    }
+
+    fn rows_by_text(&self, block: &Block, rows: Range<u32>, out: &mut Vec<u32>) -> Result<(), Error> {
+        let mut found = Vec::new();
+        block.rows_with(&self.escape, rows.clone(), &mut found)?;
+        let escaped = !found.is_empty();
+        block.rows_with(&self.text, rows, &mut found)?;
+        if escaped {
+            found.sort_unstable();
+            found.dedup();
+        }
+        out.append(&mut found);
+        Ok(())
     }
 }
 
 const SUFFIX: &str = "_extracted";
 
-fn of_filter(filter: &LabelFilter, named_by_line: bool, found: &mut Vec<Implied>) {
+fn of_filter(filter: &LabelFilter, lines: (bool, Option<KeyFormat>), found: &mut Vec<Implied>) {
+    let (named_by_line, format) = lines;
+    let key_test = |name: &str| {
+        let format = format.filter(|_| !name.ends_with(SUFFIX))?;
+        Some(KeyTest { format, key: name.to_owned(), test: LabelTest::compile(filter).ok()? })
+    };
     match filter {
         LabelFilter::And(left, right) => {
-            of_filter(left, named_by_line, found);
-            of_filter(right, named_by_line, found);
+            of_filter(left, lines, found);
+            of_filter(right, lines, found);
         }
         LabelFilter::Text(matcher) => {
             if let Some(value) = needed_value(matcher) {
                 let name = name_text(matcher.name()).filter(|_| named_by_line);
-                push(matcher.name(), value_text(&value).or(name), found);
+                push(matcher.name(), value_text(&value).or(name), key_test(matcher.name()), found);
             }
         }
-        LabelFilter::Compare { name, .. } if named_by_line => push(name, name_text(name), found),
+        LabelFilter::Compare { name, .. } if named_by_line => {
+            push(name, name_text(name), key_test(name), found);
+        }
         // Either side may pass, and an address filter passes entries with an error.
         _ => {}
     }
@@ -138,13 +179,13 @@ fn name_text(name: &str) -> Option<&str> {
         .filter(|part| !part.is_empty())
 }
 
-fn push(label: &str, text: Option<&str>, found: &mut Vec<Implied>) {
+fn push(label: &str, text: Option<&str>, key: Option<KeyTest>, found: &mut Vec<Implied>) {
     let Some(text) = text else { return };
     if is_reserved(label) || label.starts_with(DETECTED_LEVEL) {
         return;
     }
     let finder = |text: &str| memmem::Finder::new(text.as_bytes()).into_owned();
-    found.push(Implied { label: label.to_owned(), text: finder(text), escape: finder("\\u") });
+    found.push(Implied { label: label.to_owned(), text: finder(text), escape: finder("\\u"), key });
 }
 
 #[cfg(test)]
@@ -214,8 +255,10 @@ mod tests {
         }
         let implied = of(r#"| json | a="v1""#).remove(0);
         let mut rows = Vec::new();
-        implied.rows(entries.lines(), 0..5, &mut rows);
+        let block = Block::from_entries(entries);
+        implied.rows(&block, 0..5, &mut rows).unwrap();
         assert_eq!(rows, [0, 2, 4]);
-        assert!((0..5).all(|row| implied.may_pass(entries.line(row)) == rows.contains(&(row as u32))));
+        let lines = block.lines().unwrap();
+        assert!((0..5).all(|row| implied.may_pass(lines.line(row)) == rows.contains(&row)));
     }
 }

@@ -20,6 +20,7 @@ use crate::hash::Hash128;
 use crate::kept_blocks::KeptBlocks;
 use crate::labels::Labels;
 use crate::limits;
+use crate::line_source::line_of;
 use crate::log_context::{self, Around};
 use crate::plan::{Columns, Pipeline};
 use crate::request::{LogEntry, QueryResult, QueryStats};
@@ -414,7 +415,7 @@ impl LogQuery<'_> {
         place: &Place,
     ) -> Result<LogEntry, Error> {
         let base = columns.base(&self.labels_of(place.stream), place.row);
-        let line = Cow::Borrowed(block.lines()?.line(place.row));
+        let line = line_of(block, place.row)?;
         let mut entry = Entry { line, ts_ns: place.ts_ns, labels: Labels::new(&base) };
         self.pipeline.apply(&mut entry);
         let line = entry.line.into_owned();
@@ -479,8 +480,8 @@ impl<'a> RunTest<'a> {
             return Ok(*known);
         }
         let base = self.columns.base(&self.stream, row);
-        let line = if self.labels_only { &[] } else { self.block.lines()?.line(row) };
-        let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels: Labels::new(&base) };
+        let line = if self.labels_only { Cow::Borrowed(&[][..]) } else { line_of(self.block, row)? };
+        let mut entry = Entry { line, ts_ns, labels: Labels::new(&base) };
         let passes = self.pipeline.apply(&mut entry).then_some(entry.labels.combination);
         self.known.insert(codes, passes);
         Ok(passes)

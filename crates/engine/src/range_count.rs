@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::grid::{StepFinder, Window};
 use crate::labels::{Base, Buffers, ERROR, Labels, PRESERVE_ERROR};
 use crate::limits;
+use crate::line_source::LineSource;
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_sums::{Counts, POINT_BYTES};
@@ -236,13 +237,14 @@ impl Counting<'_> {
         let changes_line = self.pipeline.changes_line();
         let mut known: ByCodes<Option<(usize, i64)>> = ByCodes::new();
         let (mut bases, mut buffers) = (Bases::new(columns, &stream), Buffers::default());
+        let mut lines = if labels_only { None } else { Some(LineSource::new(block, rows.len())?) };
         for row in rows.iter() {
             let codes = columns.codes(row);
             let series = match known.get(&codes).filter(|_| labels_only) {
                 Some(series) => *series,
                 None => {
                     context.request.cancel.check()?;
-                    let line = if labels_only { &[] } else { block.lines()?.line(row) };
+                    let line = lines.as_mut().map_or(Ok(&[][..]), |lines| lines.line(row))?;
                     let ts_ns = ts_ns.get(row as usize).copied().unwrap_or_default();
                     let series = self.series_of(bases.of(row), ts_ns, line, &mut buffers, counts);
                     if labels_only {

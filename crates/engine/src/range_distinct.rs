@@ -12,6 +12,7 @@ use crate::grid::{StepFinder, Window};
 use crate::hash::{Hash128, hash_of};
 use crate::labels::{Base, Labels};
 use crate::limits;
+use crate::line_source::LineSource;
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_count::check_errors;
@@ -248,10 +249,11 @@ impl Counting<'_> {
         let labels_only = self.pipeline.labels_only();
         let ts_ns = block.timestamps()?;
         let mut finder = StepFinder::new(self.window);
+        let mut lines = if labels_only { None } else { Some(LineSource::new(block, rows.len())?) };
         for row in rows.iter() {
             context.request.cancel.check()?;
             let Some(ts_ns) = ts_ns.get(row as usize).copied() else { continue };
-            let line = if labels_only { &[] } else { block.lines()?.line(row) };
+            let line = lines.as_mut().map_or(Ok(&[][..]), |lines| lines.line(row))?;
             let Some((labels, value)) = self.value(&columns.base(&stream, row), ts_ns, line) else {
                 continue;
             };

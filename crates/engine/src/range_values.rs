@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::grid::Window;
 use crate::labels::{Base, Buffers, Labels};
 use crate::limits;
+use crate::line_source::LineSource;
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_count::check_errors;
@@ -227,12 +228,12 @@ impl Unwrapping {
         }
         let columns = LabelColumns::new(block, Columns::ALL)?;
         let stream = Arc::new(run.stream.labels.clone());
-        let (ts_ns, lines) = (block.timestamps()?, block.lines()?);
+        let (ts_ns, mut lines) = (block.timestamps()?, LineSource::new(block, rows.len())?);
         let (mut bases, mut buffers) = (Bases::new(&columns, &stream), Buffers::default());
         for row in rows.iter() {
             context.request.cancel.check()?;
             let Some(ts_ns) = ts_ns.get(row as usize).copied() else { continue };
-            let line = lines.line(row);
+            let line = lines.line(row)?;
             let Some((series, value)) = self.sample(bases.of(row), ts_ns, line, &mut buffers, found) else {
                 continue;
             };

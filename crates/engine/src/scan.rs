@@ -4,6 +4,7 @@ use crate::dedupe::rows_between;
 use crate::error::Error;
 use crate::implied::Implied;
 use crate::labels::Base;
+use crate::line_source::LineSource;
 use crate::plan::{Columns, Pipeline};
 use crate::request::QueryStats;
 use crate::stage_line_filter::LineTest;
@@ -43,6 +44,18 @@ impl Rows {
                 Self::Some(rows)
             }
         }
+    }
+
+    /// Keeps the rows whose line passes.
+    fn retain_lines(self, block: &Block, keep: impl Fn(&[u8]) -> bool) -> Result<Self, Error> {
+        let mut lines = LineSource::new(block, self.len())?;
+        let mut kept = Vec::new();
+        for row in self.iter() {
+            if keep(lines.line(row)?) {
+                kept.push(row);
+            }
+        }
+        Ok(Self::Some(kept))
     }
 }
 
@@ -109,11 +122,10 @@ fn rows_by_labels(
 
 /// Returns those of the rows whose line passes all line filters.
 fn rows_by_line(block: &Block, mut rows: Rows, pipeline: &Pipeline) -> Result<Rows, Error> {
-    let lines = block.lines()?;
     let mut answered = None;
     if let (Some(scout), Rows::All(span)) = (pipeline.scout(), &rows) {
         let mut found = Vec::new();
-        lines.rows_with(&scout.finder, span.clone(), &mut found);
+        block.rows_with(&scout.finder, span.clone(), &mut found)?;
         rows = Rows::Some(found);
         answered = scout.answers;
     }
@@ -122,31 +134,41 @@ fn rows_by_line(block: &Block, mut rows: Rows, pipeline: &Pipeline) -> Result<Ro
         && let Some(test) = pipeline.line_filters.get(first)
     {
         let mut found = Vec::new();
-        test.rows(lines, span.clone(), &mut found);
+        test.rows(block, span.clone(), &mut found)?;
         rows = Rows::Some(found);
         answered = Some(first);
     }
     let filters = pipeline.line_filters.iter().enumerate();
     let filters: Vec<_> =
         filters.filter(|(index, _)| Some(*index) != answered).map(|(_, test)| test).collect();
-    if filters.is_empty() {
+    if filters.is_empty() || rows.len() == 0 {
         return Ok(rows);
     }
-    Ok(rows.retain(|row| filters.iter().all(|test| test.passes(lines.line(row)))))
+    rows.retain_lines(block, |line| filters.iter().all(|test| test.passes(line)))
 }
 
 /// Returns those of the rows whose line holds what a later label filter asks for.
 fn rows_that_may_pass(block: &Block, rows: Rows, implied: &Implied) -> Result<Rows, Error> {
-    let lines = block.lines()?;
-    Ok(match rows {
+    let mut found = Vec::new();
+    match rows {
         Rows::All(span) => {
-            let mut found = Vec::new();
-            implied.rows(lines, span, &mut found);
-            Rows::Some(found)
+            implied.rows(block, span, &mut found)?;
+            Ok(Rows::Some(found))
         }
-        some @ Rows::Some(_) => some.retain(|row| implied.may_pass(lines.line(row))),
-    })
+        Rows::Some(rows) => {
+            let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Rows::Some(rows)) };
+            let span = *first..last + 1;
+            if rows.len() * FEW_ROWS < span.len() {
+                return Rows::Some(rows).retain_lines(block, |line| implied.may_pass(line));
+            }
+            implied.rows(block, span, &mut found)?;
+            Ok(Rows::Some(rows).retain(|row| found.binary_search(&row).is_ok()))
+        }
+    }
 }
+
+/// Of fewer rows than one in so many, each line is looked at; else all of their span are searched.
+const FEW_ROWS: usize = 8;
 
 /// The columns of a block that decide labels; those not needed read as "none".
 #[derive(Debug)]

@@ -100,6 +100,18 @@ impl LabelTest {
         }
     }
 
+    /// Returns whether an entry may pass if the label that the test reads has the value: false only if it is
+    /// dropped for certain.
+    pub(crate) fn may_pass(&self, value: &str) -> bool {
+        match self {
+            Self::Text(matcher) => matcher.matches(value),
+            Self::Regex { regex, negated, .. } => regex.is_match(value) != *negated,
+            // A value that cannot be converted passes and gains an error.
+            Self::Compare { op, value: wanted, .. } => compare(value, *op, *wanted).unwrap_or(true),
+            Self::CompareLabels { .. } | Self::Address { .. } | Self::And(..) | Self::Or(..) => true,
+        }
+    }
+
     /// Appends the names of the labels that are read.
     pub(crate) fn names<'a>(&'a self, out: &mut Vec<&'a str>) {
         match self {

@@ -2,7 +2,9 @@
 //!
 //! Lines are bytes. A line as an entry holds it never ends in a newline, but may hold some.
 
-use logyard_codec::Lines;
+use crate::error::Error;
+use crate::line_source::LineSource;
+use logyard_codec::Block;
 use logyard_logql::{LineFilter, LineFilterArg, LineFilterOp, PatternPart, pattern_parts, quoted};
 use logyard_model::translate;
 use memchr::memmem;
@@ -71,25 +73,47 @@ impl LineTest {
     }
 
     /// Appends the rows that pass, ascending.
-    pub(crate) fn rows(&self, lines: &Lines, rows: Range<u32>, out: &mut Vec<u32>) {
+    ///
+    /// Cost: of shredded lines rebuilds only those that one search does not decide.
+    pub(crate) fn rows(&self, block: &Block, rows: Range<u32>, out: &mut Vec<u32>) -> Result<(), Error> {
         let Some(search) = &self.search else {
-            out.extend(rows.filter(|row| self.passes(lines.line(*row))));
-            return;
+            let mut lines = LineSource::new(block, rows.len())?;
+            for row in rows {
+                if self.passes(lines.line(row)?) {
+                    out.push(row);
+                }
+            }
+            return Ok(());
         };
         let mut found = Vec::new();
         match &search.needles {
-            Needles::One(finder) => lines.rows_with(finder, rows.clone(), &mut found),
+            Needles::One(finder) => block.rows_with(finder, rows.clone(), &mut found)?,
+            Needles::Any(_) if block.is_shredded() => {
+                for alternative in &self.alternatives {
+                    let Alternative::Text(finder) = alternative else { continue };
+                    block.rows_with(finder, rows.clone(), &mut found)?;
+                }
+                found.sort_unstable();
+                found.dedup();
+            }
             Needles::Any(regex) => {
                 let find = |text: &[u8], from| regex.find_at(text, from).map(|hit| hit.start());
-                lines.rows_found(find, rows.clone(), &mut found);
+                block.lines()?.rows_found(find, rows.clone(), &mut found);
             }
         }
-        if !search.is_exact {
-            found.retain(|row| self.is_found_in(lines.line(*row)));
+        if !search.is_exact && !found.is_empty() {
+            let mut lines = LineSource::new(block, found.len())?;
+            let mut kept = Vec::new();
+            for row in found {
+                if self.is_found_in(lines.line(row)?) {
+                    kept.push(row);
+                }
+            }
+            found = kept;
         }
         if !self.negated {
             out.append(&mut found);
-            return;
+            return Ok(());
         }
         let mut next = rows.start;
         for row in found {
@@ -97,6 +121,7 @@ impl LineTest {
             next = row + 1;
         }
         out.extend(next..rows.end);
+        Ok(())
     }
 }
 
@@ -317,7 +342,7 @@ mod tests {
         expect.iter().for_each(|(line, _)| entries.push(0, line.as_bytes(), "", &LabelSet::default()));
         entries.push(0, b"abc", "", &LabelSet::default());
         let mut rows = Vec::new();
-        test.rows(entries.lines(), 1..expect.len() as u32 + 1, &mut rows);
+        test.rows(&Block::from_entries(entries), 1..expect.len() as u32 + 1, &mut rows).unwrap();
         let passing = (1..).zip(expect).filter(|(_, (_, passes))| *passes).map(|(row, _)| row);
         assert_eq!(rows, passing.collect::<Vec<u32>>(), "{filter}");
     }

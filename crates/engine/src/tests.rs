@@ -5,7 +5,7 @@ use crate::{
     SelectRequest,
 };
 use bytes::Bytes;
-use logyard_codec::{Block, BlockBuilder, BlockView, Entries, RunView};
+use logyard_codec::{Block, BlockBuilder, BlockView, Entries, LineCodec, RunView};
 use logyard_logql::parse;
 use logyard_model::{Direction, LabelSet, Prefilter, Stream, Tenant};
 use std::sync::Arc;
@@ -84,9 +84,12 @@ impl Select for Memory {
                     raw_bytes: entries.line_bytes(),
                 };
                 if request.range.overlaps(run.min_ns, run.max_ns) {
-                    // Decoded as those of the head are, or encoded as those of a segment.
-                    let block =
-                        if arrival % 2 == 0 { encoded(&entries) } else { Block::from_entries(entries) };
+                    // Decoded as those of the head are, or encoded as those of a segment in either form.
+                    let block = match (arrival + entries.len()) % 4 {
+                        0 => Block::from_entries(entries),
+                        1 => encoded(&entries, LineCodec::Plain),
+                        _ => encoded(&entries, LineCodec::AlwaysShredded),
+                    };
                     let block = Arc::new(block);
                     views.push(BlockView { block, runs: vec![run], arrival: arrival as u64 });
                 }
@@ -96,10 +99,10 @@ impl Select for Memory {
     }
 }
 
-fn encoded(entries: &Entries) -> Block {
+fn encoded(entries: &Entries, codec: LineCodec) -> Block {
     let mut builder = BlockBuilder::new();
     builder.push_run(0, entries, 0..entries.len());
-    let block = builder.finish();
+    let block = builder.finish_with(codec);
     Block::open(Arc::new(block.meta), Arc::new(Bytes::from(block.bytes)), 0)
 }
 

@@ -85,6 +85,108 @@ fn answers_are_the_same() {
     assert!(with_answers > 400, "only {with_answers} queries had an answer");
 }
 
+/// Lines whose keys are read from columns, and lines that look nearly the same.
+const KEYED_LINES: [&str; 22] = [
+    r#"{"status":200,"took":"5ms","path":"/a"}"#,
+    r#"{"status":500,"took":"1.5s","path":"/b"}"#,
+    r#"{"status":"500","took":"x","path":"/b"}"#,
+    r#"{"status":null,"took":"","path":"/c"}"#,
+    r#"{"path":"/a","took":"7ms"}"#,
+    r#"{"status":500,"status":200,"path":"/a"}"#,
+    r#"{"sta\u0074us":500,"path":"/a"}"#,
+    r#"{"":{"status":500},"path":"/\u0061"}"#,
+    r#"{" status ":500,"path":"/a"}"#,
+    r#"{"sub":{"status":500},"path":"/a","x":{"y":500}}"#,
+    r#"{"x_y":500,"path":"a b"}"#,
+    r#"{"x-y":500,"status":abc,"path":"/a"}"#,
+    r#"{"bad":nope,"status":500}"#,
+    r#"{"status":500,"path":"/a""#,
+    r#"status=500 took=5ms path="/a""#,
+    r#"status=200 took=1s path="/\"a""#,
+    r#"status="500" took=x path=/b"#,
+    r#"status=500 status=200 path=/a"#,
+    r#"status=a=500 took=1s path=/a"#,
+    "a=1	status=500 path=/a",
+    r#"status= took=5ms path=/a"#,
+    "status 500",
+];
+
+const KEYED_STAGES: [&str; 22] = [
+    r#"| json"#,
+    r#"| json"#,
+    r#"| json"#,
+    r#"| logfmt"#,
+    r#"| logfmt"#,
+    r#"| logfmt --strict"#,
+    r#"| status=500"#,
+    r#"| status>=300"#,
+    r#"| status!=200"#,
+    r#"| status="500""#,
+    r#"| status!="""#,
+    r#"| status=~"5.." "#,
+    r#"| took>1s"#,
+    r#"| path="/a""#,
+    r#"| path=~"/.+""#,
+    r#"| x_y="500""#,
+    r#"| x_y>1 and status>1"#,
+    r#"| sub_status=500"#,
+    r#"| drop status"#,
+    r#"| __error__="""#,
+    r#"|= "500""#,
+    r#"!= "200""#,
+];
+
+#[test]
+fn key_filters_on_columns_answer_as_parsers_do() {
+    let settings = EngineSettings { threads: 2, ..EngineSettings::default() };
+    let (early, in_order) = (Engine::new(settings.clone()), Engine::without_push_down(settings));
+    let mut with_answers = 0;
+    for seed in 0..1500 {
+        let mut dice = Dice(seed);
+        let mut view = || -> Vec<Line> {
+            let first = dice.below(KEYED_LINES.len() as u64);
+            let near = 1 + dice.below(KEYED_LINES.len() as u64);
+            (0..dice.below(60))
+                .map(|second| {
+                    let text = KEYED_LINES[((first + dice.below(near)) % KEYED_LINES.len() as u64) as usize];
+                    let app = ["a", "b"][dice.below(2) as usize];
+                    let mut one =
+                        line(&[("app", app)], second as i64, &text.replace("5ms", &format!("{second}ms")));
+                    if dice.below(9) == 0 {
+                        one.metadata =
+                            LabelSet::from_pairs([(["status", "y"][dice.below(2) as usize], "500")]);
+                    }
+                    one
+                })
+                .collect()
+        };
+        let memory = Memory { views: vec![view(), view(), view()] };
+        let count = 2 + dice.below(4);
+        let stages: Vec<&str> =
+            (0..count).map(|_| KEYED_STAGES[dice.below(KEYED_STAGES.len() as u64) as usize]).collect();
+        let log = format!(r#"{{app=~"a|b"}} {}"#, stages.join(" "));
+        let query = match dice.below(4) {
+            0 => log,
+            1 => format!("sum by (status) (count_over_time({log}[9s]))"),
+            2 => format!("sum(sum_over_time({log} | unwrap status [9s]))"),
+            _ => format!("sum by (app) (bytes_over_time({log}[9s]))"),
+        };
+        let wanted = request(&query, range(3, 60, 5));
+        let answer = |engine: &Engine| match engine.run(&memory, &wanted) {
+            Ok(outcome) => Ok(outcome.result),
+            Err(error) => Err(error.to_string()),
+        };
+        let (found, expect) = (answer(&early), answer(&in_order));
+        assert_eq!(found, expect, "seed {seed}: {query}");
+        with_answers += usize::from(match &found {
+            Ok(QueryResult::Entries(entries)) => !entries.is_empty(),
+            Ok(QueryResult::Matrix(series)) => !series.is_empty(),
+            _ => false,
+        });
+    }
+    assert!(with_answers > 400, "only {with_answers} queries had an answer");
+}
+
 /// One encoded block that notes which of its sections are read.
 #[derive(Debug)]
 struct Noting {

@@ -4,7 +4,7 @@ use crate::dice::Dice;
 use crate::labels::{Map, Stored};
 use crate::metric::{set_of, stream_of};
 use bytes::Bytes;
-use logyard_codec::{Block, BlockBuilder, BlockView, Entries, RunView};
+use logyard_codec::{Block, BlockBuilder, BlockView, Entries, LineCodec, RunView};
 use logyard_engine::{Select, SelectError, SelectRequest};
 use std::sync::Arc;
 
@@ -289,7 +289,8 @@ impl Select for Data {
                 }
             }
             if !joint_runs.is_empty() {
-                let encoded = joint.finish();
+                let codec = [LineCodec::Plain, LineCodec::AlwaysShredded][view.entries.len() % 2];
+                let encoded = joint.finish_with(codec);
                 let source = Arc::new(Bytes::from(encoded.bytes));
                 let block = Arc::new(Block::open(Arc::new(encoded.meta), source, 0));
                 found.push(BlockView { block, runs: joint_runs, arrival: view.arrival });

@@ -1,0 +1,44 @@
+//! Lines of a block one at a time: shredded ones are rebuilt only where they are looked at.
+
+use crate::error::Error;
+use logyard_codec::{Block, Lines};
+use std::borrow::Cow;
+
+/// Reads single lines of one block.
+#[derive(Debug)]
+pub(crate) struct LineSource<'a> {
+    block: &'a Block,
+    /// All lines, if so many are wanted that rebuilding all at once costs less.
+    all: Option<&'a Lines>,
+    line: Vec<u8>,
+}
+
+impl<'a> LineSource<'a> {
+    /// Makes a source for about so many lines.
+    pub(crate) fn new(block: &'a Block, count: usize) -> Result<Self, Error> {
+        // A line by itself costs up to twice what it costs among all.
+        let wants_all = !block.is_shredded() || count.saturating_mul(2) >= block.rows() as usize;
+        let all = if wants_all { Some(block.lines()?) } else { None };
+        Ok(Self { block, all, line: Vec::new() })
+    }
+
+    /// Returns a line. Panics: if there is no such row.
+    pub(crate) fn line(&mut self, row: u32) -> Result<&[u8], Error> {
+        if let Some(lines) = self.all {
+            return Ok(lines.line(row));
+        }
+        self.line.clear();
+        self.block.line_into(row, &mut self.line)?;
+        Ok(&self.line)
+    }
+}
+
+/// Returns one line, borrowed where the block has it.
+pub(crate) fn line_of(block: &Block, row: u32) -> Result<Cow<'_, [u8]>, Error> {
+    if !block.is_shredded() {
+        return Ok(Cow::Borrowed(block.lines()?.line(row)));
+    }
+    let mut line = Vec::new();
+    block.line_into(row, &mut line)?;
+    Ok(Cow::Owned(line))
+}
