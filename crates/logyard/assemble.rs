@@ -174,7 +174,14 @@ fn open_store(
         random: Arc::clone(random),
         registry,
     };
-    let store = Store::open(&settings.data_dir, settings.store.clone(), store_parts)?;
+    let mut store_settings = settings.store.clone();
+    store_settings.retention = store_settings.retention.covering(settings.limits.age_max());
+    if store_settings.retention.period().is_none() {
+        tracing::info!(
+            "entries are kept for ever: neither store.retention.period_secs nor limits.entry_age_max sets an age"
+        );
+    }
+    let store = Store::open(&settings.data_dir, store_settings, store_parts)?;
     let ingest = Ingest::new(settings.limits.clone(), store.clone(), Arc::clone(&parts.clock), registry);
     Ok((store, ingest))
 }

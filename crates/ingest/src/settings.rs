@@ -49,6 +49,14 @@ pub struct IngestSettings {
     pub discover_levels: bool,
 }
 
+impl IngestSettings {
+    /// Returns the age up to which entries are accepted; `None` for any age.
+    pub fn age_max(&self) -> Option<Duration> {
+        let SpanText(age) = self.entry_age_max;
+        (!age.is_zero()).then_some(age)
+    }
+}
+
 impl Default for IngestSettings {
     fn default() -> Self {
         Self {

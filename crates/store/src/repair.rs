@@ -70,7 +70,7 @@ pub async fn repair(
     // Nothing but what was found is to change.
     settings.compaction.enabled = false;
     settings.compaction.cpu_share_max = 1.0;
-    settings.retention.period_secs = 0;
+    settings.retention.period_secs = Some(0);
     settings.flush.on_close = true;
     let store = Store::open(root, settings, parts)?;
     let mended = mend(&store, &plan, has_lost, &mut report.failures).await;

@@ -14,15 +14,13 @@ use logyard_codec::{Block, BlockView, Kind, RunView};
 use logyard_model::TimeRange;
 use std::sync::Arc;
 
-const SECOND_NS: i64 = 1_000_000_000;
-
 /// How long the clock has to run evenly, and by how much it may be put right meanwhile.
 const EVEN_NS: u64 = 3_600_000_000_000;
 
 /// Returns the instant before which nothing is answered; `i64::MIN` if everything is kept.
 pub(crate) fn cutoff_ns(settings: &RetentionSettings, now_ns: i64) -> i64 {
-    let period_ns = i64::try_from(settings.period_secs).unwrap_or(i64::MAX).saturating_mul(SECOND_NS);
-    if period_ns == 0 { i64::MIN } else { now_ns.saturating_sub(period_ns) }
+    let Some(period) = settings.period() else { return i64::MIN };
+    now_ns.saturating_sub(i64::try_from(period.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Returns the part of a range that is not too old; `None` if there is none.
@@ -156,7 +154,7 @@ mod tests {
         assert_eq!(clamp(range(0, 10), 5), Some(range(5, 10)));
         assert_eq!(clamp(range(7, 10), 5), Some(range(7, 10)));
         assert_eq!(clamp(range(0, 5), 5), None);
-        assert_eq!(cutoff_ns(&RetentionSettings { period_secs: 0 }, 77), i64::MIN);
-        assert_eq!(cutoff_ns(&RetentionSettings { period_secs: 2 }, 3 * SECOND_NS), SECOND_NS);
+        assert_eq!(cutoff_ns(&RetentionSettings { period_secs: Some(0) }, 77), i64::MIN);
+        assert_eq!(cutoff_ns(&RetentionSettings { period_secs: Some(2) }, 3_000_000_000), 1_000_000_000);
     }
 }

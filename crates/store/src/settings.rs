@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -91,17 +92,33 @@ impl Default for CompactionSettings {
 }
 
 /// How long entries are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionSettings {
     /// Age, in seconds, from which on an entry is not answered any more; its file goes when the whole UTC day is
-    /// that old. 0 keeps everything. Default 2592000, which is 30 days.
-    pub period_secs: u64,
+    /// that old. 0 keeps everything. Default 2592000, which is 30 days, or `limits.entry_age_max` if that is set
+    /// longer: what is accepted is kept, unless this says otherwise.
+    pub period_secs: Option<u64>,
 }
 
-impl Default for RetentionSettings {
-    fn default() -> Self {
-        Self { period_secs: 30 * 86_400 }
+impl RetentionSettings {
+    /// Days that entries are kept where nothing is said.
+    const DAYS: u64 = 30;
+
+    /// Returns the age that is meant; `None` to keep everything.
+    pub fn period(&self) -> Option<Duration> {
+        let secs = self.period_secs.unwrap_or(Self::DAYS * 86_400);
+        (secs > 0).then(|| Duration::from_secs(secs))
+    }
+
+    /// Makes the default cover entries that are accepted up to an age; `None` for any age.
+    #[must_use]
+    pub fn covering(mut self, age_max: Option<Duration>) -> Self {
+        if self.period_secs.is_none() {
+            let default = Duration::from_secs(Self::DAYS * 86_400);
+            self.period_secs = Some(age_max.map_or(0, |age| age.max(default).as_secs()));
+        }
+        self
     }
 }
 
@@ -133,6 +150,15 @@ mod tests {
         let settings: StoreSettings = serde_json::from_str(r#"{"wal":{"sync":"interval"}}"#).unwrap();
         assert_eq!(settings.wal.sync, SyncMode::Interval);
         assert_eq!(settings.flush, FlushSettings::default());
+        let period = |secs, age: Option<u64>| {
+            RetentionSettings { period_secs: secs }.covering(age.map(Duration::from_secs)).period_secs
+        };
+        let day = 86_400;
+        assert_eq!(RetentionSettings::default().period(), Some(Duration::from_secs(30 * day)));
+        assert_eq!(period(None, Some(7 * day)), Some(30 * day));
+        assert_eq!(period(None, Some(90 * day)), Some(90 * day));
+        assert_eq!(period(None, None), Some(0));
+        assert_eq!(period(Some(day), None), Some(day));
         let wrong = serde_json::from_str::<StoreSettings>(r#"{"wal":{"synk":"always"}}"#);
         assert!(wrong.unwrap_err().to_string().contains("synk"));
     }

@@ -487,7 +487,7 @@ impl View {
 
 /// Starts the maintenance thread, which begins once the WAL is replayed; `None` if it is switched off.
 fn start_maintenance(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
-    if !shared.settings.compaction.enabled && shared.settings.retention.period_secs == 0 {
+    if !shared.settings.compaction.enabled && shared.settings.retention.period().is_none() {
         return None;
     }
     let for_thread = Arc::clone(shared);

@@ -49,7 +49,7 @@ fn open_at(disk: &SimDisk, mut settings: StoreSettings, clock: &Arc<SimClock>) -
     settings.compaction.enabled = false;
     if settings.retention == crate::RetentionSettings::default() {
         // Many tests have entries of 1970.
-        settings.retention.period_secs = 0;
+        settings.retention.period_secs = Some(0);
     }
     if settings.disk == crate::DiskSettings::default() {
         // Many tests fill the disk to see what a failed write does.

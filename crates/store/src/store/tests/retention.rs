@@ -15,7 +15,7 @@ fn world() -> (SimDisk, Arc<SimClock>, Store) {
 
 fn open_keeping(disk: &SimDisk, clock: &Arc<SimClock>) -> Store {
     let mut settings = StoreSettings::default();
-    settings.retention.period_secs = DAYS * 86_400;
+    settings.retention.period_secs = Some(DAYS * 86_400);
     let store = open_at(disk, settings, clock).unwrap();
     run(store.recovered()).unwrap();
     store
