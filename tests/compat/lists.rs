@@ -1,5 +1,4 @@
-//! What is not as recorded, and why: `deviations.toml` with `deviations.jsonl`, `extensions.toml` and
-//! `pending.toml`.
+//! What is not as recorded, and why: `deviations.toml` with `deviations.jsonl`, and `pending.toml`.
 
 use crate::answer::Answer;
 use crate::case::folder;
@@ -12,8 +11,6 @@ pub(crate) struct Lists {
     pub(crate) deviations: BTreeMap<String, String>,
     /// What we answer instead, step by step.
     pub(crate) ours: BTreeMap<String, Vec<Answer>>,
-    /// Refused by Loki, answered here: id and what is meant.
-    pub(crate) extensions: BTreeMap<String, String>,
     /// Not built yet: id and what is missing.
     pub(crate) pending: BTreeMap<String, String>,
 }
@@ -27,17 +24,12 @@ impl Lists {
             ours.insert(value["id"].as_str().unwrap().to_owned(), Answer::recorded(&value));
         }
         let list = |name: &str| table(&text(name));
-        Self {
-            deviations: list("deviations.toml"),
-            ours,
-            extensions: list("extensions.toml"),
-            pending: list("pending.toml"),
-        }
+        Self { deviations: list("deviations.toml"), ours, pending: list("pending.toml") }
     }
 
     /// Returns all ids with their reasons; one in two lists comes twice.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.deviations.iter().chain(&self.extensions).chain(&self.pending)
+        self.deviations.iter().chain(&self.pending)
     }
 
     /// Returns whether another answer than the recorded one is expected.

@@ -4,9 +4,8 @@
 //! their form. Each test starts a store of its own, pushes every data set and asks every case: with all
 //! entries in memory, with all of them flushed, and with half of them flushed. A case that does not give
 //! the recorded answer fails the run unless `deviations.toml` says why we answer otherwise (then our own
-//! answer is recorded, in `deviations.jsonl`), `extensions.toml` says what the text means that Loki
-//! refuses, or `pending.toml` says what is not built yet. A listed case that gives Loki's answer fails the
-//! run too, so no list can hide anything.
+//! answer is recorded, in `deviations.jsonl`) or `pending.toml` says what is not built yet. A listed case
+//! that gives Loki's answer fails the run too, so no list can hide anything.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
 
@@ -98,11 +97,6 @@ fn the_lists_are_sound() {
         assert!(
             is_beside || !lists.pending.contains_key(id),
             "{id}: the language is whole, nothing may be pending"
-        );
-        let is_refused = case.answers.iter().any(|answer| answer.status >= 400);
-        assert!(
-            is_refused || !lists.extensions.contains_key(id),
-            "{id}: Loki answers this, it is no extension"
         );
     }
     let of_the_language =

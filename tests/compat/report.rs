@@ -50,10 +50,6 @@ fn fault(case: &Case, outcome: &Outcome, lists: &Lists) -> Option<String> {
         let passes = outcome.difference.is_none();
         return passes.then(|| format!("passes, take it from pending.toml ({missing})"));
     }
-    if let Some(meaning) = lists.extensions.get(&case.id) {
-        let is_refused = outcome.answers.iter().all(|answer| answer.status >= 400);
-        return is_refused.then(|| format!("is refused, take it from extensions.toml ({meaning})"));
-    }
     let Some(reason) = lists.deviations.get(&case.id) else { return outcome.difference.clone() };
     if outcome.difference.is_none() {
         return Some(format!("answers as Loki does, take it from deviations.toml ({reason})"));

@@ -1,12 +1,11 @@
 //! Vector aggregations: fold the samples of one step, group by group.
 
 use crate::error::Error;
-use crate::range_fold::quantile;
-use crate::vector::{Collector, GridSeries, pick, sort_by_labels};
+use crate::vector::{GridSeries, pick, sort_by_labels};
 use logyard_logql::{MetricExpr, VectorAggregation, VectorOp};
 use logyard_model::LabelSet;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Folds series into groups, or picks among them.
@@ -26,7 +25,6 @@ pub(crate) fn evaluate(
         VectorOp::Topk | VectorOp::Bottomk | VectorOp::ApproxTopk => {
             Ok(pick_extremes(aggregation, series, steps))
         }
-        VectorOp::CountValues => count_values(aggregation, &series, steps),
         _ => Ok(fold(aggregation, &series, steps)),
     }
 }
@@ -86,10 +84,7 @@ fn fold(aggregation: &VectorAggregation, series: &[GridSeries], steps: usize) ->
         let members: Vec<&[Option<f64>]> =
             places.iter().filter_map(|place| series.get(*place)).map(|series| &*series.values).collect();
         let at = |step: usize| members.iter().filter_map(move |values| values.get(step).copied().flatten());
-        let values = match aggregation.share {
-            Some(share) => (0..steps).map(|step| share_step(share, at(step))).collect(),
-            None => (0..steps).map(|step| fold_step(aggregation.op, at(step))).collect(),
-        };
+        let values = (0..steps).map(|step| fold_step(aggregation.op, at(step))).collect();
         GridSeries { labels: Arc::new(labels), values }
     };
     groups(aggregation, series).into_iter().map(fold_group).collect()
@@ -126,53 +121,11 @@ fn fold_step(op: VectorOp, values: impl Iterator<Item = f64>) -> Option<f64> {
     let result = result?;
     Some(match op {
         VectorOp::Count => count,
-        VectorOp::Group => 1.0,
         VectorOp::Avg => mean,
         VectorOp::Stdvar => squares / count,
         VectorOp::Stddev => (squares / count).sqrt(),
         _ => result,
     })
-}
-
-/// Returns the quantile of the values of one group at one step.
-fn share_step(share: f64, values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    (!values.is_empty()).then(|| quantile(share, &mut values))
-}
-
-/// Counts equal values; the value becomes a label.
-fn count_values(
-    aggregation: &VectorAggregation,
-    series: &[GridSeries],
-    steps: usize,
-) -> Result<Vec<GridSeries>, Error> {
-    let label = aggregation.label.as_deref().unwrap_or_default();
-    let mut result = Collector::new(steps);
-    for (key, places) in groups(aggregation, series) {
-        for step in 0..steps {
-            let mut counts: BTreeMap<String, f64> = BTreeMap::new();
-            let members = places.iter().filter_map(|place| series.get(*place));
-            for value in members.filter_map(|one| one.values.get(step).copied().flatten()) {
-                *counts.entry(value_text(value)).or_default() += 1.0;
-            }
-            for (value, count) in counts {
-                let mut labels = key.clone();
-                labels.insert(label, value);
-                // Only a grouping by the label itself makes two groups one.
-                result.set(labels, step, count, "count_values cannot group by the label that it sets")?;
-            }
-        }
-    }
-    Ok(result.finish())
-}
-
-/// Prints a value without an exponent.
-fn value_text(value: f64) -> String {
-    if value.is_infinite() {
-        format!("{}Inf", if value > 0.0 { '+' } else { '-' })
-    } else {
-        value.to_string()
-    }
 }
 
 /// Keeps the k largest or smallest values of each group at each step; of equal ones the series with

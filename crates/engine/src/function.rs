@@ -3,10 +3,8 @@
 use crate::error::Error;
 use crate::label_replace::check_unique;
 use crate::metric_query::{self, Context};
-use crate::range_count::absent_labels;
 use crate::vector::{GridSeries, Value, into_vector};
-use logyard_logql::{FunctionExpr, LabelJoin, MapCall, MetricExpr};
-use logyard_model::LabelSet;
+use logyard_logql::{FunctionExpr, LabelJoin, MapCall};
 use std::sync::Arc;
 
 /// Evaluates a function at all steps.
@@ -23,9 +21,6 @@ pub(crate) fn evaluate(context: &Context<'_>, expr: &FunctionExpr) -> Result<Val
             Ok(Value::Numbers(values.into_iter().map(map).collect()))
         }
         (FunctionExpr::Map(call), value) => Ok(Value::Vector(map(call, into_vector(value, grid.steps)))),
-        (FunctionExpr::Absent(_), value) => {
-            Ok(Value::Vector(vec![absent(inner, &into_vector(value, grid.steps), grid.steps)]))
-        }
         (FunctionExpr::LabelJoin(join), value) => {
             label_join(join, into_vector(value, grid.steps)).map(Value::Vector)
         }
@@ -38,18 +33,6 @@ fn map(call: &MapCall, mut series: Vec<GridSeries>) -> Vec<GridSeries> {
         *value = value.and_then(|value| call.op.apply(value, &call.params));
     }
     series
-}
-
-/// Returns 1 at each step without a sample. The labels are those that `absent_over_time` would have,
-/// if the samples come from a selector without anything around it.
-fn absent(inner: &MetricExpr, series: &[GridSeries], steps: usize) -> GridSeries {
-    let labels = match inner {
-        MetricExpr::Range(aggregation) => absent_labels(&aggregation.range.log),
-        _ => LabelSet::default(),
-    };
-    let is_present = |step: usize| series.iter().any(|one| one.values.get(step).is_some_and(Option::is_some));
-    let values = (0..steps).map(|step| (!is_present(step)).then_some(1.0)).collect();
-    GridSeries { labels: Arc::new(labels), values }
 }
 
 /// Joins the values of labels, absent ones as empty; an empty result removes the label.

@@ -3,7 +3,6 @@
 use crate::error::ParseError;
 use crate::number::SixDecimals;
 use crate::parser::Parser;
-use crate::token::Kind;
 use crate::tree::Expr;
 use crate::tree_function::{FunctionExpr, LabelJoin, MapCall, MapOp};
 use crate::tree_metric::MetricExpr;
@@ -14,7 +13,6 @@ impl Parser<'_> {
         let read = match MapOp::ALL.into_iter().find(|op| op.as_str() == name) {
             Some(op) => self.parse_map(op),
             None => match name {
-                "absent" => self.parse_absent(),
                 "label_join" => self.parse_label_join(),
                 "time" => self.parse_time(),
                 _ => return None,
@@ -56,12 +54,6 @@ impl Parser<'_> {
         Ok((FunctionExpr::Map(MapCall { op, inner, params }), height))
     }
 
-    fn parse_absent(&mut self) -> Result<(FunctionExpr, usize), ParseError> {
-        let (inner, height) = self.parse_samples("absent")?;
-        self.expect_sign(")")?;
-        Ok((FunctionExpr::Absent(inner), height))
-    }
-
     fn parse_label_join(&mut self) -> Result<(FunctionExpr, usize), ParseError> {
         let (inner, height) = self.parse_samples("label_join")?;
         self.expect_sign(",")?;
@@ -82,18 +74,6 @@ impl Parser<'_> {
         self.expect_sign("(")?;
         self.expect_sign(")")?;
         Ok((FunctionExpr::Time, 1))
-    }
-
-    /// Reads `"…" ,`, the label that `count_values` sets.
-    pub(crate) fn parse_label_parameter(&mut self) -> Result<String, ParseError> {
-        let label = self.expect_text()?;
-        self.expect_sign(",")?;
-        Ok(label)
-    }
-
-    /// Returns whether a number with a comma behind it follows.
-    pub(crate) fn is_parameter(&self) -> bool {
-        matches!(self.peek(), Kind::Number { .. }) && *self.peek_at(1) == Kind::Sign(",")
     }
 }
 
@@ -119,12 +99,8 @@ mod tests {
         check(r#"CLAMP( vector(1) ,-1.5, 2)"#, "clamp(vector(1.000000),-1.5,2)");
         same("round(vector(1.000000))");
         same("round(vector(1.000000),0.5)");
-        same(r#"absent(count_over_time({a="b"}[5m]))"#);
         same(r#"label_join(vector(1.000000),"x","-","a","b.c")"#);
         same("(time() - 5)");
-        same(r#"group by (a)(rate({a="b"}[5m]))"#);
-        same(r#"quantile without (a)(0.9,rate({a="b"}[5m]))"#);
-        same(r#"count_values by (a)("v",rate({a="b"}[5m]))"#);
         same(r#"present_over_time({a="b"}[5m]) by (a)"#);
         same(r#"count_distinct_over_time(user,{a="b"} | json[5m]) by (a)"#);
         same(r#"count_distinct_over_time("on",{a="b"}[5m] offset 1m0s)"#);
@@ -153,17 +129,16 @@ mod tests {
             "round(vector(1), 1, 2)",
             "time(5)",
             "clamp_min(vector(1), 1e999)",
-            "quantile(1e999, vector(1))",
             "label_join(vector(1), \"x\", \"-\")",
-            "quantile(vector(1))",
-            "quantile(-0.5, vector(1))",
-            "count_values(vector(1))",
-            "group(2, vector(1))",
+            "quantile(0.5, vector(1))",
+            "count_values(\"v\", vector(1))",
+            "group(vector(1))",
+            "absent(vector(1))",
             "topk(-1, vector(1))",
             r#"increase({a="b"}[5m])"#,
             r#"increase({a="b"} | unwrap x [5m]) by (y)"#,
             r#"present_over_time({a="b"} | unwrap x [5m])"#,
-            r#"absent({a="b"})"#,
+            r#"abs({a="b"})"#,
             "1 or time()",
             r#"count_distinct_over_time({a="b"}[5m])"#,
             r#"count_distinct_over_time(5, {a="b"}[5m])"#,

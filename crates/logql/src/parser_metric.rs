@@ -248,8 +248,6 @@ impl Parser<'_> {
         self.advance();
         let leading = self.parse_grouping()?;
         self.expect_sign("(")?;
-        let label = if op == VectorOp::CountValues { Some(self.parse_label_parameter()?) } else { None };
-        let share = self.is_parameter().then(|| self.parse_share(op)).flatten();
         let param = self.parse_parameter();
         let (inner, height) = self.parse_inner()?;
         let Expr::Metric(inner) = inner else { return Err(self.unexpected(&[])) };
@@ -259,9 +257,6 @@ impl Parser<'_> {
             None => self.parse_grouping()?.unwrap_or_default(),
         };
         let count = self.vector_count(op, param, start)?;
-        if op == VectorOp::Quantile && share.is_none_or(f64::is_infinite) {
-            return Err(self.refuse("parameter required for operation quantile", start));
-        }
         if let MetricExpr::Literal(value) = inner {
             let value = SixDecimals(value);
             let name = op.as_str();
@@ -278,20 +273,13 @@ impl Parser<'_> {
         }
         let span = self.span_from(start);
         let inner = Box::new(inner);
-        let aggregation = VectorAggregation { op, count, share, label, grouping, inner, span };
+        let aggregation = VectorAggregation { op, count, grouping, inner, span };
         Ok((Expr::Metric(MetricExpr::Vector(aggregation)), height + 1))
     }
 
     /// Reads an expression between parentheses.
     pub(crate) fn parse_inner(&mut self) -> Result<Built, ParseError> {
         self.nested(|parser| parser.binary_above(1))
-    }
-
-    fn parse_share(&mut self, op: VectorOp) -> Option<f64> {
-        if op != VectorOp::Quantile {
-            return None;
-        }
-        self.parse_parameter().map(|(share, _)| share)
     }
 
     fn vector_count(

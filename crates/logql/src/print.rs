@@ -224,7 +224,6 @@ impl FunctionExpr {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Map(call) => call.op.as_str(),
-            Self::Absent(_) => "absent",
             Self::LabelJoin(_) => "label_join",
             Self::Time => "time",
         }
@@ -239,7 +238,7 @@ impl FunctionExpr {
                 .chain(&join.sources)
                 .map(|text| quoted(text))
                 .collect(),
-            Self::Absent(_) | Self::Time => Vec::new(),
+            Self::Time => Vec::new(),
         }
     }
 }
@@ -258,9 +257,7 @@ impl Display for FunctionExpr {
 impl VectorAggregation {
     /// Returns the parameter before the samples.
     pub(crate) fn parameter(&self) -> Option<String> {
-        let count = self.count.map(|count| count.to_string());
-        let share = || self.share.map(|share| GoFloat(share).to_string());
-        count.or_else(share).or_else(|| self.label.as_deref().map(quoted))
+        self.count.map(|count| count.to_string())
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) const WORDS: [&str; 24] = [
 ];
 
 /// Functions beside the range and vector operators.
-pub(crate) const FUNCTIONS: [&str; 22] = [
+pub(crate) const FUNCTIONS: [&str; 21] = [
     "vector",
     "label_replace",
     "bytes",
@@ -99,7 +99,6 @@ pub(crate) const FUNCTIONS: [&str; 22] = [
     "duration_seconds",
     "ip",
     "abs",
-    "absent",
     "ceil",
     "clamp",
     "clamp_max",

@@ -7,8 +7,6 @@ use crate::tree_metric::MetricExpr;
 pub enum FunctionExpr {
     /// Changes each value.
     Map(MapCall),
-    /// `absent(v)`: 1 where there is no sample.
-    Absent(Box<MetricExpr>),
     /// Sets a label from others.
     LabelJoin(LabelJoin),
     /// `time()`: the instant in seconds.
@@ -20,7 +18,6 @@ impl FunctionExpr {
     pub fn inner(&self) -> Option<&MetricExpr> {
         match self {
             Self::Map(call) => Some(&call.inner),
-            Self::Absent(inner) => Some(inner),
             Self::LabelJoin(join) => Some(&join.inner),
             Self::Time => None,
         }

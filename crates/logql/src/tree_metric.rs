@@ -185,14 +185,11 @@ pub enum VectorOp {
     ApproxTopk,
     Sort,
     SortDesc,
-    Group,
-    Quantile,
-    CountValues,
 }
 
 impl VectorOp {
     /// All functions.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 12] = [
         Self::Sum,
         Self::Avg,
         Self::Count,
@@ -205,9 +202,6 @@ impl VectorOp {
         Self::ApproxTopk,
         Self::Sort,
         Self::SortDesc,
-        Self::Group,
-        Self::Quantile,
-        Self::CountValues,
     ];
 
     /// Returns the name as it is written.
@@ -225,9 +219,6 @@ impl VectorOp {
             Self::ApproxTopk => "approx_topk",
             Self::Sort => "sort",
             Self::SortDesc => "sort_desc",
-            Self::Group => "group",
-            Self::Quantile => "quantile",
-            Self::CountValues => "count_values",
         }
     }
 
@@ -244,10 +235,6 @@ pub struct VectorAggregation {
     pub op: VectorOp,
     /// How many samples `topk` and its kin keep, at least 1.
     pub count: Option<usize>,
-    /// The share of `quantile`.
-    pub share: Option<f64>,
-    /// The label that `count_values` sets to the value.
-    pub label: Option<String>,
     /// Labels that make a group; by default one group, `by ()`.
     pub grouping: Grouping,
     /// The samples.

@@ -401,15 +401,15 @@ async fn what_is_beyond_loki_is_answered() {
             );
         }
         // Neighbours lie where no line holds what the filter looks for.
-        let query = r#"{"app"="web"} |= "error" | context 2, 1"#;
+        let query = r#"{app="web", "k8s.io/app"=""} |= "error" | context 2, 1"#;
         assert_eq!(
             world.lines(query, &range).await,
             ["start", "user=ann ok", "user=bob error", "user=ann ok"]
         );
-        let query = r#"{"app"="web"} | logfmt | user!="" | distinct user"#;
+        let query = r#"{app="web"} | logfmt | user!="" | distinct user"#;
         assert_eq!(world.lines(query, &range).await, ["user=bob error", "user=ann ok"]);
     }
-    let query = r#"sum(count_distinct_over_time(user, {"app"="web"} | logfmt | label_format "k8s.io/app"=app [1m]) by ("k8s.io/app"))"#;
+    let query = r#"sum(count_distinct_over_time(user, {app="web"} | logfmt | label_format "k8s.io/app"=app [1m]) by ("k8s.io/app"))"#;
     let instant = format!("/loki/api/v1/query?time={}&query={}", NOW_NS + 10 * SEC_NS, escape(query));
     let answer = world.get(&instant).await;
     assert!(answer.text().contains(r#""2"]"#), "{}", answer.text());

@@ -50,7 +50,6 @@ pub(crate) fn aggregate(aggregation: &VectorAggregation, value: Value) -> Value 
                 result.extend(members);
                 continue;
             }
-            extension => panic!("{extension:?} is no part of Loki's language"),
         };
         result.push((key, folded));
     }

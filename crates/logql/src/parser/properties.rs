@@ -103,10 +103,9 @@ fn metric_query() -> impl Strategy<Value = String> {
                 .prop_map(|(inner, text)| format!(r#"label_replace({inner}, "a", {text}, "c", ".*")"#)),
             (inner.clone(), text())
                 .prop_map(|(inner, text)| format!(r#"label_join({inner}, "a.b", {text}, "c", {text})"#)),
-            (inner.clone(), text())
-                .prop_map(|(inner, text)| format!("count_values({text}, {inner}) by (\"on\")")),
-            inner.clone().prop_map(|inner| format!("clamp(quantile(0.5, {inner}), -1.5, 2)")),
-            inner.clone().prop_map(|inner| format!("absent(group(round({inner}, 0.25) > time()))")),
+            inner.clone().prop_map(|inner| format!("sum({inner}) by (\"on\", \"a.b\")")),
+            inner.clone().prop_map(|inner| format!("clamp({inner}, -1.5, 2)")),
+            inner.clone().prop_map(|inner| format!("sgn(max(round({inner}, 0.25) > time()))")),
             inner.clone().prop_map(|inner| format!("2 * -3.5 ^ {inner}")),
             (inner.clone(), op, inner).prop_map(|(left, op, right)| format!("{left} {op} {right}")),
         ]
