@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 /// How long a start may take before the test gives up; far above what it takes.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// The settings that the recorded answers depend on: entries of any age and queries of any length; a
-/// window of one hour for late entries.
-const CONFIG: &str =
-    "limits: {entry_age_max: \"0\", out_of_order_window: 1h}\nserver: {query_length_max: \"0\"}\n";
+/// The settings that the recorded answers depend on: entries of any age, kept for ever, and queries of any
+/// length; a window of one hour for late entries.
+const CONFIG: &str = "\
+limits: {entry_age_max: \"0\", out_of_order_window: 1h}
+server: {query_length_max: \"0\"}
+store: {retention: {period_secs: 0}}
+";
 
 /// A server and how to reach it.
 pub(crate) struct Server {
