@@ -33,26 +33,35 @@ fn base64(text: &[u8]) -> String {
     out
 }
 
+/// Decodes in quads of signs, between which newlines do not count. A fault is placed as Go places it: at
+/// the sign that is wrong, or where a quad starts that is too short.
 fn from_base64(text: &[u8]) -> Result<Vec<u8>, String> {
-    let fault = |at: usize| format!("illegal base64 data at input byte {at}");
-    // Newlines do not count.
-    let signs: Vec<(usize, u8)> =
-        text.iter().copied().enumerate().filter(|(_, byte)| !matches!(byte, b'\n' | b'\r')).collect();
+    let fault = |at: usize| Err(format!("illegal base64 data at input byte {at}"));
+    let mut signs =
+        text.iter().copied().enumerate().filter(|(_, byte)| !matches!(byte, b'\n' | b'\r')).peekable();
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let mut quads = signs.chunks(4).peekable();
-    while let Some(quad) = quads.next() {
+    while signs.peek().is_some() {
         let (mut bits, mut count) = (0_u32, 0);
-        for (at, byte) in quad {
-            match ALPHABET.iter().position(|known| known == byte) {
+        while count < 4 {
+            // Go steps back by the signs of the quad, newlines left out.
+            let Some((at, byte)) = signs.next() else { return fault(text.len() - count) };
+            match ALPHABET.iter().position(|known| *known == byte) {
                 Some(code) => (bits, count) = (bits << 6 | code as u32, count + 1),
-                None if *byte == b'=' && count >= 2 => break,
-                None => return Err(fault(*at)),
+                None if byte != b'=' || count < 2 => return fault(at),
+                None => {
+                    if count == 2 {
+                        match signs.next() {
+                            None => return fault(text.len()),
+                            Some((next, other)) if other != b'=' => return fault(next - 1),
+                            Some(_) => {}
+                        }
+                    }
+                    if let Some((at, _)) = signs.peek() {
+                        return fault(*at);
+                    }
+                    break;
+                }
             }
-        }
-        let padded = quad.iter().skip(count).all(|(_, byte)| *byte == b'=');
-        if quad.len() < 4 || !padded || count < 4 && quads.peek().is_some() {
-            let at = quad.get(count).map_or(text.len(), |(at, _)| *at);
-            return Err(fault(at));
         }
         let bytes = (bits << (6 * (4 - count))).to_be_bytes();
         out.extend_from_slice(bytes.get(1..count).unwrap_or_default());
@@ -227,7 +236,19 @@ mod tests {
             assert_eq!(base64(plain.as_bytes()), encoded);
             assert_eq!(from_base64(encoded.as_bytes()).unwrap(), plain.as_bytes());
         }
-        for (text, at) in [("a", 1), ("YQ", 2), ("Y!==", 1), ("YQ==YQ==", 2)] {
+        for (text, at) in [
+            ("a", 0),
+            ("YQ", 0),
+            ("Zm9vZg", 4),
+            ("Zm9vZ", 4),
+            ("YQ=", 3),
+            ("YQ=x", 2),
+            ("Y!==", 1),
+            ("Y=", 1),
+            ("====", 0),
+            ("YQ==YQ==", 4),
+            ("YWI=\nYQ==", 5),
+        ] {
             assert_eq!(
                 from_base64(text.as_bytes()).unwrap_err(),
                 format!("illegal base64 data at input byte {at}"),

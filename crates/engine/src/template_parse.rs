@@ -234,12 +234,18 @@ impl Parser<'_> {
         let pipe = self.pipe(keyword, true)?;
         self.close(keyword)?;
         self.loops += usize::from(is_range);
-        let (then, stop) = self.nodes(false)?;
+        let (then, mut stop) = self.nodes(false)?;
         self.loops -= usize::from(is_range);
+        let mut more = Vec::new();
+        while matches!((stop, keyword), (Stop::ElseIf, "if") | (Stop::ElseWith, "with")) {
+            let pipe = self.pipe(keyword, true)?;
+            self.close(keyword)?;
+            let (body, next) = self.nodes(false)?;
+            more.push((pipe, body));
+            stop = next;
+        }
         let otherwise = match stop {
             Stop::Done | Stop::End => Vec::new(),
-            Stop::ElseIf if keyword == "if" => vec![Node::If(self.branch("if")?)],
-            Stop::ElseWith if keyword == "with" => vec![Node::With(self.branch("with")?)],
             Stop::ElseIf | Stop::ElseWith => return self.unexpected("else"),
             Stop::Else => {
                 let (otherwise, stop) = self.nodes(false)?;
@@ -251,7 +257,7 @@ impl Parser<'_> {
         };
         self.variables.truncate(scope);
         self.depth -= 1;
-        Ok(Branch { pipe, then, otherwise })
+        Ok(Branch { pipe, then, more, otherwise })
     }
 
     /// Reads commands; stops before what closes them.
@@ -340,9 +346,11 @@ impl Parser<'_> {
     }
 
     fn operand(&mut self) -> Result<Word, Fault> {
-        let at = self.at();
+        let start = self.at();
         let kind = self.term()?;
         let mut names = Vec::new();
+        // Go places an operand with fields at the first field behind its first word.
+        let at = self.at();
         while let Kind::Field(name) = self.peek() {
             if self.tokens.get(self.next).is_some_and(|token| token.spaced) {
                 break;
@@ -351,7 +359,7 @@ impl Parser<'_> {
             self.next += 1;
         }
         if names.is_empty() {
-            return Ok(Word { at, kind });
+            return Ok(Word { at: start, kind });
         }
         let kind = match kind {
             WordKind::Field(mut first) => {
@@ -367,10 +375,10 @@ impl Parser<'_> {
             | WordKind::Number(_)
             | WordKind::Nil
             | WordKind::Dot) => {
-                let shown = Word { at, kind }.to_string();
+                let shown = Word { at: start, kind }.to_string();
                 return self.fault(format!("unexpected . after term {shown:?}"));
             }
-            kind => WordKind::Chain(Box::new(Word { at, kind }), names),
+            kind => WordKind::Chain(Box::new(Word { at: start, kind }), names),
         };
         Ok(Word { at, kind })
     }

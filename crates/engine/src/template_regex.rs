@@ -43,6 +43,10 @@ impl Regexes {
                 Node::If(branch) | Node::With(branch) | Node::Range(branch) => {
                     self.add_pipe(&branch.pipe);
                     self.add_nodes(&branch.then);
+                    for (pipe, body) in &branch.more {
+                        self.add_pipe(pipe);
+                        self.add_nodes(body);
+                    }
                     self.add_nodes(&branch.otherwise);
                 }
             }

@@ -185,14 +185,18 @@ impl<'t> Runner<'t, '_> {
 
     fn condition(&mut self, branch: &'t Branch, dot: &Data, rebinds: bool) -> Result<(), Stop> {
         let scope = self.variables.len();
-        let value = self.pipe(&branch.pipe, dot)?;
-        let is_true =
-            value.as_ref().is_none_or(Value::is_true) && (value.is_some() || !self.labels_are_empty());
-        if is_true {
-            self.nodes(&branch.then, if rebinds { &value } else { dot })?;
-        } else {
-            self.nodes(&branch.otherwise, dot)?;
+        let arms = branch.more.iter().map(|(pipe, body)| (pipe, body));
+        for (pipe, body) in std::iter::once((&branch.pipe, &branch.then)).chain(arms) {
+            let value = self.pipe(pipe, dot)?;
+            let is_true =
+                value.as_ref().is_none_or(Value::is_true) && (value.is_some() || !self.labels_are_empty());
+            if is_true {
+                self.nodes(body, if rebinds { &value } else { dot })?;
+                self.variables.truncate(scope);
+                return Ok(());
+            }
         }
+        self.nodes(&branch.otherwise, dot)?;
         self.variables.truncate(scope);
         Ok(())
     }

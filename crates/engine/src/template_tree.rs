@@ -25,6 +25,8 @@ pub(crate) enum Node {
 pub(crate) struct Branch {
     pub(crate) pipe: Pipe,
     pub(crate) then: Vec<Node>,
+    /// What `else if` or `else with` adds, in order: a list, since chains may be long.
+    pub(crate) more: Vec<(Pipe, Vec<Node>)>,
     pub(crate) otherwise: Vec<Node>,
 }
 
@@ -153,6 +155,10 @@ pub(crate) fn visit_fields<'a>(nodes: &'a [Node], visit: &mut dyn FnMut(&'a str)
             Node::If(branch) | Node::With(branch) | Node::Range(branch) => {
                 pipe_fields(&branch.pipe, visit);
                 visit_fields(&branch.then, visit);
+                for (pipe, body) in &branch.more {
+                    pipe_fields(pipe, visit);
+                    visit_fields(body, visit);
+                }
                 visit_fields(&branch.otherwise, visit);
             }
             Node::Template { pipe, .. } => pipe.iter().for_each(|pipe| pipe_fields(pipe, visit)),

@@ -176,7 +176,7 @@ fn failures_tell_where() {
         "error calling substr: runtime error: slice bounds out of range [5:1]",
     );
     fails("{{ divf .a 10 | round 2 }}", "22 2", "wrong type for value; expected int; got float64");
-    fails("{{ .a.b }}", "3 .a.b", "can't evaluate field b in type string");
+    fails("{{ .a.b }}", "5 .a.b", "can't evaluate field b in type string");
     fails("{{ lower 1 }}", "9 1", "expected string; found 1");
     fails("{{ trunc `x` .a }}", "9 `x`", "expected integer; found `x`");
     fails("{{ lower }}", "3 lower", "wrong number of args for lower: want 1 got 0");
@@ -289,4 +289,41 @@ fn names_read() {
         &mut names,
     );
     assert_eq!(names, ["a", "b", "c", "d", "e"]);
+}
+
+/// Templates in text files, `tests/cases/template/*.txt`: a line with the template, then `= ` and its
+/// text with newlines as `\n`, or `! ` and how the error starts; `## ` is a comment.
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn answers_are_as_written() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/template");
+    let (mut count, mut differences) = (0, Vec::new());
+    for item in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(item.unwrap().path()).unwrap();
+        let lines: Vec<&str> =
+            text.lines().filter(|line| !line.is_empty() && !line.starts_with("## ")).collect();
+        for pair in lines.chunks(2) {
+            let [template, expect] = pair else { panic!("{pair:?}") };
+            let found = match run(template) {
+                Ok(out) => format!("= {}", out.replace('\n', "\\n")),
+                Err(error) => format!("! {error}"),
+            };
+            let agrees = found == *expect || expect.starts_with("! ") && found.starts_with(expect);
+            if !agrees {
+                differences.push(format!("{template}\n  found {found}\n  expected {expect}"));
+            }
+            count += 1;
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(count > 60, "{count} templates");
+}
+
+#[test]
+fn long_chains_are_no_deep_nesting() {
+    let arms = |from: usize| -> String {
+        (from..5000).map(|number| format!("{{{{else if eq .a `{number}`}}}}<{number}>")).collect()
+    };
+    check(&format!("{{{{if eq .a `x`}}}}x{}{{{{end}}}}", arms(0)), "<5>");
+    check(&format!("{{{{if eq .a `x`}}}}x{}{{{{else}}}}none{{{{end}}}}", arms(6)), "none");
 }
