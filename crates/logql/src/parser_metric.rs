@@ -277,9 +277,9 @@ impl Parser<'_> {
         Ok((Expr::Metric(MetricExpr::Vector(aggregation)), height + 1))
     }
 
-    /// Reads an expression between parentheses.
+    /// Reads an expression between parentheses; two levels, as its frames take the stack of two.
     pub(crate) fn parse_inner(&mut self) -> Result<Built, ParseError> {
-        self.nested(|parser| parser.binary_above(1))
+        self.nested(|parser| parser.nested(|parser| parser.binary_above(1)))
     }
 
     fn vector_count(

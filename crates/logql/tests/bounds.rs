@@ -1,0 +1,109 @@
+//! Queries of absurd size: each is refused with the bound's name, or read, walked and printed, on a stack
+//! of half of the two MiB that Rust gives a thread.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, clippy::disallowed_types)]
+
+use logyard_logql::{parse, pretty};
+use std::time::Instant;
+
+/// Half of the stack that threads have by default.
+const STACK_BYTES: usize = 1 << 20;
+
+enum Outcome {
+    Accepted,
+    RefusedWith(&'static str),
+}
+
+use Outcome::{Accepted, RefusedWith};
+
+fn check(name: &'static str, text: String, expect: Outcome) {
+    let bytes = text.len();
+    let read = move || {
+        let start = Instant::now();
+        let read = parse(&text);
+        let took = start.elapsed();
+        let error = match read {
+            Ok(tree) => {
+                assert!(parse(&tree.to_string()).as_ref() == Ok(&tree), "{name}");
+                assert!(!pretty(&tree).is_empty(), "{name}");
+                assert!(!format!("{:?}", tree.clone()).is_empty());
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        (took, error)
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let (took, error) = thread.spawn(read).unwrap().join().unwrap();
+    println!("{name:<34} {bytes:>9} B {took:>12?} {}", error.as_deref().unwrap_or("accepted"));
+    match (expect, error) {
+        (Accepted, None) => {}
+        (RefusedWith(bound), Some(error)) => assert!(error.contains(bound), "{name}: {error}"),
+        (_, error) => panic!("{name}: {error:?}"),
+    }
+}
+
+fn wrapped(open: &str, inner: &str, close: &str, count: usize) -> String {
+    format!("{}{inner}{}", open.repeat(count), close.repeat(count))
+}
+
+fn log(rest: &str) -> String {
+    format!(r#"{{a="b"}} {rest}"#)
+}
+
+const LONG: &str = "input size too long";
+const DEEP: &str = "nests too deeply, limit is 100 levels";
+
+#[test]
+fn what_is_too_long_is_refused_unread() {
+    check("10 MB of text", log(&format!("|= `{}`", "x".repeat(10 << 20))), RefusedWith(LONG));
+    check("100,000 parentheses", wrapped("(", "1", ")", 100_000), RefusedWith(LONG));
+    check("100,000 stages", log(&"|json".repeat(100_000)), RefusedWith(LONG));
+    check("100,000 alternatives", log(&format!("|=`a`{}", " or `b`".repeat(100_000))), RefusedWith(LONG));
+}
+
+#[test]
+fn what_is_too_deep_is_refused() {
+    check("60,000 parentheses", wrapped("(", "1", ")", 60_000), RefusedWith(DEEP));
+    check("100,000 open parentheses", "(".repeat(100_000), RefusedWith(DEEP));
+    check("10,000 sums", wrapped("sum(", "vector(1)", ")", 10_000), RefusedWith(DEEP));
+    check("10,000 functions", wrapped("abs(", "vector(1)", ")", 10_000), RefusedWith(DEEP));
+    check("60,000 powers", wrapped("2^", "2", "", 60_000), RefusedWith(DEEP));
+    check("10,000 additions", wrapped("vector(1)+", "vector(1)", "", 10_000), RefusedWith(DEEP));
+    check("10,000 ors of vectors", wrapped("vector(1) or ", "vector(1)", "", 8_000), RefusedWith(DEEP));
+    check(
+        "50,000 parentheses in a filter",
+        log(&format!("| {}", wrapped("(", "x>1", ")", 50_000))),
+        RefusedWith(DEEP),
+    );
+    check(
+        "15,000 label filters with or",
+        log(&format!("| {}", wrapped("x>1 or ", "x>1", "", 15_000))),
+        RefusedWith(DEEP),
+    );
+    check(
+        "30,000 label filters with comma",
+        log(&format!("| {}", wrapped("x>1,", "x>1", "", 30_000))),
+        RefusedWith(DEEP),
+    );
+}
+
+#[test]
+fn what_is_long_and_flat_is_read() {
+    check("18,000 stages", log(&"|json".repeat(18_000)), Accepted);
+    check("18,000 alternatives", log(&format!("|=`a`{}", " or `b`".repeat(18_000))), Accepted);
+    check("60,000 numbers added", wrapped("1+", "1", "", 60_000), Accepted);
+    check("30,000 labels kept", log(&format!("| keep a{}", ",b".repeat(30_000))), Accepted);
+    check("10,000 matchers", format!(r#"{{a="b"{}}}"#, r#",c!="d""#.repeat(10_000)), Accepted);
+}
+
+#[test]
+fn what_is_at_the_bound_is_read() {
+    // The parenthesis of a metric query takes up to three levels.
+    check("33 parentheses", wrapped("(", "vector(1)", ")", 33), Accepted);
+    check("33 sums", wrapped("sum(", "vector(1)", ")", 33), Accepted);
+    check("90 additions", wrapped("vector(1)+", "vector(1)", "", 90), Accepted);
+    check("40 powers", wrapped("vector(1)^", "vector(1)", "", 40), Accepted);
+    check("90 label filters with or", log(&format!("| {}", wrapped("x>1 or ", "x>1", "", 90))), Accepted);
+    check("45 parentheses in a filter", log(&format!("| {}", wrapped("(", "x>1", ")", 45))), Accepted);
+}
