@@ -43,6 +43,16 @@ Examples:
 
 What is bad goes to quarantine/, the rest stays. Exit status: 0 clean now, 1 damage is left, 2 cannot repair.";
 
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  logyard snapshot create                    named by the time
+  logyard snapshot delete nightly; logyard snapshot create nightly
+  restic backup /var/lib/logyard/snapshots/nightly
+  logyard snapshot list --json
+
+The running store is asked at --listen; if none answers, the folder itself is used.
+To restore: stop logyard, put the snapshot's folder in place of the data folder, start.";
+
 /// Tails containers, keeps their logs, answers LogQL.
 #[derive(Debug, Parser)]
 #[command(name = "logyard", version, after_help = EXAMPLES, disable_help_subcommand = true)]
@@ -74,6 +84,35 @@ pub(crate) enum Command {
     /// Mend the data folder while nothing uses it; what is bad goes to quarantine/
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArguments),
+    /// Make, list or delete snapshots of the data folder, for backups
+    #[command(subcommand, after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(SnapshotCommand),
+}
+
+/// What `logyard snapshot` is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Make one of everything acknowledged so far, and print its folder
+    Create {
+        /// Its name [default: the time]
+        #[arg(value_name = "NAME")]
+        id: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List all, the oldest first
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete one; the store itself stays as it is
+    Delete {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        id: String,
+    },
 }
 
 /// What `logyard inspect` is asked.

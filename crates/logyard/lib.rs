@@ -18,6 +18,7 @@ mod command_config;
 mod command_fsck;
 mod command_inspect;
 mod command_run;
+mod command_snapshot;
 mod config;
 mod config_check;
 mod config_env;
@@ -73,6 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inspect(arguments) => return tell(command_inspect::run(&arguments, &*disk)),
         Command::Fsck(arguments) => return tell(command_fsck::run(arguments, &settings, &*disk)),
         Command::Repair(arguments) => return tell(command_fsck::run_repair(arguments, &settings, disk)),
+        Command::Snapshot(command) => command_snapshot::run(&command, &settings, &disk),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -95,6 +95,11 @@ impl Client {
         self.http.post(self.url(path))
     }
 
+    /// Starts a DELETE.
+    pub(crate) fn delete(&self, path: &[&str]) -> RequestBuilder {
+        self.http.delete(self.url(path))
+    }
+
     /// Makes the call and returns the body of a 2xx answer, at most `bytes_max` long.
     pub(crate) async fn call(&self, request: RequestBuilder, bytes_max: usize) -> Result<Bytes, Error> {
         let response = request.send().await.map_err(|error| self.no_answer(&error))?;

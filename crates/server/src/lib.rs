@@ -24,6 +24,7 @@ mod router;
 mod select_local;
 mod server;
 mod settings;
+mod snapshot;
 mod state;
 mod status;
 mod tenant;

@@ -2,7 +2,7 @@
 
 use crate::error::HttpError;
 use crate::state::State;
-use crate::{gzip, labels, push, query, status};
+use crate::{gzip, labels, push, query, snapshot, status};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -25,6 +25,10 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/loki/api/v1/push", push_route())
         .route("/api/prom/push", push_route())
         .route(native_push::PATH, post(push::native))
+        .route(
+            "/logyard/v1/admin/snapshot",
+            post(snapshot::create).get(snapshot::list).delete(snapshot::delete),
+        )
         .route("/loki/api/v1/query_range", get(query::range).post(query::range))
         .route("/loki/api/v1/query", get(query::instant).post(query::instant))
         .route("/loki/api/v1/format_query", get(query::format).post(query::format))

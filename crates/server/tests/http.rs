@@ -738,3 +738,26 @@ async fn a_query_ends_when_its_client_goes_away() {
     drop(stop);
     serving.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn snapshots_are_made_listed_and_deleted() {
+    let world = world().await;
+    world.push_json(&format!(r#"{{"stream":{{"app":"a"}},"values":[["{NOW_NS}","one"]]}}"#)).await;
+    let path = "/logyard/v1/admin/snapshot";
+    let post = |query: &str| Request::post(format!("{path}{query}")).body(Body::empty()).unwrap();
+    let made = world.send(post("?id=nightly")).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text());
+    let about: serde_json::Value = serde_json::from_slice(&made.body).unwrap();
+    assert_eq!((about["id"].as_str(), about["entries"].as_u64()), (Some("nightly"), Some(1)));
+    let description = world.folder.path().join("snapshots/nightly/snapshot.json");
+    assert!(RealDisk.metadata(&description).unwrap().is_some());
+    assert_eq!(world.send(post("?id=nightly")).await.status, StatusCode::BAD_REQUEST);
+    let bad = world.send(post("?id=../x")).await;
+    assert_eq!(bad.status, StatusCode::BAD_REQUEST, "{}", bad.text());
+    assert!(world.get(path).await.text().contains(r#""snapshots":[{"id":"nightly""#));
+    let delete = |query: &str| Request::delete(format!("{path}{query}")).body(Body::empty()).unwrap();
+    assert_eq!(world.send(delete("")).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(world.send(delete("?id=nightly")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.send(delete("?id=nightly")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.get(path).await.text(), r#"{"snapshots":[]}"#);
+}

@@ -6,6 +6,7 @@
 //! wal/                      record log of acknowledged batches (schemas/wal.md)
 //! catalog/                  record log of edits to the list of segments (schemas/catalog.md)
 //! tenants/<tenant>/<YYYYMMDD>/<class>/<ulid>-L<level>.seg   (schemas/segment.md)
+//! snapshots/<id>/           data folders of their own, made of links to segments
 //! quarantine/               damaged files, kept for a person to look at
 //! ballast                   room that is given up when the disk is full
 //! ```
@@ -88,12 +89,7 @@ impl Folder {
         let path = self.root.join("FORMAT");
         let found = match disk.read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let text = format!("{FORMAT_PREFIX}{FORMAT}\n");
-                return disk
-                    .write_atomic(&path, text.as_bytes())
-                    .map_err(|error| not_writable(&self.root, error));
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.write_format(disk),
             Err(error) => return Err(not_writable(&self.root, error)),
         };
         let text = String::from_utf8_lossy(&found);
@@ -113,6 +109,21 @@ impl Folder {
                 path.display()
             ))),
         }
+    }
+
+    /// Writes the format number into a folder that has none.
+    pub(crate) fn write_format(&self, disk: &dyn Disk) -> Result<()> {
+        let text = format!("{FORMAT_PREFIX}{FORMAT}\n");
+        let written = disk.write_atomic(&self.root.join("FORMAT"), text.as_bytes());
+        written.map_err(|error| not_writable(&self.root, error))
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
     }
 
     pub(crate) fn wal(&self) -> PathBuf {

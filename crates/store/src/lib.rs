@@ -57,6 +57,7 @@ mod segment_tables;
 mod segment_write;
 mod settings;
 mod shared;
+pub mod snapshot;
 mod space;
 mod stats;
 mod store;
@@ -68,7 +69,8 @@ pub use error::{Error, Kind};
 pub use logyard_codec::BatchId;
 pub use maintenance::QueryGuard;
 pub use settings::{
-    CompactionSettings, DiskSettings, FlushSettings, RetentionSettings, StoreSettings, SyncMode, WalSettings,
+    CompactionSettings, DiskSettings, FlushSettings, RetentionSettings, SnapshotSettings, StoreSettings,
+    SyncMode, WalSettings,
 };
 pub use stats::Stats;
 pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts};

@@ -71,6 +71,7 @@ pub async fn repair(
     settings.compaction.enabled = false;
     settings.compaction.cpu_share_max = 1.0;
     settings.retention.period_secs = Some(0);
+    settings.snapshots.keep_secs = 0;
     settings.flush.on_close = true;
     let store = Store::open(root, settings, parts)?;
     let mended = mend(&store, &plan, has_lost, &mut report.failures).await;

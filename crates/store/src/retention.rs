@@ -10,6 +10,7 @@ use crate::folder::{day_last_ns, day_name};
 use crate::segment::Segment;
 use crate::settings::RetentionSettings;
 use crate::shared::Shared;
+use crate::snapshot;
 use logyard_codec::{Block, BlockView, Kind, RunView};
 use logyard_model::TimeRange;
 use std::sync::Arc;
@@ -104,6 +105,7 @@ impl Expiry {
         if !self.is_even(now_ns, shared.clock.monotonic_ns()) || shared.refusal().is_some() {
             return;
         }
+        snapshot::expire(shared, now_ns);
         let cutoff_ns = cutoff_ns(&shared.settings.retention, now_ns);
         let segments = Arc::clone(&shared.view.read().segments);
         let is_expired = |segment: &&Arc<Segment>| day_last_ns(segment.record.day) < cutoff_ns;

@@ -20,6 +20,8 @@ pub struct StoreSettings {
     pub retention: RetentionSettings,
     /// What stays free on the disk.
     pub disk: DiskSettings,
+    /// How many snapshots are kept, and how long.
+    pub snapshots: SnapshotSettings,
 }
 
 /// When an acknowledgement may be given.
@@ -138,6 +140,23 @@ pub struct DiskSettings {
 impl Default for DiskSettings {
     fn default() -> Self {
         Self { free_bytes_min: None, ballast_bytes: 64 * MIB }
+    }
+}
+
+/// How many snapshots are kept, and how long: they hold on to files that the store has removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnapshotSettings {
+    /// Age, in seconds, from which on a snapshot is removed. 0 keeps it until it is deleted. Default 604800, which is
+    /// 7 days.
+    pub keep_secs: u64,
+    /// Number of snapshots from which on no other is made. Default 16.
+    pub count_max: u64,
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        Self { keep_secs: 7 * 86_400, count_max: 16 }
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     /// Segments that others have replaced, whose files are there until their last reader leaves.
     pub(crate) removed: Mutex<Vec<Arc<Segment>>>,
     pub(crate) maintenance: Maintenance,
+    /// Held while a snapshot is made: one at a time.
+    pub(crate) snapshots: Mutex<()>,
     pub(crate) space: Space,
     pub(crate) next_segment_key: AtomicU64,
     pub(crate) recovered_bytes: AtomicU64,

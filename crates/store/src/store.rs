@@ -13,6 +13,7 @@ use crate::retention;
 use crate::segment::{IndexError, Segment, SegmentIndex, SegmentReads};
 use crate::settings::StoreSettings;
 use crate::shared::{Phase, Shared, View, WriterGuard};
+use crate::snapshot::{self, SnapshotInfo};
 use crate::space::Space;
 use crate::{Stats, wal_record};
 use bytes::Bytes;
@@ -164,6 +165,7 @@ impl Store {
         let metrics = Metrics::new(registry);
         // Before anything is written: with a full disk this makes room to open.
         let space = Space::open(&disk, &clock, &folder, settings.disk.clone(), &metrics);
+        snapshot::remove_unfinished(&*disk, &folder);
         let files = recovery::find_files(&*disk, &folder)?;
         let has_segments = recovery::has_segments(&files);
         let (mut catalog, is_damaged) = Catalog::open(Arc::clone(&disk), &folder.catalog(), has_segments)?;
@@ -183,6 +185,7 @@ impl Store {
             view: RwLock::new(View { segments, sealed: None, active }),
             catalog: Mutex::new(catalog),
             removed: Mutex::default(),
+            snapshots: Mutex::default(),
             maintenance: Maintenance::default(),
             space,
             reads: Arc::new(SegmentReads::new(Arc::clone(&disk), &metrics)),
@@ -411,6 +414,42 @@ impl Store {
         answer.await.unwrap_or_else(|_| Err(self.inner.shared.refusal().unwrap_or_else(stopped)))
     }
 
+    /// Makes a snapshot of everything acknowledged before the call; resolves when it is durable.
+    ///
+    /// `id` names it and its folder; by default the time does. Batches are accepted and queries answered meanwhile.
+    /// Errors: as [`Store::flush`]; `Kind::Invalid` for a name that cannot be one, or is taken; `Kind::Limited` if
+    /// there are as many as `store.snapshots.count_max`. Then there is no snapshot.
+    /// Cost: a flush, and a link or a copy per segment, on a thread of its own. Dropping the future may leave the
+    /// snapshot made.
+    pub async fn create_snapshot(&self, id: Option<&str>) -> Result<SnapshotInfo> {
+        self.recovered().await?;
+        self.flush().await?;
+        let (reply, answer) = oneshot::channel();
+        let (shared, id) = (Arc::clone(&self.inner.shared), id.map(str::to_owned));
+        let thread = std::thread::Builder::new().name("store-snapshot".to_owned());
+        let spawned = thread.spawn(move || {
+            // The asker may have gone away.
+            drop(reply.send(snapshot::create(&shared, id.as_deref())));
+        });
+        if let Err(error) = spawned {
+            return Err(Error::unavailable("cannot start a thread to make a snapshot").with_source(error));
+        }
+        answer.await.map_err(|_| Error::internal("cannot make snapshot: its thread panicked; report it"))?
+    }
+
+    /// Lists the snapshots, the oldest first. Errors and cost: as [`snapshot::list_snapshots`]; blocks.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        let shared = &self.inner.shared;
+        snapshot::list_snapshots(&*shared.disk, shared.folder.root())
+    }
+
+    /// Removes a snapshot. Returns whether there was one. Errors: as [`snapshot::delete_snapshot`]; blocks.
+    pub fn delete_snapshot(&self, id: &str) -> Result<bool> {
+        let shared = &self.inner.shared;
+        let _alone = shared.snapshots.lock();
+        snapshot::delete_snapshot(&*shared.disk, shared.folder.root(), id)
+    }
+
     /// Stops cleanly: finishes what was accepted, flushes if `flush.on_close` says so, gives up the folder.
     ///
     /// Queries by remaining clones go on; appends are refused. A second call does nothing.
@@ -487,7 +526,9 @@ impl View {
 
 /// Starts the maintenance thread, which begins once the WAL is replayed; `None` if it is switched off.
 fn start_maintenance(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
-    if !shared.settings.compaction.enabled && shared.settings.retention.period().is_none() {
+    let settings = &shared.settings;
+    let has_expiry = settings.retention.period().is_some() || settings.snapshots.keep_secs > 0;
+    if !settings.compaction.enabled && !has_expiry {
         return None;
     }
     let for_thread = Arc::clone(shared);

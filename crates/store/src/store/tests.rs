@@ -8,6 +8,7 @@ mod formats;
 mod model;
 mod repair;
 mod retention;
+mod snapshot;
 mod space;
 
 use super::*;
@@ -50,6 +51,9 @@ fn open_at(disk: &SimDisk, mut settings: StoreSettings, clock: &Arc<SimClock>) -
     if settings.retention == crate::RetentionSettings::default() {
         // Many tests have entries of 1970.
         settings.retention.period_secs = Some(0);
+    }
+    if settings.snapshots == crate::SnapshotSettings::default() {
+        settings.snapshots.keep_secs = 0;
     }
     if settings.disk == crate::DiskSettings::default() {
         // Many tests fill the disk to see what a failed write does.

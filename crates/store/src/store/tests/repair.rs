@@ -22,7 +22,9 @@ fn mend(disk: &SimDisk, options: RepairOptions) -> RepairReport {
         random: Arc::new(Random::seeded(next_seed())),
         registry: &mut registry,
     };
-    run(repair(&root(), &StoreSettings::default(), parts, options, &mut |_| {})).unwrap()
+    let disk = crate::DiskSettings { free_bytes_min: Some(0), ballast_bytes: 0 };
+    let settings = StoreSettings { disk, ..StoreSettings::default() };
+    run(repair(&root(), &settings, parts, options, &mut |_| {})).unwrap()
 }
 
 /// Two days in two segments, and a batch in the WAL.

@@ -1,0 +1,175 @@
+//! Snapshots are folders that a store starts on, and nothing that happens to the store reaches them.
+
+use super::*;
+use crate::SnapshotSettings;
+use crate::fsck::fsck;
+use crate::snapshot::{SnapshotInfo, delete_snapshot, list_snapshots};
+
+fn snapshot(store: &Store, id: &str) -> Result<SnapshotInfo> {
+    run(store.create_snapshot(Some(id)))
+}
+
+/// Puts the folder of a snapshot in place on a disk of its own.
+fn restore(disk: &SimDisk, id: &str) -> SimDisk {
+    let disk = disk.crash();
+    let from = root().join("snapshots").join(id);
+    disk.rename(&root(), Path::new("/old")).unwrap();
+    disk.rename(&Path::new("/old").join(from.strip_prefix(root()).unwrap()), &root()).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.sync_dir(Path::new("/old/snapshots")).unwrap();
+    disk
+}
+
+fn snapshots(disk: &SimDisk) -> Vec<String> {
+    list_snapshots(disk, &root()).unwrap().into_iter().map(|snapshot| snapshot.id).collect()
+}
+
+#[test]
+fn a_snapshot_under_load_restores_to_what_was_acknowledged() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let mut made = Vec::new();
+    for number in 0..40_u64 {
+        let line = format!("line {number:02}");
+        let time = NOON_NS + i64::try_from(number).unwrap() * HOUR_NS;
+        append(&store, batch("a", Some(id(number + 1)), &[(time, &line)])).unwrap();
+        if number % 10 == 7 {
+            // Batches go on while the snapshot is made.
+            let more = batch("b", None, &[(time + 1, "beside")]);
+            let name = format!("s{number}");
+            let (about, stored) = run(async {
+                let making = store.create_snapshot(Some(&name));
+                let storing = store.append(more);
+                let (mut making, mut storing) = (std::pin::pin!(making), std::pin::pin!(storing));
+                let stored = std::future::poll_fn(|ctx| {
+                    assert!(making.as_mut().poll(ctx).is_pending(), "it takes a thread");
+                    storing.as_mut().poll(ctx)
+                })
+                .await;
+                (making.await, stored)
+            });
+            stored.unwrap();
+            made.push((about.unwrap().id, number + 1));
+        }
+    }
+    let expect = lines(&store);
+    drop(store);
+    for (name, count) in made {
+        let restored = restore(&disk, &name);
+        assert!(fsck(&restored, &root(), true, &mut |_| {}).unwrap().is_clean());
+        let store = open(&restored);
+        let found = lines(&store);
+        let numbered: Vec<&String> = found.iter().filter(|line| line.starts_with("line")).collect();
+        assert_eq!(numbered.len() as u64, count, "{found:?}");
+        assert!(found.iter().all(|line| expect.contains(line)));
+        // Batches of before are known, and new ones are kept.
+        assert!(append(&store, batch("a", Some(id(count)), &[(1, "again")])).unwrap().duplicate);
+        append(&store, batch("a", Some(id(99)), &[(2, "new")])).unwrap();
+        drop(store);
+        assert_eq!(lines(&open(&restored.crash())).len(), found.len() + 1);
+    }
+    assert_eq!(lines(&open(&disk)), expect, "the store itself is as it was");
+}
+
+#[test]
+fn what_the_store_removes_stays_in_a_snapshot() {
+    for has_links in [true, false] {
+        let disk = SimDisk::new();
+        if !has_links {
+            disk.refuse_links();
+        }
+        let store = open(&disk);
+        append(&store, batch("a", None, &[(NOON_NS, "kept")])).unwrap();
+        let about = snapshot(&store, "first").unwrap();
+        assert_eq!((about.segments, about.entries), (1, 1));
+        assert_eq!(about.copied_bytes, if has_links { 0 } else { about.bytes });
+        let segments = Arc::clone(&store.inner.shared.view().segments);
+        store.inner.shared.replace_segments(&segments, None).unwrap();
+        drop(segments);
+        assert_eq!(store.inner.shared.sweep(), 0);
+        assert!(segment_files_of(&disk).is_empty() && lines(&store).is_empty());
+        drop(store);
+        assert_eq!(lines(&open(&restore(&disk, "first"))), ["kept"]);
+    }
+}
+
+/// The files of segments while a store has the lock.
+fn segment_files_of(disk: &SimDisk) -> Vec<PathBuf> {
+    let files = recovery::find_files(disk, &Folder::at(&root())).unwrap();
+    files.iter().map(|file| file.path().to_owned()).collect()
+}
+
+#[test]
+fn names_and_counts_are_bounded() {
+    let disk = SimDisk::new();
+    let settings = StoreSettings {
+        snapshots: SnapshotSettings { keep_secs: 0, count_max: 2 },
+        ..StoreSettings::default()
+    };
+    let store = open_with(&disk, settings);
+    for id in ["", "..", "a/b", ".hidden", "x.tmp", &"x".repeat(65)] {
+        assert_eq!(snapshot(&store, id).unwrap_err().kind(), Kind::Invalid, "{id:?}");
+        assert_eq!(delete_snapshot(&disk, &root(), id).unwrap_err().kind(), Kind::Invalid, "{id:?}");
+    }
+    assert_eq!(run(store.create_snapshot(None)).unwrap().id, "20260601T120000Z");
+    let error = run(store.create_snapshot(None)).unwrap_err();
+    assert!(error.to_string().contains("it exists; delete it first"), "{error}");
+    snapshot(&store, "nightly").unwrap();
+    let error = snapshot(&store, "one-more").unwrap_err();
+    assert_eq!(error.kind(), Kind::Limited);
+    assert!(error.to_string().contains("raise store.snapshots.count_max"), "{error}");
+    assert_eq!(snapshots(&disk), ["20260601T120000Z", "nightly"]);
+    assert!(delete_snapshot(&disk, &root(), "nightly").unwrap());
+    assert!(!delete_snapshot(&disk, &root(), "nightly").unwrap());
+    snapshot(&store, "nightly").unwrap();
+}
+
+#[test]
+fn old_snapshots_are_removed() {
+    let disk = SimDisk::new();
+    let clock = Arc::new(SimClock::new(NOON_NS));
+    let settings = StoreSettings {
+        snapshots: SnapshotSettings { keep_secs: 86_400, count_max: 9 },
+        ..StoreSettings::default()
+    };
+    let store = open_at(&disk, settings, &clock).unwrap();
+    run(store.recovered()).unwrap();
+    snapshot(&store, "old").unwrap();
+    crate::snapshot::expire(&store.inner.shared, NOON_NS + 24 * HOUR_NS);
+    assert_eq!(snapshots(&disk), ["old"]);
+    crate::snapshot::expire(&store.inner.shared, NOON_NS + 24 * HOUR_NS + 1);
+    assert!(snapshots(&disk).is_empty());
+}
+
+#[test]
+fn a_crash_at_any_point_leaves_a_whole_snapshot_or_none() {
+    let prepared = SimDisk::new();
+    let store = open(&prepared);
+    append(&store, batch("a", None, &[(NOON_NS, "one"), (NOON_NS + 24 * HOUR_NS, "two")])).unwrap();
+    drop(store);
+    let mut seen = [false; 2];
+    for point in 0.. {
+        let disk = prepared.crash();
+        let store = open(&disk);
+        disk.halt_after(point);
+        let is_made = snapshot(&store, "s").is_ok();
+        let is_deleted = is_made && delete_snapshot(&disk, &root(), "s").is_ok();
+        let disk = disk.crash_seeded(point);
+        drop(store);
+        let store = open(&disk);
+        assert_eq!(lines(&store), ["one", "two"], "point {point}");
+        let names: Vec<String> = disk
+            .list(&root().join("snapshots"))
+            .map_or_else(|_| Vec::new(), |items| items.into_iter().map(|item| item.name).collect());
+        drop(store);
+        assert!(names.iter().all(|name| name == "s"), "point {point}: {names:?}");
+        seen[usize::from(!names.is_empty())] = true;
+        if !names.is_empty() {
+            assert_eq!(lines(&open(&restore(&disk, "s"))), ["one", "two"], "point {point}");
+        }
+        if is_deleted {
+            assert!(names.is_empty() && seen == [true; 2]);
+            return;
+        }
+    }
+}
