@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::ids::{BlockIds, IdsBuilder, hash};
-use crate::token::{Class, Shape, shape, tokens};
+use crate::token::{Class, ID_BYTES_MIN, Shape, shape, tokens};
 use crate::words::WordsBuilder;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -67,7 +67,9 @@ impl ContentIndexBuilder {
                 }
                 _ => {
                     block.masks.add(class, bytes);
-                    block.hashes.extend(group.into_iter().map(hash));
+                    if bytes >= ID_BYTES_MIN {
+                        block.hashes.extend(group.into_iter().map(hash));
+                    }
                 }
             }
         }

@@ -1,14 +1,16 @@
 //! The ids of each block: which ones it may hold, and how long those are that only the filter knows.
 //!
-//! Format of the section, little endian, version 1:
+//! Format of the section, little endian, version 2:
 //!
 //! ```text
 //! magic "LYID"   version u16   reserved u16   blocks u32
 //! per block:     flags u8 (1 = holds words that are in no dictionary, 2 = some ids are in the dictionary only)
-//!                masks 3 × u64: by class, bit n set for ids of n + 1 bytes in the filter, bit 63 for 64 and more
+//!                masks 3 × u64: by class, bit n set for ids of n + 1 bytes, bit 63 for 64 and more
 //!                filter bytes u32
 //! the filters of the blocks, end to end
 //! ```
+//!
+//! The filter holds the ids of the masks from 6 bytes on; in version 1 the shorter ones too.
 //!
 //! The masks are what makes the filter answer for a part of a token: an id that no longer id of its block
 //! can contain is in the filter itself or nowhere.
@@ -21,7 +23,7 @@ use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 4] = b"LYID";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEAD_BYTES: usize = 12;
 const BLOCK_BYTES: usize = 1 + 3 * 8 + 4;
 const FLAG_UNLISTED_WORDS: u8 = 1;
@@ -47,7 +49,7 @@ pub(crate) struct BlockIds {
     pub(crate) has_listed_ids: bool,
 }
 
-/// Lengths of the ids in a filter, by class.
+/// Lengths of the ids that are not in the dictionary, by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Masks([u64; 3]);
 
@@ -57,6 +59,12 @@ impl Masks {
         if let Some(mask) = self.0.get_mut(class as usize) {
             *mask |= 1 << (bytes.clamp(1, 64) - 1);
         }
+    }
+
+    /// Returns whether there are ids of this class and length.
+    pub(crate) fn has(self, class: Class, bytes: usize) -> bool {
+        let bit = 1 << (bytes.clamp(1, 64) - 1);
+        self.0.get(class as usize).is_none_or(|mask| mask & bit != 0)
     }
 
     /// Returns whether an id of `class` or a wider one is longer than `bytes`.
@@ -125,8 +133,8 @@ impl Ids {
             return Err(bad("it has no magic LYID"));
         }
         let version = u16::from_le_bytes([v0, v1]);
-        if version != VERSION {
-            return Err(bad(&format!("it has version {version}, known is {VERSION}")));
+        if !(1..=VERSION).contains(&version) {
+            return Err(bad(&format!("it has version {version}, known are 1 to {VERSION}")));
         }
         let count = u32::from_le_bytes(count) as usize;
         let table = count.checked_mul(BLOCK_BYTES).and_then(|table_bytes| rest.get(..table_bytes));
@@ -171,7 +179,7 @@ impl Ids {
         }
     }
 
-    /// Returns the lengths of the ids in the block's filter.
+    /// Returns the lengths of the block's ids that are not in the dictionary.
     pub(crate) fn masks(&self, block: usize) -> Masks {
         self.blocks.get(block).map_or(Masks([u64::MAX; 3]), |row| row.masks)
     }
@@ -231,7 +239,7 @@ mod tests {
         longer.push(0);
         assert!(Ids::open(longer.into()).is_err());
         let mut newer = section;
-        newer[4] = 2;
-        assert!(Ids::open(newer.into()).unwrap_err().to_string().contains("version 2"));
+        newer[4] = 3;
+        assert!(Ids::open(newer.into()).unwrap_err().to_string().contains("version 3"));
     }
 }

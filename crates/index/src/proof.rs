@@ -8,7 +8,7 @@
 use crate::error::Error;
 use crate::ids::{self, Ids};
 use crate::number_set::NumberSet;
-use crate::token::{Shape, Token, class, shape, tokens};
+use crate::token::{ID_BYTES_MIN, Shape, Token, class, shape, tokens};
 use crate::words::Words;
 use bytes::Bytes;
 use logyard_model::Prefilter;
@@ -92,7 +92,10 @@ impl ContentIndex {
             let is_possible = match kind {
                 // The filter has ids only, so it speaks of longer tokens alone.
                 Shape::Word => self.ids.has_unlisted_words(block),
-                _ => self.ids.may_hold(block, hash) || self.words.is_none() && self.ids.has_listed_ids(block),
+                _ => {
+                    self.may_hold_id(block, token, hash)
+                        || self.words.is_none() && self.ids.has_listed_ids(block)
+                }
             };
             // A token with a letter from g on can be in an id of the widest class only, and so forth.
             let is_part = || self.ids.masks(block).any_longer(class(token.bytes), token.bytes.len());
@@ -101,6 +104,14 @@ impl ContentIndex {
             }
         }
         Ok(Some(holders))
+    }
+
+    /// Returns whether the block may hold the id beside those of the dictionary.
+    fn may_hold_id(&self, block: usize, token: Token<'_>, hash: u64) -> bool {
+        if token.bytes.len() < ID_BYTES_MIN {
+            return self.ids.masks(block).has(class(token.bytes), token.bytes.len());
+        }
+        self.ids.may_hold(block, hash)
     }
 }
 

@@ -9,6 +9,10 @@ pub(crate) const WORD_BYTES_MAX: usize = 64;
 /// Decimal numbers shorter than this are not indexed: nearly every block holds nearly all of them.
 const NUMBER_BYTES_MIN: usize = 6;
 
+/// Ids shorter than this are not in the filter, only their lengths are noted: where there are many of them in a
+/// block, as the middle parts of UUIDs, it holds most of the possible ones.
+pub(crate) const ID_BYTES_MIN: usize = 6;
+
 /// What a token is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -18,7 +22,7 @@ pub(crate) enum Shape {
     LongWord,
     /// A short decimal number: not indexed.
     ShortNumber,
-    /// Has a digit: in the filter of its block, or in the dictionary if its kind is rare there.
+    /// Has a digit: in the filter of its block if it is long enough, or in the dictionary if its kind is rare there.
     Id(Class),
 }
 

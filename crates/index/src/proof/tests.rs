@@ -59,6 +59,19 @@ fn literals_leave_the_blocks_that_can_hold_them() {
 }
 
 #[test]
+fn short_ids_that_are_many_prove_by_their_length_alone() {
+    let text: String = (0..200).map(|n| format!("id=a{n:03} \n")).collect();
+    for with_words in [true, false] {
+        let index = build(&[text.clone().into_bytes(), b"id=b1 \n".to_vec()], with_words);
+        assert_eq!(candidates(&index, "=a001 ")[..1], [0]);
+        assert_eq!(candidates(&index, "=a999 ")[..1], [0], "most of its length are there");
+        assert_eq!(candidates(&index, "a00")[..1], [0], "part of a longer one");
+        assert!(!candidates(&index, "=a00 ").contains(&0));
+        assert!(!candidates(&index, "=Z001 ").contains(&0), "of another class");
+    }
+}
+
+#[test]
 fn of_a_group_one_literal_is_enough() {
     let index = build(&sample(), true);
     let group = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
