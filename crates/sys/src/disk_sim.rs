@@ -72,6 +72,18 @@ impl SimDisk {
         self.state.lock().faults.halt_in = Some(operations);
     }
 
+    /// Lets `after` more changes through, then fails `count` of them with an error of `kind`, as a full disk
+    /// (`StorageFull`) or a failing one (`Other`) does. A write that fails so leaves half of its bytes, and a sync
+    /// drops the bytes it was to save.
+    pub fn fail_changes(&self, after: u64, count: u64, kind: io::ErrorKind) {
+        self.state.lock().faults.failing = Some(Failing { after, count, kind });
+    }
+
+    /// Ends all faults and limits. What a failed sync has dropped stays dropped.
+    pub fn heal(&self) {
+        self.state.lock().faults = Faults::default();
+    }
+
     /// Returns the number of changes asked for so far.
     pub fn operations(&self) -> u64 {
         self.state.lock().ticks
@@ -371,6 +383,15 @@ struct Faults {
     sync_fails_in: Option<u64>,
     free_bytes: Option<u64>,
     halt_in: Option<u64>,
+    failing: Option<Failing>,
+}
+
+/// Some changes that fail, and others that do not.
+#[derive(Debug)]
+struct Failing {
+    after: u64,
+    count: u64,
+    kind: io::ErrorKind,
 }
 
 impl Faults {
@@ -447,16 +468,24 @@ impl Content {
 }
 
 impl State {
-    /// Counts a change, or refuses it when the power is gone.
+    /// Counts a change, or refuses it when the power is gone or a fault is due.
     fn change(&mut self) -> io::Result<()> {
         self.ticks += 1;
         match &mut self.faults.halt_in {
-            Some(0) => Err(io::Error::other("simulated power cut")),
-            Some(left) => {
-                *left -= 1;
+            Some(0) => return Err(io::Error::other("simulated power cut")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        match &mut self.faults.failing {
+            Some(Failing { after: 0, count: 0, .. }) | None => Ok(()),
+            Some(Failing { after: 0, count, kind }) => {
+                *count -= 1;
+                Err(io::Error::new(*kind, "simulated fault"))
+            }
+            Some(failing) => {
+                failing.after -= 1;
                 Ok(())
             }
-            None => Ok(()),
         }
     }
 
@@ -575,7 +604,14 @@ struct SimWriteFile {
 impl WriteFile for SimWriteFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        state.change()?;
+        if let Err(error) = state.change() {
+            if state.faults.halt_in != Some(0) {
+                let half = &bytes[..bytes.len() / 2];
+                self.content.lock().bytes.extend_from_slice(half);
+                self.bytes += half.len() as u64;
+            }
+            return Err(error);
+        }
         let fitting = match &mut state.faults.free_bytes {
             Some(free) => {
                 let fitting = bytes.len().min(usize::try_from(*free).unwrap_or(usize::MAX));
@@ -596,8 +632,12 @@ impl WriteFile for SimWriteFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        state.change()?;
-        state.sync(Some(&mut self.content.lock()))
+        let mut content = self.content.lock();
+        if let Err(error) = state.change() {
+            content.sync_broken = true;
+            return Err(error);
+        }
+        state.sync(Some(&mut content))
     }
 
     fn bytes(&self) -> u64 {

@@ -84,6 +84,23 @@ fn a_failed_sync_saves_nothing_and_neither_do_later_ones() {
 }
 
 #[test]
+fn chosen_changes_fail_and_those_before_and_behind_do_not() {
+    let disk = disk_with("/d/f", b"safe", b"");
+    let mut file = disk.append_file(path("/d/f")).unwrap();
+    disk.fail_changes(1, 2, io::ErrorKind::StorageFull);
+    file.write_all(b"1").unwrap();
+    assert_eq!(file.write_all(b"2345").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(disk.sync_dir(path("/d")).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    file.write_all(b"6").unwrap();
+    assert_eq!(disk.read(path("/d/f")).unwrap(), b"safe1236");
+    disk.fail_changes(0, u64::MAX, io::ErrorKind::Other);
+    assert!(file.sync().is_err() && disk.remove_file(path("/d/f")).is_err());
+    disk.heal();
+    file.sync().unwrap();
+    assert_eq!(disk.crash().read(path("/d/f")).unwrap(), b"safe", "the failed sync has dropped the rest");
+}
+
+#[test]
 fn a_full_disk_takes_what_fits() {
     let disk = disk_with("/d/f", b"", b"");
     disk.set_free_bytes(Some(3));
