@@ -14,7 +14,7 @@ use crate::recovery_lineage;
 use crate::recovery_orphans;
 use crate::shared::{Phase, Shared, quarantine_file};
 use crate::wal_record;
-use crate::writer::{Writer, freeze};
+use crate::writer::{Writer, freeze, trim};
 use logyard_model::Stream;
 use logyard_sys::Disk;
 use logyard_wal::{Log, LogSettings};
@@ -255,9 +255,7 @@ fn replay(shared: &Arc<Shared>) -> Result<(Writer, Option<Flush>)> {
     // Attempts that failed and were made good would have the writer refuse batches.
     shared.queue.forget_news();
     let flushed = shared.catalog.lock().state().wal_done;
-    if let Err(error) = log.trim(flushed + 1) {
-        tracing::warn!(%error, "cannot trim the WAL yet");
-    }
+    trim(shared, &mut log, flushed + 1);
     shared.metrics.wal_bytes.set(i64::try_from(log.bytes()).unwrap_or(i64::MAX));
     // Sequences go on behind the catalog's even if the WAL's files are gone: `wal_done` is never ahead.
     Ok((Writer::new(Arc::clone(shared), log, windows, applied), waiting))

@@ -212,7 +212,12 @@ impl Shared {
         match catalog.edit(edit) {
             Ok(()) => self.lost.write().clone_from(&catalog.state().lost),
             // Found again at the next start.
-            Err(error) => tracing::warn!(%error, "cannot note the lost segment in the catalog"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot note the lost segment in the catalog");
+                if catalog.is_poisoned() {
+                    self.turn_read_only(&error);
+                }
+            }
         }
         drop(catalog);
         let mut view = self.view.write();

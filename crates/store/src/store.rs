@@ -160,6 +160,19 @@ impl Store {
     /// `Kind::Corrupt` for a catalog that does not fit the folder; `Kind::Unavailable` if the disk fails.
     /// Cost: reads the catalog and lists the segment files.
     pub fn open(data_dir: &Path, settings: StoreSettings, parts: StoreParts<'_>) -> Result<Self> {
+        let store = Self::open_without_maintenance(data_dir, settings, parts)?;
+        if let Some(threads) = &mut *store.inner.threads.lock() {
+            threads.maintenance = start_maintenance(&store.inner.shared);
+        }
+        Ok(store)
+    }
+
+    /// Opens as [`Store::open`] does, without the maintenance thread: tests do its work when they want it.
+    fn open_without_maintenance(
+        data_dir: &Path,
+        settings: StoreSettings,
+        parts: StoreParts<'_>,
+    ) -> Result<Self> {
         let StoreParts { disk, clock, random, registry } = parts;
         let (folder, lock) = Folder::open(&*disk, data_dir)?;
         let metrics = Metrics::new(registry);
@@ -210,8 +223,7 @@ impl Store {
             .map_err(|error| {
                 Error::unavailable("cannot start the writer thread of the store").with_source(error)
             })?;
-        let maintenance = start_maintenance(&shared);
-        let threads = Mutex::new(Some(Threads { writer, maintenance, _lock: lock }));
+        let threads = Mutex::new(Some(Threads { writer, maintenance: None, _lock: lock }));
         Ok(Self { inner: Arc::new(Inner { shared, threads }) })
     }
 

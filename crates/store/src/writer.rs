@@ -361,9 +361,7 @@ impl Writer {
                     self.join_flush();
                     self.flush_error = None;
                     // Files that stay cost space and are tried again after the next flush.
-                    if let Err(error) = self.log.trim(wal_done + 1) {
-                        tracing::warn!(%error, "cannot trim the WAL yet");
-                    }
+                    trim(&self.shared, &mut self.log, wal_done + 1);
                     self.shared.metrics.wal_bytes.set(i64::try_from(self.log.bytes()).unwrap_or(i64::MAX));
                     answer_all(&mut self.flush_waiters, &Ok(()));
                 }
@@ -386,6 +384,16 @@ impl Writer {
         {
             tracing::warn!(%error, "cannot sync the WAL while stopping");
         }
+    }
+}
+
+/// Removes what is flushed from the log. It syncs first: if that fails, nothing may be accepted any more.
+pub(crate) fn trim(shared: &Shared, log: &mut Log, below: u64) {
+    let Err(error) = log.trim(below) else { return };
+    if log.is_poisoned() {
+        shared.turn_read_only(&store_error(error));
+    } else {
+        tracing::warn!(%error, "cannot trim the WAL yet");
     }
 }
 

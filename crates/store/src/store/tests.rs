@@ -2,6 +2,8 @@
 
 mod compaction;
 mod content;
+mod crash_points;
+mod disk_faults;
 mod faults;
 mod files;
 mod formats;
@@ -10,6 +12,7 @@ mod repair;
 mod retention;
 mod snapshot;
 mod space;
+mod world;
 
 use super::*;
 use crate::{Kind, SyncMode};
@@ -47,7 +50,6 @@ fn try_open(disk: &SimDisk, settings: StoreSettings) -> Result<Store> {
 
 /// Opens a store whose maintenance runs when a test says so.
 fn open_at(disk: &SimDisk, mut settings: StoreSettings, clock: &Arc<SimClock>) -> Result<Store> {
-    settings.compaction.enabled = false;
     if settings.retention == crate::RetentionSettings::default() {
         // Many tests have entries of 1970.
         settings.retention.period_secs = Some(0);
@@ -67,7 +69,7 @@ fn open_at(disk: &SimDisk, mut settings: StoreSettings, clock: &Arc<SimClock>) -
         random: Arc::new(Random::seeded(next_seed())),
         registry: &mut registry,
     };
-    Store::open(&root(), settings, parts)
+    Store::open_without_maintenance(&root(), settings, parts)
 }
 
 fn open_with(disk: &SimDisk, settings: StoreSettings) -> Store {
