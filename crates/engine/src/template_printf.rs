@@ -6,6 +6,8 @@ use crate::template_value::Value;
 
 /// Widest padding and longest precision; Go has the same bound.
 const WIDTH_MAX: i64 = 1_000_000;
+/// Decimals after which every number has but zeros; the standard library refuses more than 65,535.
+const DECIMALS_MAX: usize = 1_100;
 
 /// What stands between `%` and the verb.
 #[derive(Clone, Copy, Debug, Default)]
@@ -350,7 +352,7 @@ fn integer(number: i64, verb: char, flags: Flags) -> Option<String> {
         return Some(String::new());
     }
     if let Some(least) = flags.precision {
-        digits = format!("{digits:0>least$}");
+        digits.insert_str(0, &"0".repeat(least.saturating_sub(digits.len())));
     }
     let prefix = match verb {
         'O' => prefix,
@@ -374,9 +376,10 @@ fn character(number: i64, verb: char, flags: Flags) -> String {
             if flags.plus { ascii(&text) } else { text }
         }
         _ => {
-            let digits = flags.precision.unwrap_or(4).max(4);
+            let digits = format!("{number:X}");
+            let missing = flags.precision.unwrap_or(4).max(4).saturating_sub(digits.len());
             let shown = if flags.sharp && !c.is_control() { format!(" '{c}'") } else { String::new() };
-            format!("U+{number:0digits$X}{shown}")
+            format!("U+{}{digits}{shown}", "0".repeat(missing))
         }
     }
 }
@@ -394,8 +397,8 @@ fn float_by(number: f64, verb: char, flags: Flags) -> String {
     let size = number.abs();
     let text = match (special(size), verb) {
         (Some(text), _) => text.trim_start_matches('+').to_owned(),
-        (None, 'f' | 'F') => format!("{size:.*}", flags.precision.unwrap_or(6)),
-        (None, 'e' | 'E') => scientific(&format!("{size:.*e}", flags.precision.unwrap_or(6))),
+        (None, 'f' | 'F') => fixed(size, flags.precision.unwrap_or(6)),
+        (None, 'e' | 'E') => scientific(&exponential(size, flags.precision.unwrap_or(6))),
         (None, 'b' | 'x' | 'X') => binary(size, verb == 'b'),
         (None, _) => match flags.precision {
             None => float(size),
@@ -408,6 +411,24 @@ fn float_by(number: f64, verb: char, flags: Flags) -> String {
     format!("{sign}{text}")
 }
 
+/// Prints with so many decimals.
+fn fixed(size: f64, decimals: usize) -> String {
+    let exact = decimals.min(DECIMALS_MAX);
+    format!("{size:.exact$}{}", "0".repeat(decimals - exact))
+}
+
+/// Prints as `1.5e3`, with so many decimals.
+fn exponential(size: f64, decimals: usize) -> String {
+    let exact = decimals.min(DECIMALS_MAX);
+    let text = format!("{size:.exact$e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) if decimals > exact => {
+            format!("{digits}{}e{exponent}", "0".repeat(decimals - exact))
+        }
+        _ => text,
+    }
+}
+
 fn scientific(text: &str) -> String {
     let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     format!("{digits}{}", exponent_text(exponent.parse().unwrap_or(0)))
@@ -415,7 +436,7 @@ fn scientific(text: &str) -> String {
 
 /// Prints so many significant digits, zeros at the end dropped.
 fn significant(size: f64, precision: usize) -> String {
-    let text = format!("{size:.*e}", precision - 1);
+    let text = exponential(size, precision - 1);
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let power: i32 = exponent.parse().unwrap_or(0);
     let trim = |text: &str| {
@@ -429,7 +450,7 @@ fn significant(size: f64, precision: usize) -> String {
         return format!("{}{}", trim(digits), exponent_text(power));
     }
     let decimals = usize::try_from(precision as i64 - 1 - i64::from(power)).unwrap_or(0);
-    trim(&format!("{size:.decimals$}"))
+    trim(&fixed(size, decimals))
 }
 
 /// Prints fraction and exponent to base 2: `4503599627370496p-52`, or `0x1.8p+00`.
@@ -547,6 +568,24 @@ mod tests {
             &[1.5, 1.0, 0.1, 0.0].map(Value::Float),
             "0x1.8p+00|4503599627370496p-52|0X1.999999999999AP-04|0x0p+00",
         );
+    }
+
+    #[test]
+    fn digits_by_the_hundred_thousand() {
+        let zeros = |count: usize| "0".repeat(count);
+        check("%.70000f", &[Value::Float(1.5)], &format!("1.5{}", zeros(69_999)));
+        check("%.70000e", &[Value::Float(15.0)], &format!("1.5{}e+01", zeros(69_999)));
+        check(
+            "%.200005v|%.65536g",
+            &[Value::Float(1.5), Value::Float(0.0001220703125)],
+            "1.5|0.0001220703125",
+        );
+        check("%.70000d", &[Value::int(-7)], &format!("-{}7", zeros(69_999)));
+        check("%.70000U", &[Value::int(233)], &format!("U+{}E9", zeros(69_998)));
+        check("%070000d", &[Value::int(-7)], &format!("-{}7", zeros(69_998)));
+        // The smallest number, to its last digit.
+        let tiny = String::from_utf8(printf(b"%.1200f", &[Value::Float(5e-324)])).unwrap();
+        assert!(tiny.ends_with(&format!("447265625{}", zeros(126))), "{tiny}");
     }
 
     #[test]
