@@ -270,6 +270,20 @@ fn depth_is_bounded() {
 }
 
 #[test]
+fn canonical_text_may_nest_too_deeply() {
+    // Wrong: what is printed should parse. Each operator is printed in parentheses, and one costs two levels or,
+    // on the right of a comma, four, where the query as written costs one or two.
+    for (connective, most) in [(",", 25), (" and ", 49)] {
+        let chain =
+            |count: usize| format!(r#"{{a="b"}} | x>1{}"#, format!("{connective}x>1").repeat(count - 1));
+        let printed = |count: usize| parse(&chain(count)).unwrap().to_string();
+        assert!(parse(&printed(most)).is_ok(), "{connective}");
+        let error = parse(&printed(most + 1)).unwrap_err();
+        assert!(error.message().contains("nests too deeply"), "{error}");
+    }
+}
+
+#[test]
 fn streams_have_ascii_names() {
     let check = |text: &str, expect: &str| {
         let told = crate::check_stream_names(text, &parse(text).unwrap()).map_err(|error| error.to_string());
