@@ -12,7 +12,7 @@ use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::Tenant;
 use logyard_server::{Server, ServerParts};
-use logyard_store::{Store, StoreParts};
+use logyard_store::{RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts};
 use logyard_sys::{Clock, Disk, Random};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -181,9 +181,30 @@ fn open_store(
             "entries are kept for ever: neither store.retention.period_secs nor limits.entry_age_max sets an age"
         );
     }
-    let store = Store::open(&settings.data_dir, store_settings, store_parts)?;
+    let policies = policies(&store_settings.retention)?;
+    let store = Store::open_with_policies(&settings.data_dir, store_settings, policies, store_parts)?;
     let ingest = Ingest::new(settings.limits.clone(), store.clone(), Arc::clone(&parts.clock), registry);
     Ok((store, ingest))
+}
+
+/// Parses the selectors of the retention's policies.
+fn policies(settings: &RetentionSettings) -> anyhow::Result<Vec<RetentionPolicy>> {
+    let parse = |(number, policy): (usize, &RetentionPolicySettings)| {
+        let at = || format!("cannot use store.retention.policies.{number}");
+        let matchers = match policy.selector.as_str() {
+            "" if policy.tenant.is_none() => anyhow::bail!(
+                "{}: neither selector nor tenant; for all streams set store.retention.period_secs",
+                at()
+            ),
+            "" => Vec::new(),
+            text => logyard_server::parse_selector(text)
+                .map_err(|error| anyhow::anyhow!(error))
+                .with_context(|| format!("{}: selector {text:?}", at()))?,
+        };
+        let tenant = policy.tenant.as_deref().map(Tenant::new).transpose().with_context(at)?;
+        Ok(RetentionPolicy { tenant, matchers, period_secs: policy.period_secs, priority: policy.priority })
+    };
+    settings.policies.iter().enumerate().map(parse).collect()
 }
 
 fn start_server(
@@ -345,5 +366,30 @@ mod tests {
     fn a_socket_without_a_listener_is_no_engine() {
         assert!(!engine_listens("unix:///nonexistent/docker.sock"));
         assert!(engine_listens("tcp://127.0.0.1:2375"));
+    }
+
+    #[test]
+    fn policies_are_parsed_and_refused_by_name() {
+        let check = |selector: &str, tenant: Option<&str>| {
+            let policy = RetentionPolicySettings {
+                selector: selector.to_owned(),
+                tenant: tenant.map(str::to_owned),
+                period_secs: 60,
+                priority: 3,
+            };
+            policies(&RetentionSettings { policies: vec![policy], ..RetentionSettings::default() })
+        };
+        let good = check(r#"{app=~"a.*", job!="x"}"#, Some("t")).unwrap();
+        assert_eq!((good[0].matchers.len(), good[0].period_secs, good[0].priority), (2, 60, 3));
+        assert!(check("", Some("t")).unwrap()[0].matchers.is_empty());
+        for (selector, tenant, part) in [
+            ("", None, "neither selector nor tenant"),
+            ("{app=", None, "store.retention.policies.0: selector"),
+            (r#"{app="a"} |= "b""#, None, "selector"),
+            (r#"{app="a"}"#, Some("../x"), "store.retention.policies.0"),
+        ] {
+            let error = check(selector, tenant).unwrap_err();
+            assert!(format!("{error:#}").contains(part), "{error:#}");
+        }
     }
 }

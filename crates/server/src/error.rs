@@ -28,6 +28,10 @@ impl HttpError {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "404 page not found\n")
     }

@@ -166,6 +166,11 @@ async fn distinct(
     state.run_read(job).await
 }
 
+/// Parses a selector such as `{app="a"}` for settings that hold one. Errors: LogQL's text.
+pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, String> {
+    selector(text).map_err(|error| error.text().to_owned())
+}
+
 fn selector(text: &str) -> Result<Vec<Matcher>, HttpError> {
     match logyard_logql::parse(text) {
         Ok(Expr::Log(log)) if log.stages.is_empty() => Ok(log.matchers),

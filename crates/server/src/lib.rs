@@ -29,5 +29,6 @@ mod state;
 mod status;
 mod tenant;
 
+pub use labels::parse_selector;
 pub use server::{Server, ServerParts};
 pub use settings::ServerSettings;

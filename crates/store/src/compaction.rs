@@ -178,7 +178,7 @@ fn write(
 /// Puts the output in place of its inputs.
 fn swap(shared: &Shared, segments: &[Arc<Segment>], record: Option<SegmentRecord>) -> Result<()> {
     let path = record.as_ref().map(|record| record.path(&shared.folder)).transpose()?;
-    let Err(error) = shared.replace_segments(segments, record) else { return Ok(()) };
+    let Err(error) = shared.replace_segments(segments, record.into_iter().collect()) else { return Ok(()) };
     if shared.catalog.lock().is_poisoned() {
         // The edit may be found at the next start, and then the output is all there is.
         shared.turn_read_only(&error);

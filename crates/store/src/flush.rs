@@ -1,4 +1,4 @@
-//! Flush: a sealed head becomes segments, one per tenant and day, and one catalog edit.
+//! Flush: a sealed head becomes segments, one per tenant, day and retention class, and one catalog edit.
 //!
 //! Order: segment files durable under their names → catalog edit durable → readers switch in one step → the
 //! WAL is trimmed. A crash in between leaves segments that the catalog does not list, and the
@@ -8,8 +8,7 @@
 use crate::batch_window::WindowRecord;
 use crate::catalog_record::{Edit, SegmentRecord};
 use crate::error::Result;
-use crate::folder::CLASS;
-use crate::head::{Head, HeadDay};
+use crate::head::{Head, HeadStream};
 use crate::lineage::Lineage;
 use crate::locality;
 use crate::merge::merge;
@@ -18,7 +17,7 @@ use crate::segment_write::{SegmentPlace, SegmentWriter};
 use crate::shared::Shared;
 use logyard_codec::LineCodec;
 use logyard_model::{Stream, Tenant};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ pub(crate) struct Flush {
     wal_done: u64,
     /// Known batches as of that record.
     windows: Vec<WindowRecord>,
-    written: HashMap<(Tenant, i32), SegmentRecord>,
+    written: HashMap<(Tenant, i32, String), SegmentRecord>,
 }
 
 impl Flush {
@@ -66,14 +65,23 @@ impl Flush {
     pub(crate) fn attempt(&mut self, shared: &Shared) -> Result<()> {
         let start_ns = shared.clock.monotonic_ns();
         for (tenant, day, head_day) in self.head.days() {
-            let key = (tenant, day);
-            if !self.written.contains_key(&key) {
-                let record = self.write_segment(shared, &key.0, day, &head_day)?;
-                self.written.insert(key, record);
+            let mut classes: BTreeMap<String, Vec<Arc<HeadStream>>> = BTreeMap::new();
+            for head_stream in head_day.matching(&[]) {
+                let period = shared.periods.of(tenant.as_str(), &head_stream.stream.labels);
+                classes.entry(period.class()).or_default().push(head_stream);
+            }
+            for (class, head_streams) in classes {
+                let key = (tenant.clone(), day, class);
+                if !self.written.contains_key(&key) {
+                    let record = self.write_segment(shared, &key, head_streams)?;
+                    self.written.insert(key, record);
+                }
             }
         }
         let mut add: Vec<SegmentRecord> = self.written.values().cloned().collect();
-        add.sort_by(|left, right| (&left.tenant, left.day).cmp(&(&right.tenant, right.day)));
+        add.sort_by(|left, right| {
+            (&left.tenant, left.day, &left.class).cmp(&(&right.tenant, right.day, &right.class))
+        });
         let edit = Edit::Flush { add: add.clone(), wal_done: self.wal_done, windows: self.windows.clone() };
         // The catalog stays locked until readers have switched: no edit about the new segments comes between.
         let mut catalog = shared.catalog.lock();
@@ -98,14 +106,13 @@ impl Flush {
     fn write_segment(
         &self,
         shared: &Shared,
-        tenant: &Tenant,
-        day: i32,
-        head_day: &HeadDay,
+        (tenant, day, class): &(Tenant, i32, String),
+        head_streams: Vec<Arc<HeadStream>>,
     ) -> Result<SegmentRecord> {
         let place = SegmentPlace {
             tenant: tenant.clone(),
-            day,
-            class: CLASS.to_owned(),
+            day: *day,
+            class: class.clone(),
             level: 0,
             ulid: shared.new_ulid(),
             order: self.head.order(),
@@ -113,7 +120,7 @@ impl Flush {
             line_codec: LineCodec::Plain,
         };
         let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
-        let streams = self.write_streams(shared, head_day, &mut writer);
+        let streams = self.write_streams(shared, head_streams, &mut writer);
         let record = streams.and_then(|streams| writer.finish(&streams, &Lineage::default()));
         if record.is_err() {
             writer.abandon();
@@ -124,10 +131,9 @@ impl Flush {
     fn write_streams(
         &self,
         shared: &Shared,
-        head_day: &HeadDay,
+        mut head_streams: Vec<Arc<HeadStream>>,
         writer: &mut SegmentWriter<'_>,
     ) -> Result<Vec<Arc<Stream>>> {
-        let mut head_streams = head_day.matching(&[]);
         head_streams.sort_by(|left, right| locality::compare(&left.stream.labels, &right.stream.labels));
         for (stream_ref, head_stream) in (0_u32..).zip(&head_streams) {
             let (frozen, open) = head_stream.pieces();

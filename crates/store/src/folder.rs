@@ -21,9 +21,6 @@ use std::path::{Path, PathBuf};
 const FORMAT: u64 = 1;
 const FORMAT_PREFIX: &str = "logyard-data ";
 
-/// Retention class of all data while there is one retention period.
-pub(crate) const CLASS: &str = "30d";
-
 /// Paths inside the data folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {

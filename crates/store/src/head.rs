@@ -11,6 +11,7 @@
 use crate::Stats;
 use crate::error::{Error, Result};
 use crate::folder::{day_last_ns, day_of, day_start_ns};
+use crate::retention::Window;
 use bytes::Bytes;
 use logyard_codec::{
     BLOCK_ROWS_MAX, Block, BlockBuilder, BlockMeta, BlockView, Entries, RunMeta, RunView, SectionSource,
@@ -174,44 +175,44 @@ impl Head {
         days.iter().map(|((tenant, day), head_day)| (tenant.clone(), *day, Arc::clone(head_day))).collect()
     }
 
-    /// Adds views of the tenant's matching streams that may hold entries in `range`.
+    /// Adds views of the tenant's matching streams that may hold entries in the window.
     pub(crate) fn views(
         &self,
         tenant: &Tenant,
         matchers: &[Matcher],
-        range: TimeRange,
+        window: &Window<'_>,
         views: &mut Vec<BlockView>,
     ) {
-        self.each_matching(tenant, matchers, range, |head_stream| {
+        self.each_matching(tenant, matchers, window, |head_stream, range| {
             head_stream.views(range, self.order, views);
         });
     }
 
-    /// Adds the tenant's matching streams with entries in `range`.
+    /// Adds the tenant's matching streams with entries in the window.
     pub(crate) fn streams(
         &self,
         tenant: &Tenant,
         matchers: &[Matcher],
-        range: TimeRange,
+        window: &Window<'_>,
         streams: &mut BTreeMap<StreamId, Arc<Stream>>,
     ) {
-        self.each_matching(tenant, matchers, range, |head_stream| {
+        self.each_matching(tenant, matchers, window, |head_stream, range| {
             if head_stream.overlaps(range) {
                 streams.entry(head_stream.stream.id).or_insert_with(|| Arc::clone(&head_stream.stream));
             }
         });
     }
 
-    /// Adds counts of the tenant's matching streams over `range`; runs at its borders count in proportion.
+    /// Adds counts of the tenant's matching streams over the window; runs at its borders count in proportion.
     pub(crate) fn stats(
         &self,
         tenant: &Tenant,
         matchers: &[Matcher],
-        range: TimeRange,
+        window: &Window<'_>,
         streams: &mut BTreeMap<StreamId, Arc<Stream>>,
         stats: &mut Stats,
     ) {
-        self.each_matching(tenant, matchers, range, |head_stream| {
+        self.each_matching(tenant, matchers, window, |head_stream, range| {
             let buffer = head_stream.buffer.lock();
             let mut found = false;
             let frozen = buffer.frozen.iter().map(|frozen| {
@@ -245,20 +246,22 @@ impl Head {
         &self,
         tenant: &Tenant,
         matchers: &[Matcher],
-        range: TimeRange,
-        mut visit: impl FnMut(&HeadStream),
+        window: &Window<'_>,
+        mut visit: impl FnMut(&HeadStream, TimeRange),
     ) {
         let of_tenant = (tenant.clone(), i32::MIN)..=(tenant.clone(), i32::MAX);
         let days: Vec<Arc<HeadDay>> = self
             .days
             .read()
             .range(of_tenant)
-            .filter(|((_, day), _)| range.overlaps(day_start_ns(*day), day_last_ns(*day)))
+            .filter(|((_, day), _)| window.range.overlaps(day_start_ns(*day), day_last_ns(*day)))
             .map(|(_, head_day)| Arc::clone(head_day))
             .collect();
         for head_day in days {
             for head_stream in head_day.matching(matchers) {
-                visit(&head_stream);
+                if let Some(range) = window.of(&head_stream.stream) {
+                    visit(&head_stream, range);
+                }
             }
         }
     }

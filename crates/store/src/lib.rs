@@ -44,6 +44,7 @@ mod locality;
 mod maintenance;
 mod merge;
 mod metrics;
+mod policy;
 mod queue;
 mod recovery;
 mod recovery_lineage;
@@ -68,9 +69,10 @@ pub use damage::DamagedBlock;
 pub use error::{Error, Kind};
 pub use logyard_codec::BatchId;
 pub use maintenance::QueryGuard;
+pub use policy::RetentionPolicy;
 pub use settings::{
-    CompactionSettings, DiskSettings, FlushSettings, RetentionSettings, SnapshotSettings, StoreSettings,
-    SyncMode, WalSettings,
+    CompactionSettings, DiskSettings, FlushSettings, RetentionPolicySettings, RetentionSettings,
+    SnapshotSettings, StoreSettings, SyncMode, WalSettings,
 };
 pub use stats::Stats;
 pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts};

@@ -56,6 +56,9 @@ pub(crate) struct Metrics {
     pub(crate) expired_segments: Counter,
     pub(crate) expired_entries: Counter,
     pub(crate) expired_bytes: Counter,
+    pub(crate) capped_segments: Counter,
+    pub(crate) capped_entries: Counter,
+    pub(crate) capped_bytes: Counter,
     pub(crate) damaged_blocks: Counter,
     pub(crate) damaged_entries: Counter,
     pub(crate) segments_lost: Counter,
@@ -102,6 +105,9 @@ impl Metrics {
             expired_segments: Counter::default(),
             expired_entries: Counter::default(),
             expired_bytes: Counter::default(),
+            capped_segments: Counter::default(),
+            capped_entries: Counter::default(),
+            capped_bytes: Counter::default(),
             damaged_blocks: Counter::default(),
             damaged_entries: Counter::default(),
             segments_lost: Counter::default(),
@@ -195,6 +201,9 @@ impl Metrics {
         counter("expired_segments", "Segments dropped as too old", &self.expired_segments);
         counter("expired_entries", "Entries of segments dropped as too old", &self.expired_entries);
         counter("expired_bytes", "Bytes of segments dropped as too old", &self.expired_bytes);
+        counter("capped_segments", "Segments dropped as too many bytes", &self.capped_segments);
+        counter("capped_entries", "Entries of segments dropped as too many bytes", &self.capped_entries);
+        counter("capped_bytes", "Bytes of segments dropped as too many bytes", &self.capped_bytes);
         counter("damaged_blocks", "Blocks found damaged, by queries and compactions", &self.damaged_blocks);
         counter(
             "damaged_entries",

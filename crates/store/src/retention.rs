@@ -1,43 +1,96 @@
 //! How long entries are kept: nothing older than the retention is answered, and nothing younger goes.
 //!
-//! Answers mind the instant: what lies before it is left out of every view at once. Files go by whole days, once
-//! the last entry that a day can hold is too old, so nothing is written anew to make room.
+//! Answers mind the instant, for each stream its own: what lies before it is left out of every view at once. Files
+//! go by whole days, once the last entry that a day can hold is too old for all of its streams. Beyond
+//! `retention.bytes_max` days go early, the oldest first.
 //!
 //! A clock that jumps must not cost a month of logs: files go only after the clock has run evenly for an hour.
 
 use crate::error::{Error, Result};
 use crate::folder::{day_last_ns, day_name};
+use crate::policy::Periods;
 use crate::segment::Segment;
-use crate::settings::RetentionSettings;
 use crate::shared::Shared;
 use crate::snapshot;
 use logyard_codec::{Block, BlockView, Kind, RunView};
-use logyard_model::TimeRange;
+use logyard_model::{Stream, StreamId, Tenant, TimeRange};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How long the clock has to run evenly, and by how much it may be put right meanwhile.
 const EVEN_NS: u64 = 3_600_000_000_000;
 
-/// Returns the instant before which nothing is answered; `i64::MIN` if everything is kept.
-pub(crate) fn cutoff_ns(settings: &RetentionSettings, now_ns: i64) -> i64 {
-    let Some(period) = settings.period() else { return i64::MIN };
-    now_ns.saturating_sub(i64::try_from(period.as_nanos()).unwrap_or(i64::MAX))
+/// The part of a query's range that is not too old, stream by stream.
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
+    /// What the streams that are kept longest answer.
+    pub(crate) range: TimeRange,
+    periods: &'a Periods,
+    tenant: &'a str,
+    now_ns: i64,
+    /// Whether there may be entries in the range that are too old for their stream.
+    has_border: bool,
+    is_uniform: bool,
+}
+
+impl<'a> Window<'a> {
+    /// Returns `None` if all of the range is too old.
+    pub(crate) fn new(
+        periods: &'a Periods,
+        tenant: &'a Tenant,
+        range: TimeRange,
+        now_ns: i64,
+    ) -> Option<Self> {
+        let tenant = tenant.as_str();
+        let (shortest, longest) = periods.bounds(tenant);
+        Some(Self {
+            range: clamp(range, longest.cutoff_ns(now_ns))?,
+            periods,
+            tenant,
+            now_ns,
+            has_border: range.start_ns < shortest.cutoff_ns(now_ns),
+            is_uniform: periods.is_uniform(tenant),
+        })
+    }
+
+    /// Returns what is left for one stream.
+    pub(crate) fn of(&self, stream: &Stream) -> Option<TimeRange> {
+        if self.is_uniform || !self.has_border {
+            return Some(self.range);
+        }
+        clamp(self.range, self.cutoff_ns(stream))
+    }
+
+    /// Takes the rows that are too old out of views. Errors and cost: as [`trim`].
+    pub(crate) fn trim(&self, views: &mut Vec<BlockView>) -> Result<()> {
+        if !self.has_border {
+            return Ok(());
+        }
+        let mut known: HashMap<StreamId, i64> = HashMap::new();
+        trim(views, |stream| *known.entry(stream.id).or_insert_with(|| self.cutoff_ns(stream)))
+    }
+
+    fn cutoff_ns(&self, stream: &Stream) -> i64 {
+        self.periods.of(self.tenant, &stream.labels).cutoff_ns(self.now_ns)
+    }
 }
 
 /// Returns the part of a range that is not too old; `None` if there is none.
-pub(crate) fn clamp(range: TimeRange, cutoff_ns: i64) -> Option<TimeRange> {
+fn clamp(range: TimeRange, cutoff_ns: i64) -> Option<TimeRange> {
     let start_ns = range.start_ns.max(cutoff_ns);
     (start_ns < range.end_ns).then_some(TimeRange { start_ns, end_ns: range.end_ns })
 }
 
-/// Takes the rows before an instant out of views.
+/// Takes the rows before an instant, that of their stream, out of views.
 ///
 /// Errors: `Kind::Unavailable` if a block at the border cannot be read. Damaged ones are left out.
 /// Cost: reads the timestamps and lengths of the blocks with entries on both sides of the border.
-pub(crate) fn trim(views: &mut Vec<BlockView>, cutoff_ns: i64) -> Result<()> {
+fn trim(views: &mut Vec<BlockView>, mut cutoff_of: impl FnMut(&Stream) -> i64) -> Result<()> {
     for view in views.iter_mut() {
         let mut kept = Vec::with_capacity(view.runs.len());
         for run in view.runs.drain(..) {
+            let cutoff_ns = cutoff_of(&run.stream);
             if run.min_ns >= cutoff_ns {
                 kept.push(run);
                 continue;
@@ -99,39 +152,97 @@ impl Expiry {
         }
     }
 
-    /// Takes segments out whose whole day is too old; their files go with their last reader.
+    /// Takes segments out whose whole day is too old, and then the oldest while there are too many bytes; their
+    /// files go with their last reader.
     pub(crate) fn run(&mut self, shared: &Shared) {
         let now_ns = shared.clock.now_ns();
-        if !self.is_even(now_ns, shared.clock.monotonic_ns()) || shared.refusal().is_some() {
+        let is_even = self.is_even(now_ns, shared.clock.monotonic_ns());
+        if shared.refusal().is_some() {
             return;
         }
-        snapshot::expire(shared, now_ns);
-        let cutoff_ns = cutoff_ns(&shared.settings.retention, now_ns);
-        let segments = Arc::clone(&shared.view.read().segments);
-        let is_expired = |segment: &&Arc<Segment>| day_last_ns(segment.record.day) < cutoff_ns;
-        for segment in segments.iter().filter(is_expired) {
-            let record = &segment.record;
-            if let Err(error) = shared.replace_segments(&[Arc::clone(segment)], None) {
-                tracing::warn!(?error, segment = %record.ulid, "cannot drop a segment that is too old yet");
-                if shared.catalog.lock().is_poisoned() {
-                    shared.turn_read_only(&error);
-                }
-                return;
-            }
-            shared.metrics.expired_segments.inc();
-            shared.metrics.expired_entries.inc_by(record.rows);
-            shared.metrics.expired_bytes.inc_by(record.bytes);
-            tracing::info!(
-                tenant = %record.tenant,
-                day = %day_name(record.day),
-                class = %record.class,
-                segment = %record.ulid,
-                entries = record.rows,
-                bytes = record.bytes,
-                "segment dropped: its day is older than store.retention.period_secs"
-            );
+        if is_even {
+            snapshot::expire(shared, now_ns);
         }
+        if is_even && shared.periods.is_limited() {
+            let segments = Arc::clone(&shared.view.read().segments);
+            let is_expired =
+                |segment: &&Arc<Segment>| gone_ns(shared, segment).is_some_and(|gone| gone < now_ns);
+            for segment in segments.iter().filter(is_expired) {
+                if !drop_segment(shared, segment, "its day is older than store.retention keeps it") {
+                    return;
+                }
+                shared.metrics.expired_segments.inc();
+                shared.metrics.expired_entries.inc_by(segment.record.rows);
+                shared.metrics.expired_bytes.inc_by(segment.record.bytes);
+            }
+        }
+        cap(shared);
     }
+}
+
+/// Returns the instant from which on no stream of a segment answers anything; `None` if that never comes.
+///
+/// Cost: as [`Shared::period_bytes`], for days that are not kept by the shortest period.
+pub(crate) fn gone_ns(shared: &Shared, segment: &Segment) -> Option<i64> {
+    let last_ns = day_last_ns(segment.record.day);
+    let (_, longest) = shared.periods.bounds(&segment.record.tenant);
+    let of_streams = shared.period_bytes(segment).and_then(|bytes| bytes.keys().max().copied());
+    of_streams.unwrap_or(longest).gone_ns(last_ns)
+}
+
+/// Drops the oldest days, of a day the class of the lowest priority first, while there are more bytes than
+/// `retention.bytes_max`. The newest day of all stays, or a bound that is too low would leave nothing.
+fn cap(shared: &Shared) {
+    let bytes_max = shared.settings.retention.bytes_max;
+    let segments = Arc::clone(&shared.view.read().segments);
+    let mut bytes: u64 = segments.iter().map(|segment| segment.record.bytes).sum();
+    let Some(newest) = segments.iter().map(|segment| segment.record.day).max() else { return };
+    if bytes_max == 0 || bytes <= bytes_max {
+        return;
+    }
+    let mut order: Vec<&Arc<Segment>> =
+        segments.iter().filter(|segment| segment.record.day < newest).collect();
+    order.sort_by_cached_key(|segment| {
+        let record = &segment.record;
+        let priority = shared.periods.priority(&record.tenant, &record.class);
+        // Of equals the larger file, since fewer go then.
+        (record.day, priority, Reverse(record.bytes))
+    });
+    for segment in order {
+        if bytes <= bytes_max {
+            return;
+        }
+        if !drop_segment(shared, segment, "there are more bytes than store.retention.bytes_max") {
+            return;
+        }
+        bytes -= segment.record.bytes;
+        shared.metrics.capped_segments.inc();
+        shared.metrics.capped_entries.inc_by(segment.record.rows);
+        shared.metrics.capped_bytes.inc_by(segment.record.bytes);
+    }
+}
+
+/// Takes a segment out and says so. Returns whether that worked.
+fn drop_segment(shared: &Shared, segment: &Arc<Segment>, reason: &str) -> bool {
+    let record = &segment.record;
+    if let Err(error) = shared.replace_segments(&[Arc::clone(segment)], Vec::new()) {
+        tracing::warn!(?error, segment = %record.ulid, "cannot drop a segment yet");
+        if shared.catalog.lock().is_poisoned() {
+            shared.turn_read_only(&error);
+        }
+        return false;
+    }
+    tracing::info!(
+        tenant = %record.tenant,
+        day = %day_name(record.day),
+        class = %record.class,
+        segment = %record.ulid,
+        entries = record.rows,
+        bytes = record.bytes,
+        reason,
+        "segment dropped"
+    );
+    true
 }
 
 #[cfg(test)]
@@ -156,7 +267,5 @@ mod tests {
         assert_eq!(clamp(range(0, 10), 5), Some(range(5, 10)));
         assert_eq!(clamp(range(7, 10), 5), Some(range(7, 10)));
         assert_eq!(clamp(range(0, 5), 5), None);
-        assert_eq!(cutoff_ns(&RetentionSettings { period_secs: Some(0) }, 77), i64::MIN);
-        assert_eq!(cutoff_ns(&RetentionSettings { period_secs: Some(2) }, 3_000_000_000), 1_000_000_000);
     }
 }

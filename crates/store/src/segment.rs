@@ -12,6 +12,8 @@ use crate::head::arrival;
 use crate::interner::Interner;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
+use crate::policy::Period;
+use crate::retention::Window;
 use crate::segment_content::{self, CONTENT_CACHE_BYTES, ContentPlaces};
 use crate::segment_format::{SECTION_STREAM_INDEX, Toc};
 use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
@@ -24,8 +26,8 @@ use prometheus_client::metrics::counter::Counter;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Bytes of index areas kept in memory; all of a homelab's month, the hot part of anything larger.
 const INDEX_CACHE_BYTES: u64 = 12 << 20;
@@ -56,6 +58,8 @@ pub(crate) struct Segment {
     pub(crate) record: SegmentRecord,
     pub(crate) path: PathBuf,
     pub(crate) damage: Damage,
+    /// See [`crate::shared::Shared::period_bytes`].
+    pub(crate) period_bytes: OnceLock<BTreeMap<Period, u64>>,
 }
 
 /// Why a segment's index area could not be had.
@@ -182,7 +186,7 @@ impl SegmentReads {
 
 impl Segment {
     pub(crate) fn new(key: u64, record: SegmentRecord, path: PathBuf) -> Self {
-        Self { key, record, path, damage: Damage::default() }
+        Self { key, record, path, damage: Damage::default(), period_bytes: OnceLock::new() }
     }
 
     /// Returns the number that no other segment of this run has.
@@ -249,16 +253,23 @@ impl SegmentIndex {
             .collect()
     }
 
-    /// Calls `visit` for the runs of matching streams that may hold entries in `range`, in file order.
-    fn each_run(&self, matchers: &[Matcher], range: TimeRange, mut visit: impl FnMut(&RunRow, &Arc<Stream>)) {
+    /// Calls `visit` for the runs of matching streams that may hold entries in the window, in file order, with what
+    /// the window leaves of the stream.
+    fn each_run(
+        &self,
+        matchers: &[Matcher],
+        window: &Window<'_>,
+        mut visit: impl FnMut(&RunRow, &Arc<Stream>, TimeRange),
+    ) {
         let mut runs = self.runs.as_slice();
         for stream_ref in self.matching(matchers) {
             let Some(stream) = self.streams.get(stream_ref as usize) else { continue };
+            let Some(range) = window.of(stream) else { continue };
             let start = runs.partition_point(|row| row.run.stream_ref < stream_ref);
             runs = runs.get(start..).unwrap_or_default();
             for row in runs.iter().take_while(|row| row.run.stream_ref == stream_ref) {
                 if range.overlaps(row.run.min_ns, row.run.max_ns) {
-                    visit(row, stream);
+                    visit(row, stream, range);
                 }
             }
         }
@@ -270,13 +281,13 @@ impl SegmentIndex {
         segment: &Arc<Segment>,
         reads: &Arc<SegmentReads>,
         matchers: &[Matcher],
-        range: TimeRange,
+        window: &Window<'_>,
         prefilter: &Prefilter,
         views: &mut Vec<BlockView>,
     ) {
         let mut open_block = None;
         let candidates = segment_content::candidates(reads, segment, self, prefilter);
-        self.each_run(matchers, range, |row, stream| {
+        self.each_run(matchers, window, |row, stream, _| {
             if candidates.as_ref().is_some_and(|blocks| !blocks.contains(row.block as usize)) {
                 return;
             }
@@ -303,27 +314,27 @@ impl SegmentIndex {
         });
     }
 
-    /// Adds the matching streams with entries in `range`.
+    /// Adds the matching streams with entries in the window.
     pub(crate) fn streams(
         &self,
         matchers: &[Matcher],
-        range: TimeRange,
+        window: &Window<'_>,
         streams: &mut BTreeMap<StreamId, Arc<Stream>>,
     ) {
-        self.each_run(matchers, range, |_, stream| {
+        self.each_run(matchers, window, |_, stream, _| {
             streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));
         });
     }
 
-    /// Adds counts over the matching runs; those at the borders of `range` count in proportion.
+    /// Adds counts over the matching runs; those at the borders of the window count in proportion.
     pub(crate) fn stats(
         &self,
         matchers: &[Matcher],
-        range: TimeRange,
+        window: &Window<'_>,
         streams: &mut BTreeMap<StreamId, Arc<Stream>>,
         stats: &mut Stats,
     ) {
-        self.each_run(matchers, range, |row, stream| {
+        self.each_run(matchers, window, |row, stream, range| {
             let run = &row.run;
             stats.add_run(range, run.min_ns, run.max_ns, u64::from(run.rows), run.raw_bytes);
             streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));

@@ -93,7 +93,7 @@ impl Default for CompactionSettings {
     }
 }
 
-/// How long entries are kept.
+/// How long entries are kept, and how many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionSettings {
@@ -101,6 +101,12 @@ pub struct RetentionSettings {
     /// that old. 0 keeps everything. Default 2592000, which is 30 days, or `limits.entry_age_max` if that is set
     /// longer: what is accepted is kept, unless this says otherwise.
     pub period_secs: Option<u64>,
+    /// Periods of their own for some streams or tenants. A change counts for what is stored, too: at once for
+    /// queries. Default none.
+    pub policies: Vec<RetentionPolicySettings>,
+    /// Most bytes of all segment files. Beyond it whole days go early: the oldest day first, of a day the class of
+    /// the lowest priority; the newest day stays. 0 for no limit. Default 0.
+    pub bytes_max: u64,
 }
 
 impl RetentionSettings {
@@ -122,6 +128,20 @@ impl RetentionSettings {
         }
         self
     }
+}
+
+/// How long the entries of some streams are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionPolicySettings {
+    /// Which streams, as in `{container="web"}`. Empty, together with `tenant`: the rest of that tenant's.
+    pub selector: String,
+    /// Whose streams. Default every tenant's; a tenant's own policies come before those.
+    pub tenant: Option<String>,
+    /// How long their entries are kept, in seconds; 0 for ever.
+    pub period_secs: u64,
+    /// Of several policies that match, the one of the highest priority wins, of equals the shorter one. Default 0.
+    pub priority: i32,
 }
 
 /// What stays free on the disk of the data folder.
@@ -170,7 +190,9 @@ mod tests {
         assert_eq!(settings.wal.sync, SyncMode::Interval);
         assert_eq!(settings.flush, FlushSettings::default());
         let period = |secs, age: Option<u64>| {
-            RetentionSettings { period_secs: secs }.covering(age.map(Duration::from_secs)).period_secs
+            RetentionSettings { period_secs: secs, ..RetentionSettings::default() }
+                .covering(age.map(Duration::from_secs))
+                .period_secs
         };
         let day = 86_400;
         assert_eq!(RetentionSettings::default().period(), Some(Duration::from_secs(30 * day)));

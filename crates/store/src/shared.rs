@@ -10,13 +10,15 @@ use crate::folder::Folder;
 use crate::head::Head;
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
+use crate::policy::{Period, Periods};
 use crate::queue::{FlushNews, Queue};
 use crate::segment::{Segment, SegmentReads};
 use crate::settings::StoreSettings;
 use crate::space::Space;
+use logyard_model::Stream;
 use logyard_sys::{Clock, Disk, Random};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +70,7 @@ pub(crate) struct Shared {
     /// Held while a snapshot is made: one at a time.
     pub(crate) snapshots: Mutex<()>,
     pub(crate) space: Space,
+    pub(crate) periods: Periods,
     pub(crate) next_segment_key: AtomicU64,
     pub(crate) recovered_bytes: AtomicU64,
     pub(crate) recovery_bytes: AtomicU64,
@@ -101,6 +104,31 @@ impl Shared {
         Ok(Arc::new(Segment::new(key, record, path)))
     }
 
+    /// Returns the raw bytes of a segment by the period of their streams now; `None` if its tables cannot be read.
+    ///
+    /// Cost: reads the tables once for each segment, since periods change at a start only; nothing if all streams
+    /// of the tenant have one period.
+    pub(crate) fn period_bytes<'a>(&self, segment: &'a Segment) -> Option<&'a BTreeMap<Period, u64>> {
+        if let Some(known) = segment.period_bytes.get() {
+            return Some(known);
+        }
+        let record = &segment.record;
+        let mut bytes: BTreeMap<Period, u64> = BTreeMap::new();
+        if self.periods.is_uniform(&record.tenant) {
+            bytes.insert(self.periods.bounds(&record.tenant).1, record.raw_bytes);
+        } else {
+            let index = self.reads.index(segment).ok()?;
+            let of = |stream: &Arc<Stream>| self.periods.of(&record.tenant, &stream.labels);
+            let periods: Vec<Period> = index.streams.iter().map(of).collect();
+            for row in &index.runs {
+                if let Some(period) = periods.get(row.run.stream_ref as usize) {
+                    *bytes.entry(*period).or_default() += row.run.raw_bytes;
+                }
+            }
+        }
+        Some(segment.period_bytes.get_or_init(|| bytes))
+    }
+
     /// Puts an empty head in place of the active one, which becomes the sealed one.
     pub(crate) fn seal(&self) -> Arc<Head> {
         let mut view = self.view.write();
@@ -122,23 +150,21 @@ impl Shared {
         self.count_segments();
     }
 
-    /// Puts a segment, or nothing, in place of others: one catalog edit, then one step for readers.
+    /// Puts segments, or nothing, in place of others: one catalog edit, then one step for readers.
     ///
     /// The files of those replaced stay until [`Shared::sweep`] finds them without readers.
     /// Errors: `Kind::Unavailable` if one of them is live no more, or the edit fails; nothing has changed then,
     /// except that after a failed sync the edit may be found at the next start.
-    pub(crate) fn replace_segments(&self, remove: &[Arc<Segment>], add: Option<SegmentRecord>) -> Result<()> {
+    pub(crate) fn replace_segments(&self, remove: &[Arc<Segment>], add: Vec<SegmentRecord>) -> Result<()> {
         let mut catalog = self.catalog.lock();
         let names: HashSet<&str> = remove.iter().map(|segment| &*segment.record.ulid).collect();
         let live = catalog.state().segments.iter().filter(|record| names.contains(&*record.ulid)).count();
         if live != remove.len() {
             return Err(Error::unavailable("cannot replace segments: one of them is live no more"));
         }
-        let fresh = add.clone().map(|record| self.open_segment(record)).transpose()?;
-        let edit = Edit::Replace {
-            remove: names.iter().map(|name| (*name).to_owned()).collect(),
-            add: add.into_iter().collect(),
-        };
+        let fresh: Vec<Arc<Segment>> =
+            add.iter().map(|record| self.open_segment(record.clone())).collect::<Result<_>>()?;
+        let edit = Edit::Replace { remove: names.iter().map(|name| (*name).to_owned()).collect(), add };
         catalog.edit(edit)?;
         let mut view = self.view.write();
         let is_kept = |segment: &&Arc<Segment>| !names.contains(&*segment.record.ulid);

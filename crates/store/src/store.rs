@@ -7,9 +7,10 @@ use crate::folder::Folder;
 use crate::head::{Head, weight};
 use crate::maintenance::{self, Maintenance, QueryGuard};
 use crate::metrics::Metrics;
+use crate::policy::{Periods, RetentionPolicy};
 use crate::queue::{PendingBatch, Queue, Stop};
 use crate::recovery::{self, BATCH_RAW_BYTES_MAX, WAL_SETTINGS};
-use crate::retention;
+use crate::retention::Window;
 use crate::segment::{IndexError, Segment, SegmentIndex, SegmentReads};
 use crate::settings::StoreSettings;
 use crate::shared::{Phase, Shared, View, WriterGuard};
@@ -160,19 +161,34 @@ impl Store {
     /// `Kind::Corrupt` for a catalog that does not fit the folder; `Kind::Unavailable` if the disk fails.
     /// Cost: reads the catalog and lists the segment files.
     pub fn open(data_dir: &Path, settings: StoreSettings, parts: StoreParts<'_>) -> Result<Self> {
-        let store = Self::open_without_maintenance(data_dir, settings, parts)?;
+        Self::open_with_policies(data_dir, settings, Vec::new(), parts)
+    }
+
+    /// Opens the data folder as [`Store::open`] does, with the policies of `settings.retention.policies` parsed, in
+    /// any order: the language of selectors is not the store's.
+    ///
+    /// Errors: also `Kind::Invalid` if the two do not go together.
+    pub fn open_with_policies(
+        data_dir: &Path,
+        settings: StoreSettings,
+        policies: Vec<RetentionPolicy>,
+        parts: StoreParts<'_>,
+    ) -> Result<Self> {
+        let store = Self::open_without_maintenance(data_dir, settings, policies, parts)?;
         if let Some(threads) = &mut *store.inner.threads.lock() {
             threads.maintenance = start_maintenance(&store.inner.shared);
         }
         Ok(store)
     }
 
-    /// Opens as [`Store::open`] does, without the maintenance thread: tests do its work when they want it.
+    /// Opens without the maintenance thread: tests do its work when they want it.
     fn open_without_maintenance(
         data_dir: &Path,
         settings: StoreSettings,
+        policies: Vec<RetentionPolicy>,
         parts: StoreParts<'_>,
     ) -> Result<Self> {
+        let periods = Periods::new(&settings.retention, policies)?;
         let StoreParts { disk, clock, random, registry } = parts;
         let (folder, lock) = Folder::open(&*disk, data_dir)?;
         let metrics = Metrics::new(registry);
@@ -201,6 +217,7 @@ impl Store {
             snapshots: Mutex::default(),
             maintenance: Maintenance::default(),
             space,
+            periods,
             reads: Arc::new(SegmentReads::new(Arc::clone(&disk), &metrics)),
             queue: Queue::new(settings.wal.queue_bytes_max),
             metrics,
@@ -315,18 +332,15 @@ impl Store {
         prefilter: &Prefilter,
     ) -> Result<Vec<BlockView>> {
         let view = self.complete_view()?;
-        let cutoff_ns = self.cutoff_ns();
-        let Some(range) = retention::clamp(range, cutoff_ns) else { return Ok(Vec::new()) };
+        let Some(window) = self.window(tenant, range) else { return Ok(Vec::new()) };
         let mut views = Vec::new();
-        self.each_segment(&view, tenant, range, |segment, index| {
-            index.views(segment, &self.inner.shared.reads, matchers, range, prefilter, &mut views);
+        self.each_segment(&view, tenant, window.range, |segment, index| {
+            index.views(segment, &self.inner.shared.reads, matchers, &window, prefilter, &mut views);
         })?;
         for head in view.heads() {
-            head.views(tenant, matchers, range, &mut views);
+            head.views(tenant, matchers, &window, &mut views);
         }
-        if range.start_ns == cutoff_ns {
-            retention::trim(&mut views, cutoff_ns)?;
-        }
+        window.trim(&mut views)?;
         Ok(views)
     }
 
@@ -340,11 +354,13 @@ impl Store {
         range: TimeRange,
     ) -> Result<Vec<Arc<Stream>>> {
         let view = self.complete_view()?;
-        let Some(range) = retention::clamp(range, self.cutoff_ns()) else { return Ok(Vec::new()) };
+        let Some(window) = self.window(tenant, range) else { return Ok(Vec::new()) };
         let mut streams = BTreeMap::new();
-        self.each_segment(&view, tenant, range, |_, index| index.streams(matchers, range, &mut streams))?;
+        self.each_segment(&view, tenant, window.range, |_, index| {
+            index.streams(matchers, &window, &mut streams);
+        })?;
         for head in view.heads() {
-            head.streams(tenant, matchers, range, &mut streams);
+            head.streams(tenant, matchers, &window, &mut streams);
         }
         Ok(streams.into_values().collect())
     }
@@ -354,13 +370,13 @@ impl Store {
     /// Errors and cost: as [`Store::select`]. Equal entries that no flush or query has met yet count twice.
     pub fn stats(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Result<Stats> {
         let view = self.complete_view()?;
-        let Some(range) = retention::clamp(range, self.cutoff_ns()) else { return Ok(Stats::default()) };
+        let Some(window) = self.window(tenant, range) else { return Ok(Stats::default()) };
         let (mut streams, mut stats) = (BTreeMap::new(), Stats::default());
-        self.each_segment(&view, tenant, range, |_, index| {
-            index.stats(matchers, range, &mut streams, &mut stats);
+        self.each_segment(&view, tenant, window.range, |_, index| {
+            index.stats(matchers, &window, &mut streams, &mut stats);
         })?;
         for head in view.heads() {
-            head.stats(tenant, matchers, range, &mut streams, &mut stats);
+            head.stats(tenant, matchers, &window, &mut streams, &mut stats);
         }
         stats.streams = streams.len() as u64;
         Ok(stats)
@@ -488,10 +504,10 @@ impl Store {
         &self.inner.shared
     }
 
-    /// Returns the instant before which nothing is answered.
-    fn cutoff_ns(&self) -> i64 {
+    /// Returns what of a range is not too old; `None` if nothing.
+    fn window<'a>(&'a self, tenant: &'a Tenant, range: TimeRange) -> Option<Window<'a>> {
         let shared = &self.inner.shared;
-        retention::cutoff_ns(&shared.settings.retention, shared.clock.now_ns())
+        Window::new(&shared.periods, tenant, range, shared.clock.now_ns())
     }
 
     /// Returns a view that holds every acknowledged entry.
@@ -539,8 +555,8 @@ impl View {
 /// Starts the maintenance thread, which begins once the WAL is replayed; `None` if it is switched off.
 fn start_maintenance(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
     let settings = &shared.settings;
-    let has_expiry = settings.retention.period().is_some() || settings.snapshots.keep_secs > 0;
-    if !settings.compaction.enabled && !has_expiry {
+    let is_limited = shared.periods.is_limited() || settings.retention.bytes_max > 0;
+    if !settings.compaction.enabled && !is_limited && settings.snapshots.keep_secs == 0 {
         return None;
     }
     let for_thread = Arc::clone(shared);

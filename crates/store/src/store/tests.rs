@@ -49,7 +49,16 @@ fn try_open(disk: &SimDisk, settings: StoreSettings) -> Result<Store> {
 }
 
 /// Opens a store whose maintenance runs when a test says so.
-fn open_at(disk: &SimDisk, mut settings: StoreSettings, clock: &Arc<SimClock>) -> Result<Store> {
+fn open_at(disk: &SimDisk, settings: StoreSettings, clock: &Arc<SimClock>) -> Result<Store> {
+    open_with_policies(disk, settings, Vec::new(), clock)
+}
+
+fn open_with_policies(
+    disk: &SimDisk,
+    mut settings: StoreSettings,
+    policies: Vec<crate::RetentionPolicy>,
+    clock: &Arc<SimClock>,
+) -> Result<Store> {
     if settings.retention == crate::RetentionSettings::default() {
         // Many tests have entries of 1970.
         settings.retention.period_secs = Some(0);
@@ -69,7 +78,7 @@ fn open_at(disk: &SimDisk, mut settings: StoreSettings, clock: &Arc<SimClock>) -
         random: Arc::new(Random::seeded(next_seed())),
         registry: &mut registry,
     };
-    Store::open_without_maintenance(&root(), settings, parts)
+    Store::open_without_maintenance(&root(), settings, policies, parts)
 }
 
 fn open_with(disk: &SimDisk, settings: StoreSettings) -> Store {

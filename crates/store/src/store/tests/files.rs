@@ -13,7 +13,7 @@ fn two_days() -> (SimDisk, Vec<PathBuf>) {
     let disk = disk.crash();
     let files = segment_files(&disk);
     assert_eq!(files.len(), 2);
-    assert!(files[0].starts_with("/data/tenants/fake/20260601/30d"), "{files:?}");
+    assert!(files[0].starts_with("/data/tenants/fake/20260601/forever"), "{files:?}");
     assert!(files[0].to_string_lossy().ends_with("-L0.seg"));
     (disk, files)
 }

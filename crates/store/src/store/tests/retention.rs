@@ -80,3 +80,128 @@ fn days_go_once_they_are_too_old_as_a_whole() {
     drop(store);
     assert_eq!(lines(&open_keeping(&disk.crash(), &clock)), ["second day"]);
 }
+
+/// Opens a store that keeps ten days, apps by policies: name, days, priority.
+fn open_classes(
+    disk: &SimDisk,
+    clock: &Arc<SimClock>,
+    classes: &[(&str, u64, i32)],
+    bytes_max: u64,
+) -> Store {
+    let policy = |(app, days, priority): &(&str, u64, i32)| crate::RetentionPolicy {
+        tenant: None,
+        matchers: vec![matcher("app", MatchOp::Equal, app)],
+        period_secs: days * 86_400,
+        priority: *priority,
+    };
+    let mut settings = StoreSettings::default();
+    settings.retention.period_secs = Some(DAYS * 86_400);
+    settings.retention.bytes_max = bytes_max;
+    settings.retention.policies = vec![crate::RetentionPolicySettings::default(); classes.len()];
+    let store = open_with_policies(disk, settings, classes.iter().map(policy).collect(), clock).unwrap();
+    run(store.recovered()).unwrap();
+    store
+}
+
+/// Returns the classes of the segments, in order of their paths.
+fn classes(store: &Store) -> Vec<String> {
+    let view = store.inner.shared.view();
+    let mut classes: Vec<String> = view.segments.iter().map(|segment| segment.record.class.clone()).collect();
+    classes.sort();
+    classes
+}
+
+fn expire(store: &Store, clock: &SimClock) {
+    let mut expiry = Expiry::default();
+    expiry.run(&store.inner.shared);
+    clock.advance(hours(2));
+    expiry.run(&store.inner.shared);
+}
+
+#[test]
+fn each_stream_is_kept_as_long_as_its_policy_says() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let store = open_classes(&disk, &clock, &[("short", 2, 0), ("long", 0, 0)], 0);
+    for app in ["short", "middle", "long"] {
+        append(&store, batch(app, None, &[(NOON_NS, app)])).unwrap();
+    }
+    let tenant = Tenant::single();
+    for place in ["head", "segments"] {
+        for (days, expect) in [(1, 3), (3, 2), (11, 1), (10_000, 1)] {
+            clock.set(NOON_NS + days * 24 * HOUR_NS);
+            assert_eq!(lines(&store).len(), expect, "{place}, day {days}");
+            assert_eq!(store.streams(&tenant, &[], TimeRange::ALL).unwrap().len(), expect);
+            let stats = store.stats(&tenant, &[], TimeRange::ALL).unwrap();
+            assert_eq!((stats.entries, stats.streams), (expect as u64, expect as u64));
+        }
+        clock.set(NOON_NS);
+        run(store.flush()).unwrap();
+    }
+    assert_eq!(classes(&store), ["10d", "2d", "forever"]);
+    clock.set(NOON_NS + 4 * 24 * HOUR_NS);
+    expire(&store, &clock);
+    assert_eq!(classes(&store), ["10d", "forever"]);
+    clock.set(NOON_NS + 12 * 24 * HOUR_NS);
+    expire(&store, &clock);
+    assert_eq!(classes(&store), ["forever"]);
+    drop(store);
+    assert_eq!(lines(&open(&disk.crash())), ["long"]);
+}
+
+#[test]
+fn a_changed_policy_counts_for_what_is_stored() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let store = open_classes(&disk, &clock, &[], 0);
+    append(&store, batch("a", None, &[(NOON_NS, "a")])).unwrap();
+    append(&store, batch("b", None, &[(NOON_NS, "b")])).unwrap();
+    run(store.flush()).unwrap();
+    run(store.close()).unwrap();
+    drop(store);
+    clock.set(NOON_NS + 5 * 24 * HOUR_NS);
+    let store = open_classes(&disk, &clock, &[("a", 3, 0)], 0);
+    assert_eq!(lines(&store), ["b"], "shorter: at once");
+    expire(&store, &clock);
+    assert_eq!(classes(&store), ["10d"], "the other stream still needs the file");
+    drop(store);
+    let store = open_classes(&disk.crash(), &clock, &[("b", 20, 0)], 0);
+    clock.set(NOON_NS + 15 * 24 * HOUR_NS);
+    expire(&store, &clock);
+    assert_eq!(lines(&store), ["b"], "longer than its class says");
+    clock.set(NOON_NS + 22 * 24 * HOUR_NS);
+    expire(&store, &clock);
+    assert_eq!(classes(&store), Vec::<String>::new());
+}
+
+#[test]
+fn too_many_bytes_cost_the_oldest_day_and_of_a_day_the_lowest_priority() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let policies = [("low", 8, -1), ("high", 9, 1)];
+    let store = open_classes(&disk, &clock, &policies, 0);
+    for day in 0..3 {
+        for app in ["low", "high"] {
+            append(&store, batch(app, None, &[(NOON_NS + day * 24 * HOUR_NS, app)])).unwrap();
+        }
+    }
+    run(store.flush()).unwrap();
+    let bytes: Vec<u64> =
+        store.inner.shared.view().segments.iter().map(|segment| segment.record.bytes).collect();
+    let (total, one) = (bytes.iter().sum::<u64>(), bytes[0]);
+    drop(store);
+    for (bytes_max, left) in [
+        (total, 6),
+        (total - 1, 5),
+        (total - one - 1, 4),
+        // Both of the newest day stay, however many bytes that are.
+        (1, 2),
+    ] {
+        let store = open_classes(&disk.crash(), &clock, &policies, bytes_max);
+        Expiry::default().run(&store.inner.shared);
+        let names = classes(&store);
+        assert_eq!(names.len(), left, "at most {bytes_max} of {total}");
+        if left == 5 {
+            assert_eq!(names.iter().filter(|class| *class == "8d").count(), 2, "the lower priority first");
+        }
+        assert_eq!(store.inner.shared.metrics.capped_segments.get(), 6 - left as u64);
+        assert_eq!(lines(&store).len(), left);
+    }
+}

@@ -164,7 +164,9 @@ impl World {
     /// Checks that everything acknowledged is answered once, unless it is too old or damaged, and nothing else
     /// but batches without an answer, which are there whole or not at all.
     pub(super) fn check(&self, what: &str) {
-        let cutoff_ns = self.store().cutoff_ns();
+        let shared = &self.store().inner.shared;
+        // No policies: every stream has the same period.
+        let cutoff_ns = shared.periods.bounds("").1.cutoff_ns(shared.clock.now_ns());
         let found = self.found();
         let all: BTreeSet<&Found> = found.iter().collect();
         assert_eq!(all.len(), found.len(), "{what}: some entries are there twice");
