@@ -181,7 +181,13 @@ impl Parser<'_> {
         if negative || self.is_sign("+") {
             self.advance();
         }
-        let Kind::Number { value, .. } = *self.peek() else { return Err(self.unexpected(&["NUMBER"])) };
+        let Kind::Number { value, ref text } = *self.peek() else { return Err(self.unexpected(&["NUMBER"])) };
+        if value.is_infinite() {
+            let text = quoted(text);
+            let reason =
+                format!("unable to parse float: strconv.ParseFloat: parsing {text}: value out of range");
+            return Err(self.refuse(reason, self.start()));
+        }
         self.advance();
         Ok(if negative { -value } else { value })
     }
@@ -217,6 +223,12 @@ impl Parser<'_> {
         let is_quantile = op == RangeOp::QuantileOverTime;
         if is_quantile && param.is_none() {
             self.refuse_later(format!("parameter required for operation {name}"), start);
+        }
+        if let Some((_, text)) = param.as_ref().filter(|(value, _)| value.is_infinite()) {
+            self.refuse_later(
+                format!("invalid parameter for operation {name}: strconv.ParseFloat: parsing {}: value out of range", quoted(text)),
+                start,
+            );
         }
         if let Some((_, text)) = param.as_ref().filter(|_| !is_quantile) {
             self.refuse_later(format!("parameter {text} not supported for operation {name}"), start);
@@ -343,7 +355,14 @@ impl Parser<'_> {
                 format!("unable to parse vectorExpr as a float: strconv.ParseFloat: parsing {text}: ");
             return Err(self.refuse(reason + "invalid syntax", self.start()));
         }
-        let Kind::Number { value, .. } = *self.peek() else { return Err(self.unexpected(&["NUMBER"])) };
+        let Kind::Number { value, ref text } = *self.peek() else { return Err(self.unexpected(&["NUMBER"])) };
+        if value.is_infinite() {
+            let reason = format!(
+                "unable to parse vectorExpr as a float: strconv.ParseFloat: parsing {}: value out of range",
+                quoted(text)
+            );
+            return Err(self.refuse(reason, self.start()));
+        }
         self.advance();
         self.expect_sign(")")?;
         Ok(MetricExpr::VectorOf(value))

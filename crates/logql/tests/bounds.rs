@@ -111,3 +111,20 @@ fn what_is_at_the_bound_is_read() {
     check("90 label filters with or", log(&format!("| {}", wrapped("x>1 or ", "x>1", "", 90))), Accepted);
     check("45 parentheses in a filter", log(&format!("| {}", wrapped("(", "x>1", ")", 45))), Accepted);
 }
+
+/// A number too large for a float is refused wherever it stands, as in Loki: it has no text to be read again.
+#[test]
+fn numbers_beyond_floats_are_refused() {
+    for text in [
+        "vector(1e999)",
+        r#"quantile_over_time(1e999, {a="b"} | unwrap x [5m])"#,
+        r#"{a="b"} | x > 1e999"#,
+        "1e999",
+        "-1e999 + vector(1)",
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains("value out of range"), "{text}: {error}");
+    }
+    let print = parse("vector(1e308)").unwrap().to_string();
+    assert_eq!(parse(&print).unwrap().to_string(), print);
+}
