@@ -106,7 +106,7 @@ fn a_data_folder_in_use_is_refused() {
     second.spawn_in_place();
     assert!(!second.wait_for_end().success());
     let log = second.log();
-    assert!(log.contains("another process uses it") && log.contains(taken.to_str().unwrap()), "{log}");
+    assert!(log.contains("uses it; stop that one") && log.contains(taken.to_str().unwrap()), "{log}");
     assert_eq!(http::get(&first.url("/ready")).unwrap().status, 200, "the first is unharmed");
 }
 

@@ -16,6 +16,7 @@ Examples:
   logq labels                                           which labels exist
   logq labels container                                 which values one has
   logq explain '{container=\"web\"} |= \"ERROR\"' --analyze  how a query is answered, and what that takes
+  logq fmt '{container=\"web\"}|json|status>=500'          the query, put in order
   logq series '{compose_project=\"shop\"}'                which streams match
 
 Order: newest first; with --forward, and in tail, oldest first.
@@ -135,6 +136,11 @@ pub(crate) enum Command {
         /// Run the query, too, and say what each step took
         #[arg(long)]
         analyze: bool,
+    },
+    /// Print a query in its usual form, over several lines if it is long; asks no store
+    Fmt {
+        /// LogQL; `-` reads it from standard input
+        query: String,
     },
     /// Evaluate a metric query at one point in time
     Instant {

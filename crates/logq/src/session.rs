@@ -1,10 +1,11 @@
 //! What the command does once its arguments are read.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use logyard_client::{Client, ClientSettings, InstantQuery, RangeQuery};
+use logyard_logql::INPUT_BYTES_MAX;
 use logyard_model::{Direction, Tenant, TimeRange};
 use logyard_wire::loki_query::{Labels, QueryAnswer, QueryData};
 
@@ -93,8 +94,28 @@ impl<'a> Session<'a> {
             Some(Command::Series { selectors }) => self.series(selectors, range).await,
             Some(Command::Tail { query, lines }) => self.tail(query, *lines, range, err).await,
             Some(Command::Explain { query, analyze }) => self.explain(query, *analyze, range).await,
+            Some(Command::Fmt { query }) => self.format(query),
             Some(Command::Instant { query, at }) => self.instant(query, at.as_deref(), err).await,
         }
+    }
+
+    /// Prints a query in its usual form. Errors: as a query that is asked, with a caret under the fault.
+    fn format(&mut self, query: &str) -> Result<bool, Stop> {
+        let mut read = String::new();
+        let query = if query == "-" {
+            // One byte more than a query may have, so that a longer text is refused as such.
+            let bounded = std::io::stdin().take(INPUT_BYTES_MAX as u64 + 1);
+            std::io::BufReader::new(bounded)
+                .read_to_string(&mut read)
+                .map_err(|error| format!("cannot read the query from standard input: {error}"))?;
+            read.trim_end_matches('\n')
+        } else {
+            query
+        };
+        check(query)?;
+        let expr = logyard_logql::parse(query).map_err(|error| error.to_string())?;
+        writeln!(self.out, "{}", logyard_logql::pretty(&expr))?;
+        Ok(true)
     }
 
     fn range(&self, arguments: &Arguments) -> Result<TimeRange, String> {

@@ -160,6 +160,19 @@ fn a_reader_that_went_away_is_no_trouble() {
 }
 
 #[test]
+fn fmt_puts_a_query_in_order_without_a_store() {
+    let nobody = ["--addr", "http://127.0.0.1:1"];
+    let done = command(&[&nobody[..], &["fmt", r#"sum  by(app)(rate({a="b"}|json|x>5[5m]))"#]].concat(), &[]);
+    assert_eq!((done.status, &*done.err), (FOUND, ""));
+    let again = command(&["fmt", done.out.trim_end()], &[]);
+    assert_eq!(again.out, done.out, "what is in order stays");
+    assert!(done.out.contains("| json") && done.out.contains("x>5"), "{}", done.out);
+    let done = command(&["fmt", r#"{a="b"} | x >"#], &[]);
+    assert_eq!(done.status, TROUBLE);
+    assert!(done.err.contains("parse error") && done.err.contains('^'), "{}", done.err);
+}
+
+#[test]
 fn explain_shows_the_plan() {
     let plan = r#"{"step":"first 100 entries","inputs":[{"step":"scan {a=\"b\"}","counts":[{"name":"blocks","value":3}]}]}"#;
     let answer = format!(
