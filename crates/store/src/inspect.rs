@@ -265,19 +265,22 @@ pub(crate) fn check_totals(toc: &Toc, tables: &SegmentTables) -> Result<()> {
 
 /// Decodes the lineage; one that is absent is empty.
 pub(crate) fn check_lineage(toc: &Toc, tail: &[u8], file_bytes: u64) -> Result<Lineage> {
-    match toc.sections.iter().any(|section| section.kind == SECTION_LINEAGE) {
+    match toc.has_section(SECTION_LINEAGE) {
         true => Lineage::decode(toc.section(SECTION_LINEAGE, tail, file_bytes)?),
         false => Ok(Lineage::default()),
     }
 }
 
-/// Opens the stream index and asks it for everything. The error is a text: nothing depends on its kind.
+/// Opens the stream index, if there is one, and asks it for everything. The error is a text: nothing depends on its kind.
 pub(crate) fn check_stream_index(
     toc: &Toc,
     tail: &Bytes,
     file_bytes: u64,
     streams: usize,
 ) -> std::result::Result<(), String> {
+    if !toc.has_section(SECTION_STREAM_INDEX) {
+        return Ok(());
+    }
     let section = toc.section(SECTION_STREAM_INDEX, tail, file_bytes);
     let section = section.map_err(|error| error.to_string())?;
     let check = || {

@@ -202,16 +202,13 @@ impl SegmentIndex {
         let SegmentTables { streams, runs, blocks } = SegmentTables::decode(&toc, tail, file_bytes)?;
         let streams: Vec<_> = streams.into_iter().map(|stream| reads.interner.share(stream)).collect();
         let (lineage, wal_done) = (toc.lineage(tail, file_bytes), toc.wal_done);
-        let stream_index =
-            toc.section(SECTION_STREAM_INDEX, tail, file_bytes).map_err(|error| error.to_string()).and_then(
-                |bytes| StreamIndex::open(Bytes::copy_from_slice(bytes)).map_err(|error| error.to_string()),
-            );
-        if let Err(error) = &stream_index {
+        let stream_index = open_stream_index(&toc, tail, file_bytes).unwrap_or_else(|error| {
             reads.unreadable_indexes.inc();
             tracing::warn!(path = %path.display(), %error, "stream index unreadable, search the streams instead");
-        }
+            None
+        });
         let unreadable_indexes = reads.unreadable_indexes.clone();
-        let (stream_index, is_stream_index_bad) = (stream_index.ok(), AtomicBool::new(false));
+        let is_stream_index_bad = AtomicBool::new(false);
         Ok(Self {
             streams,
             runs,
@@ -340,6 +337,19 @@ impl SegmentIndex {
             streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));
         });
     }
+}
+
+/// Opens the stream index of a segment; `None` if it has none, as one of few streams.
+fn open_stream_index(
+    toc: &Toc,
+    tail: &[u8],
+    file_bytes: u64,
+) -> std::result::Result<Option<StreamIndex>, String> {
+    if !toc.has_section(SECTION_STREAM_INDEX) {
+        return Ok(None);
+    }
+    let bytes = toc.section(SECTION_STREAM_INDEX, tail, file_bytes).map_err(|error| error.to_string())?;
+    StreamIndex::open(Bytes::copy_from_slice(bytes)).map(Some).map_err(|error| error.to_string())
 }
 
 /// Reads sections of blocks from a segment file. Its `Debug` names the file.

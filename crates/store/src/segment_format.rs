@@ -252,6 +252,11 @@ impl Toc {
         self.sections.iter().filter(is_needed).map(|section| section.offset).min().unwrap_or(0)
     }
 
+    /// Returns whether there is a section of a kind.
+    pub(crate) fn has_section(&self, kind: u16) -> bool {
+        self.sections.iter().any(|section| section.kind == kind)
+    }
+
     /// Cuts a section out of `tail` and checks it.
     pub(crate) fn section<'a>(&self, kind: u16, tail: &'a [u8], file_bytes: u64) -> Result<&'a [u8]> {
         let section = self.sections.iter().find(|section| section.kind == kind);

@@ -34,6 +34,10 @@ const BLOCK_ROWS: usize = 65_536;
 /// Rows from which on a span of them is copied at once.
 const SPAN_ROWS_MIN: usize = 64;
 
+/// Streams from which on a segment has a stream index. Fewer are searched one by one in about the time of a look-up,
+/// and building the index of one stream takes the search library 8 MiB and milliseconds.
+pub(crate) const INDEXED_STREAMS_MIN: usize = 256;
+
 /// Where a segment belongs.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentPlace {
@@ -360,8 +364,11 @@ impl<'a> SegmentWriter<'a> {
         }
     }
 
-    /// Writes the stream index. Labels it cannot hold cost the index, not the segment.
+    /// Writes the stream index, if it pays. Labels it cannot hold cost the index, not the segment.
     fn write_stream_index(&mut self, streams: &[Arc<Stream>], sections: &mut Vec<TocSection>) -> Result<()> {
+        if streams.len() < INDEXED_STREAMS_MIN {
+            return Ok(());
+        }
         let labels: Vec<(u32, &LabelSet)> = (0..).zip(streams.iter().map(|stream| &stream.labels)).collect();
         match logyard_index::build(&labels) {
             Ok(bundle) => self.write_section(SECTION_STREAM_INDEX, false, &bundle, sections),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::segment_format::{SECTION_STREAM_INDEX, Toc};
+use crate::segment_write::INDEXED_STREAMS_MIN;
 
 /// A disk with two days of entries in two segments, and the files in order of time.
 fn two_days() -> (SimDisk, Vec<PathBuf>) {
@@ -188,21 +189,48 @@ fn a_damaged_block_is_left_out_once_it_is_found() {
     assert!(store.damaged_blocks(&Tenant::new("other").unwrap(), TimeRange::ALL).is_empty());
 }
 
+/// A store with one entry each of as many streams as an index pays for, in one segment.
+pub(super) fn many_streams(disk: &SimDisk) -> Store {
+    let (store, tenant) = (open(disk), Tenant::single());
+    let chunk = |number: usize| {
+        let (app, host) = (format!("app{}", number / 2), ["one", "two"][number % 2]);
+        (stream(&tenant, &[("app", &app), ("host", host)]), entries(&[(NOON_NS + number as i64, host)]))
+    };
+    let chunks = (0..INDEXED_STREAMS_MIN).map(chunk).collect();
+    append(&store, StoreBatch { tenant: tenant.clone(), id: None, chunks, encoded: None }).unwrap();
+    run(store.flush()).unwrap();
+    store
+}
+
 #[test]
 fn answers_stay_without_a_stream_index() {
-    let (disk, files) = two_days();
-    for file in &files {
-        let bytes = disk.read(file).unwrap();
-        let toc = Toc::decode(&bytes, bytes.len() as u64).unwrap();
-        let index = toc.sections.iter().find(|section| section.kind == SECTION_STREAM_INDEX).unwrap();
-        disk.damage(file, index.offset + 20, 0xff).unwrap();
-    }
-    let store = open(&disk);
-    let unreadable = || store.inner.shared.metrics.unreadable_indexes.get();
-    assert_eq!((lines(&store), unreadable()), (vec!["first day".to_owned(), "second day".to_owned()], 2));
-    let none = find(&store, &Tenant::single(), &[matcher("app", MatchOp::NotEqual, "a")], TimeRange::ALL);
-    assert!(none.is_empty());
-    assert!(store.lost_segments(&Tenant::single(), TimeRange::ALL).is_empty());
+    let disk = SimDisk::new();
+    drop(many_streams(&disk));
+    let file = segment_files(&disk).remove(0);
+    let bytes = disk.read(&file).unwrap();
+    let toc = Toc::decode(&bytes, bytes.len() as u64).unwrap();
+    let index = toc.sections.iter().find(|section| section.kind == SECTION_STREAM_INDEX).unwrap();
+    let answers = |unreadable| {
+        let store = open(&disk);
+        let ask = |name, op, value| {
+            find(&store, &Tenant::single(), &[matcher(name, op, value)], TimeRange::ALL).len()
+        };
+        let answers = [
+            ask("app", MatchOp::Equal, "app7"),
+            ask("app", MatchOp::NotEqual, "app7"),
+            ask("app", MatchOp::Regex, "app[12]"),
+            ask("host", MatchOp::NotRegex, "t.*"),
+            ask("absent", MatchOp::Equal, ""),
+            ask("absent", MatchOp::NotEqual, ""),
+        ];
+        assert!(store.lost_segments(&Tenant::single(), TimeRange::ALL).is_empty());
+        assert_eq!(store.inner.shared.metrics.unreadable_indexes.get(), unreadable);
+        answers
+    };
+    let all = INDEXED_STREAMS_MIN;
+    assert_eq!(answers(0), [2, all - 2, 4, all / 2, all, 0]);
+    disk.damage(&file, index.offset + 20, 0xff).unwrap();
+    assert_eq!(answers(1), [2, all - 2, 4, all / 2, all, 0]);
 }
 
 /// Removes the files of the catalog.

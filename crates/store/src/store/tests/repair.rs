@@ -144,17 +144,22 @@ fn a_dry_run_tells_and_changes_nothing() {
 
 #[test]
 fn a_bad_index_is_built_anew() {
-    let (disk, files) = folder();
-    let bytes = disk.read(&files[0]).unwrap();
+    let disk = SimDisk::new();
+    let before = lines(&super::files::many_streams(&disk));
+    let file = segment_files(&disk).remove(0);
+    let bytes = disk.read(&file).unwrap();
     let toc = Toc::decode(&bytes, bytes.len() as u64).unwrap();
     let index = toc.sections.iter().find(|section| section.kind == SECTION_STREAM_INDEX).unwrap();
-    disk.damage(&files[0], index.offset + 20, 0xff).unwrap();
+    disk.damage(&file, index.offset + 20, 0xff).unwrap();
     let found = check(&disk, false);
     assert_eq!((found.damages(), found.findings[0].entries), (1, 0));
     assert!(found.findings[0].what.starts_with("section stream index: checksum mismatch"), "{found:?}");
     assert!(mend(&disk, MEND).after.unwrap().is_clean());
     let store = open(&disk);
-    assert_eq!(lines(&store), ["first day", "second day", "in the log"]);
+    assert_eq!(lines(&store), before);
+    let mended = Arc::clone(&store.inner.shared.view().segments[0]);
+    let bytes = disk.read(&mended.path).unwrap();
+    assert!(Toc::decode(&bytes, bytes.len() as u64).unwrap().has_section(SECTION_STREAM_INDEX));
     assert_eq!(store.inner.shared.metrics.unreadable_indexes.get(), 0);
 }
 
