@@ -9,6 +9,7 @@ use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QuerySt
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
 use crate::turns::Turns;
+use crate::volume::{self, VolumeOutcome, VolumeRequest};
 use crate::{log_query, metric_query};
 use logyard_codec::BlockView;
 use logyard_logql::{Expr, LogExpr};
@@ -76,6 +77,15 @@ impl Engine {
     pub fn explain(&self, request: &QueryRequest, scans: Option<&[ScanCounts]>) -> Result<PlanStep, Error> {
         limits::check(&self.settings, &request.expr)?;
         explain::explain(&self.settings, request, scans)
+    }
+
+    /// Counts the bytes of lines by groups of streams.
+    ///
+    /// Errors: any kind; `Invalid` with Loki's text for too many groups. Blocks, as [`Engine::run`] does.
+    pub fn volume(&self, source: &dyn Select, request: &VolumeRequest) -> Result<VolumeOutcome, Error> {
+        let turns = Turns::new(self.pool()?, &request.cancel);
+        let memory = Memory::new(&self.settings, &self.held);
+        volume::run(source, request, &self.settings, &turns, &memory)
     }
 
     fn pool(&self) -> Result<&ThreadPool, Error> {

@@ -15,7 +15,8 @@
 //!
 //! The way of a query: `plan` compiles the pipeline, [`Select`] yields views, `dedupe` marks copies,
 //! `turns` hands the views to the threads, `scan` finds the rows of a run that pass, `log_query` keeps
-//! the best of them, `metric_query` folds them into steps. A new stage is a file `stage_*.rs` and a line in `stage`.
+//! the best of them, `metric_query` folds them into steps. `volume` counts bytes
+//! by streams without a pipeline. A new stage is a file `stage_*.rs` and a line in `stage`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
@@ -91,6 +92,7 @@ mod template_value;
 mod turns;
 mod unwrap;
 mod vector;
+mod volume;
 
 pub use cancel::Cancel;
 pub use engine::Engine;
@@ -102,6 +104,7 @@ pub use request::{
 };
 pub use select::{Select, SelectError, SelectRequest};
 pub use settings::EngineSettings;
+pub use volume::{Volume, VolumeGroups, VolumeOutcome, VolumeRequest};
 
 #[cfg(test)]
 mod tests;

@@ -366,7 +366,7 @@ impl Counting<'_> {
 }
 
 /// Returns the length of a line from where lines end; a newline stands between them.
-fn line_bytes(ends: &[u32], row: u32) -> i64 {
+pub(crate) fn line_bytes(ends: &[u32], row: u32) -> i64 {
     let index = row as usize;
     let end = ends.get(index).copied().unwrap_or_default();
     let before = index.checked_sub(1).and_then(|before| ends.get(before));

@@ -19,6 +19,7 @@ mod metric_cases;
 mod naive;
 mod page;
 mod push_down;
+mod volume;
 
 const SECOND: i64 = 1_000_000_000;
 

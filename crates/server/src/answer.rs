@@ -21,7 +21,11 @@ pub(crate) struct Spent {
 
 /// Encodes an outcome. `flags` are the encoding flags of the request.
 pub(crate) fn encode(outcome: &QueryOutcome, flags: &[&str], spent: Spent) -> Vec<u8> {
-    let stats = stats(&outcome.stats, &outcome.result, spent);
+    let entries_returned = match &outcome.result {
+        QueryResult::Entries(entries) => entries.len() as u64,
+        _ => 0,
+    };
+    let stats = stats(&outcome.stats, entries_returned, spent);
     let warnings = &outcome.warnings;
     match &outcome.result {
         QueryResult::Entries(entries) => streams(entries, warnings, flags, &stats),
@@ -38,11 +42,8 @@ fn points(series: &Series) -> (&LabelSet, impl Iterator<Item = (i64, f64)>) {
     (&series.labels, series.samples.iter().map(|sample| (sample.ts_ns, sample.value)))
 }
 
-fn stats(stats: &QueryStats, result: &QueryResult, spent: Spent) -> Stats {
-    let entries_returned = match result {
-        QueryResult::Entries(entries) => entries.len() as u64,
-        _ => 0,
-    };
+/// Returns the statistics that stand beside an answer.
+pub(crate) fn stats(stats: &QueryStats, entries_returned: u64, spent: Spent) -> Stats {
     Stats {
         exec_secs: spent.exec_ns as f64 / 1e9,
         queue_secs: spent.queue_ns as f64 / 1e9,

@@ -171,7 +171,8 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, String> {
     selector(text).map_err(|error| error.text().to_owned())
 }
 
-fn selector(text: &str) -> Result<Vec<Matcher>, HttpError> {
+/// Parses a selector without a pipeline.
+pub(crate) fn selector(text: &str) -> Result<Vec<Matcher>, HttpError> {
     match logyard_logql::parse(text) {
         Ok(Expr::Log(log)) if log.stages.is_empty() => Ok(log.matchers),
         Ok(_) => Err(HttpError::bad_request("only label matchers are supported")),

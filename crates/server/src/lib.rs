@@ -28,6 +28,7 @@ mod snapshot;
 mod state;
 mod status;
 mod tenant;
+mod volume;
 
 pub use labels::parse_selector;
 pub use server::{Server, ServerParts};

@@ -204,7 +204,7 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
                     evaluate(&shared.engine, &shared.store, &request).map_err(engine_error)?
                 }
             };
-            outcome.warnings.extend(lost(&shared.store, &request));
+            outcome.warnings.extend(lost(&shared.store, &request.tenant, range_of(&request)));
             let exec_ns = shared.ingest.monotonic_ns().saturating_sub(begun_ns);
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
             let mut body = answer::encode(&outcome, &flags, Spent { exec_ns, queue_ns });
@@ -240,22 +240,26 @@ fn on_wire(plan: PlanStep) -> explain::PlanStep {
     }
 }
 
-/// Says which lost segments and damaged blocks an answer lacks. The ranges of a metric query reach further back than
-/// its first instant; naming a segment too few there is accepted, since the next query over it tells.
-fn lost(store: &Store, request: &QueryRequest) -> Vec<String> {
-    let range = match request.kind {
+/// Returns the range that a query asks for. The windows of a metric query reach further back than its first instant;
+/// naming a lost segment too few there is accepted, since the next query over it tells.
+fn range_of(request: &QueryRequest) -> TimeRange {
+    match request.kind {
         QueryKind::Range { start_ns, end_ns, .. } => TimeRange { start_ns, end_ns: end_ns.saturating_add(1) },
         QueryKind::Instant { time_ns } => TimeRange { start_ns: time_ns, end_ns: time_ns.saturating_add(1) },
-    };
+    }
+}
+
+/// Says which lost segments and damaged blocks an answer over a range lacks.
+pub(crate) fn lost(store: &Store, tenant: &Tenant, range: TimeRange) -> Vec<String> {
     let span = |min_ns, max_ns| (GoTime::from_ns(min_ns).rfc3339(), GoTime::from_ns(max_ns).rfc3339());
-    let damaged = store.damaged_blocks(&request.tenant, range).into_iter().map(|block| {
+    let damaged = store.damaged_blocks(tenant, range).into_iter().map(|block| {
         let (from, to) = span(block.min_ns, block.max_ns);
         format!(
             "answer is incomplete: the block at offset {} of {} with {} entries from {from} to {to} is damaged",
             block.offset, block.file, block.entries
         )
     });
-    let lost = store.lost_segments(&request.tenant, range).into_iter().map(|lost| {
+    let lost = store.lost_segments(tenant, range).into_iter().map(|lost| {
         let (from, to) = span(lost.min_ns, lost.max_ns);
         format!(
             "answer is incomplete: segment {} with {} entries from {from} to {to} is lost: {}",
@@ -265,7 +269,8 @@ fn lost(store: &Store, request: &QueryRequest) -> Vec<String> {
     lost.chain(damaged).take(LOST_SHOWN_MAX).collect()
 }
 
-fn engine_error(error: logyard_engine::Error) -> HttpError {
+/// Turns an error of the engine into an answer.
+pub(crate) fn engine_error(error: logyard_engine::Error) -> HttpError {
     use logyard_engine::Kind;
     match error.kind() {
         Kind::Invalid => HttpError::bad_request(error.to_string()),

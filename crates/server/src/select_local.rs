@@ -20,10 +20,18 @@ pub(crate) fn evaluate(
     request: &QueryRequest,
 ) -> Result<QueryOutcome, Error> {
     let source = LocalSelect(store.clone());
+    without_damage(store, || engine.run(&source, request))
+}
+
+/// Does something again as long as it meets blocks that were not known to be damaged.
+pub(crate) fn without_damage<T>(
+    store: &Store,
+    mut run: impl FnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut retries = 0;
     loop {
         let found = store.damage_found();
-        let outcome = engine.run(&source, request);
+        let outcome = run();
         let is_damage =
             matches!(&outcome, Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Unavailable));
         if !is_damage || store.damage_found() == found || retries >= DAMAGE_RETRIES_MAX {

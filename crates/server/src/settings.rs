@@ -27,6 +27,8 @@ pub struct ServerSettings {
     pub queries_waiting_max: usize,
     /// Longest range of a query; 0 for any. Default 721h (30d1h), as in Loki.
     pub query_length_max: SpanText,
+    /// Most groups of streams in an answer about volumes. Default 1000, as in Loki.
+    pub volume_series_max: usize,
     /// Longest time for requests under way when the server stops. Default 10s.
     pub shutdown_timeout: SpanText,
 }
@@ -42,6 +44,7 @@ impl Default for ServerSettings {
             queries_running_max: 16,
             queries_waiting_max: 512,
             query_length_max: secs(721 * 3600),
+            volume_series_max: 1000,
             shutdown_timeout: secs(10),
         }
     }

@@ -26,6 +26,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+mod volume;
+
 const NOW_NS: i64 = 1_795_230_000_000_000_000;
 const SEC_NS: i64 = 1_000_000_000;
 
