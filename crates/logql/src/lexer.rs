@@ -1,8 +1,9 @@
-//! Text into words.
+//! Text into words, one at a time: what stands behind a fault is never read.
 //!
-//! What is no word becomes a [`Kind::Fault`] and ends the list, so that the parser reports whichever
-//! comes first, a misplaced word or the fault. White space is exactly TAB, LF, CR and SPACE; comments
-//! are `#`, `//` and `/* */`. Text escapes that yield no UTF-8 become U+FFFD, as lines do at ingest.
+//! What is no word becomes a [`Kind::Fault`] and ends the words, so that the parser reports whichever
+//! comes first, a misplaced word or the fault. So does a parenthesis where [`DEPTH_MAX`] are open, which
+//! bounds the recursion of the parser. White space is exactly TAB, LF, CR and SPACE; comments are `#`,
+//! `//` and `/* */`. Text escapes that yield no UTF-8 become U+FFFD, as lines do at ingest.
 
 use crate::duration::{parse_any, parse_prometheus_duration};
 use crate::error::Span;
@@ -16,27 +17,64 @@ use nom::combinator::{opt, recognize, value};
 use nom::sequence::{pair, preceded};
 use nom::{IResult, Parser};
 
-/// Splits a query into words; the last one is [`Kind::End`] or [`Kind::Fault`].
-pub(crate) fn words(text: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
-    loop {
-        rest = skip_blank(rest);
-        let start = text.len() - rest.len();
-        let (after, kind) = word(rest);
-        let end = match kind {
-            Kind::Unknown | Kind::Fault(_) => start + faulty_bytes(rest),
-            _ => text.len() - after.len(),
-        };
-        let last = matches!(kind, Kind::End | Kind::Unknown | Kind::Fault(_));
-        tokens.push(Token { kind, span: Span { start, end } });
-        if last {
-            break;
-        }
-        rest = after;
+/// Deepest nesting of a query; real ones stay below 20.
+pub(crate) const DEPTH_MAX: usize = 100;
+
+/// The words of a query, as far as they have been asked for.
+pub(crate) struct Words<'a> {
+    text: &'a str,
+    /// What has not been read yet; nothing behind the last word.
+    rest: Option<&'a str>,
+    read: Vec<Token>,
+    /// Parentheses open behind what has been read.
+    open: usize,
+}
+
+impl<'a> Words<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        let rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Self { text, rest: Some(rest), read: Vec::new(), open: 0 }
     }
-    name_functions(&mut tokens);
-    tokens
+
+    /// Returns at least `count` words unless there are fewer, and any number more; the last one of the query
+    /// is [`Kind::End`], or one that no query holds.
+    pub(crate) fn first(&mut self, count: usize) -> &[Token] {
+        // Two words behind a name tell whether it is a function.
+        while self.read.len() < count + 2 && self.read_word() {}
+        &self.read
+    }
+
+    /// Returns what has been asked for so far.
+    pub(crate) fn read(&self) -> &[Token] {
+        &self.read
+    }
+
+    /// Reads one more word; false behind the last one.
+    fn read_word(&mut self) -> bool {
+        let Some(rest) = self.rest else { return false };
+        let rest = skip_blank(rest);
+        let start = self.text.len() - rest.len();
+        let (after, mut kind) = word(rest);
+        match kind {
+            Kind::Sign("(") if self.open == DEPTH_MAX => kind = Kind::TooDeep,
+            Kind::Sign("(") => self.open += 1,
+            Kind::Sign(")") => self.open = self.open.saturating_sub(1),
+            _ => {}
+        }
+        let last = matches!(kind, Kind::End | Kind::Unknown | Kind::Fault(_) | Kind::TooDeep);
+        let end = match kind {
+            Kind::Unknown | Kind::Fault(_) | Kind::TooDeep => start + faulty_bytes(rest),
+            _ => self.text.len() - after.len(),
+        };
+        self.rest = (!last).then_some(after);
+        self.read.push(Token { kind, span: Span { start, end } });
+        // A name is known by the two words behind it; the last word is none.
+        let unnamed = self.read.len().saturating_sub(3);
+        for index in unnamed..if last { self.read.len() } else { unnamed + 1 } {
+            name_function(&mut self.read, index);
+        }
+        true
+    }
 }
 
 /// How much of what is no word is to blame: the brackets, the rest of the line of a text, the letters
@@ -54,22 +92,19 @@ fn faulty_bytes(text: &str) -> usize {
     }
 }
 
-/// Turns names into functions where what follows makes them so.
-fn name_functions(tokens: &mut [Token]) {
-    let is = |token: Option<&Token>, kind: &Kind| token.is_some_and(|token| token.kind == *kind);
-    let (open, by, without) = (Kind::Sign("("), Kind::Word("by"), Kind::Word("without"));
-    for index in 0..tokens.len() {
-        let next = tokens.get(index + 1);
-        let groups = is(next, &by) || is(next, &without);
-        if !(is(next, &open) || groups && is(tokens.get(index + 2), &open)) {
-            continue;
-        }
-        if let Some(token) = tokens.get_mut(index)
-            && let Kind::Identifier(name) = &token.kind
-            && let Some(kind) = function(&name.to_lowercase())
-        {
-            token.kind = kind;
-        }
+/// Turns a name into a function where what follows makes it so.
+fn name_function(tokens: &mut [Token], index: usize) {
+    let kind = |at: usize| tokens.get(at).map(|token| &token.kind);
+    let opens = |at: usize| matches!(kind(at), Some(Kind::Sign("(") | Kind::TooDeep));
+    let groups = matches!(kind(index + 1), Some(Kind::Word("by" | "without")));
+    if !(opens(index + 1) || groups && opens(index + 2)) {
+        return;
+    }
+    if let Some(token) = tokens.get_mut(index)
+        && let Kind::Identifier(name) = &token.kind
+        && let Some(kind) = function(&name.to_lowercase())
+    {
+        token.kind = kind;
     }
 }
 
@@ -313,7 +348,7 @@ mod tests {
     use super::*;
 
     fn kinds(text: &str) -> Vec<Kind> {
-        words(text).into_iter().map(|token| token.kind).collect()
+        Words::new(text).first(usize::MAX - 2).iter().map(|token| token.kind.clone()).collect()
     }
 
     fn check(text: &str, expect: &[Kind]) {

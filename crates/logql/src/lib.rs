@@ -5,8 +5,7 @@
 //! path compiles is found where the stage is built, in the engine.
 //!
 //! Invariants: any input is answered within time linear in its size; input and nesting are
-//! bounded; printing a tree and parsing the text gives an equal tree, unless its parentheses nest too
-//! deeply.
+//! bounded; printing a tree and parsing the text gives an equal tree.
 //!
 //! The dialect is that of Loki v3.7.6, see `schemas/logql.md`; what is beyond it, on
 //! `schemas/logql-extensions.md`, must be text that Loki refuses. A new stage touches `tree`, `token`,
@@ -18,6 +17,7 @@ mod check;
 mod duration;
 mod error;
 mod hint;
+mod levels;
 mod lexer;
 mod number;
 mod parser;

@@ -1,20 +1,19 @@
 //! Words into a tree: the entry point and what all parts of the parser share.
 //!
-//! Recursive descent with precedence climbing. Recursion and the height of the tree are bounded by
-//! [`DEPTH_MAX`], so neither parsing nor walking or dropping a tree can exhaust the stack.
+//! Recursive descent by parentheses; operators are joined by precedence, without recursion. Two things are
+//! bounded by [`DEPTH_MAX`]: the parentheses open at once in the text, and the *levels* of the tree, which
+//! are the parentheses open at once in its canonical text. So neither reading nor walking or dropping a tree
+//! can exhaust the stack, and the canonical text of whatever is accepted is accepted too.
 
 use crate::check;
 use crate::error::{ParseError, Span};
 use crate::hint;
-use crate::lexer::words;
+use crate::lexer::{DEPTH_MAX, Words};
 use crate::token::{Kind, Token};
 use crate::tree::Expr;
 
 /// Size from which a query is refused, in bytes (Loki v3.7.6).
 pub const INPUT_BYTES_MAX: usize = 131_072;
-
-/// Deepest nesting of a query; real ones stay below 20.
-pub(crate) const DEPTH_MAX: usize = 100;
 
 /// Parses and checks a query.
 ///
@@ -28,7 +27,7 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     if text.is_empty() {
         return Err(ParseError::unplaced("syntax error: unexpected $end", None));
     }
-    let mut parser = Parser { text, tokens: words(text), at: 0, depth: 0, later: None };
+    let mut parser = Parser::new(text);
     let expr = parser.parse_query()?;
     if let Some(fault) = parser.later {
         return Err(fault);
@@ -40,22 +39,40 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// A place in the list of words.
 pub(crate) struct Parser<'a> {
     text: &'a str,
-    tokens: Vec<Token>,
+    /// Read up to [`AHEAD`] words from `at` on.
+    words: Words<'a>,
     at: usize,
-    depth: usize,
     /// The first fault that is no matter of grammar: told only if the grammar is right (Loki v3.7.6).
     later: Option<ParseError>,
 }
 
 const END: &Kind = &Kind::End;
 
-impl Parser<'_> {
+/// How many words from the next one on the grammar looks at.
+const AHEAD: usize = 4;
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Self {
+        let mut parser = Self { text, words: Words::new(text), at: 0, later: None };
+        parser.read_ahead();
+        parser
+    }
+
     pub(crate) fn peek(&self) -> &Kind {
         self.peek_at(0)
     }
 
     pub(crate) fn peek_at(&self, ahead: usize) -> &Kind {
-        self.tokens.get(self.at + ahead).map_or(END, |token| &token.kind)
+        debug_assert!(ahead < AHEAD, "words so far ahead have not been read");
+        self.token(ahead).map_or(END, |token| &token.kind)
+    }
+
+    fn token(&self, ahead: usize) -> Option<&Token> {
+        self.words.read().get(self.at + ahead)
+    }
+
+    fn read_ahead(&mut self) {
+        self.words.first(self.at + AHEAD);
     }
 
     pub(crate) fn is_sign(&self, sign: &str) -> bool {
@@ -68,17 +85,22 @@ impl Parser<'_> {
 
     pub(crate) fn advance(&mut self) {
         self.at += 1;
+        self.read_ahead();
     }
 
     pub(crate) fn accept_sign(&mut self, sign: &str) -> bool {
         let found = self.is_sign(sign);
-        self.at += usize::from(found);
+        if found {
+            self.advance();
+        }
         found
     }
 
     pub(crate) fn accept_word(&mut self, word: &str) -> bool {
         let found = self.is_word(word);
-        self.at += usize::from(found);
+        if found {
+            self.advance();
+        }
         found
     }
 
@@ -95,29 +117,32 @@ impl Parser<'_> {
 
     /// First byte of the next word.
     pub(crate) fn start(&self) -> usize {
-        self.tokens.get(self.at).map_or(self.text.len(), |token| token.span.start)
+        self.token(0).map_or(self.text.len(), |token| token.span.start)
     }
 
     /// Returns a word as it is written.
     pub(crate) fn text_at(&self, ahead: usize) -> &str {
-        let span = self.tokens.get(self.at + ahead).map_or(Span::default(), |token| token.span);
+        let span = self.token(ahead).map_or(Span::default(), |token| token.span);
         self.text.get(span.start..span.end).unwrap_or_default()
     }
 
     /// From `start` to the end of the last word read.
     pub(crate) fn span_from(&self, start: usize) -> Span {
-        let last = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let last = self.at.checked_sub(1).and_then(|at| self.words.read().get(at));
         Span { start, end: last.map_or(start, |token| token.span.end.max(start)) }
     }
 
     /// Refuses the next word; without `expecting` the text lists nothing, as Loki's often does.
     pub(crate) fn unexpected(&self, expecting: &[&str]) -> ParseError {
         let end = Span { start: self.text.len(), end: self.text.len() };
-        let (kind, span) = match self.tokens.get(self.at) {
+        let (kind, span) = match self.token(0) {
             Some(token) => (&token.kind, token.span),
             None => (END, end),
         };
-        let hint = hint::hint(self.text, &self.tokens, self.at, expecting);
+        if *kind == Kind::TooDeep {
+            return self.too_deep();
+        }
+        let hint = hint::hint(self.text, self.words.read(), self.at, expecting);
         if let Kind::Fault(reason) = kind {
             return ParseError::at(self.text, span, reason.clone()).with_hint(hint);
         }
@@ -154,26 +179,15 @@ impl Parser<'_> {
         rest.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').next().unwrap_or_default()
     }
 
-    /// Runs `inner` one level deeper.
-    pub(crate) fn nested<T>(
-        &mut self,
-        inner: impl FnOnce(&mut Self) -> Result<T, ParseError>,
-    ) -> Result<T, ParseError> {
-        self.check_height(self.depth + 1)?;
-        self.depth += 1;
-        let result = inner(self);
-        self.depth -= 1;
-        result
+    /// Refuses a tree of too many levels, or so many operators that wait for their right operand.
+    pub(crate) fn check_levels(&self, levels: usize) -> Result<(), ParseError> {
+        if levels <= DEPTH_MAX { Ok(()) } else { Err(self.too_deep()) }
     }
 
-    /// Refuses trees that are too high.
-    pub(crate) fn check_height(&self, height: usize) -> Result<(), ParseError> {
-        if height <= DEPTH_MAX {
-            return Ok(());
-        }
-        let span = self.tokens.get(self.at).map_or(Span::default(), |token| token.span);
+    fn too_deep(&self) -> ParseError {
+        let span = self.token(0).map_or(Span::default(), |token| token.span);
         let reason = format!("expression nests too deeply, limit is {DEPTH_MAX} levels; split the query");
-        Err(ParseError::at(self.text, span, reason))
+        ParseError::at(self.text, span, reason)
     }
 
     /// Reads `(a, b)`, possibly without names.

@@ -14,56 +14,72 @@ use logyard_model::MatchOp;
 /// Builds the tree of two operands.
 type Connective = fn(Box<LabelFilter>, Box<LabelFilter>) -> LabelFilter;
 
-/// A filter and the height of its tree.
+/// A filter and the levels of its tree.
 type Built = (LabelFilter, usize);
+
+/// A connective that waits for its right operand.
+struct Pending {
+    left: Built,
+    build: Connective,
+    /// A connective that binds no tighter ends the right operand.
+    precedence: u8,
+}
+
+/// What a comma takes on its right is ended by nothing.
+const COMMA: u8 = 0;
+const OR: u8 = 1;
+const AND: u8 = 2;
 
 impl Parser<'_> {
     pub(crate) fn parse_label_filter(&mut self) -> Result<LabelFilter, ParseError> {
-        self.filter_above(0).map(|built| built.0)
+        self.parse_filter().map(|built| built.0)
     }
 
-    /// Reads connectives that bind at least as tightly as `precedence`: `or` 1, `and` 2.
-    fn filter_above(&mut self, precedence: u8) -> Result<Built, ParseError> {
-        let mut left = self.nested(Self::term_and_rest)?;
+    fn parse_filter(&mut self) -> Result<Built, ParseError> {
+        let mut pending: Vec<Pending> = Vec::new();
         loop {
-            let (own, build): (u8, Connective) = match self.peek() {
-                Kind::Word("or") => (1, LabelFilter::Or),
-                Kind::Word("and") => (2, LabelFilter::And),
-                _ => return Ok(left),
+            let mut left = self.parse_term()?;
+            let connective = self.connective();
+            // A comma takes the term alone.
+            let joins = |waiting: &mut Pending| match connective {
+                Some((precedence, _)) => precedence != COMMA && waiting.precedence >= precedence,
+                None => true,
             };
-            if own < precedence {
-                return Ok(left);
+            while let Some(waiting) = pending.pop_if(joins) {
+                left = self.join_filters(waiting, left)?;
             }
-            self.advance();
-            if !self.starts_term() {
-                return Err(self.unexpected(&["IDENTIFIER", "("]));
+            let Some((precedence, build)) = connective else { return Ok(left) };
+            pending.push(Pending { left, build, precedence });
+            self.check_levels(pending.len())?;
+            // There may be nothing to read between two terms.
+            if matches!(self.peek(), Kind::Sign(",") | Kind::Word("and" | "or")) {
+                self.advance();
+                if !self.starts_term() {
+                    return Err(self.unexpected(&["IDENTIFIER", "("]));
+                }
             }
-            let right = self.nested(|parser| parser.filter_above(own + 1))?;
-            left = self.join(left, right, build)?;
         }
     }
 
-    fn join(&self, left: Built, right: Built, build: Connective) -> Result<Built, ParseError> {
-        let height = left.1.max(right.1) + 1;
-        self.check_height(height)?;
-        Ok((build(Box::new(left.0), Box::new(right.0)), height))
+    /// Returns the connective behind a term.
+    fn connective(&self) -> Option<(u8, Connective)> {
+        match self.peek() {
+            Kind::Word("or") => Some((OR, LabelFilter::Or)),
+            Kind::Word("and") => Some((AND, LabelFilter::And)),
+            Kind::Sign(",") => Some((COMMA, LabelFilter::And)),
+            _ if self.starts_term() => Some((COMMA, LabelFilter::And)),
+            _ => None,
+        }
+    }
+
+    fn join_filters(&self, waiting: Pending, right: Built) -> Result<Built, ParseError> {
+        let levels = waiting.left.1.max(right.1) + 1;
+        self.check_levels(levels)?;
+        Ok(((waiting.build)(Box::new(waiting.left.0), Box::new(right.0)), levels))
     }
 
     pub(crate) fn starts_term(&self) -> bool {
         matches!(self.peek(), Kind::Identifier(_) | Kind::Sign("(")) || self.is_named_test(0)
-    }
-
-    fn term_and_rest(&mut self) -> Result<Built, ParseError> {
-        let term = self.parse_term()?;
-        if self.accept_sign(",") {
-            if !self.starts_term() {
-                return Err(self.unexpected(&["IDENTIFIER", "("]));
-            }
-        } else if !self.starts_term() || matches!(self.peek(), Kind::Word("and" | "or")) {
-            return Ok(term);
-        }
-        let rest = self.nested(|parser| parser.filter_above(0))?;
-        self.join(term, rest, LabelFilter::And)
     }
 
     fn parse_term(&mut self) -> Result<Built, ParseError> {
@@ -71,7 +87,7 @@ impl Parser<'_> {
             if !self.starts_term() {
                 return Err(self.unexpected(&["IDENTIFIER", "("]));
             }
-            let inner = self.nested(|parser| parser.filter_above(0))?;
+            let inner = self.parse_filter()?;
             self.expect_sign(")")?;
             return Ok(inner);
         }
@@ -87,7 +103,7 @@ impl Parser<'_> {
         if let Some(op) = text_op {
             if matches!(self.peek(), Kind::Text(_)) {
                 let value = self.expect_text()?;
-                return Ok((LabelFilter::Text(self.build_matcher(&name, op, &value, start)?), 1));
+                return Ok((LabelFilter::Text(self.build_matcher(&name, op, &value, start)?), 0));
             }
             let plain = matches!(op, MatchOp::Equal | MatchOp::NotEqual);
             if plain && *self.peek() == Kind::Function("ip") {
@@ -101,10 +117,10 @@ impl Parser<'_> {
             && signed != "="
         {
             self.advance();
-            return Ok((LabelFilter::CompareLabels { left: name, op, right }, 1));
+            return Ok((LabelFilter::CompareLabels { left: name, op, right }, 0));
         }
         let value = self.filter_value()?;
-        Ok((LabelFilter::Compare { name, op, value }, 1))
+        Ok((LabelFilter::Compare { name, op, value }, 0))
     }
 
     /// Returns the label on the right of a comparison, which is never in quotes.

@@ -3,22 +3,22 @@
 use crate::error::ParseError;
 use crate::number::SixDecimals;
 use crate::parser::Parser;
+use crate::parser_metric::Built;
 use crate::tree::Expr;
 use crate::tree_function::{FunctionExpr, LabelJoin, MapCall, MapOp};
 use crate::tree_metric::MetricExpr;
 
 impl Parser<'_> {
-    /// Reads a function at its name; nothing if the name is none of them.
-    pub(crate) fn parse_function(&mut self, name: &'static str) -> Option<Result<(Expr, usize), ParseError>> {
-        let read = match MapOp::ALL.into_iter().find(|op| op.as_str() == name) {
+    /// Reads a function at its name.
+    pub(crate) fn parse_function(&mut self, name: &'static str) -> Result<Built, ParseError> {
+        match MapOp::ALL.into_iter().find(|op| op.as_str() == name) {
             Some(op) => self.parse_map(op),
             None => match name {
                 "label_join" => self.parse_label_join(),
                 "time" => self.parse_time(),
-                _ => return None,
+                _ => Err(self.unexpected(&[])),
             },
-        };
-        Some(read.map(|(function, height)| (Expr::Metric(MetricExpr::Function(function)), height)))
+        }
     }
 
     /// Reads `(` and the samples that a function is applied to.
@@ -26,19 +26,24 @@ impl Parser<'_> {
         let start = self.start();
         self.advance();
         self.expect_sign("(")?;
-        let (inner, height) = self.parse_inner()?;
-        let Expr::Metric(inner) = inner else { return Err(self.unexpected(&[])) };
-        if let MetricExpr::Literal(value) = inner {
+        let (inner, levels) = self.parse_operand_of()?;
+        if let MetricExpr::Literal(value) = *inner {
             let value = SixDecimals(value);
             return Err(
                 self.refuse(format!("unexpected literal in {name}: {value}; wrap it in vector()"), start)
             );
         }
-        Ok((Box::new(inner), height + 1))
+        Ok((inner, levels))
     }
 
-    fn parse_map(&mut self, op: MapOp) -> Result<(FunctionExpr, usize), ParseError> {
-        let (inner, height) = self.parse_samples(op.as_str())?;
+    fn parse_map(&mut self, op: MapOp) -> Result<Built, ParseError> {
+        let (inner, levels) = self.parse_samples(op.as_str())?;
+        let params = self.parse_params(op)?;
+        self.expect_sign(")")?;
+        Ok(built(FunctionExpr::Map(MapCall { op, inner, params }), levels))
+    }
+
+    fn parse_params(&mut self, op: MapOp) -> Result<Vec<f64>, ParseError> {
         let (least, most) = op.params();
         let mut params = Vec::with_capacity(most);
         while params.len() < most && (params.len() < least || self.is_sign(",")) {
@@ -50,12 +55,11 @@ impl Parser<'_> {
             }
             params.push(param);
         }
-        self.expect_sign(")")?;
-        Ok((FunctionExpr::Map(MapCall { op, inner, params }), height))
+        Ok(params)
     }
 
-    fn parse_label_join(&mut self) -> Result<(FunctionExpr, usize), ParseError> {
-        let (inner, height) = self.parse_samples("label_join")?;
+    fn parse_label_join(&mut self) -> Result<Built, ParseError> {
+        let (inner, levels) = self.parse_samples("label_join")?;
         self.expect_sign(",")?;
         let label = self.expect_text()?;
         self.expect_sign(",")?;
@@ -66,15 +70,19 @@ impl Parser<'_> {
             sources.push(self.expect_text()?);
         }
         self.expect_sign(")")?;
-        Ok((FunctionExpr::LabelJoin(LabelJoin { inner, label, separator, sources }), height))
+        Ok(built(FunctionExpr::LabelJoin(LabelJoin { inner, label, separator, sources }), levels))
     }
 
-    fn parse_time(&mut self) -> Result<(FunctionExpr, usize), ParseError> {
+    fn parse_time(&mut self) -> Result<Built, ParseError> {
         self.advance();
         self.expect_sign("(")?;
         self.expect_sign(")")?;
-        Ok((FunctionExpr::Time, 1))
+        Ok(built(FunctionExpr::Time, 1))
     }
+}
+
+fn built(function: FunctionExpr, levels: usize) -> Built {
+    (Box::new(Expr::Metric(MetricExpr::Function(function))), levels)
 }
 
 #[cfg(test)]

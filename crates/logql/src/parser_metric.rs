@@ -13,35 +13,64 @@ use crate::tree_metric::{
 };
 use logyard_model::compile_anchored;
 
-/// An expression and the height of its tree.
-type Built = (Expr, usize);
+/// An expression and the levels of its tree; in a box, as many are on the stack where parentheses nest.
+pub(crate) type Built = (Box<Expr>, usize);
+
+/// A binary operator that waits for its right operand.
+struct Pending {
+    left: Built,
+    op: BinaryOp,
+    precedence: u8,
+    returns_bool: bool,
+    matching: Matching,
+    /// First byte of the left operand.
+    start: usize,
+}
+
+impl Pending {
+    /// Returns whether an operator of this precedence ends the right operand.
+    fn joins_before(&self, next: u8) -> bool {
+        self.precedence > next || self.precedence == next && self.op != BinaryOp::Power
+    }
+}
 
 impl Parser<'_> {
     pub(crate) fn parse_expr(&mut self) -> Result<Expr, ParseError> {
-        self.binary_above(1).map(|built| built.0)
+        self.parse_binary().map(|built| *built.0)
     }
 
-    /// Reads operators that bind at least as tightly as `precedence`.
-    fn binary_above(&mut self, precedence: u8) -> Result<Built, ParseError> {
-        let start = self.start();
-        let mut left = self.nested(Self::parse_operand)?;
-        while let Some((op, own)) = self.binary_op() {
-            if own < precedence {
-                break;
+    /// Reads operands and the operators between them.
+    fn parse_binary(&mut self) -> Result<Built, ParseError> {
+        let mut pending: Vec<Pending> = Vec::new();
+        loop {
+            let mut start = self.start();
+            let mut left = self.parse_operand()?;
+            let op = self.binary_op();
+            let joins = |waiting: &mut Pending| op.is_none_or(|(_, next)| waiting.joins_before(next));
+            while let Some(waiting) = pending.pop_if(joins) {
+                start = waiting.start;
+                left = self.join_operands(waiting, left)?;
             }
+            let Some((op, precedence)) = op else { return Ok(left) };
             self.advance();
             let returns_bool = self.accept_word("bool");
             let matching = self.parse_matching()?;
-            let above = if op == BinaryOp::Power { own } else { own + 1 };
-            let right = self.nested(|parser| parser.binary_above(above))?;
-            let height = left.1.max(right.1) + 1;
-            let expr = self.build_binary(op, left.0, right.0, (returns_bool, matching), start)?;
-            // Folded literals do not grow.
-            let height = if matches!(expr, MetricExpr::Literal(_)) { 1 } else { height };
-            self.check_height(height)?;
-            left = (Expr::Metric(expr), height);
+            pending.push(Pending { left, op, precedence, returns_bool, matching, start });
+            self.check_levels(pending.len())?;
         }
-        Ok(left)
+    }
+
+    fn join_operands(&self, waiting: Pending, right: Built) -> Result<Built, ParseError> {
+        let Pending { left, op, returns_bool, matching, start, .. } = waiting;
+        let inside = left.1.max(right.1).max(usize::from(matching.given));
+        let expr = self.build_binary(op, *left.0, *right.0, (returns_bool, matching), start)?;
+        let levels = match expr {
+            // Folded literals do not grow.
+            MetricExpr::Literal(value) => usize::from(!value.is_finite()),
+            _ => inside + 1,
+        };
+        self.check_levels(levels)?;
+        Ok((Box::new(Expr::Metric(expr)), levels))
     }
 
     fn binary_op(&self) -> Option<(BinaryOp, u8)> {
@@ -141,38 +170,43 @@ impl Parser<'_> {
         ))
     }
 
+    /// Reads what stands between operators; does no work of its own, as its frame is on the stack at each level.
     fn parse_operand(&mut self) -> Result<Built, ParseError> {
-        let leaf = |expr| Ok((Expr::Metric(expr), 1));
         match *self.peek() {
-            Kind::Sign("(") => {
-                self.advance();
-                let inner = self.nested(|parser| parser.binary_above(1))?;
-                self.expect_sign(")")?;
-                Ok(inner)
-            }
-            Kind::Sign("{") => {
-                let mut log = self.parse_selector()?;
-                self.parse_pipeline(&mut log.stages)?;
-                if self.is_sign("|") {
-                    self.advance();
-                    return Err(self.unexpected(&[]));
-                }
-                Ok((Expr::Log(log), 1))
-            }
-            Kind::Number { .. } | Kind::Sign("+" | "-") => {
-                leaf(MetricExpr::Literal(self.parse_signed_number()?))
-            }
-            Kind::RangeOp(op) => leaf(self.parse_range_aggregation(op)?),
+            Kind::Sign("(") => self.parse_parentheses(),
+            Kind::Sign("{") => self.parse_log_operand(),
+            Kind::Number { .. } | Kind::Sign("+" | "-") => self.parse_literal(),
+            Kind::RangeOp(op) => self.parse_range_aggregation(op),
             Kind::VectorOp(op) => self.parse_vector_aggregation(op),
             Kind::Function("label_replace") => self.parse_label_replace(),
-            Kind::Function("vector") => leaf(self.parse_vector_of()?),
-            Kind::Function(name) => match self.parse_function(name) {
-                Some(read) => read,
-                None => Err(self.unexpected(&[])),
-            },
+            Kind::Function("vector") => self.parse_vector_of(),
+            Kind::Function(name) => self.parse_function(name),
             Kind::Word("variants") => self.parse_variants(),
             _ => Err(self.unexpected(&[])),
         }
+    }
+
+    fn parse_parentheses(&mut self) -> Result<Built, ParseError> {
+        self.advance();
+        let inner = self.parse_binary()?;
+        self.expect_sign(")")?;
+        Ok(inner)
+    }
+
+    fn parse_log_operand(&mut self) -> Result<Built, ParseError> {
+        let mut log = self.parse_selector()?;
+        self.parse_pipeline(&mut log.stages)?;
+        if self.is_sign("|") {
+            self.advance();
+            return Err(self.unexpected(&[]));
+        }
+        let levels = log.levels();
+        Ok((Box::new(Expr::Log(log)), levels))
+    }
+
+    fn parse_literal(&mut self) -> Result<Built, ParseError> {
+        let value = self.parse_signed_number()?;
+        Ok((Box::new(Expr::Metric(MetricExpr::Literal(value))), 0))
     }
 
     /// Reads a number with at most one sign.
@@ -204,7 +238,7 @@ impl Parser<'_> {
         Some(found)
     }
 
-    fn parse_range_aggregation(&mut self, op: RangeOp) -> Result<MetricExpr, ParseError> {
+    fn parse_range_aggregation(&mut self, op: RangeOp) -> Result<Built, ParseError> {
         let start = self.start();
         self.advance();
         self.expect_sign("(")?;
@@ -242,8 +276,11 @@ impl Parser<'_> {
             self.refuse_later(format!("invalid aggregation {name} {how} unwrap"), start);
         }
         let param = param.map(|param| param.0);
+        let levels = range.levels() + 1;
+        self.check_levels(levels)?;
         let span = self.span_from(start);
-        Ok(MetricExpr::Range(RangeAggregation { op, param, label, range, grouping, span }))
+        let aggregation = RangeAggregation { op, param, label, range, grouping, span };
+        Ok((Box::new(Expr::Metric(MetricExpr::Range(aggregation))), levels))
     }
 
     fn parse_grouping(&mut self) -> Result<Option<Grouping>, ParseError> {
@@ -261,15 +298,27 @@ impl Parser<'_> {
         let leading = self.parse_grouping()?;
         self.expect_sign("(")?;
         let param = self.parse_parameter();
-        let (inner, height) = self.parse_inner()?;
-        let Expr::Metric(inner) = inner else { return Err(self.unexpected(&[])) };
+        let (inner, levels) = self.parse_operand_of()?;
+        let aggregation = self.close_vector_aggregation(op, leading, param, inner, start)?;
+        Ok((aggregation, levels))
+    }
+
+    /// Reads what follows the samples; apart from what stands before, so that less is on the stack meanwhile.
+    fn close_vector_aggregation(
+        &mut self,
+        op: VectorOp,
+        leading: Option<Grouping>,
+        param: Option<(f64, String)>,
+        inner: Box<MetricExpr>,
+        start: usize,
+    ) -> Result<Box<Expr>, ParseError> {
         self.expect_sign(")")?;
         let grouping = match leading {
             Some(grouping) => grouping,
             None => self.parse_grouping()?.unwrap_or_default(),
         };
         let count = self.vector_count(op, param, start)?;
-        if let MetricExpr::Literal(value) = inner {
+        if let MetricExpr::Literal(value) = *inner {
             let value = SixDecimals(value);
             let name = op.as_str();
             return Err(
@@ -284,14 +333,16 @@ impl Parser<'_> {
             return Err(self.refuse("grouping not allowed for approx_topk aggregation", start));
         }
         let span = self.span_from(start);
-        let inner = Box::new(inner);
         let aggregation = VectorAggregation { op, count, grouping, inner, span };
-        Ok((Expr::Metric(MetricExpr::Vector(aggregation)), height + 1))
+        Ok(Box::new(Expr::Metric(MetricExpr::Vector(aggregation))))
     }
 
-    /// Reads an expression between parentheses; two levels, as its frames take the stack of two.
-    pub(crate) fn parse_inner(&mut self) -> Result<Built, ParseError> {
-        self.nested(|parser| parser.nested(|parser| parser.binary_above(1)))
+    /// Reads the samples that a function or aggregation is applied to; the levels are those of the whole.
+    pub(crate) fn parse_operand_of(&mut self) -> Result<(Box<MetricExpr>, usize), ParseError> {
+        let (inner, levels) = self.parse_binary()?;
+        let Expr::Metric(inner) = *inner else { return Err(self.unexpected(&[])) };
+        self.check_levels(levels + 1)?;
+        Ok((Box::new(inner), levels + 1))
     }
 
     fn vector_count(
@@ -323,8 +374,7 @@ impl Parser<'_> {
         let start = self.start();
         self.advance();
         self.expect_sign("(")?;
-        let (inner, height) = self.nested(|parser| parser.binary_above(1))?;
-        let Expr::Metric(inner) = inner else { return Err(self.unexpected(&[])) };
+        let (inner, levels) = self.parse_operand_of()?;
         let mut texts = [const { String::new() }; 4];
         for text in &mut texts {
             self.expect_sign(",")?;
@@ -335,18 +385,18 @@ impl Parser<'_> {
         if let Err(error) = compile_anchored(&regex) {
             return Err(self.refuse(format!("invalid regex in label_replace: {error}"), start));
         }
-        if let MetricExpr::Literal(value) = inner {
+        if let MetricExpr::Literal(value) = *inner {
             let value = SixDecimals(value);
             return Err(self.refuse(
                 format!("unexpected literal in label_replace: {value}; wrap it in vector()"),
                 start,
             ));
         }
-        let replace = LabelReplace { inner: Box::new(inner), label, replacement, source, regex };
-        Ok((Expr::Metric(MetricExpr::LabelReplace(replace)), height + 1))
+        let replace = LabelReplace { inner, label, replacement, source, regex };
+        Ok((Box::new(Expr::Metric(MetricExpr::LabelReplace(replace))), levels))
     }
 
-    fn parse_vector_of(&mut self) -> Result<MetricExpr, ParseError> {
+    fn parse_vector_of(&mut self) -> Result<Built, ParseError> {
         self.advance();
         self.expect_sign("(")?;
         if *self.peek() == Kind::Fault(NOT_DECIMAL.to_owned()) {
@@ -365,17 +415,17 @@ impl Parser<'_> {
         }
         self.advance();
         self.expect_sign(")")?;
-        Ok(MetricExpr::VectorOf(value))
+        Ok((Box::new(Expr::Metric(MetricExpr::VectorOf(value))), 1))
     }
 
     fn parse_variants(&mut self) -> Result<Built, ParseError> {
         self.advance();
         self.expect_sign("(")?;
-        let mut exprs = Vec::new();
+        let (mut exprs, mut most) = (Vec::new(), 0);
         loop {
-            let (expr, _) = self.nested(|parser| parser.binary_above(1))?;
-            let Expr::Metric(expr) = expr else { return Err(self.unexpected(&[])) };
-            exprs.push(expr);
+            let (expr, levels) = self.parse_operand_of()?;
+            most = most.max(levels);
+            exprs.push(*expr);
             if !self.accept_sign(",") {
                 break;
             }
@@ -387,7 +437,9 @@ impl Parser<'_> {
         self.expect_sign("(")?;
         let of = self.parse_log_range()?;
         self.expect_sign(")")?;
-        Ok((Expr::Variants(Variants { exprs, of }), 1))
+        let levels = most.max(of.levels() + 1);
+        self.check_levels(levels)?;
+        Ok((Box::new(Expr::Variants(Variants { exprs, of })), levels))
     }
 }
 

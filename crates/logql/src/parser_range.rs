@@ -22,7 +22,7 @@ impl Parser<'_> {
 
     fn parse_range_part(&mut self) -> Result<Part, ParseError> {
         if self.accept_sign("(") {
-            let inner = self.nested(Self::parse_range_part)?;
+            let inner = self.parse_range_part()?;
             self.expect_sign(")")?;
             let Part::Open { log, unwrap } = inner else { return Ok(inner) };
             return self.close_part(log, unwrap, true);

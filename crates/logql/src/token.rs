@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Unknown,
     /// No word at all; refused where it is met, with this text.
     Fault(String),
+    /// A parenthesis inside as many as there may be; what follows is not read.
+    TooDeep,
     End,
 }
 
@@ -57,6 +59,7 @@ impl Kind {
             Self::Function("ip") => "ip".to_owned(),
             Self::Function(text) => text.to_uppercase(),
             Self::Fault(text) => text.clone(),
+            Self::TooDeep => "(".to_owned(),
             Self::End => "$end".to_owned(),
         }
     }

@@ -245,41 +245,80 @@ fn spans_point_at_the_text() {
     assert_eq!((span.start, span.end), (3, 4));
 }
 
-#[test]
-fn depth_is_bounded() {
-    let deep = |open: &str, inner: &str, close: &str, count: usize| {
-        format!("{}{inner}{}", open.repeat(count), close.repeat(count))
-    };
-    assert!(parse(&deep("(", "vector(1)", ")", DEPTH_MAX / 3)).is_ok());
-    for text in [
-        deep("(", "1", ")", 60_000),
-        deep("sum(", "vector(1)", ")", 10_000),
-        deep("2^", "2", "", 60_000),
-        deep("vector(1)+", "vector(1)", "", 10_000),
-        format!(r#"{{a="b"}} | {}"#, deep("(", "x>1", ")", 60_000)),
-        format!(r#"{{a="b"}} | {}"#, deep("x>1,", "x>1", "", 30_000)),
-        format!(r#"{{a="b"}} | {}"#, deep("x>1 or ", "x>1", "", 15_000)),
-        format!("rate({}", "(".repeat(100_000)),
-    ] {
-        let error = parse(&text).unwrap_err();
-        assert!(error.message().contains("nests too deeply"), "{error}");
-    }
-    // Long but flat is fine.
-    assert!(parse(&deep("1+", "1", "", 60_000)).is_ok());
-    assert!(parse(&format!(r#"{{a="b"}}{}"#, r#"|="x""#.repeat(20_000))).is_ok());
+fn repeated(open: &str, inner: &str, close: &str, count: usize) -> String {
+    format!("{}{inner}{}", open.repeat(count), close.repeat(count))
 }
 
 #[test]
-fn canonical_text_may_nest_too_deeply() {
-    // Wrong: what is printed should parse. Each operator is printed in parentheses, and one costs two levels or,
-    // on the right of a comma, four, where the query as written costs one or two.
-    for (connective, most) in [(",", 25), (" and ", 49)] {
-        let chain =
-            |count: usize| format!(r#"{{a="b"}} | x>1{}"#, format!("{connective}x>1").repeat(count - 1));
-        let printed = |count: usize| parse(&chain(count)).unwrap().to_string();
-        assert!(parse(&printed(most)).is_ok(), "{connective}");
-        let error = parse(&printed(most + 1)).unwrap_err();
+fn what_is_too_deep_is_refused_before_the_rest_is_read() {
+    let filter = |filter: String| format!(r#"{{a="b"}} | {filter}"#);
+    for text in [
+        repeated("(", "1", ")", 60_000),
+        repeated("sum(", "vector(1)", ")", 10_000),
+        repeated("2^", "2", "", 60_000),
+        repeated("vector(1)+", "vector(1)", "", 10_000),
+        filter(repeated("(", "x>1", ")", 50_000)),
+        filter(repeated("x>1,", "x>1", "", 30_000)),
+        filter(repeated("x>1 or ", "x>1", "", 15_000)),
+        format!("rate({}", "(".repeat(100_000)),
+    ] {
+        let mut parser = Parser::new(&text);
+        let error = parser.parse_query().unwrap_err();
         assert!(error.message().contains("nests too deeply"), "{error}");
+        let read = parser.words.read().len();
+        assert!(read < 6 * DEPTH_MAX, "{read} words read of {}", text.get(..20).unwrap());
+    }
+    // Long but flat is fine.
+    assert!(parse(&repeated("1+", "1", "", 60_000)).is_ok());
+    assert!(parse(&format!(r#"{{a="b"}}{}"#, r#"|="x""#.repeat(20_000))).is_ok());
+}
+
+/// Whatever is accepted has a canonical text, and lines, that are accepted, at the bound too.
+#[test]
+fn what_is_printed_is_never_too_deep() {
+    let sum = r#"sum by (x) (rate({a="b"} | x=ip("::1") [5m]))"#;
+    // What is repeated and what stands inside, with the most repetitions.
+    for (open, inner, close, most) in [
+        (r#"{a="b"} | "#, "x>1,", "x>1", 100),
+        (r#"{a="b"} | "#, "x>1 ", "x>1", 100),
+        (r#"{a="b"} | "#, "x>1 and ", "x>1", 100),
+        (r#"{a="b"} | "#, r#"x=ip("::1") or "#, "x>1", 99),
+        (r#"{a="b"} | "#, "x>1 and y>2 or ", "x>1", 99),
+        (r#"{a="b"} | "#, "x>1 or y>2,", "x>1", 50),
+        (r#"rate({a="b"} | "#, "x>1 or ", "x>1 [5m])", 99),
+        (r#"sum_over_time({a="b"} | unwrap x | "#, "x>1,", "x>1 [5m])", 99),
+        ("", "vector(1)+", "vector(1)", 99),
+        ("", "vector(1)^", "vector(1)", 99),
+        ("", "vector(1)^", "5", 99),
+        ("", "time() + on (x) vector(2)*", "vector(1)", 98),
+        ("", "vector(1) or ", sum, 99),
+        ("", "vector(1)-", "1e308*10", 99),
+        ("", "sum(", "vector(1)", 99),
+        ("", "abs(-1 + ", "vector(1)", 49),
+        ("", "label_replace(", sum, 97),
+        ("rate(", "(", r#"{a="b"}"#, 99),
+        ("", "(", "2", 100),
+    ] {
+        let text = |count: usize| {
+            let closed = inner.matches('(').count() - inner.matches(')').count();
+            let end = match inner {
+                "label_replace(" => r#","a","b","c","d")"#.to_owned(),
+                "(" if open == "rate(" => ")".to_owned(),
+                _ => ")".repeat(closed),
+            };
+            let tail = if open == "rate(" { "[5m])" } else { "" };
+            format!("{open}{}{close}{}{tail}", inner.repeat(count), end.repeat(count))
+        };
+        let at_bound = text(most);
+        let tree = parse(&at_bound).unwrap_or_else(|error| panic!("{inner} {most}: {error}"));
+        for printed in [tree.to_string(), crate::pretty(&tree)] {
+            match parse(&printed) {
+                Ok(again) if at_bound.contains("1e308") => assert_eq!(again.to_string(), tree.to_string()),
+                again => assert_eq!(again.as_ref(), Ok(&tree), "{inner}"),
+            }
+        }
+        let error = parse(&text(most + 1)).unwrap_err();
+        assert!(error.message().contains("nests too deeply"), "{inner}: {error}");
     }
 }
 
