@@ -5,11 +5,30 @@
 
 use crate::labels::{ERROR, ERROR_DETAILS, Labels};
 use crate::stage::Entry;
-use crate::template::Template;
 use logyard_logql::{Formatted, LabelFormat as Item};
+use logyard_template::{Dialect, Entry as Over, Fields, Template, Value};
 use std::borrow::Cow;
+use std::rc::Rc;
 
 const TEMPLATE_ERROR: &str = "TemplateFormatErr";
+
+impl Fields for Labels<'_> {
+    fn field(&self, name: &str) -> Value {
+        Value::text(self.get(name).unwrap_or_default())
+    }
+
+    fn text(&self, name: &str) -> Option<&[u8]> {
+        Some(self.get(name).unwrap_or_default().as_bytes())
+    }
+
+    fn all(&self) -> Value {
+        Value::Labels(Rc::new(self.union()))
+    }
+}
+
+fn over<'e>(entry: &'e Entry<'_>, now_ns: i64) -> Over<'e> {
+    Over { line: &entry.line, ts_ns: entry.ts_ns, now_ns }
+}
 
 /// `line_format`: makes a new line of labels and the old line.
 #[derive(Debug)]
@@ -20,13 +39,13 @@ pub(crate) struct LineFormat {
 
 impl LineFormat {
     pub(crate) fn compile(template: &str, now_ns: i64) -> Result<Self, String> {
-        let template =
-            Template::compile("line", template).map_err(|fault| format!("invalid line template: {fault}"))?;
+        let template = Template::compile("line", template, Dialect::Query)
+            .map_err(|fault| format!("invalid line template: {fault}"))?;
         Ok(Self { template, now_ns })
     }
 
     pub(crate) fn apply(&self, entry: &mut Entry<'_>) {
-        match self.template.run(&entry.line, entry.ts_ns, self.now_ns, &entry.labels) {
+        match self.template.run(over(entry, self.now_ns), &entry.labels) {
             Ok(line) => entry.line = Cow::Owned(line),
             Err(details) => entry.labels.replace_error(TEMPLATE_ERROR, &details),
         }
@@ -62,7 +81,7 @@ impl LabelFormat {
             let source = match from {
                 Formatted::Label(source) => Source::Label(source.clone()),
                 Formatted::Template(text) => {
-                    let template = Template::compile("label", text);
+                    let template = Template::compile("label", text, Dialect::Query);
                     Source::Template(Box::new(
                         template.map_err(|fault| format!("invalid template for label '{label}': {fault}"))?,
                     ))
@@ -86,7 +105,7 @@ impl LabelFormat {
                 Source::Label(source) => rename(&mut entry.labels, source, label),
                 Source::Template(template) => {
                     let seen = snapshot.get_or_insert_with(|| entry.labels.clone());
-                    match template.run(&entry.line, entry.ts_ns, self.now_ns, seen) {
+                    match template.run(over(entry, self.now_ns), seen) {
                         Ok(value) => entry.labels.overwrite(label, &String::from_utf8_lossy(&value)),
                         Err(details) => entry.labels.replace_error(TEMPLATE_ERROR, &details),
                     }

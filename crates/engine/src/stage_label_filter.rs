@@ -5,7 +5,9 @@
 
 use crate::labels::{ERROR, Labels};
 use crate::stage_line_filter::AddressTest;
-use logyard_logql::{CompareOp, FilterValue, LabelFilter, parse_go_duration, parse_size, quoted};
+use logyard_logql::{
+    CompareOp, FilterValue, LabelFilter, parse_go_duration, parse_go_float, parse_size, quoted,
+};
 use logyard_model::{MatchOp, Matcher, compile_anchored};
 use regex::Regex;
 
@@ -139,7 +141,7 @@ fn passes_or_notes(result: Result<bool, String>, labels: &mut Labels<'_>) -> boo
 /// Compares two values as what both of them are: numbers, else durations, else sizes; other texts are
 /// equal or not, and have no order.
 fn compare_texts(left: &str, op: CompareOp, right: &str) -> Result<bool, String> {
-    if let (Ok(left), Ok(right)) = (parse_float(left), parse_float(right)) {
+    if let (Ok(left), Ok(right)) = (parse_go_float(left), parse_go_float(right)) {
         return Ok(ordered(op, left.partial_cmp(&right)));
     }
     if let (Ok(left), Ok(right)) = (parse_go_duration(left), parse_go_duration(right)) {
@@ -161,7 +163,7 @@ fn compare_texts(left: &str, op: CompareOp, right: &str) -> Result<bool, String>
 
 fn compare(text: &str, op: CompareOp, value: FilterValue) -> Result<bool, String> {
     Ok(match value {
-        FilterValue::Number(wanted) => ordered(op, parse_float(text)?.partial_cmp(&wanted)),
+        FilterValue::Number(wanted) => ordered(op, parse_go_float(text)?.partial_cmp(&wanted)),
         FilterValue::DurationNs(wanted) => ordered(op, Some(parse_go_duration(text)?.cmp(&wanted))),
         FilterValue::Bytes(wanted) => ordered(op, Some(parse_size(text)?.cmp(&wanted))),
     })
@@ -178,27 +180,6 @@ fn ordered(op: CompareOp, order: Option<std::cmp::Ordering>) -> bool {
         CompareOp::Less => order.is_lt(),
         CompareOp::LessOrEqual => order.is_le(),
     }
-}
-
-/// Reads a number in Go's syntax, decimal only.
-pub(crate) fn parse_float(text: &str) -> Result<f64, String> {
-    let invalid = || format!("strconv.ParseFloat: parsing {}: invalid syntax", quoted(text));
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
-    let digits = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
-    let after_digit = |part: &str| part.ends_with(|c: char| c.is_ascii_digit());
-    let separates = |(at, mark): (usize, &str)| {
-        let (before, after) = (text.get(..at), text.get(at + mark.len()..));
-        before.is_some_and(after_digit) && after.is_some_and(digits)
-    };
-    if !plain || !text.match_indices('_').all(separates) {
-        return Err(invalid());
-    }
-    let value: f64 = text.replace('_', "").parse().map_err(|_| invalid())?;
-    let has_digit = text.bytes().any(|b| b.is_ascii_digit());
-    if value.is_infinite() && has_digit {
-        return Err(format!("strconv.ParseFloat: parsing {}: value out of range", quoted(text)));
-    }
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 
 use crate::bytes_scan::is_name_byte;
 use crate::labels::{ERROR, Labels};
-use crate::template::template_names;
 use logyard_logql::{Formatted, Grouping, LabelFilter, StageKind, Unwrap};
+use logyard_template::template_names;
 use std::borrow::Cow;
 
 /// Which labels are needed.

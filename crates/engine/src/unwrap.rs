@@ -4,8 +4,8 @@ use crate::error::Error;
 use crate::labels::Labels;
 use crate::range_count::seconds;
 use crate::stage::stage_error;
-use crate::stage_label_filter::{LabelTest, parse_float};
-use logyard_logql::{Conversion, Unwrap, parse_go_duration, parse_size};
+use crate::stage_label_filter::LabelTest;
+use logyard_logql::{Conversion, Unwrap, parse_go_duration, parse_go_float, parse_size};
 
 const EXTRACTION_ERROR: &str = "SampleExtractionErr";
 
@@ -43,7 +43,7 @@ impl Unwrapper {
 /// Makes a number of a label's value.
 fn convert(text: &str, conversion: Option<Conversion>) -> Result<f64, String> {
     match conversion {
-        None => parse_float(text),
+        None => parse_go_float(text),
         Some(Conversion::Bytes) => parse_size(text).map(|bytes| bytes as f64),
         Some(Conversion::Duration | Conversion::DurationSeconds) => parse_go_duration(text).map(seconds),
     }

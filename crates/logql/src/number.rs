@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::print::quoted;
+
 /// A number that prints as Go's `%v` does: shortest digits, an exponent below 1e-4 and from 1e21 on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GoFloat(pub f64);
@@ -37,6 +39,27 @@ impl fmt::Display for SixDecimals {
         let text = format!("{:.6}", self.0);
         if text.parse() == Ok(self.0) { f.write_str(&text) } else { write!(f, "{}", GoFloat(self.0)) }
     }
+}
+
+/// Reads a number in Go's syntax, decimal only. Errors: the text of Go's `strconv.ParseFloat`.
+pub fn parse_go_float(text: &str) -> Result<f64, String> {
+    let invalid = || format!("strconv.ParseFloat: parsing {}: invalid syntax", quoted(text));
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
+    let digits = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    let after_digit = |part: &str| part.ends_with(|c: char| c.is_ascii_digit());
+    let separates = |(at, mark): (usize, &str)| {
+        let (before, after) = (text.get(..at), text.get(at + mark.len()..));
+        before.is_some_and(after_digit) && after.is_some_and(digits)
+    };
+    if !plain || !text.match_indices('_').all(separates) {
+        return Err(invalid());
+    }
+    let value: f64 = text.replace('_', "").parse().map_err(|_| invalid())?;
+    let has_digit = text.bytes().any(|b| b.is_ascii_digit());
+    if value.is_infinite() && has_digit {
+        return Err(format!("strconv.ParseFloat: parsing {}: value out of range", quoted(text)));
+    }
+    Ok(value)
 }
 
 #[cfg(test)]

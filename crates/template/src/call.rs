@@ -1,12 +1,13 @@
 //! The functions of templates: names, parameters, and where each family is.
 
-use crate::template_builtin;
-use crate::template_encoding;
-use crate::template_math;
-use crate::template_regex::{self, Regexes};
-use crate::template_text;
-use crate::template_time;
-use crate::template_value::Value;
+use crate::agent;
+use crate::builtin;
+use crate::encoding;
+use crate::math;
+use crate::regexes::{self, Regexes};
+use crate::text;
+use crate::time;
+use crate::value::Value;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -73,13 +74,14 @@ pub(crate) const fn variadic(
 }
 
 static FUNCTIONS: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock::new(|| {
-    let families: [&'static [Function]; 6] = [
-        template_builtin::FUNCTIONS,
-        template_text::FUNCTIONS,
-        template_math::FUNCTIONS,
-        template_encoding::FUNCTIONS,
-        template_regex::FUNCTIONS,
-        template_time::FUNCTIONS,
+    let families: [&'static [Function]; 7] = [
+        builtin::FUNCTIONS,
+        text::FUNCTIONS,
+        math::FUNCTIONS,
+        encoding::FUNCTIONS,
+        regexes::FUNCTIONS,
+        time::FUNCTIONS,
+        agent::FUNCTIONS,
     ];
     families.into_iter().flatten().map(|function| (function.name, function)).collect()
 });
@@ -87,9 +89,40 @@ static FUNCTIONS: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock:
 /// Functions that evaluate their arguments themselves.
 const SPECIAL: [&str; 3] = ["and", "or", "call"];
 
-/// Returns whether templates know the function.
-pub(crate) fn is_function(name: &str) -> bool {
-    SPECIAL.contains(&name) || FUNCTIONS.contains_key(name)
+/// Whose templates these are: it decides which functions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Of `line_format` and `label_format` (Loki v3.7.6).
+    Query,
+    /// Of the agent's stages `template` and `replace` (Promtail v3.6.15): Promtail's own functions and those of
+    /// sprig that are named in this crate's `call` and `agent`.
+    Agent,
+}
+
+/// Functions that only queries have.
+const QUERY_ONLY: [&str; 13] = [
+    "__line__",
+    "__timestamp__",
+    "alignLeft",
+    "alignRight",
+    "bytes",
+    "count",
+    "duration",
+    "duration_seconds",
+    "toDateInZone",
+    "unixEpochMillis",
+    "unixEpochNanos",
+    "unixToTime",
+    "urldecode",
+];
+
+/// Returns whether templates of a dialect know the function.
+pub(crate) fn is_function(name: &str, dialect: Dialect) -> bool {
+    let is_foreign = match dialect {
+        Dialect::Query => agent::FUNCTIONS.iter().any(|function| function.name == name),
+        Dialect::Agent => QUERY_ONLY.contains(&name),
+    };
+    !is_foreign && (SPECIAL.contains(&name) || FUNCTIONS.contains_key(name))
 }
 
 /// Returns a function by its name, unless it is a special one.

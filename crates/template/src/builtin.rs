@@ -1,10 +1,10 @@
 //! Functions that Go's templates have of themselves: comparing, measuring, picking, printing.
 
-use crate::template_call::{Function, Param, Surroundings, check_length, function, text, variadic};
-use crate::template_encoding::query_escape;
-use crate::template_print::{print_all, print_line};
-use crate::template_printf::printf;
-use crate::template_value::{IntType, Value};
+use crate::call::{Function, Param, Surroundings, check_length, function, text, variadic};
+use crate::encoding::query_escape;
+use crate::print::{print_all, print_line};
+use crate::printf::printf;
+use crate::value::{IntType, Value};
 use std::cmp::Ordering;
 
 const ANY: &[Param] = &[Param::Any];

@@ -1,8 +1,8 @@
 //! Functions of templates with regular expressions in Go's dialect.
 
-use crate::template_call::{Function, Param, Surroundings, check_length, function, text};
-use crate::template_tree::{Node, Pipe, Word, WordKind};
-use crate::template_value::Value;
+use crate::call::{Function, Param, Surroundings, check_length, function, text};
+use crate::tree::{Node, Pipe, Word, WordKind};
+use crate::value::Value;
 use logyard_model::translate;
 use regex::bytes::{Captures, Regex, RegexBuilder};
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! How Go prints values: `%v`, `%q` and numbers.
 
-use crate::template_call::TEXT_BYTES_MAX;
-use crate::template_time;
-use crate::template_value::Value;
+use crate::call::TEXT_BYTES_MAX;
+use crate::time;
+use crate::value::Value;
 use std::fmt::Write as _;
 
 /// Prints a value as an action does.
@@ -21,7 +21,7 @@ pub(crate) fn plain(value: &Value) -> Vec<u8> {
         Value::Int(value, _) => value.to_string().into_bytes(),
         Value::Float(value) => float(*value).into_bytes(),
         Value::Text(text) => text.clone(),
-        Value::Time(time) => template_time::default_text(time).into_bytes(),
+        Value::Time(time) => time::default_text(time).into_bytes(),
         Value::Named(_, name, _) => name.as_bytes().to_vec(),
         Value::List(items) => {
             let mut out = vec![b'['];

@@ -1,8 +1,8 @@
 //! Functions of templates that change how a text is written: base64, URL escapes, JSON.
 
-use crate::stage_json::unescape;
-use crate::template_call::{Function, Param, function, text};
-use crate::template_value::Value;
+use crate::call::{Function, Param, function, text};
+use crate::json_string::{string_end, unescape};
+use crate::value::Value;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -95,10 +95,7 @@ fn query_unescape(text: &[u8]) -> Result<Vec<u8>, String> {
                 let Some(code) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) else {
                     let shown = after.get(..after.len().min(2)).unwrap_or_default();
                     let escape = format!("%{}", String::from_utf8_lossy(shown));
-                    return Err(format!(
-                        "invalid URL escape {}",
-                        crate::template_print::quoted(escape.as_bytes())
-                    ));
+                    return Err(format!("invalid URL escape {}", crate::print::quoted(escape.as_bytes())));
                 };
                 out.push(code);
                 rest = after.get(2..).unwrap_or_default();
@@ -183,7 +180,7 @@ fn json_value(rest: &mut &[u8], depth: usize) -> Option<Value> {
 
 fn json_text(rest: &mut &[u8]) -> Option<Vec<u8>> {
     let inside = rest.strip_prefix(b"\"")?;
-    let length = crate::stage_json::string_end(inside)?;
+    let length = string_end(inside)?;
     let raw = inside.get(..length)?;
     *rest = inside.get(length + 1..)?;
     if raw.iter().any(|byte| *byte < 0x20) {
@@ -226,7 +223,7 @@ fn json_plain(rest: &mut &[u8]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template_print::print;
+    use crate::print::print;
 
     #[test]
     fn base64_both_ways() {

@@ -1,8 +1,8 @@
 //! Functions of templates on times. Where Go would use the zone of the server, it is UTC.
 
-use crate::template_call::{Function, Param, Surroundings, function, int, text};
-use crate::template_layout::{format, from_ns, month_name, parse, weekday_name};
-use crate::template_value::Value;
+use crate::call::{Function, Param, Surroundings, function, int, text};
+use crate::layout::{format, from_ns, month_name, parse, weekday_name};
+use crate::value::Value;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use logyard_logql::quoted;

@@ -1,8 +1,8 @@
 //! Tokens of a template to its tree, by Go's grammar and with Go's reasons.
 
-use crate::template_call;
-use crate::template_lex::{Fault, Kind, Token, lex, line_of, unquote};
-use crate::template_tree::{Branch, Command, Node, Number, Pipe, Word, WordKind};
+use crate::call::{self, Dialect};
+use crate::lex::{Fault, Kind, Token, lex, line_of, unquote};
+use crate::tree::{Branch, Command, Node, Number, Pipe, Word, WordKind};
 use std::collections::HashMap;
 
 /// Deepest nesting of actions and parentheses.
@@ -16,10 +16,11 @@ pub(crate) struct Parsed {
 }
 
 /// Parses a template.
-pub(crate) fn parse(text: &str) -> Result<Parsed, Fault> {
+pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Parsed, Fault> {
     let tokens = lex(text)?;
     let mut parser = Parser {
         text,
+        dialect,
         tokens,
         next: 0,
         variables: vec!["$".to_owned()],
@@ -49,6 +50,7 @@ enum Stop {
 
 struct Parser<'a> {
     text: &'a str,
+    dialect: Dialect,
     tokens: Vec<Token>,
     next: usize,
     /// Variables in scope.
@@ -90,7 +92,7 @@ impl Parser<'_> {
                 self.fault(format!("unexpected <{name}> in {place}"))
             }
             Some(token) => {
-                let shown = crate::template_print::quoted(token.source.as_bytes());
+                let shown = crate::print::quoted(token.source.as_bytes());
                 self.fault(format!("unexpected {shown} in {place}"))
             }
         }
@@ -391,7 +393,7 @@ impl Parser<'_> {
             Kind::Name(name) if KEYWORDS.contains(&&*name) => return self.unexpected("operand"),
             Kind::Name(name) => {
                 self.next += 1;
-                if !template_call::is_function(&name) {
+                if !call::is_function(&name, self.dialect) {
                     return self.fault(format!("function \"{name}\" not defined"));
                 }
                 return Ok(WordKind::Function(name));
@@ -511,16 +513,16 @@ mod tests {
             ("{{\"a\".x}}", "unexpected . after term \"\\\"a\\\"\""),
             ("{{template .x}}", "unexpected \".x\" in template clause"),
         ] {
-            assert_eq!(parse(text).unwrap_err().reason, reason, "{text}");
+            assert_eq!(parse(text, Dialect::Query).unwrap_err().reason, reason, "{text}");
         }
         let deep = format!("{{{{{}1{}}}}}", "(".repeat(5000), ")".repeat(5000));
-        assert_eq!(parse(&deep).unwrap_err().reason, "template nests too deeply");
+        assert_eq!(parse(&deep, Dialect::Query).unwrap_err().reason, "template nests too deeply");
     }
 
     #[test]
     fn parts_print_as_go_prints_them() {
         let check = |text: &str, expect: &str| {
-            let parsed = parse(text).unwrap();
+            let parsed = parse(text, Dialect::Query).unwrap();
             let [Node::Action(pipe)] = &*parsed.root else { panic!("{text}") };
             assert_eq!(pipe.to_string(), expect);
         };

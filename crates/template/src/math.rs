@@ -3,11 +3,10 @@
 //! Integers wrap as Go's do. The functions that end in `f` calculate with decimal digits, so that
 //! `addf 0.1 0.2` is 0.3; where digits run out they fall back to binary ones.
 
-use crate::stage_label_filter::parse_float;
-use crate::template_call::{Function, Param, Surroundings, function, int, text, variadic};
-use crate::template_parse::integer;
-use crate::template_value::Value;
-use logyard_logql::{parse_go_duration, parse_size};
+use crate::call::{Function, Param, Surroundings, function, int, text, variadic};
+use crate::parse::integer;
+use crate::value::Value;
+use logyard_logql::{parse_go_duration, parse_go_float, parse_size};
 
 const ANY: &[Param] = &[Param::Any];
 const PAIR: &[Param] = &[Param::Any, Param::Any];
@@ -93,7 +92,7 @@ fn to_float(value: &Value) -> f64 {
     match value {
         Value::Float(value) => *value,
         Value::Text(text) => {
-            std::str::from_utf8(text).ok().and_then(|text| parse_float(text).ok()).unwrap_or(0.0)
+            std::str::from_utf8(text).ok().and_then(|text| parse_go_float(text).ok()).unwrap_or(0.0)
         }
         value => to_int(value) as f64,
     }
@@ -124,8 +123,9 @@ fn round(_: &Surroundings<'_>, args: &[Value]) -> Result<Value, String> {
 }
 
 fn duration(_: &Surroundings<'_>, args: &[Value]) -> Result<Value, String> {
-    parse_go_duration(&String::from_utf8_lossy(text(args, 0)))
-        .map(|ns| Value::Float(crate::range_count::seconds(ns)))
+    // As Go computes the seconds of a span.
+    let seconds = |ns: i64| (ns / 1_000_000_000) as f64 + (ns % 1_000_000_000) as f64 / 1e9;
+    parse_go_duration(&String::from_utf8_lossy(text(args, 0))).map(|ns| Value::Float(seconds(ns)))
 }
 
 /// A number as digits and a power of ten.

@@ -7,25 +7,35 @@ use std::rc::Rc;
 
 /// Go's type of an integer: it shows in error texts only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IntType {
+pub enum IntType {
+    /// `int`
     Int,
+    /// `int64`
     Int64,
+    /// `int32`
     Rune,
+    /// `uint8`
     Byte,
 }
 
 /// A value. Texts need not be UTF-8.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
+pub enum Value {
     /// No value at all, or Go's nil.
     Nil,
+    /// `true` or `false`.
     Bool(bool),
+    /// A whole number.
     Int(i64, IntType),
+    /// A number.
     Float(f64),
+    /// Bytes, usually UTF-8.
     Text(Vec<u8>),
+    /// A moment and the zone to show it in.
     Time(Rc<Zoned>),
     /// Name of a month or day of the week, and its number.
     Named(&'static str, &'static str, i64),
+    /// Values in a row.
     List(Rc<Vec<Value>>),
     /// From JSON.
     Map(Rc<BTreeMap<String, Value>>),
@@ -34,20 +44,23 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    pub(crate) fn int(value: i64) -> Self {
+    /// Makes an `int`.
+    pub fn int(value: i64) -> Self {
         Self::Int(value, IntType::Int)
     }
 
-    pub(crate) fn int64(value: i64) -> Self {
+    /// Makes an `int64`.
+    pub fn int64(value: i64) -> Self {
         Self::Int(value, IntType::Int64)
     }
 
-    pub(crate) fn text(text: impl Into<Vec<u8>>) -> Self {
+    /// Makes a text.
+    pub fn text(text: impl Into<Vec<u8>>) -> Self {
         Self::Text(text.into())
     }
 
     /// Returns the name of the type, as Go prints it.
-    pub(crate) fn type_name(&self) -> &'static str {
+    pub fn type_name(&self) -> &'static str {
         match self {
             Self::Nil => "nil",
             Self::Bool(_) => "bool",
@@ -66,7 +79,7 @@ impl Value {
     }
 
     /// Returns whether the value counts as true: it is not its type's zero.
-    pub(crate) fn is_true(&self) -> bool {
+    pub fn is_true(&self) -> bool {
         match self {
             Self::Nil => false,
             Self::Bool(value) => *value,

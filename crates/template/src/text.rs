@@ -1,7 +1,7 @@
 //! Functions of templates on texts.
 
-use crate::template_call::{Function, Param, Surroundings, check_length, function, int, text, variadic};
-use crate::template_value::Value;
+use crate::call::{Function, Param, Surroundings, check_length, function, int, text, variadic};
+use crate::value::Value;
 use memchr::memmem;
 
 const ONE: &[Param] = &[Param::Text];

@@ -1,8 +1,8 @@
 //! `printf` of templates: Go's formats, with its argument indexes, flags and faults.
 
-use crate::template_call::TEXT_BYTES_MAX;
-use crate::template_print::{append, exponent_text, float, join, plain, quoted, special};
-use crate::template_value::Value;
+use crate::call::TEXT_BYTES_MAX;
+use crate::print::{append, exponent_text, float, join, plain, quoted, special};
+use crate::value::Value;
 
 /// Widest padding and longest precision; Go has the same bound.
 const WIDTH_MAX: i64 = 1_000_000;

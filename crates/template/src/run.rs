@@ -1,20 +1,18 @@
-//! Runs a template over the labels of an entry.
+//! Runs a template over the fields of an entry.
 //!
 //! Bounded by the number of parts run, the depth of templates that use each other and the length of
 //! the text, so that no template keeps a thread. Errors have Go's text: it names the part of the
 //! template that was looked at last.
 
-use crate::labels::Labels;
-use crate::template::Template;
-use crate::template_call::{self, Param, Surroundings, TEXT_BYTES_MAX};
-use crate::template_lex::line_of;
-use crate::template_print::{plain, print, quoted};
-use crate::template_time;
-use crate::template_tree::{Branch, Command, Node, Number, Pipe, Word, WordKind};
-use crate::template_value::{IntType, Value};
-use logyard_model::LabelSet;
+use crate::Template;
+use crate::call::{self, Param, Surroundings, TEXT_BYTES_MAX};
+use crate::fields::Fields;
+use crate::lex::line_of;
+use crate::print::{plain, print, quoted};
+use crate::time;
+use crate::tree::{Branch, Command, Node, Number, Pipe, Word, WordKind};
+use crate::value::{IntType, Value};
 use std::cell::OnceCell;
-use std::rc::Rc;
 
 /// Most parts run for one entry.
 const PARTS_MAX: usize = 100_000;
@@ -33,14 +31,14 @@ enum Stop {
 /// Runs a template; returns its text or the error.
 pub(crate) fn run(
     template: &Template,
-    labels: &Labels<'_>,
+    fields: &dyn Fields,
     around: Surroundings<'_>,
 ) -> Result<Vec<u8>, String> {
     let mut runner = Runner {
         template,
         name: template.name,
-        labels,
-        union: OnceCell::new(),
+        fields,
+        all: OnceCell::new(),
         around,
         out: Vec::new(),
         variables: vec![("$", None)],
@@ -63,15 +61,15 @@ enum Place<'t> {
     Word(&'t Word),
 }
 
-/// What `.` or a variable holds; `None` is all labels, which are seldom needed as a whole.
+/// What `.` or a variable holds; `None` is all fields, which are seldom needed as a whole.
 type Data = Option<Value>;
 
 struct Runner<'t, 'l> {
     template: &'t Template,
     /// Of the template that is running.
     name: &'t str,
-    labels: &'l Labels<'l>,
-    union: OnceCell<Rc<LabelSet>>,
+    fields: &'l dyn Fields,
+    all: OnceCell<Value>,
     around: Surroundings<'l>,
     out: Vec<u8>,
     variables: Vec<(&'t str, Data)>,
@@ -104,7 +102,7 @@ impl<'t> Runner<'t, '_> {
     fn value_of(&self, data: &Data) -> Value {
         match data {
             Some(value) => value.clone(),
-            None => Value::Labels(Rc::clone(self.union.get_or_init(|| Rc::new(self.labels.union())))),
+            None => self.all.get_or_init(|| self.fields.all()).clone(),
         }
     }
 
@@ -167,13 +165,15 @@ impl<'t> Runner<'t, '_> {
     }
 
     fn action(&mut self, pipe: &'t Pipe, dot: &Data) -> Result<(), Stop> {
-        // The most common action prints one label.
+        // The most common action prints one field.
         if let ([], [Command { words, .. }], None) = (&*pipe.variables, &*pipe.commands, dot)
             && let [Word { kind: WordKind::Field(names), .. }] = &**words
             && let [name] = &**names
         {
-            let labels = self.labels;
-            return self.write(labels.get(name).unwrap_or_default().as_bytes());
+            let fields = self.fields;
+            if let Some(text) = fields.text(name) {
+                return self.write(text);
+            }
         }
         let value = self.pipe(pipe, dot)?;
         if pipe.variables.is_empty() {
@@ -189,7 +189,7 @@ impl<'t> Runner<'t, '_> {
         for (pipe, body) in std::iter::once((&branch.pipe, &branch.then)).chain(arms) {
             let value = self.pipe(pipe, dot)?;
             let is_true =
-                value.as_ref().is_none_or(Value::is_true) && (value.is_some() || !self.labels_are_empty());
+                value.as_ref().is_none_or(Value::is_true) && (value.is_some() || !self.fields_are_empty());
             if is_true {
                 self.nodes(body, if rebinds { &value } else { dot })?;
                 self.variables.truncate(scope);
@@ -201,7 +201,7 @@ impl<'t> Runner<'t, '_> {
         Ok(())
     }
 
-    fn labels_are_empty(&self) -> bool {
+    fn fields_are_empty(&self) -> bool {
         !self.value_of(&None).is_true()
     }
 
@@ -407,7 +407,7 @@ impl<'t> Runner<'t, '_> {
         last: Option<Data>,
     ) -> Result<Data, Stop> {
         if let Some(Value::Time(time)) = &receiver {
-            let params = template_time::method_params(name);
+            let params = time::method_params(name);
             let given = args.len() + usize::from(last.is_some());
             let mut values = Vec::new();
             for (word, param) in args.iter().zip(params) {
@@ -417,7 +417,7 @@ impl<'t> Runner<'t, '_> {
                 let last = self.value_of(&last);
                 values.push(self.checked(last, *param)?);
             }
-            return match template_time::method(time, name, &values) {
+            return match time::method(time, name, &values) {
                 Some(_) if given != params.len() => {
                     self.fault(format!("wrong number of args for {name}: want {} got {given}", params.len()))
                 }
@@ -426,7 +426,7 @@ impl<'t> Runner<'t, '_> {
             };
         }
         let value = match &receiver {
-            None => Some(Value::text(self.labels.get(name).unwrap_or_default())),
+            None => Some(self.fields.field(name)),
             Some(Value::Labels(set)) => Some(Value::text(set.get(name).unwrap_or_default())),
             Some(Value::Map(map)) => Some(map.get(name).cloned().unwrap_or(Value::Nil)),
             Some(Value::Nil) => return self.fault(format!("nil pointer evaluating interface {{}}.{name}")),
@@ -467,7 +467,7 @@ impl<'t> Runner<'t, '_> {
             let type_name = self.value_of(&callee).type_name();
             return self.fault(format!("error calling call: non-function {shown} of type {type_name}"));
         }
-        let Some(function) = template_call::find(name) else {
+        let Some(function) = call::find(name) else {
             return self.fault(format!("{} is not a defined function", quoted(name.as_bytes())));
         };
         let fixed = function.params.len();
