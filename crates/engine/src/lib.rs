@@ -28,6 +28,7 @@ mod dedupe;
 mod engine;
 mod error;
 mod explain;
+mod fields;
 mod function;
 mod grid;
 mod hash;
@@ -82,6 +83,7 @@ pub use cancel::Cancel;
 pub use engine::Engine;
 pub use error::{Error, Kind};
 pub use explain::PlanStep;
+pub use fields::{DetectedField, FieldKind, detect_fields, detect_values};
 pub use request::{
     InstantSample, LogEntry, QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, Sample,
     ScanCounts, Series,

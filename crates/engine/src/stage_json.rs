@@ -39,6 +39,15 @@ impl Json {
     }
 
     pub(crate) fn parse(&self, line: &[u8], labels: &mut Labels<'_>) {
+        self.read(line, labels, None);
+    }
+
+    /// Parses, and adds for each label that is set its name and the keys that lead to its value.
+    pub(crate) fn parse_with_paths(&self, line: &[u8], labels: &mut Labels<'_>, paths: &mut Vec<LabelPath>) {
+        self.read(line, labels, Some(Trail { keys: Vec::new(), paths }));
+    }
+
+    fn read(&self, line: &[u8], labels: &mut Labels<'_>, trail: Option<Trail<'_>>) {
         if self.hints.nothing_needed() {
             return;
         }
@@ -50,11 +59,21 @@ impl Json {
             path: String::new(),
             whole_until: 0,
             odd: false,
+            trail,
         };
         if let Err(Stop::Fault(details)) = reader.object(0, true) {
             labels.set_parser_error(JSON_ERROR, details, self.hints.preserves_errors());
         }
     }
+}
+
+/// The name of a label, and the keys that lead to its value.
+pub(crate) type LabelPath = (String, Vec<String>);
+
+/// The keys around the present one as they are in the line, and what has been found.
+struct Trail<'b> {
+    keys: Vec<String>,
+    paths: &'b mut Vec<LabelPath>,
 }
 
 struct Reader<'a, 'b, 'c> {
@@ -69,6 +88,7 @@ struct Reader<'a, 'b, 'c> {
     /// Whether a number was seen that holds a bracket or quote: a search for the end of an object takes
     /// those for real ones.
     odd: bool,
+    trail: Option<Trail<'b>>,
 }
 
 impl<'a> Reader<'a, '_, '_> {
@@ -153,8 +173,14 @@ impl<'a> Reader<'a, '_, '_> {
         }
         let before = self.path.len();
         self.enter(key);
+        if let Some(trail) = &mut self.trail {
+            trail.keys.push(String::from_utf8_lossy(key).into_owned());
+        }
         let wanted = self.hints.wants_below(self.path.as_bytes());
         self.value(depth, wanted)?;
+        if let Some(trail) = &mut self.trail {
+            trail.keys.pop();
+        }
         self.path.truncate(before);
         Ok(())
     }
@@ -229,6 +255,10 @@ impl<'a> Reader<'a, '_, '_> {
     fn leaf(&mut self, value: &[u8]) -> Result<(), Stop> {
         if self.path.is_empty() || !self.hints.wants(&self.path) {
             return Ok(());
+        }
+        if let Some(trail) = &mut self.trail {
+            let name = self.labels.free_name(&self.path).into_owned();
+            trail.paths.push((name, trail.keys.clone()));
         }
         self.labels.extract(&self.path, &label_value(value));
         if self.hints.is_satisfied(self.labels) { Err(Stop::Satisfied) } else { Ok(()) }

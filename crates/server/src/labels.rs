@@ -21,13 +21,14 @@ use std::sync::Arc;
 const SELECTORS_MAX: usize = 1000;
 
 /// What all requests of this file have.
-struct Asked {
-    tenant: Tenant,
-    range: TimeRange,
-    params: Params,
+pub(crate) struct Asked {
+    pub(crate) tenant: Tenant,
+    pub(crate) range: TimeRange,
+    pub(crate) params: Params,
 }
 
-async fn asked(state: &State, request: Request<Body>) -> Result<Asked, HttpError> {
+/// Reads what all requests of this file have.
+pub(crate) async fn asked(state: &State, request: Request<Body>) -> Result<Asked, HttpError> {
     let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
     let params = Params::read(request).await?;
     let bounds = param_forms::bounds(&params, state.ingest.now_ns())?;

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
 mod answer;
+mod detected;
 mod error;
 mod gzip;
 mod labels;

@@ -126,7 +126,12 @@ pub(crate) fn interval_ns(params: &Params) -> Result<i64, HttpError> {
 
 /// Reads `limit`, 100 by default.
 pub(crate) fn limit(params: &Params) -> Result<usize, HttpError> {
-    let Some(text) = params.get("limit") else { return Ok(LIMIT_DEFAULT) };
+    count(params, "limit", LIMIT_DEFAULT)
+}
+
+/// Reads a positive number.
+pub(crate) fn count(params: &Params, name: &str, default: usize) -> Result<usize, HttpError> {
+    let Some(text) = params.get(name) else { return Ok(default) };
     let limit = text.parse::<i64>().map_err(|error| {
         HttpError::bad_request(match error.kind() {
             std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {

@@ -128,7 +128,8 @@ pub(crate) async fn format(request: Request<Body>) -> Result<Response, HttpError
     Ok((status, [(header::CONTENT_TYPE, JSON_CONTENT_TYPE)], body).into_response())
 }
 
-fn parse(params: &Params) -> Result<Expr, HttpError> {
+/// Parses the parameter `query`.
+pub(crate) fn parse(params: &Params) -> Result<Expr, HttpError> {
     let text = params.get("query").unwrap_or_default();
     let refuse = |error: logyard_logql::ParseError| HttpError::bad_request(error.to_string());
     let expr = logyard_logql::parse(text).map_err(refuse)?;
@@ -136,7 +137,8 @@ fn parse(params: &Params) -> Result<Expr, HttpError> {
     Ok(expr)
 }
 
-fn check_limit(state: &State, limit: usize) -> Result<(), HttpError> {
+/// Refuses more entries than `engine.entries_max`.
+pub(crate) fn check_limit(state: &State, limit: usize) -> Result<(), HttpError> {
     let limit_max = state.engine.settings().entries_max;
     if limit > limit_max {
         let text = format!(

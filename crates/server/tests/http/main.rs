@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+mod detected;
 mod volume;
 
 const NOW_NS: i64 = 1_795_230_000_000_000_000;
