@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::fsck::{Finding, FsckReport, Progress, Remedy, fsck};
 use crate::maintenance::Pace;
 use crate::segment::Segment;
-use crate::settings::StoreSettings;
+use crate::settings::{RetentionSettings, StoreSettings};
 use crate::shared::Shared;
 use crate::store::{Store, StoreParts};
 use logyard_codec::LineCodec;
@@ -70,7 +70,7 @@ pub async fn repair(
     // Nothing but what was found is to change.
     settings.compaction.enabled = false;
     settings.compaction.cpu_share_max = 1.0;
-    settings.retention.period_secs = Some(0);
+    settings.retention = RetentionSettings { period_secs: Some(0), ..RetentionSettings::default() };
     settings.snapshots.keep_secs = 0;
     settings.flush.on_close = true;
     let store = Store::open(root, settings, parts)?;

@@ -15,6 +15,10 @@ fn check(disk: &SimDisk, is_deep: bool) -> FsckReport {
 }
 
 fn mend(disk: &SimDisk, options: RepairOptions) -> RepairReport {
+    mend_with(disk, StoreSettings::default(), options)
+}
+
+fn mend_with(disk: &SimDisk, settings: StoreSettings, options: RepairOptions) -> RepairReport {
     let mut registry = Registry::default();
     let parts = StoreParts {
         disk: Arc::new(disk.clone()),
@@ -23,7 +27,7 @@ fn mend(disk: &SimDisk, options: RepairOptions) -> RepairReport {
         registry: &mut registry,
     };
     let disk = crate::DiskSettings { free_bytes_min: Some(0), ballast_bytes: 0 };
-    let settings = StoreSettings { disk, ..StoreSettings::default() };
+    let settings = StoreSettings { disk, ..settings };
     run(repair(&root(), &settings, parts, options, &mut |_| {})).unwrap()
 }
 
@@ -161,6 +165,20 @@ fn a_bad_index_is_built_anew() {
     let bytes = disk.read(&mended.path).unwrap();
     assert!(Toc::decode(&bytes, bytes.len() as u64).unwrap().has_section(SECTION_STREAM_INDEX));
     assert_eq!(store.inner.shared.metrics.unreadable_indexes.get(), 0);
+}
+
+#[test]
+fn nothing_goes_by_age_or_bytes_meanwhile() {
+    let (disk, files) = folder();
+    disk.damage(&files[1], 66, 1).unwrap();
+    let retention = crate::RetentionSettings {
+        period_secs: Some(1),
+        policies: vec![crate::RetentionPolicySettings::default(); 2],
+        bytes_max: 1,
+    };
+    let settings = StoreSettings { retention, ..StoreSettings::default() };
+    assert!(mend_with(&disk, settings, MEND).after.unwrap().is_clean());
+    assert_eq!(lines(&open(&disk)), ["first day", "in the log"]);
 }
 
 #[test]
