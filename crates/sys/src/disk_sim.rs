@@ -33,6 +33,7 @@ impl SimDisk {
             pending: Vec::new(),
             next_number: ROOT + 1,
             ticks: 0,
+            reads: 0,
             locks: BTreeSet::new(),
             faults: Faults { has_links: true, ..Faults::default() },
         };
@@ -79,9 +80,21 @@ impl SimDisk {
         self.state.lock().faults.failing = Some(Failing { after, count, kind });
     }
 
+    /// Lets `after` more reads (of files, their lengths, and folders) through, then fails `count` of them, as a
+    /// failing disk does.
+    pub fn fail_reads(&self, after: u64, count: u64) {
+        self.state.lock().faults.failing_reads = Some(Failing { after, count, kind: io::ErrorKind::Other });
+    }
+
+    /// Returns the number of reads asked for so far.
+    pub fn reads(&self) -> u64 {
+        self.state.lock().reads
+    }
+
     /// Ends all faults and limits. What a failed sync has dropped stays dropped.
     pub fn heal(&self) {
-        self.state.lock().faults = Faults::default();
+        let faults = &mut self.state.lock().faults;
+        *faults = Faults { has_links: faults.has_links, ..Faults::default() };
     }
 
     /// Returns the number of changes asked for so far.
@@ -107,6 +120,7 @@ impl SimDisk {
             pending: Vec::new(),
             next_number: state.next_number,
             ticks: 0,
+            reads: 0,
             locks: BTreeSet::new(),
             faults: Faults { has_links: state.faults.has_links, ..Faults::default() },
         };
@@ -175,12 +189,16 @@ impl Disk for SimDisk {
     }
 
     fn open_file(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
-        let content = self.state.lock().file(path)?;
-        Ok(Arc::new(SimReadFile { content }))
+        let mut state = self.state.lock();
+        state.read()?;
+        let content = state.file(path)?;
+        Ok(Arc::new(SimReadFile { disk: self.clone(), content }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let content = self.state.lock().file(path)?;
+        let mut state = self.state.lock();
+        state.read()?;
+        let content = state.file(path)?;
         let bytes = content.lock().bytes.clone();
         Ok(bytes)
     }
@@ -270,6 +288,7 @@ impl Disk for SimDisk {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirItem>> {
         let mut state = self.state.lock();
+        state.read()?;
         let number = state.folder_number(dir)?;
         let folder = state.folder(number)?;
         let item = |(name, node): (&String, &Node)| match node {
@@ -283,6 +302,7 @@ impl Disk for SimDisk {
 
     fn metadata(&self, path: &Path) -> io::Result<Option<FileMeta>> {
         let mut state = self.state.lock();
+        state.read()?;
         match state.node(path) {
             Ok(Node::File { content }) => Ok(Some(content.lock().meta())),
             Ok(Node::Folder { number }) => Ok(Some(FileMeta {
@@ -353,6 +373,8 @@ struct State {
     next_number: u64,
     /// Changes asked for so far; also serves as the time of changes.
     ticks: u64,
+    /// Reads asked for so far.
+    reads: u64,
     locks: BTreeSet<PathBuf>,
     faults: Faults,
 }
@@ -384,6 +406,7 @@ struct Faults {
     free_bytes: Option<u64>,
     halt_in: Option<u64>,
     failing: Option<Failing>,
+    failing_reads: Option<Failing>,
 }
 
 /// Some changes that fail, and others that do not.
@@ -476,17 +499,13 @@ impl State {
             Some(left) => *left -= 1,
             None => {}
         }
-        match &mut self.faults.failing {
-            Some(Failing { after: 0, count: 0, .. }) | None => Ok(()),
-            Some(Failing { after: 0, count, kind }) => {
-                *count -= 1;
-                Err(io::Error::new(*kind, "simulated fault"))
-            }
-            Some(failing) => {
-                failing.after -= 1;
-                Ok(())
-            }
-        }
+        fail_if_due(&mut self.faults.failing)
+    }
+
+    /// Counts a read, or refuses it when a fault is due.
+    fn read(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        fail_if_due(&mut self.faults.failing_reads)
     }
 
     fn sync(&mut self, content: Option<&mut Content>) -> io::Result<()> {
@@ -594,6 +613,20 @@ impl State {
     }
 }
 
+fn fail_if_due(failing: &mut Option<Failing>) -> io::Result<()> {
+    match failing {
+        Some(Failing { after: 0, count: 0, .. }) | None => Ok(()),
+        Some(Failing { after: 0, count, kind }) => {
+            *count -= 1;
+            Err(io::Error::new(*kind, "simulated fault"))
+        }
+        Some(failing) => {
+            failing.after -= 1;
+            Ok(())
+        }
+    }
+}
+
 #[derive(Debug)]
 struct SimWriteFile {
     disk: SimDisk,
@@ -647,6 +680,7 @@ impl WriteFile for SimWriteFile {
 
 #[derive(Debug)]
 struct SimReadFile {
+    disk: SimDisk,
     content: Arc<Mutex<Content>>,
 }
 
@@ -659,6 +693,7 @@ impl ReadFile for SimReadFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.state.lock().read()?;
         let content = self.content.lock();
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let rest = content.bytes.get(start..).unwrap_or(&[]);

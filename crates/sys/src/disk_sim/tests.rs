@@ -101,6 +101,21 @@ fn chosen_changes_fail_and_those_before_and_behind_do_not() {
 }
 
 #[test]
+fn chosen_reads_fail_and_change_nothing() {
+    let disk = disk_with("/d/f", b"safe", b"");
+    let (file, before) = (disk.open_file(path("/d/f")).unwrap(), disk.reads());
+    disk.fail_reads(1, 2);
+    assert_eq!(disk.read(path("/d/f")).unwrap(), b"safe");
+    assert!(disk.list(path("/d")).is_err() && file.read_exact_at(&mut [0; 2], 0).is_err());
+    file.read_exact_at(&mut [0; 2], 0).unwrap();
+    assert_eq!(disk.reads() - before, 4);
+    disk.fail_reads(0, u64::MAX);
+    assert!(disk.metadata(path("/d/f")).is_err());
+    disk.heal();
+    assert_eq!(disk.read(path("/d/f")).unwrap(), b"safe");
+}
+
+#[test]
 fn a_full_disk_takes_what_fits() {
     let disk = disk_with("/d/f", b"", b"");
     disk.set_free_bytes(Some(3));
