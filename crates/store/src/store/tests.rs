@@ -10,6 +10,7 @@ mod formats;
 mod model;
 mod repair;
 mod retention;
+mod scenarios;
 mod snapshot;
 mod space;
 mod world;
@@ -31,10 +32,11 @@ type Found = (String, i64, Vec<u8>, String, String);
 /// Returns a number of its own for each store of a test: two that shared their randomness would name their
 /// segments alike.
 fn next_seed() -> u64 {
-    thread_local!(static SEEDS: Cell<u64> = const { Cell::new(0) });
     SEEDS.set(SEEDS.get() + 1);
     SEEDS.get()
 }
+
+thread_local!(static SEEDS: Cell<u64> = const { Cell::new(0) });
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -128,13 +130,41 @@ fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
 
 /// Returns what a query finds, sorted; checks what every view promises.
 fn find(store: &Store, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Vec<Found> {
-    let views = store.select(tenant, matchers, range, &Prefilter::default()).unwrap();
+    find_with(store, tenant, matchers, range, &Prefilter::default())
+}
+
+/// Returns all entries of the blocks that a prefilter leaves. Asks again if a block turns out to be damaged, as the
+/// server does: the next views are without it.
+fn find_with(
+    store: &Store,
+    tenant: &Tenant,
+    matchers: &[Matcher],
+    range: TimeRange,
+    prefilter: &Prefilter,
+) -> Vec<Found> {
+    loop {
+        let damage = store.damage_found();
+        match try_find(store, tenant, matchers, range, prefilter) {
+            Err(error) if error.kind() == logyard_codec::Kind::Corrupt && store.damage_found() > damage => {}
+            found => return found.unwrap(),
+        }
+    }
+}
+
+fn try_find(
+    store: &Store,
+    tenant: &Tenant,
+    matchers: &[Matcher],
+    range: TimeRange,
+    prefilter: &Prefilter,
+) -> std::result::Result<Vec<Found>, logyard_codec::Error> {
+    let views = store.select(tenant, matchers, range, prefilter).unwrap();
     assert!(views.is_sorted_by_key(|view| view.arrival), "views stand in order of arrival");
     let mut found = Vec::new();
     for view in &views {
         assert!(!view.runs.is_empty(), "a view holds a run");
         for run in &view.runs {
-            let rows = crate::head::entries_of(&view.block, run.rows.clone()).unwrap();
+            let rows = crate::head::entries_of(&view.block, run.rows.clone())?;
             assert_eq!((rows.min_ns(), rows.max_ns()), (run.min_ns, run.max_ns));
             assert_eq!(rows.line_bytes(), run.raw_bytes);
             assert!(
@@ -155,7 +185,7 @@ fn find(store: &Store, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) 
         }
     }
     found.sort();
-    found
+    Ok(found)
 }
 
 /// Returns the lines of the single tenant, sorted by time.

@@ -1,0 +1,120 @@
+//! What a history should find: a plain list of all that was pushed, and brute force.
+
+use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The apps of all streams: policies are about them.
+pub(super) const APPS: [&str; 4] = ["a", "b", "c", "d"];
+
+const HOUR_SECS: u64 = 3_600;
+const DAY_SECS: u64 = 24 * HOUR_SECS;
+
+/// How long entries are kept: settings of the store, and the same said again, app by app.
+pub(super) struct Rules {
+    pub(super) default_secs: u64,
+    /// Selector of the app, seconds (0 for ever), priority.
+    pub(super) policies: &'static [(&'static str, u64, i32)],
+    /// What follows for each of [`APPS`].
+    secs: [u64; 4],
+}
+
+pub(super) const RULES: [Rules; 3] = [
+    Rules { default_secs: 3 * DAY_SECS, policies: &[], secs: [3 * DAY_SECS; 4] },
+    Rules {
+        default_secs: 5 * DAY_SECS,
+        policies: &[("a", DAY_SECS, 0), ("b", 0, 0)],
+        secs: [DAY_SECS, 0, 5 * DAY_SECS, 5 * DAY_SECS],
+    },
+    Rules {
+        default_secs: 3 * DAY_SECS,
+        policies: &[("c|d", 2 * DAY_SECS, 1), ("c", 36 * HOUR_SECS, 2)],
+        secs: [3 * DAY_SECS, 3 * DAY_SECS, 36 * HOUR_SECS, 2 * DAY_SECS],
+    },
+];
+
+impl Rules {
+    fn cutoff_ns(&self, app: usize, now_ns: i64) -> i64 {
+        match self.secs[app] {
+            0 => i64::MIN,
+            secs => now_ns - secs as i64 * 1_000_000_000,
+        }
+    }
+
+    /// Returns the instant before which nothing at all is answered.
+    pub(super) fn longest_cutoff_ns(&self, now_ns: i64) -> i64 {
+        (0..APPS.len()).map(|app| self.cutoff_ns(app, now_ns)).min().unwrap()
+    }
+}
+
+/// An entry as it was pushed; the tenant stands in front of the labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pushed {
+    pub(super) app: usize,
+    pub(super) found: Found,
+    /// It was too old once: if its period is longer by now, it may be there again.
+    pub(super) has_expired: bool,
+}
+
+/// What should be found, and what may be.
+#[derive(Default)]
+pub(super) struct Oracle {
+    /// In order of arrival; no two are equal.
+    pub(super) stored: Vec<Pushed>,
+    /// Numbers of the stored batches that have an id.
+    pub(super) known: BTreeSet<u64>,
+    /// Batches whose append failed: found whole or not at all.
+    pub(super) unknown: BTreeMap<u64, (StoreBatch, Vec<Pushed>)>,
+}
+
+/// An answer by brute force, each list sorted.
+#[derive(Default)]
+pub(super) struct Expected {
+    pub(super) must: Vec<Found>,
+    /// Those, and what was too old once.
+    pub(super) may: Vec<Found>,
+}
+
+impl Oracle {
+    /// Returns what is found of the stored entries that `passes` takes.
+    pub(super) fn expected(&self, rules: &Rules, now_ns: i64, passes: impl Fn(&Pushed) -> bool) -> Expected {
+        let mut expected = Expected::default();
+        for one in self.stored.iter().filter(|one| is_due(one, rules, now_ns) && passes(one)) {
+            if !one.has_expired {
+                expected.must.push(one.found.clone());
+            }
+            expected.may.push(one.found.clone());
+        }
+        expected.must.sort();
+        expected.may.sort();
+        expected
+    }
+
+    /// Notes what is too old by these rules: their files may go.
+    pub(super) fn age(&mut self, rules: &Rules, now_ns: i64) {
+        let unknown = self.unknown.values_mut().flat_map(|(_, entries)| entries);
+        for one in self.stored.iter_mut().chain(unknown) {
+            one.has_expired |= !is_due(one, rules, now_ns);
+        }
+    }
+}
+
+/// Returns whether an entry is young enough to be answered.
+pub(super) fn is_due(one: &Pushed, rules: &Rules, now_ns: i64) -> bool {
+    one.found.1 >= rules.cutoff_ns(one.app, now_ns)
+}
+
+impl Expected {
+    /// Checks what was found, sorted; equal entries count once, since what joins views drops the others.
+    pub(super) fn check(&self, mut found: Vec<Found>) {
+        found.dedup();
+        let short = |entry: &Found| {
+            let line = String::from_utf8_lossy(&entry.2[..entry.2.len().min(12)]).into_owned();
+            (entry.0.clone(), entry.1, line)
+        };
+        let without = |some: &[Found], others: &[Found]| -> Vec<_> {
+            some.iter().filter(|entry| others.binary_search(entry).is_err()).take(5).map(short).collect()
+        };
+        let (lost, invented) = (without(&self.must, &found), without(&found, &self.may));
+        assert!(lost.is_empty() && invented.is_empty(), "lost {lost:?}, invented {invented:?}");
+    }
+}
