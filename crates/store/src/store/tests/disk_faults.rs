@@ -1,7 +1,8 @@
 //! Changes of the disk fail in turn (every one with `LOGYARD_LONG` set), once or until the fault ends, because the disk is full or failing: what
 //! was acknowledged is answered meanwhile, and the store works again afterwards, or after a restart.
 
-use super::world::{SCENARIOS, Scenario, World, stride};
+use super::scenarios::{SCENARIOS, Scenario, stride};
+use super::world::World;
 use super::*;
 use std::io::ErrorKind;
 
@@ -43,8 +44,9 @@ fn check_after(world: &mut World, what: &str) {
 
 fn fail_everywhere(scenario: &Scenario, kind: ErrorKind, count: u64) {
     // Each kind and count begins elsewhere, so that together they meet more of the changes.
-    let first = (u64::from(kind == ErrorKind::Other) + u64::from(count > 1) * 2) % stride();
-    for after in (first..).step_by(stride() as usize) {
+    let stride = stride(7);
+    let first = (u64::from(kind == ErrorKind::Other) + u64::from(count > 1) * 2) % stride;
+    for after in (first..).step_by(stride as usize) {
         let mut world = scenario.prepared();
         let before = world.disk.operations();
         world.disk.fail_changes(after, count, kind);
@@ -57,6 +59,43 @@ fn fail_everywhere(scenario: &Scenario, kind: ErrorKind, count: u64) {
             return;
         }
     }
+}
+
+/// A read that fails is no damage: nothing is given up for it.
+fn fail_reads_everywhere(scenario: &Scenario, count: u64) -> u64 {
+    let stride = stride(5);
+    for after in (u64::from(count > 1) * 2..).step_by(stride as usize) {
+        let mut world = scenario.prepared();
+        let before = world.disk.reads();
+        world.disk.fail_reads(after, count);
+        (scenario.act)(&mut world);
+        let reads = world.disk.reads() - before;
+        world.disk.heal();
+        let what = format!("{}, {count} reads fail after {after}", scenario.name);
+        if world.store.is_none() {
+            world.start();
+        }
+        assert_eq!(world.store().readiness(), Readiness::Ready, "{what}");
+        if world.store().inner.threads.lock().is_some() {
+            world.check_works(&format!("{what}, and is over"));
+        }
+        world.store = None;
+        world.start();
+        world.check_works(&format!("{what}, and a restart"));
+        if reads <= after {
+            return reads;
+        }
+    }
+    unreachable!("the numbers do not end")
+}
+
+#[test]
+fn reads_that_fail_anywhere_lose_nothing() {
+    let once: u64 = SCENARIOS.iter().map(|scenario| fail_reads_everywhere(scenario, 1)).sum();
+    for scenario in SCENARIOS {
+        fail_reads_everywhere(scenario, u64::MAX);
+    }
+    assert!(once > 100, "{once} reads");
 }
 
 #[test]

@@ -1,14 +1,12 @@
-//! What the tests of crashes and faults share: a store with a list of what it has acknowledged, and a table of
-//! everything that the store does to its disk.
+//! What the tests of crashes and faults share: a store with a list of what it has acknowledged.
 
 use super::*;
-use crate::catalog_record::Edit;
 use crate::maintenance::Worker;
 use crate::retention::Expiry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-const DAY_NS: i64 = 24 * HOUR_NS;
+pub(super) const DAY_NS: i64 = 24 * HOUR_NS;
 
 /// A store, its disk and clock, and what it must and what it may answer.
 pub(super) struct World {
@@ -16,6 +14,8 @@ pub(super) struct World {
     pub(super) clock: Arc<SimClock>,
     pub(super) settings: StoreSettings,
     pub(super) store: Option<Store>,
+    /// Seconds that `app 1` is kept, if not as long as the others.
+    pub(super) short_secs: Option<u64>,
     expiry: Expiry,
     batches: u64,
     /// By number of the batch: what was acknowledged.
@@ -25,7 +25,7 @@ pub(super) struct World {
     /// What a test has damaged: it may be missing.
     pub(super) damaged: BTreeSet<Found>,
     /// The catalog was lost, and with it the ids of batches.
-    are_ids_lost: bool,
+    pub(super) are_ids_lost: bool,
 }
 
 impl World {
@@ -37,6 +37,7 @@ impl World {
             clock: Arc::new(SimClock::new(NOON_NS)),
             settings,
             store: None,
+            short_secs: None,
             expiry: Expiry::default(),
             batches: 0,
             acked: BTreeMap::new(),
@@ -50,7 +51,10 @@ impl World {
     /// which would be tried again for ever.
     pub(super) fn try_start(&mut self) -> Result<()> {
         self.store = None;
-        let store = open_at(&self.disk, self.settings.clone(), &self.clock)?;
+        let policies: Vec<_> = self.policy().into_iter().collect();
+        let mut settings = self.settings.clone();
+        settings.retention.policies = vec![crate::RetentionPolicySettings::default(); policies.len()];
+        let store = open_with_policies(&self.disk, settings, policies, &self.clock)?;
         while matches!(store.readiness(), Readiness::Recovering { .. }) {
             if store.inner.shared.metrics.flush_failures.get() > 0 {
                 return Err(Error::unavailable("the store waits for the disk"));
@@ -60,6 +64,30 @@ impl World {
         run(store.recovered())?;
         self.store = Some(store);
         Ok(())
+    }
+
+    fn policy(&self) -> Option<crate::RetentionPolicy> {
+        self.short_secs.map(|period_secs| crate::RetentionPolicy {
+            tenant: None,
+            matchers: vec![matcher("app", MatchOp::Equal, "app 1")],
+            period_secs,
+            priority: -1,
+        })
+    }
+
+    /// Mends the folder as `logyard repair` does; the store is not running.
+    pub(super) fn repair(&self) -> Result<crate::repair::RepairReport> {
+        let disk = crate::DiskSettings { free_bytes_min: Some(0), ballast_bytes: 0 };
+        let settings = StoreSettings { disk, ..self.settings.clone() };
+        let mut registry = Registry::default();
+        let parts = StoreParts {
+            disk: Arc::new(self.disk.clone()),
+            clock: Arc::<SimClock>::clone(&self.clock),
+            random: Arc::new(Random::seeded(next_seed())),
+            registry: &mut registry,
+        };
+        let options = crate::repair::RepairOptions { is_dry_run: false, forgets_lost: false };
+        run(crate::repair::repair(&root(), &settings, parts, options, &mut |_| {}))
     }
 
     pub(super) fn start(&mut self) {
@@ -78,6 +106,7 @@ impl World {
             clock: Arc::new(SimClock::new(self.clock.now_ns())),
             settings: self.settings.clone(),
             store: None,
+            short_secs: self.short_secs,
             expiry: Expiry::default(),
             batches: self.batches,
             acked: self.acked.clone(),
@@ -148,6 +177,16 @@ impl World {
         shared.sweep();
     }
 
+    /// Asks for everything, as a query does that takes errors for an answer.
+    pub(super) fn look(&self) {
+        for tenant in [Tenant::single(), Tenant::new("other").unwrap()] {
+            let views = self.store().select(&tenant, &[], TimeRange::ALL, &Prefilter::default());
+            for view in views.unwrap_or_default() {
+                drop(view.block.timestamps());
+            }
+        }
+    }
+
     /// Returns all answers of both tenants, sorted.
     pub(super) fn found(&self) -> Vec<Found> {
         let mut all = Vec::new();
@@ -165,12 +204,15 @@ impl World {
     /// but batches without an answer, which are there whole or not at all.
     pub(super) fn check(&self, what: &str) {
         let shared = &self.store().inner.shared;
-        // No policies: every stream has the same period.
-        let cutoff_ns = shared.periods.bounds("").1.cutoff_ns(shared.clock.now_ns());
+        let now_ns = shared.clock.now_ns();
+        let cutoff_ns = |entry: &Found| {
+            let app = if entry.0.ends_with("\"app 1\"}") { "app 1" } else { "app 0" };
+            shared.periods.of("", &LabelSet::from_pairs([("app", app)])).cutoff_ns(now_ns)
+        };
         let found = self.found();
         let all: BTreeSet<&Found> = found.iter().collect();
         assert_eq!(all.len(), found.len(), "{what}: some entries are there twice");
-        let is_due = |entry: &&Found| entry.1 >= cutoff_ns && !self.damaged.contains(*entry);
+        let is_due = |entry: &&Found| entry.1 >= cutoff_ns(entry) && !self.damaged.contains(*entry);
         let mut may: BTreeSet<&Found> = BTreeSet::new();
         for (number, (_, entries)) in &self.acked {
             let lost = entries.iter().filter(is_due).find(|entry| !all.contains(entry));
@@ -183,7 +225,7 @@ impl World {
             assert!(there == 0 || there == due, "{what}: batch {number} is there in part");
             may.extend(entries);
         }
-        let invented = found.iter().find(|entry| !may.contains(entry) || entry.1 < cutoff_ns);
+        let invented = found.iter().find(|entry| !may.contains(entry) || entry.1 < cutoff_ns(entry));
         assert!(invented.is_none(), "{what}: {invented:?}");
     }
 
@@ -213,217 +255,3 @@ impl World {
         later.check(&format!("{what}, after another start"));
     }
 }
-
-/// Returns how many changes lie between two that are tried: the long form, with `LOGYARD_LONG` set, tries each.
-pub(super) fn stride() -> u64 {
-    if std::env::var_os("LOGYARD_LONG").is_some() { 1 } else { 7 }
-}
-
-/// Something that the store does to its disk.
-pub(super) struct Scenario {
-    pub(super) name: &'static str,
-    /// Brings a new world to the point.
-    pub(super) prepare: fn(&mut World),
-    /// Does it; what fails is for the world to remember.
-    pub(super) act: fn(&mut World),
-    /// Changes of the disk that it makes at least: fewer, and it does not do what it is to test.
-    pub(super) changes_min: u64,
-}
-
-impl Scenario {
-    pub(super) fn prepared(&self) -> World {
-        let mut world = World::new();
-        (self.prepare)(&mut world);
-        world
-    }
-}
-
-fn started(world: &mut World) {
-    world.start();
-    world.push();
-}
-
-fn flushed_often(world: &mut World) {
-    world.start();
-    world.push_and_flush(9);
-}
-
-/// Takes what `act` of a start does: a start that fails is followed by another once the fault is over.
-fn start(world: &mut World) {
-    if let Err(error) = world.try_start() {
-        // A folder that cannot be made is one that cannot be used.
-        assert!(matches!(error.kind(), Kind::Unavailable | Kind::Invalid), "{error:?}");
-    }
-}
-
-fn stopped_at_once(world: &mut World) {
-    world.store = None;
-}
-
-/// Damages the end of the oldest segment of a stopped store, so that it is lost at first use.
-fn damage_oldest(world: &mut World) {
-    world.start();
-    let oldest = Arc::clone(&world.store().inner.shared.view().segments[0]);
-    let range = TimeRange { start_ns: oldest.record.min_ns, end_ns: oldest.record.max_ns + 1 };
-    let before = world.found();
-    stopped_at_once(world);
-    world.disk.damage(&oldest.path, oldest.record.bytes - 40, 1).unwrap();
-    let of_tenant = |entry: &&Found| entry.0.starts_with(&format!("{}:", oldest.record.tenant));
-    let hit = before.iter().filter(of_tenant).filter(|entry| range.contains(entry.1));
-    world.damaged.extend(hit.cloned());
-}
-
-/// Everything the store does to its disk.
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "append",
-        prepare: started,
-        act: |world| (0..3).for_each(|_| world.push()),
-        changes_min: 6,
-    },
-    Scenario {
-        name: "flush",
-        prepare: started,
-        act: |world| {
-            world.flush();
-        },
-        changes_min: 15,
-    },
-    Scenario {
-        name: "flush of a head at its bound, and pushes behind it",
-        prepare: |world| {
-            world.settings.flush.head_bytes_max = 400;
-            started(world);
-        },
-        act: |world| {
-            world.push();
-            world.push();
-            world.flush();
-        },
-        changes_min: 30,
-    },
-    Scenario {
-        name: "flush that begins a new file of the catalog",
-        prepare: |world| {
-            started(world);
-            let mut catalog = world.store().inner.shared.catalog.lock();
-            for _ in 0..1000 {
-                let state = catalog.state();
-                let edit =
-                    Edit::Flush { add: Vec::new(), wal_done: state.wal_done, windows: state.windows.clone() };
-                catalog.edit(edit).unwrap();
-            }
-        },
-        act: |world| {
-            world.flush();
-        },
-        changes_min: 20,
-    },
-    Scenario {
-        name: "compaction of a day under way",
-        prepare: flushed_often,
-        act: |world| {
-            world.compact();
-        },
-        changes_min: 20,
-    },
-    Scenario {
-        name: "compaction of days that are over, two levels",
-        prepare: |world| {
-            flushed_often(world);
-            world.compact();
-            world.push_and_flush(2);
-            world.clock.advance(Duration::from_secs(36 * 3600));
-        },
-        act: |world| {
-            world.compact();
-        },
-        changes_min: 40,
-    },
-    Scenario {
-        name: "retention",
-        prepare: |world| {
-            world.start();
-            for _ in 0..3 {
-                world.push_and_flush(1);
-                world.clock.advance(Duration::from_secs(86_400));
-            }
-        },
-        act: |world| world.expire(2),
-        changes_min: 9,
-    },
-    Scenario {
-        name: "loss of a segment",
-        prepare: |world| {
-            flushed_often(world);
-            damage_oldest(world);
-            world.start();
-        },
-        act: |world| drop(world.found()),
-        changes_min: 4,
-    },
-    Scenario {
-        name: "close",
-        prepare: started,
-        act: |world| run(world.store().close()).unwrap(),
-        changes_min: 15,
-    },
-    Scenario { name: "start of a new folder", prepare: |_| {}, act: start, changes_min: 8 },
-    Scenario {
-        name: "start with more in the WAL than fits into the head",
-        prepare: |world| {
-            world.start();
-            (0..4).for_each(|_| world.push());
-            stopped_at_once(world);
-            world.settings.flush.head_bytes_max = 400;
-        },
-        act: start,
-        changes_min: 40,
-    },
-    Scenario {
-        name: "start with a torn end of the WAL",
-        prepare: |world| {
-            started(world);
-            stopped_at_once(world);
-            let wal = root().join("wal");
-            let items = world.disk.list(&wal).unwrap();
-            let last = items.iter().rfind(|item| !item.is_dir).unwrap();
-            let mut file = world.disk.append_file(&wal.join(&last.name)).unwrap();
-            file.write_all(&[9; 30]).unwrap();
-            file.sync().unwrap();
-        },
-        act: start,
-        changes_min: 3,
-    },
-    Scenario {
-        name: "start after a lost segment was restored",
-        prepare: |world| {
-            flushed_often(world);
-            let oldest = world.store().inner.shared.view().segments[0].path.clone();
-            let bytes = world.disk.read(&oldest).unwrap();
-            stopped_at_once(world);
-            world.disk.remove_file(&oldest).unwrap();
-            world.start();
-            stopped_at_once(world);
-            world.disk.write_atomic(&oldest, &bytes).unwrap();
-        },
-        act: start,
-        changes_min: 3,
-    },
-    Scenario {
-        name: "start after the catalog was lost",
-        prepare: |world| {
-            flushed_often(world);
-            world.compact();
-            stopped_at_once(world);
-            let catalog = root().join("catalog");
-            for item in world.disk.list(&catalog).unwrap().iter().filter(|item| !item.is_dir) {
-                world.disk.remove_file(&catalog.join(&item.name)).unwrap();
-            }
-            world.disk.sync_dir(&catalog).unwrap();
-            world.are_ids_lost = true;
-        },
-        act: start,
-        changes_min: 5,
-    },
-];
