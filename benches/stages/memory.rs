@@ -93,6 +93,7 @@ impl Memory {
             limit: 100,
             direction: Direction::Backward,
             interval_ns: 0,
+            partial_series: false,
             now_ns: self.end_ns,
             cancel: Arc::new(Cancel::new()),
         };

@@ -69,6 +69,7 @@ impl OneStream {
             limit: 5000,
             direction,
             interval_ns: 0,
+            partial_series: false,
             now_ns: 0,
             cancel: Arc::new(Cancel::new()),
         };

@@ -259,6 +259,7 @@ mod tests {
             limit: 10,
             direction: Direction::Backward,
             interval_ns: 0,
+            partial_series: false,
             now_ns: 0,
             cancel: Arc::new(Cancel::new()),
         };

@@ -70,22 +70,13 @@ pub(crate) fn run(
     }
     let mut series = into_vector(value, grid.steps);
     series.retain(|series| series.values.iter().any(Option::is_some));
-    if series.len() > settings.series_max {
-        return Err(Error::invalid(format!(
-            "maximum number of series ({}) reached for a single query; consider reducing query cardinality by \
-             adding more specific stream selectors, reducing the time range, or aggregating results with \
-             functions like sum(), count() or topk()",
-            settings.series_max
-        )));
-    }
-    let result = if is_instant {
-        if !aggregate::sorts_values(expr) {
-            sort_by_labels(&mut series);
-        }
-        QueryResult::Vector(instant_samples(series, grid))
-    } else {
+    if !(is_instant && aggregate::sorts_values(expr)) {
         sort_by_labels(&mut series);
-        QueryResult::Matrix(matrix(series, grid))
+    }
+    bound_series(query, &mut series)?;
+    let result = match is_instant {
+        true => QueryResult::Vector(instant_samples(series, grid)),
+        false => QueryResult::Matrix(matrix(series, grid)),
     };
     stats.returned = match &result {
         QueryResult::Vector(samples) => samples.len() as u64,
@@ -93,6 +84,24 @@ pub(crate) fn run(
         QueryResult::Entries(_) | QueryResult::Scalar { .. } => 0,
     };
     Ok((result, stats))
+}
+
+/// Refuses too many series, or keeps the first of them (Loki v3.7.6, where they are any).
+fn bound_series(query: &engine::Context<'_>, series: &mut Vec<GridSeries>) -> Result<(), Error> {
+    let limit = query.settings.series_max;
+    if series.len() <= limit {
+        return Ok(());
+    }
+    let reason = format!("maximum number of series ({limit}) reached for a single query");
+    if query.request.partial_series {
+        series.truncate(limit);
+        query.warnings.add(format!("{reason}; returning partial results"));
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{reason}; consider reducing query cardinality by adding more specific stream selectors, reducing the \
+         time range, or aggregating results with functions like sum(), count() or topk()"
+    )))
 }
 
 fn instant_samples(series: Vec<GridSeries>, grid: Grid) -> Vec<InstantSample> {

@@ -21,6 +21,8 @@ pub struct QueryRequest {
     pub direction: Direction,
     /// Shortest distance between entries of a log query, in nanoseconds; 0 for none.
     pub interval_ns: i64,
+    /// Whether series beyond `series_max` are left out with a warning; else such a query is refused.
+    pub partial_series: bool,
     /// The present, for templates that ask for it, in ns since the Unix epoch.
     pub now_ns: i64,
     /// Stops the query.

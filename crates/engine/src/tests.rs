@@ -115,6 +115,7 @@ fn request(query: &str, kind: QueryKind) -> QueryRequest {
         limit: 100,
         direction: Direction::Forward,
         interval_ns: 0,
+        partial_series: false,
         now_ns: 0,
         cancel: Arc::new(Cancel::new()),
     }

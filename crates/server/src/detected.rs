@@ -135,6 +135,7 @@ async fn sample<T: Send + 'static>(
             limit: lines,
             direction: Direction::Backward,
             interval_ns: 0,
+            partial_series: false,
             now_ns: shared.ingest.now_ns(),
             cancel: Arc::clone(cancel),
         };

@@ -1,7 +1,7 @@
 //! What streams there are: label names, values, series, and how much a selector covers.
 
 use crate::error::HttpError;
-use crate::param_forms;
+use crate::param_forms::{self, Bounds};
 use crate::params::Params;
 use crate::query::check_length;
 use crate::state::State;
@@ -114,6 +114,9 @@ pub(crate) async fn stats(
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
     let Asked { tenant, range, params } = asked(&state, request).await?;
+    // Has no meaning here, but Loki checks it.
+    let TimeRange { start_ns, end_ns } = range;
+    param_forms::step_ns(&params, Bounds { start_ns, end_ns })?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
     let shared = Arc::clone(&state);
     let stats = state.run_read(move |_, _| Ok(shared.store.stats(&tenant, &matchers, range)?)).await?;

@@ -20,8 +20,11 @@ use logyard_wire::explain::{self, EXPLAIN_ANALYZE, EXPLAIN_PARAM, EXPLAIN_PLAN};
 use logyard_wire::go_time::GoTime;
 use logyard_wire::json_text::push_string;
 use logyard_wire::loki_answer::JSON_CONTENT_TYPE;
-use logyard_wire::loki_query::ENCODING_FLAGS_HEADER;
+use logyard_wire::loki_query::{ENCODING_FLAGS_HEADER, QUERY_TAGS_HEADER};
 use std::sync::Arc;
+
+/// How Logs Drilldown names itself as the source of a query.
+const DRILLDOWN: &str = "grafana-lokiexplore-app";
 
 /// Most lost segments that one answer names.
 const LOST_SHOWN_MAX: usize = 10;
@@ -35,6 +38,7 @@ struct Asked {
     direction: Direction,
     interval_ns: i64,
     flags: Vec<String>,
+    partial_series: bool,
     explain: Explain,
 }
 
@@ -67,6 +71,7 @@ pub(crate) async fn range(
 ) -> Result<Response, HttpError> {
     let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
     let flags = encoding_flags(request.headers());
+    let partial_series = is_drilldown(request.headers());
     let params = Params::read(request).await?;
     let bounds = param_forms::bounds(&params, state.ingest.now_ns())?;
     let limit = param_forms::limit(&params)?;
@@ -83,7 +88,8 @@ pub(crate) async fn range(
         }
         _ => on_grid(bounds, step_ns),
     };
-    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns, flags, explain }).await
+    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain })
+        .await
 }
 
 /// `GET|POST /loki/api/v1/query`
@@ -93,6 +99,7 @@ pub(crate) async fn instant(
 ) -> Result<Response, HttpError> {
     let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
     let flags = encoding_flags(request.headers());
+    let partial_series = is_drilldown(request.headers());
     let params = Params::read(request).await?;
     let time_ns = param_forms::instant(&params, state.ingest.now_ns())?;
     let limit = param_forms::limit(&params)?;
@@ -105,7 +112,9 @@ pub(crate) async fn instant(
         ));
     }
     let kind = QueryKind::Instant { time_ns };
-    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns: 0, flags, explain }).await
+    let interval_ns = 0;
+    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain })
+        .await
 }
 
 /// `GET|POST /loki/api/v1/format_query`: the one endpoint of the family whose errors are JSON.
@@ -184,11 +193,20 @@ fn encoding_flags(headers: &HeaderMap) -> Vec<String> {
     value.split(',').filter(|flag| !flag.is_empty()).map(str::to_owned).collect()
 }
 
+/// Returns whether Logs Drilldown asks: of too many series it shows some, with a warning (Loki v3.7.6).
+fn is_drilldown(headers: &HeaderMap) -> bool {
+    let tags = headers.get(QUERY_TAGS_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    tags.split(',').filter_map(|tag| tag.split_once('=')).any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("source") && value.trim().eq_ignore_ascii_case(DRILLDOWN)
+    })
+}
+
 async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
     let shared = Arc::clone(state);
     let body = state
         .run_read(move |cancel, queue_ns| {
-            let Asked { tenant, expr, kind, limit, direction, interval_ns, flags, explain } = asked;
+            let Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain } =
+                asked;
             let request = QueryRequest {
                 tenant,
                 expr: Arc::new(expr),
@@ -196,6 +214,7 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
                 limit,
                 direction,
                 interval_ns,
+                partial_series,
                 now_ns: shared.ingest.now_ns(),
                 cancel: Arc::clone(cancel),
             };
@@ -324,6 +343,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ENCODING_FLAGS_HEADER, "categorize-labels, x,".parse().unwrap());
         assert_eq!(encoding_flags(&headers), ["categorize-labels", " x"]);
+        assert!(!is_drilldown(&headers));
+        headers.insert(QUERY_TAGS_HEADER, "a=b,Source=grafana-lokiexplore-app".parse().unwrap());
+        assert!(is_drilldown(&headers));
+        headers.insert(QUERY_TAGS_HEADER, "source=grafana".parse().unwrap());
+        assert!(!is_drilldown(&headers));
         assert_eq!(go_hours(800 * 3600 + 60), "800h1m0s");
     }
 }

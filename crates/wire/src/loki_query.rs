@@ -9,6 +9,8 @@ use std::fmt;
 
 /// Request header that lists encoding flags.
 pub const ENCODING_FLAGS_HEADER: &str = "x-loki-response-encoding-flags";
+/// Header with what a client says about a query: `name=value`, separated by commas.
+pub const QUERY_TAGS_HEADER: &str = "x-query-tags";
 /// The flag that keeps structured metadata and parsed labels apart from the stream.
 pub const CATEGORIZE_LABELS: &str = "categorize-labels";
 /// Request header that names the tenant.

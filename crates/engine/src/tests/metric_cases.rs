@@ -159,6 +159,25 @@ fn series_are_limited() {
     let error = run(&memory, &request(r#"count_over_time({app=~".+"}[1m])"#, kind)).unwrap_err();
     assert!(error.to_string().starts_with("maximum number of series (500) reached for a single query;"));
     assert_eq!(texts(&memory, r#"sum(count_over_time({app=~".+"}[1m]))"#, kind), ["{} 501"]);
+    let lower = EngineSettings { series_max: 2, ..EngineSettings::default() };
+    for (query, expect) in [
+        (r#"count_over_time({app=~"7[0-5]"}[1m])"#, [70, 71]),
+        (
+            r#"sort_desc(count_over_time({app=~"7[05]"}[1m]) + 1 or count_over_time({app="3"}[1m]) + 5)"#,
+            [3, 70],
+        ),
+    ] {
+        let request = QueryRequest { partial_series: true, ..request(query, kind) };
+        let outcome = Engine::new(lower.clone()).run(&memory, &request).unwrap();
+        let QueryResult::Vector(samples) = outcome.result else { panic!("no vector") };
+        let apps: Vec<_> =
+            samples.iter().map(|sample| sample.labels.get("app").unwrap().to_owned()).collect();
+        assert_eq!(apps, expect.map(|app: i32| app.to_string()), "{query}");
+        assert_eq!(
+            outcome.warnings,
+            ["maximum number of series (2) reached for a single query; returning partial results"]
+        );
+    }
 }
 
 /// Lines of one stream, one per second from 1 on.

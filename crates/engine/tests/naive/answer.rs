@@ -62,6 +62,7 @@ pub(crate) fn by_engine(engine: &Engine, data: &Data, expr: &Expr, asked: &Asked
         limit: asked.limit,
         direction: asked.direction,
         interval_ns: asked.interval_ns,
+        partial_series: false,
         now_ns: 0,
         cancel: Arc::new(Cancel::new()),
     };

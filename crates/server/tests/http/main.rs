@@ -328,6 +328,9 @@ async fn labels_series_and_stats_respect_range_and_selector() {
     assert_eq!(world.push_json(&streams.join(",")).await.status, StatusCode::NO_CONTENT);
     let names = |answer: Answer| decode::<NamesAnswer>(&answer.body).unwrap().data;
     assert_eq!(names(world.get("/loki/api/v1/labels").await), ["app", "host", "service_name", "zone"]);
+    // Has no meaning there, but is checked.
+    let step = world.get("/loki/api/v1/index/stats?query=%7Bapp%3D%22a%22%7D&step=0").await;
+    assert!(step.text().starts_with("zero or negative query resolution"), "{}", step.text());
     assert_eq!(
         names(world.get("/loki/api/v1/label?since=2d").await),
         ["app", "host", "rack", "service_name", "zone"]
