@@ -4,6 +4,7 @@ use crate::error::{Error, Kind};
 use crate::explain::{self, PlanStep};
 use crate::limits;
 use crate::memory::Memory;
+use crate::patterns::{self, PatternCounts, PatternsRequest};
 use crate::plan::PushDown;
 use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, ScanCounts};
 use crate::select::{Select, SelectRequest};
@@ -86,6 +87,19 @@ impl Engine {
         let turns = Turns::new(self.pool()?, &request.cancel);
         let memory = Memory::new(&self.settings, &self.held);
         volume::run(source, request, &self.settings, &turns, &memory)
+    }
+
+    /// Counts patterns of lines by level and step, those with the most lines first.
+    ///
+    /// Errors: any kind. Blocks, as [`Engine::run`] does. Cost: reads all lines, up to a bound.
+    pub fn patterns(
+        &self,
+        source: &dyn Select,
+        request: &PatternsRequest,
+    ) -> Result<Vec<PatternCounts>, Error> {
+        let turns = Turns::new(self.pool()?, &request.cancel);
+        let memory = Memory::new(&self.settings, &self.held);
+        patterns::run(source, request, &self.settings, &turns, &memory)
     }
 
     fn pool(&self) -> Result<&ThreadPool, Error> {

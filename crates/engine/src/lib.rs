@@ -16,7 +16,7 @@
 //! The way of a query: `plan` compiles the pipeline, [`Select`] yields views, `dedupe` marks copies,
 //! `turns` hands the views to the threads, `scan` finds the rows of a run that pass, `log_query` keeps
 //! the best of them, `metric_query` folds them into steps. `volume` counts bytes
-//! by streams without a pipeline. A new stage is a file `stage_*.rs` and a line in `stage`.
+//! by streams without a pipeline, `patterns` kinds of lines, `fields` what a sample of entries holds. A new stage is a file `stage_*.rs` and a line in `stage`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
@@ -44,6 +44,8 @@ mod log_query;
 mod memory;
 mod metric_query;
 mod parsed;
+mod patterns;
+mod patterns_text;
 mod plan;
 mod prefilter;
 mod range_count;
@@ -84,6 +86,7 @@ pub use engine::Engine;
 pub use error::{Error, Kind};
 pub use explain::PlanStep;
 pub use fields::{DetectedField, FieldKind, detect_fields, detect_values};
+pub use patterns::{PatternCounts, PatternsRequest};
 pub use request::{
     InstantSample, LogEntry, QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, Sample,
     ScanCounts, Series,

@@ -18,6 +18,7 @@ mod log_cases;
 mod metric_cases;
 mod naive;
 mod page;
+mod patterns;
 mod push_down;
 mod volume;
 

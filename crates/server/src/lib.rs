@@ -19,6 +19,7 @@ mod labels;
 mod metrics;
 mod param_forms;
 mod params;
+mod patterns;
 mod push;
 mod query;
 mod router;

@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 mod detected;
+mod patterns;
 mod volume;
 
 const NOW_NS: i64 = 1_795_230_000_000_000_000;
