@@ -14,7 +14,7 @@ pub(crate) const DETECTED_LEVEL: &str = "detected_level";
 pub(crate) const UNKNOWN: &str = "unknown";
 
 /// Fields that hold a level among labels and metadata, exact case; the first present wins.
-const FIELDS: [&str; 14] = [
+pub const LEVEL_FIELDS: [&str; 14] = [
     "level",
     "LEVEL",
     "Level",
@@ -33,7 +33,7 @@ const FIELDS: [&str; 14] = [
 
 /// Finds the level in a stream's labels, which then holds for all its entries.
 pub(crate) fn of_labels(labels: &LabelSet) -> Option<&str> {
-    let value = FIELDS.iter().find_map(|field| labels.get(field))?;
+    let value = LEVEL_FIELDS.iter().find_map(|field| labels.get(field))?;
     Some(known(value.as_bytes()).unwrap_or(value))
 }
 

@@ -32,7 +32,9 @@ mod verdict;
 
 pub use error::{Error, Kind};
 pub use ingest::{Ingest, LokiPush, NativePush};
+pub use level::LEVEL_FIELDS;
 pub use reason::Reason;
+pub use service_name::SERVICE_LABELS;
 pub use settings::IngestSettings;
 pub use span_text::SpanText;
 pub use verdict::Verdict;

@@ -6,7 +6,7 @@ use logyard_model::LabelSet;
 pub(crate) const SERVICE_NAME: &str = "service_name";
 
 /// Labels whose value names the service, the first present and not empty wins (Loki v3.7.6's default).
-const SOURCES: [&str; 13] = [
+pub const SERVICE_LABELS: [&str; 13] = [
     "service",
     "app",
     "application",
@@ -27,7 +27,7 @@ pub(crate) fn discover(labels: &mut LabelSet) {
     if labels.get(SERVICE_NAME).is_some() {
         return;
     }
-    let name = SOURCES.iter().find_map(|source| labels.get(source));
+    let name = SERVICE_LABELS.iter().find_map(|source| labels.get(source));
     let name: Box<str> = name.unwrap_or("unknown_service").into();
     labels.insert(SERVICE_NAME, name);
 }

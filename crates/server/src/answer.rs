@@ -38,6 +38,22 @@ pub(crate) fn encode(outcome: &QueryOutcome, flags: &[&str], spent: Spent) -> Ve
     }
 }
 
+/// Encodes the entries of an outcome as `/api/prom/query` answers them; anything else has none.
+pub(crate) fn encode_old(outcome: &QueryOutcome, spent: Spent) -> Vec<u8> {
+    let entries = match &outcome.result {
+        QueryResult::Entries(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    let stats = stats(&outcome.stats, entries.len() as u64, spent);
+    let mut groups = group(entries, false);
+    groups.sort_by(|a, b| a.text.cmp(&b.text));
+    let streams = groups.iter().map(|group| {
+        let entries = group.entries.iter().filter_map(|&at| entries.get(at));
+        (&*group.text, entries.map(|entry| (entry.ts_ns, &*entry.line)))
+    });
+    loki_answer::old_streams(streams, &stats)
+}
+
 fn points(series: &Series) -> (&LabelSet, impl Iterator<Item = (i64, f64)>) {
     (&series.labels, series.samples.iter().map(|sample| (sample.ts_ns, sample.value)))
 }

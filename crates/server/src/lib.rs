@@ -13,6 +13,7 @@
 
 mod answer;
 mod detected;
+mod drilldown;
 mod error;
 mod gzip;
 mod labels;

@@ -40,6 +40,15 @@ struct Asked {
     flags: Vec<String>,
     partial_series: bool,
     explain: Explain,
+    shape: Shape,
+}
+
+/// How entries are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Current,
+    /// As `/api/prom/query` answers.
+    Old,
 }
 
 /// Whether an answer tells how it was found.
@@ -69,6 +78,33 @@ pub(crate) async fn range(
     Shared(state): Shared<Arc<State>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
+    let asked = read_range(&state, request, |_, expr| Ok(expr)).await?;
+    run(&state, asked).await
+}
+
+/// `GET|POST /api/prom/query`: entries in the older shape, with a line filter in the parameter `regexp`.
+pub(crate) async fn old(
+    Shared(state): Shared<Arc<State>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let with_regexp = |params: &Params, expr: Expr| {
+        if !matches!(expr, Expr::Log(_)) {
+            return Err(HttpError::bad_request("legacy endpoints only support streams result type"));
+        }
+        let Some(regexp) = params.get("regexp") else { return Ok(expr) };
+        let query = params.get("query").unwrap_or_default();
+        parse_text(&format!("{query}\n|~ {}", logyard_logql::quoted(regexp)))
+    };
+    let asked = read_range(&state, request, with_regexp).await?;
+    run(&state, Asked { shape: Shape::Old, ..asked }).await
+}
+
+/// Reads a query over a range; `change` may replace what is asked.
+async fn read_range(
+    state: &State,
+    request: Request<Body>,
+    change: impl FnOnce(&Params, Expr) -> Result<Expr, HttpError>,
+) -> Result<Asked, HttpError> {
     let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
     let flags = encoding_flags(request.headers());
     let partial_series = is_drilldown(request.headers());
@@ -79,17 +115,17 @@ pub(crate) async fn range(
     let step_ns = param_forms::step_ns(&params, bounds)?;
     let interval_ns = param_forms::interval_ns(&params)?;
     let explain = Explain::read(&params)?;
-    let expr = parse(&params)?;
-    check_length(&state, bounds)?;
+    let expr = change(&params, parse(&params)?)?;
+    check_length(state, bounds)?;
     let kind = match expr {
         Expr::Log(_) => {
-            check_limit(&state, limit)?;
+            check_limit(state, limit)?;
             QueryKind::Range { start_ns: bounds.start_ns, end_ns: bounds.end_ns, step_ns }
         }
         _ => on_grid(bounds, step_ns),
     };
-    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain })
-        .await
+    let shape = Shape::Current;
+    Ok(Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain, shape })
 }
 
 /// `GET|POST /loki/api/v1/query`
@@ -112,9 +148,10 @@ pub(crate) async fn instant(
         ));
     }
     let kind = QueryKind::Instant { time_ns };
-    let interval_ns = 0;
-    run(&state, Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain })
-        .await
+    let (interval_ns, shape) = (0, Shape::Current);
+    let asked =
+        Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain, shape };
+    run(&state, asked).await
 }
 
 /// `GET|POST /loki/api/v1/format_query`: the one endpoint of the family whose errors are JSON.
@@ -139,7 +176,10 @@ pub(crate) async fn format(request: Request<Body>) -> Result<Response, HttpError
 
 /// Parses the parameter `query`.
 pub(crate) fn parse(params: &Params) -> Result<Expr, HttpError> {
-    let text = params.get("query").unwrap_or_default();
+    parse_text(params.get("query").unwrap_or_default())
+}
+
+fn parse_text(text: &str) -> Result<Expr, HttpError> {
     let refuse = |error: logyard_logql::ParseError| HttpError::bad_request(error.to_string());
     let expr = logyard_logql::parse(text).map_err(refuse)?;
     logyard_logql::check_stream_names(text, &expr).map_err(refuse)?;
@@ -205,8 +245,8 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
     let shared = Arc::clone(state);
     let body = state
         .run_read(move |cancel, queue_ns| {
-            let Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain } =
-                asked;
+            let Asked { tenant, expr, kind, limit, direction, interval_ns, .. } = asked;
+            let Asked { flags, partial_series, explain, shape, .. } = asked;
             let request = QueryRequest {
                 tenant,
                 expr: Arc::new(expr),
@@ -228,7 +268,11 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
             outcome.warnings.extend(lost(&shared.store, &request.tenant, range_of(&request)));
             let exec_ns = shared.ingest.monotonic_ns().saturating_sub(begun_ns);
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-            let mut body = answer::encode(&outcome, &flags, Spent { exec_ns, queue_ns });
+            let spent = Spent { exec_ns, queue_ns };
+            let mut body = match shape {
+                Shape::Current => answer::encode(&outcome, &flags, spent),
+                Shape::Old => answer::encode_old(&outcome, spent),
+            };
             if explain != Explain::No {
                 let scans = (explain == Explain::Analyze).then_some(&*outcome.scans);
                 let plan = shared.engine.explain(&request, scans).map_err(engine_error)?;

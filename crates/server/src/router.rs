@@ -2,7 +2,7 @@
 
 use crate::error::HttpError;
 use crate::state::State;
-use crate::{detected, gzip, labels, patterns, push, query, snapshot, status, volume};
+use crate::{detected, drilldown, gzip, labels, patterns, push, query, snapshot, status, volume};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -21,7 +21,9 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/ready", get(status::ready))
         .route("/metrics", get(status::metrics))
         .route("/flush", post(push::flush))
+        .route("/services", get(status::services))
         .route("/loki/api/v1/status/buildinfo", get(status::buildinfo))
+        .route("/loki/api/v1/drilldown-limits", get(drilldown::limits))
         .route("/loki/api/v1/push", push_route())
         .route("/api/prom/push", push_route())
         .route(native_push::PATH, post(push::native))
@@ -43,6 +45,7 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/loki/api/v1/detected_fields", get(detected::fields).post(detected::fields))
         .route("/loki/api/v1/detected_field/{name}/values", get(detected::values).post(detected::values))
         .route("/loki/api/v1/patterns", get(patterns::patterns).post(patterns::patterns))
+        .route("/api/prom/query", get(query::old).post(query::old))
         .route("/api/prom/label", get(labels::old_names).post(labels::old_names))
         .route("/api/prom/label/{name}/values", get(labels::old_values).post(labels::old_values))
         .route("/api/prom/series", get(labels::series).post(labels::series));

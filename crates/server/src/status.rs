@@ -9,7 +9,7 @@ use logyard_store::Readiness;
 use std::sync::Arc;
 
 /// The Loki version whose behaviour is answered; clients choose features by it.
-const LOKI_VERSION: &str = "3.7.6";
+pub(crate) const LOKI_VERSION: &str = "3.7.6";
 
 /// Media type of Prometheus text; our text is OpenMetrics', which differs only in comments.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,6 +47,11 @@ pub(crate) async fn buildinfo() -> Response {
         "{{\"version\":\"{LOKI_VERSION}\",\"revision\":\"\",\"branch\":\"\",\"buildUser\":\"\",\"buildDate\":\"\",\"goVersion\":\"\"}}\n"
     );
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// `GET /services`: the parts of the process, which all run as long as it answers.
+pub(crate) async fn services() -> Response {
+    text(["server", "store", "ingest", "engine"].map(|name| format!("{name} => Running\n")).concat())
 }
 
 /// `GET /`: Vector's health check wants a 200 here.

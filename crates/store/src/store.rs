@@ -28,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// Most bytes that one batch may count (text, and 24 per entry).
@@ -497,6 +498,11 @@ impl Store {
             return Err(Error::unavailable("cannot start a thread to close the store").with_source(error));
         }
         ended.await.map_err(|_| stopped())
+    }
+
+    /// Returns how long entries are kept unless a policy says otherwise; `None` for ever.
+    pub fn retention_period(&self) -> Option<Duration> {
+        self.inner.shared.settings.retention.period().filter(|period| !period.is_zero())
     }
 
     /// Returns what the threads share, for tools of this crate that work on an open store.

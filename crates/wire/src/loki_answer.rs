@@ -4,6 +4,7 @@
 //! then `result`, since Grafana decodes while it reads. No other members appear in a stream or in the
 //! third element of an entry. Streams end with a newline, numbers do not, as in Loki v3.7.6.
 
+use crate::go_time::GoTime;
 use crate::json_text::{push_bytes, push_string};
 use crate::loki_stats::Stats;
 use logyard_model::LabelSet;
@@ -89,6 +90,31 @@ impl StreamsAnswer {
         self.buffer.extend_from_slice(b"}}\n");
         self.buffer
     }
+}
+
+/// Encodes streams as `/api/prom/query` answers them: labels as text, times as RFC 3339.
+pub fn old_streams<'a, E>(streams: impl IntoIterator<Item = (&'a str, E)>, stats: &Stats) -> Vec<u8>
+where
+    E: IntoIterator<Item = (i64, &'a [u8])>,
+{
+    let mut buffer = b"{\"streams\":[".to_vec();
+    for (index, (labels, entries)) in streams.into_iter().enumerate() {
+        buffer.extend_from_slice(if index > 0 { b",{\"labels\":" } else { b"{\"labels\":" });
+        push_string(&mut buffer, labels);
+        buffer.extend_from_slice(b",\"entries\":[");
+        for (index, (ts_ns, line)) in entries.into_iter().enumerate() {
+            buffer.extend_from_slice(if index > 0 { b",{\"ts\":" } else { b"{\"ts\":" });
+            push_string(&mut buffer, &GoTime::from_ns(ts_ns).rfc3339_nano());
+            buffer.extend_from_slice(b",\"line\":");
+            push_bytes(&mut buffer, line);
+            buffer.push(b'}');
+        }
+        buffer.extend_from_slice(b"]}");
+    }
+    buffer.extend_from_slice(b"],\"stats\":");
+    stats.write(&mut buffer);
+    buffer.extend_from_slice(b"}\n");
+    buffer
 }
 
 /// Encodes a matrix: series in the given order, points as (ns, value) in order of time.

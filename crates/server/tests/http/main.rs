@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 mod detected;
+mod drilldown;
 mod patterns;
 mod volume;
 
