@@ -53,6 +53,32 @@ Examples:
 The running store is asked at --listen; if none answers, the folder itself is used.
 To restore: stop logyard, put the snapshot's folder in place of the data folder, start.";
 
+const STORAGE_EXAMPLES: &str = "\
+Examples:
+  logyard storage                            by day, tenant and class, with the instant at which each goes
+  logyard storage --streams 20               also the largest streams
+  logyard storage --from 2026-06-01 --json | jq '.days[]'
+
+The running store is asked at --listen; if none answers, or if it keeps tenants apart and none is named, the folder at
+--data-dir is read, which works beside a running store too and lacks only what is in memory.";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  logyard export /backup/june --from 2026-06-01 --to 2026-06-30
+  logyard export --tenant team-a /backup/team-a
+  logyard import /backup/june                on another machine, or in the same store: twice is once
+
+The folder holds whole segment files and a list of them with checksums. The running store is asked at --listen for a
+snapshot; if none answers, the folder at --data-dir is used.";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  logyard import /backup/june
+  logyard import --tenant team-a /backup/june   as that tenant's, whosever it was
+
+What is here already is left out, and what is older than this store keeps. All files are checked first; if one is damaged
+nothing is taken in. The running store is asked at --listen; if none answers, the folder at --data-dir is used.";
+
 /// Tails containers, keeps their logs, answers LogQL.
 #[derive(Debug, Parser)]
 #[command(name = "logyard", version, after_help = EXAMPLES, disable_help_subcommand = true)]
@@ -87,6 +113,79 @@ pub(crate) enum Command {
     /// Make, list or delete snapshots of the data folder, for backups
     #[command(subcommand, after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(SnapshotCommand),
+    /// Show what is stored, how much room it takes and when it goes
+    #[command(after_help = STORAGE_EXAMPLES)]
+    Storage(StorageArguments),
+    /// Write segments of some days, or of a tenant, into a folder that another store can take in
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArguments),
+    /// Take in what an export holds
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArguments),
+}
+
+/// What `logyard export` is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct ExportArguments {
+    /// The folder to write; it must not exist, or be empty
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+
+    /// First day, as in 2026-06-01
+    #[arg(long, value_name = "DAY")]
+    pub(crate) from: Option<String>,
+
+    /// Last day
+    #[arg(long, value_name = "DAY")]
+    pub(crate) to: Option<String>,
+
+    /// Only what is this tenant's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `logyard import` is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct ImportArguments {
+    /// The folder that `logyard export` has written
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+
+    /// Make everything this tenant's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `logyard storage` is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct StorageArguments {
+    /// Also show the streams that take the most room
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) streams: usize,
+
+    /// First day, as in 2026-06-01
+    #[arg(long, value_name = "DAY")]
+    pub(crate) from: Option<String>,
+
+    /// Last day
+    #[arg(long, value_name = "DAY")]
+    pub(crate) to: Option<String>,
+
+    /// Only what is this tenant's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What `logyard snapshot` is to do.

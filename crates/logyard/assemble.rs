@@ -12,7 +12,9 @@ use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::Tenant;
 use logyard_server::{Server, ServerParts};
-use logyard_store::{RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts};
+use logyard_store::{
+    RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreSettings,
+};
 use logyard_sys::{Clock, Disk, Random};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -174,17 +176,23 @@ fn open_store(
         random: Arc::clone(random),
         registry,
     };
-    let mut store_settings = settings.store.clone();
-    store_settings.retention = store_settings.retention.covering(settings.limits.age_max());
+    let (store_settings, policies) = store_settings(settings)?;
     if store_settings.retention.period().is_none() {
         tracing::info!(
             "entries are kept for ever: neither store.retention.period_secs nor limits.entry_age_max sets an age"
         );
     }
-    let policies = policies(&store_settings.retention)?;
     let store = Store::open_with_policies(&settings.data_dir, store_settings, policies, store_parts)?;
     let ingest = Ingest::new(settings.limits.clone(), store.clone(), Arc::clone(&parts.clock), registry);
     Ok((store, ingest))
+}
+
+/// Returns the store's settings as they are meant, with the policies of its retention parsed.
+pub(crate) fn store_settings(settings: &Settings) -> anyhow::Result<(StoreSettings, Vec<RetentionPolicy>)> {
+    let mut store_settings = settings.store.clone();
+    store_settings.retention = store_settings.retention.covering(settings.limits.age_max());
+    let policies = policies(&store_settings.retention)?;
+    Ok((store_settings, policies))
 }
 
 /// Parses the selectors of the retention's policies.

@@ -15,7 +15,7 @@ use crate::output::{self, ProgressLine};
 
 /// Checks the data folder and prints what was found. Returns whether nothing is damaged.
 pub(crate) fn run(arguments: FsckArguments, settings: &Settings, disk: &dyn Disk) -> anyhow::Result<bool> {
-    let mut line = ProgressLine::new(arguments.json);
+    let mut line = ProgressLine::new("checking", arguments.json);
     let report = fsck(disk, &settings.data_dir, arguments.deep, &mut |progress| line.show(progress))?;
     drop(line);
     let text = match arguments.json {
@@ -32,7 +32,7 @@ pub(crate) fn run_repair(
     settings: &Settings,
     disk: Arc<dyn Disk>,
 ) -> anyhow::Result<bool> {
-    let mut line = ProgressLine::new(arguments.json);
+    let mut line = ProgressLine::new("checking", arguments.json);
     let mut registry = Registry::default();
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let parts = StoreParts { disk, clock, random: Arc::new(Random::os()), registry: &mut registry };

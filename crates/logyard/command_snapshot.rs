@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use logyard_client::{Client, ClientSettings, Error};
+use logyard_client::Client;
 use logyard_store::snapshot::{SnapshotInfo, delete_snapshot, list_snapshots};
 use logyard_store::{Store, StoreParts};
 use logyard_sys::{Clock, Disk, Random, RealClock};
@@ -13,11 +13,12 @@ use prometheus_client::registry::Registry;
 use serde::Deserialize;
 
 use crate::args::SnapshotCommand;
+use crate::assemble::store_settings;
 use crate::config::Settings;
-use crate::output;
+use crate::{output, own_store};
 
 /// Longest wait for the running store: a flush and, where files cannot be linked, a copy of everything.
-const ANSWER_WAIT: Duration = Duration::from_secs(3_600);
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(3_600);
 
 /// What the running store answers to a listing.
 #[derive(Deserialize)]
@@ -34,22 +35,10 @@ pub(crate) fn run(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
-        let client = Client::new(
-            &own_address(&settings.listen, &settings.server.path_prefix),
-            ClientSettings {
-                timeout: ANSWER_WAIT,
-                org_id: None,
-                user_agent: concat!("logyard/", env!("CARGO_PKG_VERSION")).to_owned(),
-            },
-        )
-        .context("cannot use listen")?;
+        let client = own_store::client(settings, None, ANSWER_WAIT)?;
         let text = match command {
             SnapshotCommand::Create { id, json } => {
-                let made = match client.create_snapshot(id.as_deref()).await {
-                    Ok(bytes) => serde_json::from_slice(&bytes).context("read the answer")?,
-                    Err(error) if is_silent(&error) => create_offline(id.as_deref(), settings, disk).await?,
-                    Err(error) => return Err(error.into()),
-                };
+                let made = create(&client, id.as_deref(), settings, disk).await?;
                 if *json { output::json(&made)? } else { made_text(&made) }
             }
             SnapshotCommand::List { json } => {
@@ -57,20 +46,16 @@ pub(crate) fn run(
                     Ok(bytes) => {
                         serde_json::from_slice::<Listed>(&bytes).context("read the answer")?.snapshots
                     }
-                    Err(error) if is_silent(&error) => list_snapshots(&**disk, &settings.data_dir)?,
+                    Err(error) if own_store::is_silent(&error) => {
+                        list_snapshots(&**disk, &settings.data_dir)?
+                    }
                     Err(error) => return Err(error.into()),
                 };
                 if *json { output::json(&snapshots)? } else { list_text(&snapshots) }
             }
             SnapshotCommand::Delete { id } => {
-                match client.delete_snapshot(id).await {
-                    Ok(()) => {}
-                    Err(error) if is_silent(&error) => {
-                        let is_gone = delete_snapshot(&**disk, &settings.data_dir, id)?;
-                        anyhow::ensure!(is_gone, "there is no snapshot {id}; see logyard snapshot list");
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+                let is_gone = delete(&client, id, settings, disk).await?;
+                anyhow::ensure!(is_gone, "there is no snapshot {id}; see logyard snapshot list");
                 format!("deleted {id}\n")
             }
         };
@@ -78,9 +63,32 @@ pub(crate) fn run(
     })
 }
 
-/// Tells whether nobody answered at all.
-fn is_silent(error: &Error) -> bool {
-    error.status().is_none() && error.kind() == logyard_client::Kind::Unavailable
+/// Makes a snapshot through the running store or, if none answers, in the folder itself.
+pub(crate) async fn create(
+    client: &Client,
+    id: Option<&str>,
+    settings: &Settings,
+    disk: &Arc<dyn Disk>,
+) -> anyhow::Result<SnapshotInfo> {
+    match client.create_snapshot(id).await {
+        Ok(bytes) => serde_json::from_slice(&bytes).context("read the answer"),
+        Err(error) if own_store::is_silent(&error) => create_offline(id, settings, disk).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deletes a snapshot likewise. Returns whether there was one.
+pub(crate) async fn delete(
+    client: &Client,
+    id: &str,
+    settings: &Settings,
+    disk: &Arc<dyn Disk>,
+) -> anyhow::Result<bool> {
+    match client.delete_snapshot(id).await {
+        Ok(()) => Ok(true),
+        Err(error) if own_store::is_silent(&error) => Ok(delete_snapshot(&**disk, &settings.data_dir, id)?),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Opens the store for as long as it takes; a store that runs all the same holds the lock, and this refuses.
@@ -89,29 +97,16 @@ async fn create_offline(
     settings: &Settings,
     disk: &Arc<dyn Disk>,
 ) -> anyhow::Result<SnapshotInfo> {
-    let mut store_settings = settings.store.clone();
-    // Nothing is to be tidied up beside.
-    store_settings.compaction.enabled = false;
-    store_settings.retention.period_secs = Some(0);
-    store_settings.snapshots.keep_secs = 0;
+    let (store_settings, policies) = store_settings(settings)?;
     let mut registry = Registry::default();
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let parts =
         StoreParts { disk: Arc::clone(disk), clock, random: Arc::new(Random::os()), registry: &mut registry };
-    let store = Store::open(&settings.data_dir, store_settings, parts)?;
+    // Nothing is to be tidied up beside.
+    let store = Store::open_at_rest(&settings.data_dir, store_settings, policies, parts)?;
     let made = store.create_snapshot(id).await;
     store.close().await?;
     Ok(made?)
-}
-
-/// Returns where a store with these settings is reached from its own machine.
-fn own_address(listen: &str, path_prefix: &str) -> String {
-    let reachable = match listen.rsplit_once(':') {
-        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
-        Some(("[::]", port)) => format!("[::1]:{port}"),
-        _ => listen.to_owned(),
-    };
-    format!("http://{reachable}{}", path_prefix.trim_end_matches('/'))
 }
 
 fn made_text(made: &SnapshotInfo) -> String {
@@ -143,17 +138,10 @@ fn list_text(snapshots: &[SnapshotInfo]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use logyard_store::RetentionPolicySettings;
     use logyard_sys::RealDisk;
 
     use super::*;
-
-    #[test]
-    fn the_own_store_is_reached_over_loopback() {
-        let check = |listen: &str, prefix: &str, want: &str| assert_eq!(own_address(listen, prefix), want);
-        check("127.0.0.1:3100", "", "http://127.0.0.1:3100");
-        check("0.0.0.0:1", "/logs/", "http://127.0.0.1:1/logs");
-        check("[::]:2", "", "http://[::1]:2");
-    }
 
     #[test]
     fn without_a_running_store_the_folder_is_used() {
@@ -167,6 +155,12 @@ mod tests {
         };
         settings.store.disk.ballast_bytes = 0;
         settings.store.disk.free_bytes_min = Some(0);
+        settings.store.retention.bytes_max = 1;
+        settings.store.retention.policies = vec![RetentionPolicySettings {
+            selector: r#"{app="a"}"#.to_owned(),
+            period_secs: 60,
+            ..RetentionPolicySettings::default()
+        }];
         run(&SnapshotCommand::Create { id: Some("one".to_owned()), json: false }, &settings, &disk).unwrap();
         run(&SnapshotCommand::List { json: true }, &settings, &disk).unwrap();
         let delete = SnapshotCommand::Delete { id: "one".to_owned() };

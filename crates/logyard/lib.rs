@@ -15,10 +15,12 @@ mod args;
 mod assemble;
 mod banner;
 mod command_config;
+mod command_export;
 mod command_fsck;
 mod command_inspect;
 mod command_run;
 mod command_snapshot;
+mod command_storage;
 mod config;
 mod config_check;
 mod config_env;
@@ -27,6 +29,7 @@ mod config_schema;
 mod config_units;
 mod logging;
 mod output;
+mod own_store;
 mod signals;
 
 use std::ffi::OsString;
@@ -75,6 +78,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Fsck(arguments) => return tell(command_fsck::run(arguments, &settings, &*disk)),
         Command::Repair(arguments) => return tell(command_fsck::run_repair(arguments, &settings, disk)),
         Command::Snapshot(command) => command_snapshot::run(&command, &settings, &disk),
+        Command::Export(arguments) => command_export::run_export(&arguments, &settings, &disk),
+        Command::Import(arguments) => command_export::run_import(&arguments, &settings, &disk),
+        Command::Storage(arguments) => command_storage::run(&arguments, &settings, &disk),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -66,28 +66,30 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{value:.1} TiB")
 }
 
-/// A line on the error output that tells how far a check has come; nothing where nobody watches.
+/// A line on the error output that tells how far a check or a copy has come; nothing where nobody watches.
 #[derive(Debug)]
 pub(crate) struct ProgressLine {
+    doing: &'static str,
     is_shown: bool,
     last_percent: Option<u64>,
 }
 
 impl ProgressLine {
-    /// Begins; `is_quiet` is for output that programs read.
-    pub(crate) fn new(is_quiet: bool) -> Self {
-        Self { is_shown: !is_quiet && std::io::stderr().is_terminal(), last_percent: None }
+    /// Begins; `doing` is the first word of the line, `is_quiet` is for output that programs read.
+    pub(crate) fn new(doing: &'static str, is_quiet: bool) -> Self {
+        Self { doing, is_shown: !is_quiet && std::io::stderr().is_terminal(), last_percent: None }
     }
 
     /// Shows a state, if a percent has passed since the last.
     pub(crate) fn show(&mut self, progress: &Progress) {
-        let percent = progress.done_bytes.saturating_mul(100) / progress.total_bytes.max(1);
+        let percent = (progress.done_bytes.saturating_mul(100) / progress.total_bytes.max(1)).min(100);
         if !self.is_shown || self.last_percent == Some(percent) {
             return;
         }
         self.last_percent = Some(percent);
         let text = format!(
-            "\rchecking: segment {} of {}, {} of {}, {percent} % ",
+            "\r{}: segment {} of {}, {} of {}, {percent} % ",
+            self.doing,
             (progress.done_segments + 1).min(progress.total_segments),
             progress.total_segments,
             bytes(progress.done_bytes),

@@ -17,3 +17,4 @@ mod full_disk;
 mod http;
 mod process;
 mod push_whole;
+mod storage;

@@ -30,6 +30,7 @@ mod settings;
 mod snapshot;
 mod state;
 mod status;
+mod storage;
 mod tenant;
 mod volume;
 

@@ -7,6 +7,7 @@
 //! catalog/                  record log of edits to the list of segments (schemas/catalog.md)
 //! tenants/<tenant>/<YYYYMMDD>/<class>/<ulid>-L<level>.seg   (schemas/segment.md)
 //! snapshots/<id>/           data folders of their own, made of links to segments
+//! imports/<id>/             exports that a running store is to take in, put there and removed by the subcommand
 //! quarantine/               damaged files, kept for a person to look at
 //! ballast                   room that is given up when the disk is full
 //! ```
@@ -48,19 +49,40 @@ impl Folder {
     /// that holds neither catalog nor segments.
     pub(crate) fn open_existing(disk: &dyn Disk, root: &Path) -> Result<(Self, Box<dyn LockGuard>, bool)> {
         let folder = Self::at(root);
-        let is_there = |path: PathBuf| matches!(disk.metadata(&path), Ok(Some(meta)) if meta.is_dir);
-        if !is_there(folder.catalog()) && !is_there(folder.tenants()) {
-            return Err(Error::invalid(format!(
-                "cannot use data folder {}: it holds neither catalog/ nor tenants/; name another with --data-dir",
-                root.display()
-            )));
-        }
+        folder.check_is_one(disk)?;
         let lock = folder.lock(disk)?;
-        let has_format = matches!(disk.metadata(&root.join("FORMAT")), Ok(Some(_)));
-        if has_format {
-            folder.check_format(disk)?;
-        }
+        let has_format = folder.check_known_format(disk)?;
         Ok((folder, lock, has_format))
+    }
+
+    /// Returns the paths of a folder that is there, without its lock: for a look, whoever uses it.
+    ///
+    /// Errors: `Kind::Invalid` for a folder that holds neither catalog nor segments, or is of a newer format.
+    pub(crate) fn look(disk: &dyn Disk, root: &Path) -> Result<Self> {
+        let folder = Self::at(root);
+        folder.check_is_one(disk)?;
+        folder.check_known_format(disk)?;
+        Ok(folder)
+    }
+
+    fn check_is_one(&self, disk: &dyn Disk) -> Result<()> {
+        let is_there = |path: PathBuf| matches!(disk.metadata(&path), Ok(Some(meta)) if meta.is_dir);
+        if is_there(self.catalog()) || is_there(self.tenants()) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "cannot use data folder {}: it holds neither catalog/ nor tenants/; name another with --data-dir",
+            self.root.display()
+        )))
+    }
+
+    /// Checks the format number if it is there; returns whether it is.
+    fn check_known_format(&self, disk: &dyn Disk) -> Result<bool> {
+        let has_format = matches!(disk.metadata(&self.root.join("FORMAT")), Ok(Some(_)));
+        if has_format {
+            self.check_format(disk)?;
+        }
+        Ok(has_format)
     }
 
     fn lock(&self, disk: &dyn Disk) -> Result<Box<dyn LockGuard>> {
@@ -121,6 +143,10 @@ impl Folder {
 
     pub(crate) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
+    }
+
+    pub(crate) fn imports(&self) -> PathBuf {
+        self.root.join("imports")
     }
 
     pub(crate) fn wal(&self) -> PathBuf {
@@ -198,6 +224,40 @@ pub(crate) fn day_name(day: i32) -> String {
     format!("{year:04}{month:02}{date:02}")
 }
 
+/// Reads a day as [`day_name`] writes it, or with hyphens as in `2026-06-01`; days since 1970-01-01.
+///
+/// `None` for what is no day of the years 1 to 9999.
+pub fn parse_day(text: &str) -> Option<i32> {
+    let mut parts = text.splitn(3, '-');
+    let (year, month, date) = match (parts.next()?, parts.next(), parts.next()) {
+        (plain, None, None) => {
+            if plain.len() != 8 {
+                return None;
+            }
+            (plain.get(..4)?, plain.get(4..6)?, plain.get(6..)?)
+        }
+        (year, Some(month), Some(date)) => (year, month, date),
+        _ => return None,
+    };
+    let is_number =
+        |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(year, 4) || !is_number(month, 2) || !is_number(date, 2) {
+        return None;
+    }
+    let name = format!("{year}{month}{date}");
+    let number = |part: &str| part.parse::<i32>().ok();
+    let (year, month, date) = (number(year)?, number(month)?, number(date)?);
+    // Days from a civil date: the way back of `day_name`.
+    let shifted_year = if month <= 2 { year - 1 } else { year };
+    let era = shifted_year.div_euclid(400);
+    let year_of_era = shifted_year.rem_euclid(400);
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + date - 1;
+    let day = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    // The 31st of February is no day.
+    (day_name(day) == name).then_some(day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +276,17 @@ mod tests {
         assert_eq!(day_of(day_start_ns(20_000)), 20_000);
         assert_eq!(day_of(day_last_ns(20_000)), 20_000);
         assert!(day_of(i64::MIN) < 0 && day_of(i64::MAX) > 0);
+    }
+
+    #[test]
+    fn days_are_read_back() {
+        for day in (-700_000..2_900_000).step_by(997) {
+            assert_eq!(parse_day(&day_name(day)), Some(day), "{day}");
+        }
+        assert_eq!(parse_day("2026-06-01"), Some(20_605));
+        for bad in ["", "2026", "20260231", "2026-6-1", "2026-06-01-", "x0260601", "20261301"] {
+            assert_eq!(parse_day(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use logyard_codec::{
 use logyard_model::{Matcher, Stream, StreamId, Tenant, TimeRange};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +42,7 @@ pub(crate) fn weight(entries: &Entries) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Head {
     /// Place among segments and heads in order of arrival.
-    order: u64,
+    order: AtomicU64,
     days: RwLock<BTreeMap<(Tenant, i32), Arc<HeadDay>>>,
     bytes: AtomicU64,
     entries: AtomicU64,
@@ -80,7 +80,7 @@ pub(crate) struct Frozen {
 impl Head {
     pub(crate) fn new(order: u64) -> Self {
         Self {
-            order,
+            order: AtomicU64::new(order),
             days: RwLock::default(),
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
@@ -90,7 +90,12 @@ impl Head {
 
     /// Returns the place among segments and heads in order of arrival.
     pub(crate) fn order(&self) -> u64 {
-        self.order
+        self.order.load(Ordering::Relaxed)
+    }
+
+    /// Moves the head `count` places back, and returns the first place that is free now. Not for a sealed head.
+    pub(crate) fn give_places(&self, count: u64) -> u64 {
+        self.order.fetch_add(count, Ordering::Relaxed)
     }
 
     /// Returns what the entries count: raw bytes and a fixed part per entry.
@@ -183,8 +188,9 @@ impl Head {
         window: &Window<'_>,
         views: &mut Vec<BlockView>,
     ) {
+        let order = self.order();
         self.each_matching(tenant, matchers, window, |head_stream, range| {
-            head_stream.views(range, self.order, views);
+            head_stream.views(range, order, views);
         });
     }
 
@@ -230,6 +236,24 @@ impl Head {
                 streams.entry(head_stream.stream.id).or_insert_with(|| Arc::clone(&head_stream.stream));
             }
         });
+    }
+
+    /// Returns how many entries there are of a tenant, or of all, on some days, and the bytes of their lines.
+    pub(crate) fn sums(&self, tenant: Option<&Tenant>, days: &RangeInclusive<i32>) -> (u64, u64) {
+        let is_asked =
+            |whose: &Tenant, day: i32| tenant.is_none_or(|tenant| tenant == whose) && days.contains(&day);
+        let (mut entries, mut raw_bytes) = (0, 0);
+        for (_, _, head_day) in self.days().into_iter().filter(|(whose, day, _)| is_asked(whose, *day)) {
+            for head_stream in head_day.matching(&[]) {
+                let buffer = head_stream.buffer.lock();
+                let frozen = |of: fn(&RunMeta) -> u64| -> u64 {
+                    buffer.frozen.iter().map(|frozen| of(&frozen.run)).sum()
+                };
+                entries += frozen(|run| u64::from(run.rows)) + buffer.open.len() as u64;
+                raw_bytes += frozen(|run| run.raw_bytes) + buffer.open.line_bytes();
+            }
+        }
+        (entries, raw_bytes)
     }
 
     /// Returns the newest timestamp of a stream in this head.

@@ -12,7 +12,7 @@
 //! - nothing older than the retention is answered, and nothing younger goes;
 //! - a damaged file is taken out of service, said once, and stops nothing.
 //!
-//! [`fsck`] checks a folder that no process uses, [`repair`] mends it.
+//! [`fsck`] checks a folder that no process uses, [`repair`] mends it; [`storage_report`] tells what lies in one.
 //!
 //! Three threads at most: the writer, a flush thread while there is a flush, and maintenance, which compacts and drops what is too old.
 //! Everything read runs on the caller's thread.
@@ -32,10 +32,13 @@ mod compaction_merge;
 mod compaction_plan;
 mod damage;
 mod error;
+pub mod export;
 mod flush;
 mod folder;
 pub mod fsck;
 mod head;
+pub mod import;
+mod import_file;
 pub mod inspect;
 mod inspect_segment;
 mod interner;
@@ -61,12 +64,14 @@ mod shared;
 pub mod snapshot;
 mod space;
 mod stats;
+pub mod storage_report;
 mod store;
 mod wal_record;
 mod writer;
 
 pub use damage::DamagedBlock;
 pub use error::{Error, Kind};
+pub use folder::parse_day;
 pub use logyard_codec::BatchId;
 pub use maintenance::QueryGuard;
 pub use policy::RetentionPolicy;

@@ -62,6 +62,11 @@ impl Period {
         last_ns.checked_add(period_ns)
     }
 
+    /// Returns the seconds as a setting has them, where 0 is for ever.
+    pub(crate) fn secs(self) -> u64 {
+        if self == Self::FOREVER { 0 } else { self.0 }
+    }
+
     /// Returns the name of the class.
     pub(crate) fn class(self) -> String {
         match self.0 {

@@ -39,6 +39,11 @@ pub(crate) struct FoundFile {
 }
 
 impl FoundFile {
+    /// Describes a segment file.
+    pub(crate) fn segment(path: PathBuf, bytes: u64) -> Self {
+        Self { path, bytes, is_segment: true }
+    }
+
     /// Returns the ulid in the name of a segment file.
     pub(crate) fn ulid(&self) -> Option<&str> {
         let (ulid, _) = self.path.file_name()?.to_str()?.split_once('-')?;

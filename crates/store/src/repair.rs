@@ -67,13 +67,12 @@ pub async fn repair(
         return Ok(report);
     }
     let mut settings = settings.clone();
-    // Nothing but what was found is to change.
-    settings.compaction.enabled = false;
     settings.compaction.cpu_share_max = 1.0;
+    // What is mended is kept, whatever its age; and nobody has parsed the policies.
     settings.retention = RetentionSettings { period_secs: Some(0), ..RetentionSettings::default() };
-    settings.snapshots.keep_secs = 0;
     settings.flush.on_close = true;
-    let store = Store::open(root, settings, parts)?;
+    // Nothing but what was found is to change.
+    let store = Store::open_at_rest(root, settings, Vec::new(), parts)?;
     let mended = mend(&store, &plan, has_lost, &mut report.failures).await;
     store.close().await?;
     mended?;

@@ -8,14 +8,14 @@
 
 use crate::error::{Error, Result};
 use crate::folder::{day_last_ns, day_name};
-use crate::policy::Periods;
-use crate::segment::Segment;
+use crate::policy::{Period, Periods};
+use crate::segment::{Segment, SegmentReads};
 use crate::shared::Shared;
 use crate::snapshot;
 use logyard_codec::{Block, BlockView, Kind, RunView};
 use logyard_model::{Stream, StreamId, Tenant, TimeRange};
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// How long the clock has to run evenly, and by how much it may be put right meanwhile.
@@ -165,8 +165,9 @@ impl Expiry {
         }
         if is_even && shared.periods.is_limited() {
             let segments = Arc::clone(&shared.view.read().segments);
-            let is_expired =
-                |segment: &&Arc<Segment>| gone_ns(shared, segment).is_some_and(|gone| gone < now_ns);
+            let is_expired = |segment: &&Arc<Segment>| {
+                gone_ns(&shared.periods, &shared.reads, segment).is_some_and(|gone| gone < now_ns)
+            };
             for segment in segments.iter().filter(is_expired) {
                 if !drop_segment(shared, segment, "its day is older than store.retention keeps it") {
                     return;
@@ -182,12 +183,41 @@ impl Expiry {
 
 /// Returns the instant from which on no stream of a segment answers anything; `None` if that never comes.
 ///
-/// Cost: as [`Shared::period_bytes`], for days that are not kept by the shortest period.
-pub(crate) fn gone_ns(shared: &Shared, segment: &Segment) -> Option<i64> {
+/// Cost: as [`period_bytes`].
+pub(crate) fn gone_ns(periods: &Periods, reads: &SegmentReads, segment: &Segment) -> Option<i64> {
     let last_ns = day_last_ns(segment.record.day);
-    let (_, longest) = shared.periods.bounds(&segment.record.tenant);
-    let of_streams = shared.period_bytes(segment).and_then(|bytes| bytes.keys().max().copied());
+    let (_, longest) = periods.bounds(&segment.record.tenant);
+    let of_streams = period_bytes(periods, reads, segment).and_then(|bytes| bytes.keys().max().copied());
     of_streams.unwrap_or(longest).gone_ns(last_ns)
+}
+
+/// Returns the raw bytes of a segment by the period of their streams now; `None` if its tables cannot be read.
+///
+/// Cost: reads the tables once for each segment, since periods change at a start only; nothing if all streams
+/// of the tenant have one period.
+pub(crate) fn period_bytes<'a>(
+    periods: &Periods,
+    reads: &SegmentReads,
+    segment: &'a Segment,
+) -> Option<&'a BTreeMap<Period, u64>> {
+    if let Some(known) = segment.period_bytes.get() {
+        return Some(known);
+    }
+    let record = &segment.record;
+    let mut bytes: BTreeMap<Period, u64> = BTreeMap::new();
+    if periods.is_uniform(&record.tenant) {
+        bytes.insert(periods.bounds(&record.tenant).1, record.raw_bytes);
+    } else {
+        let index = reads.index(segment).ok()?;
+        let of = |stream: &Arc<Stream>| periods.of(&record.tenant, &stream.labels);
+        let of_streams: Vec<Period> = index.streams.iter().map(of).collect();
+        for row in &index.runs {
+            if let Some(period) = of_streams.get(row.run.stream_ref as usize) {
+                *bytes.entry(*period).or_default() += row.run.raw_bytes;
+            }
+        }
+    }
+    Some(segment.period_bytes.get_or_init(|| bytes))
 }
 
 /// Drops the oldest days, of a day the class of the lowest priority first, while there are more bytes than
@@ -196,19 +226,10 @@ fn cap(shared: &Shared) {
     let bytes_max = shared.settings.retention.bytes_max;
     let segments = Arc::clone(&shared.view.read().segments);
     let mut bytes: u64 = segments.iter().map(|segment| segment.record.bytes).sum();
-    let Some(newest) = segments.iter().map(|segment| segment.record.day).max() else { return };
     if bytes_max == 0 || bytes <= bytes_max {
         return;
     }
-    let mut order: Vec<&Arc<Segment>> =
-        segments.iter().filter(|segment| segment.record.day < newest).collect();
-    order.sort_by_cached_key(|segment| {
-        let record = &segment.record;
-        let priority = shared.periods.priority(&record.tenant, &record.class);
-        // Of equals the larger file, since fewer go then.
-        (record.day, priority, Reverse(record.bytes))
-    });
-    for segment in order {
+    for segment in cap_order(&segments, &shared.periods) {
         if bytes <= bytes_max {
             return;
         }
@@ -220,6 +241,20 @@ fn cap(shared: &Shared) {
         shared.metrics.capped_entries.inc_by(segment.record.rows);
         shared.metrics.capped_bytes.inc_by(segment.record.bytes);
     }
+}
+
+/// Returns the segments in the order in which too many bytes cost them, without those of the newest day.
+pub(crate) fn cap_order<'a>(segments: &'a [Arc<Segment>], periods: &Periods) -> Vec<&'a Arc<Segment>> {
+    let newest = segments.iter().map(|segment| segment.record.day).max();
+    let mut order: Vec<&Arc<Segment>> =
+        segments.iter().filter(|segment| Some(segment.record.day) != newest).collect();
+    order.sort_by_cached_key(|segment| {
+        let record = &segment.record;
+        let priority = periods.priority(&record.tenant, &record.class);
+        // Of equals the larger file, since fewer go then.
+        (record.day, priority, Reverse(record.bytes))
+    });
+    order
 }
 
 /// Takes a segment out and says so. Returns whether that worked.

@@ -58,7 +58,7 @@ pub(crate) struct Segment {
     pub(crate) record: SegmentRecord,
     pub(crate) path: PathBuf,
     pub(crate) damage: Damage,
-    /// See [`crate::shared::Shared::period_bytes`].
+    /// See [`crate::retention::period_bytes`].
     pub(crate) period_bytes: OnceLock<BTreeMap<Period, u64>>,
 }
 

@@ -10,15 +10,14 @@ use crate::folder::Folder;
 use crate::head::Head;
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
-use crate::policy::{Period, Periods};
+use crate::policy::Periods;
 use crate::queue::{FlushNews, Queue};
 use crate::segment::{Segment, SegmentReads};
 use crate::settings::StoreSettings;
 use crate::space::Space;
-use logyard_model::Stream;
 use logyard_sys::{Clock, Disk, Random};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) maintenance: Maintenance,
     /// Held while a snapshot is made: one at a time.
     pub(crate) snapshots: Mutex<()>,
+    /// Held while segments of another store are taken in: one at a time.
+    pub(crate) imports: Mutex<()>,
     pub(crate) space: Space,
     pub(crate) periods: Periods,
     pub(crate) next_segment_key: AtomicU64,
@@ -104,31 +105,6 @@ impl Shared {
         Ok(Arc::new(Segment::new(key, record, path)))
     }
 
-    /// Returns the raw bytes of a segment by the period of their streams now; `None` if its tables cannot be read.
-    ///
-    /// Cost: reads the tables once for each segment, since periods change at a start only; nothing if all streams
-    /// of the tenant have one period.
-    pub(crate) fn period_bytes<'a>(&self, segment: &'a Segment) -> Option<&'a BTreeMap<Period, u64>> {
-        if let Some(known) = segment.period_bytes.get() {
-            return Some(known);
-        }
-        let record = &segment.record;
-        let mut bytes: BTreeMap<Period, u64> = BTreeMap::new();
-        if self.periods.is_uniform(&record.tenant) {
-            bytes.insert(self.periods.bounds(&record.tenant).1, record.raw_bytes);
-        } else {
-            let index = self.reads.index(segment).ok()?;
-            let of = |stream: &Arc<Stream>| self.periods.of(&record.tenant, &stream.labels);
-            let periods: Vec<Period> = index.streams.iter().map(of).collect();
-            for row in &index.runs {
-                if let Some(period) = periods.get(row.run.stream_ref as usize) {
-                    *bytes.entry(*period).or_default() += row.run.raw_bytes;
-                }
-            }
-        }
-        Some(segment.period_bytes.get_or_init(|| bytes))
-    }
-
     /// Puts an empty head in place of the active one, which becomes the sealed one.
     pub(crate) fn seal(&self) -> Arc<Head> {
         let mut view = self.view.write();
@@ -137,6 +113,48 @@ impl Shared {
         let sealed = std::mem::replace(&mut view.active, fresh);
         view.sealed = Some(Arc::clone(&sealed));
         sealed
+    }
+
+    /// Returns the first of `count` places in order of arrival, behind all segments and before the active head, which
+    /// nothing else has.
+    pub(crate) fn take_places(&self, count: u64) -> u64 {
+        // Under the lock by which heads are sealed: a sealed one has its place.
+        self.view.write().active.give_places(count)
+    }
+
+    /// Makes segments live whose files are durable: one catalog edit, then one step for readers. A lost segment of the
+    /// same name is lost no more.
+    ///
+    /// Errors: `Kind::Unavailable` if one of them is live already, or the edit fails; nothing has changed then, except
+    /// that after a failed sync the edit may be found at the next start.
+    pub(crate) fn add_segments(&self, add: Vec<SegmentRecord>) -> Result<()> {
+        let mut catalog = self.catalog.lock();
+        let names: HashSet<&str> = add.iter().map(|record| &*record.ulid).collect();
+        let state = catalog.state();
+        if let Some(known) = state.segments.iter().find(|record| names.contains(&*record.ulid)) {
+            return Err(Error::unavailable(format!("cannot add segment {}: it is live already", known.ulid)));
+        }
+        let fresh: Vec<Arc<Segment>> =
+            add.iter().map(|record| self.open_segment(record.clone())).collect::<Result<_>>()?;
+        let is_lost = |lost: &LostRecord| names.contains(&*lost.segment.ulid);
+        let edit = if state.lost.iter().any(is_lost) {
+            let mut state = state.clone();
+            state.lost.retain(|lost| !is_lost(lost));
+            state.segments.extend(add.iter().cloned());
+            Edit::Snapshot(state)
+        } else {
+            Edit::Replace { remove: Vec::new(), add: add.clone() }
+        };
+        catalog.edit(edit)?;
+        self.lost.write().clone_from(&catalog.state().lost);
+        let mut view = self.view.write();
+        let mut segments: Vec<Arc<Segment>> = view.segments.iter().map(Arc::clone).chain(fresh).collect();
+        segments.sort_by_key(|segment| segment.record.order);
+        view.segments = Arc::new(segments);
+        drop(view);
+        drop(catalog);
+        self.count_segments();
+        Ok(())
     }
 
     /// Puts segments in place of the sealed head.

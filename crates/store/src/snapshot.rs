@@ -203,7 +203,7 @@ fn fill(shared: &Shared, tmp: &Path, mut about: SnapshotInfo) -> Result<Snapshot
 }
 
 /// Gives a file a second name, or copies it where that is impossible. Returns whether it is a name.
-fn link_or_copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<bool> {
+pub(crate) fn link_or_copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<bool> {
     match disk.hard_link(from, to) {
         Ok(()) => return Ok(true),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => {
@@ -266,7 +266,7 @@ fn is_there(disk: &dyn Disk, dir: &Path) -> Result<bool> {
 }
 
 /// Refuses names that are no plain name of a folder: they come from outside.
-fn check_id(id: &str) -> Result<()> {
+pub(crate) fn check_id(id: &str) -> Result<()> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let is_good = (1..=ID_BYTES_MAX).contains(&id.len())
         && id.bytes().all(is_plain)
@@ -276,7 +276,7 @@ fn check_id(id: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "cannot use {id:?} as the name of a snapshot: want 1 to {ID_BYTES_MAX} letters, digits, '-', '_' or '.', none of \
+        "cannot use {id:?} as a name: want 1 to {ID_BYTES_MAX} letters, digits, '-', '_' or '.', none of \
          the last in front, and no {UNFINISHED:?} at the end"
     )))
 }
@@ -289,7 +289,7 @@ fn default_id(now_ns: i64) -> String {
 }
 
 /// Removes a folder and all in it, if it is there.
-fn remove_tree(disk: &dyn Disk, dir: &Path, depth: usize) -> io::Result<()> {
+pub(crate) fn remove_tree(disk: &dyn Disk, dir: &Path, depth: usize) -> io::Result<()> {
     let items = match disk.list(dir) {
         Ok(items) => items,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

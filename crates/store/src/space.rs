@@ -16,7 +16,7 @@ use logyard_sys::{Clock, Disk};
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Least time between looks by appends while there is room.
@@ -129,7 +129,10 @@ impl Space {
 
     fn look_at(&self, state: &mut State) {
         state.looked_ns = self.clock.monotonic_ns();
-        let found = self.disk.free_bytes(&self.dir).and_then(|free| Ok((free, self.wanted_bytes()?)));
+        let found = self
+            .disk
+            .free_bytes(&self.dir)
+            .and_then(|free| Ok((free, wanted_bytes(&*self.disk, &self.dir, &self.settings)?)));
         let (free, wanted) = match found {
             Ok(found) => found,
             Err(error) => {
@@ -153,15 +156,6 @@ impl Space {
         } else if !state.has_ballast && level == Level::Ample && ballast_bytes > 0 && room > 0 {
             self.make(state, ballast_bytes);
         }
-    }
-
-    /// Returns the bytes that are to stay free.
-    fn wanted_bytes(&self) -> io::Result<u64> {
-        if let Some(bytes) = self.settings.free_bytes_min {
-            return Ok(bytes);
-        }
-        let total = self.disk.total_bytes(&self.dir)?;
-        Ok(FREE_BYTES.max(total / 100 * FREE_PERCENT).min(total / FREE_SHARE_MAX))
     }
 
     fn ballast_bytes(&self) -> u64 {
@@ -215,6 +209,15 @@ impl Space {
             ),
         }
     }
+}
+
+/// Returns the bytes that are to stay free on the disk of `dir`.
+pub(crate) fn wanted_bytes(disk: &dyn Disk, dir: &Path, settings: &DiskSettings) -> io::Result<u64> {
+    if let Some(bytes) = settings.free_bytes_min {
+        return Ok(bytes);
+    }
+    let total = disk.total_bytes(dir)?;
+    Ok(FREE_BYTES.max(total / 100 * FREE_PERCENT).min(total / FREE_SHARE_MAX))
 }
 
 /// Returns the level for some room; what was full has an eighth more to win before it is not.

@@ -4,7 +4,9 @@ use crate::catalog::{Catalog, last_order};
 use crate::damage::DamagedBlock;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
+use crate::fsck::Progress;
 use crate::head::{Head, weight};
+use crate::import::{self, ImportInfo, ImportOptions};
 use crate::maintenance::{self, Maintenance, QueryGuard};
 use crate::metrics::Metrics;
 use crate::policy::{Periods, RetentionPolicy};
@@ -16,6 +18,7 @@ use crate::settings::StoreSettings;
 use crate::shared::{Phase, Shared, View, WriterGuard};
 use crate::snapshot::{self, SnapshotInfo};
 use crate::space::Space;
+use crate::storage_report::{self, StorageQuery, StorageReport};
 use crate::{Stats, wal_record};
 use bytes::Bytes;
 use logyard_codec::{BatchId, BlockView, Entries, encode_batch};
@@ -175,15 +178,16 @@ impl Store {
         policies: Vec<RetentionPolicy>,
         parts: StoreParts<'_>,
     ) -> Result<Self> {
-        let store = Self::open_without_maintenance(data_dir, settings, policies, parts)?;
+        let store = Self::open_at_rest(data_dir, settings, policies, parts)?;
         if let Some(threads) = &mut *store.inner.threads.lock() {
             threads.maintenance = start_maintenance(&store.inner.shared);
         }
         Ok(store)
     }
 
-    /// Opens without the maintenance thread: tests do its work when they want it.
-    fn open_without_maintenance(
+    /// Opens the data folder as [`Store::open_with_policies`] does, for a tool that works on a stopped store: nothing is
+    /// compacted, and nothing goes because of its age or the size of all.
+    pub fn open_at_rest(
         data_dir: &Path,
         settings: StoreSettings,
         policies: Vec<RetentionPolicy>,
@@ -216,6 +220,7 @@ impl Store {
             catalog: Mutex::new(catalog),
             removed: Mutex::default(),
             snapshots: Mutex::default(),
+            imports: Mutex::default(),
             maintenance: Maintenance::default(),
             space,
             periods,
@@ -477,6 +482,36 @@ impl Store {
         let shared = &self.inner.shared;
         let _alone = shared.snapshots.lock();
         snapshot::delete_snapshot(&*shared.disk, shared.folder.root(), id)
+    }
+
+    /// Takes the segments of the export in the folder `source` in, all or none; blocks.
+    ///
+    /// Batches are accepted and queries answered meanwhile. Errors: as [`import`]'s doc says: `Kind::Invalid` for a folder
+    /// that is no export, is unfinished or of a newer version; `Kind::Corrupt` for a damaged file, which is named;
+    /// `Kind::Unavailable` while recovering, for a lack of room, or if the disk fails. Nothing has changed then.
+    /// Cost: copies the files and decodes every block.
+    pub fn import(
+        &self,
+        source: &Path,
+        options: &ImportOptions,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<ImportInfo> {
+        self.complete_view()?;
+        import::import(&self.inner.shared, source, options, progress)
+    }
+
+    /// Takes an export in that [`import::stage`] has put into the data folder as `id`; otherwise as [`Store::import`].
+    pub fn import_staged(&self, id: &str, options: &ImportOptions) -> Result<ImportInfo> {
+        snapshot::check_id(id)?;
+        let source = self.inner.shared.folder.imports().join(id);
+        self.import(&source, options, &mut |_| {})
+    }
+
+    /// Tells what is stored and when it goes.
+    ///
+    /// Errors and cost: as [`storage_report::of_folder`], and `Kind::Unavailable` while recovering; blocks.
+    pub fn storage_report(&self, query: &StorageQuery) -> Result<StorageReport> {
+        storage_report::of_store(&self.inner.shared, &self.complete_view()?, query)
     }
 
     /// Stops cleanly: finishes what was accepted, flushes if `flush.on_close` says so, gives up the folder.

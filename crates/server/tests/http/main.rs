@@ -29,6 +29,7 @@ use tower::ServiceExt as _;
 mod detected;
 mod drilldown;
 mod patterns;
+mod storage;
 mod volume;
 
 const NOW_NS: i64 = 1_795_230_000_000_000_000;

@@ -7,12 +7,14 @@ mod disk_faults;
 mod faults;
 mod files;
 mod formats;
+mod import;
 mod model;
 mod repair;
 mod retention;
 mod scenarios;
 mod snapshot;
 mod space;
+mod storage_report;
 mod world;
 
 use super::*;
@@ -80,7 +82,7 @@ fn open_with_policies(
         random: Arc::new(Random::seeded(next_seed())),
         registry: &mut registry,
     };
-    Store::open_without_maintenance(&root(), settings, policies, parts)
+    Store::open_at_rest(&root(), settings, policies, parts)
 }
 
 fn open_with(disk: &SimDisk, settings: StoreSettings) -> Store {

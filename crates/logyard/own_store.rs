@@ -1,0 +1,45 @@
+//! How a subcommand reaches the store that runs with the same settings.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use logyard_client::{Client, ClientSettings, Error};
+use logyard_model::Tenant;
+
+use crate::config::Settings;
+
+/// Returns a client of the store that these settings start, on this machine.
+pub(crate) fn client(settings: &Settings, tenant: Option<Tenant>, wait: Duration) -> anyhow::Result<Client> {
+    let address = own_address(&settings.listen, &settings.server.path_prefix);
+    let user_agent = concat!("logyard/", env!("CARGO_PKG_VERSION")).to_owned();
+    Client::new(&address, ClientSettings { timeout: wait, org_id: tenant, user_agent })
+        .context("cannot use listen")
+}
+
+/// Tells whether nobody answered at all.
+pub(crate) fn is_silent(error: &Error) -> bool {
+    error.status().is_none() && error.kind() == logyard_client::Kind::Unavailable
+}
+
+/// Returns where a store with these settings is reached from its own machine.
+fn own_address(listen: &str, path_prefix: &str) -> String {
+    let reachable = match listen.rsplit_once(':') {
+        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => listen.to_owned(),
+    };
+    format!("http://{reachable}{}", path_prefix.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_store_is_reached_over_loopback() {
+        let check = |listen: &str, prefix: &str, want: &str| assert_eq!(own_address(listen, prefix), want);
+        check("127.0.0.1:3100", "", "http://127.0.0.1:3100");
+        check("0.0.0.0:1", "/logs/", "http://127.0.0.1:1/logs");
+        check("[::]:2", "", "http://[::1]:2");
+    }
+}
