@@ -299,8 +299,8 @@ fn follow_own_log(agent: &mut AgentSettings, settings: &Settings, parts: &Parts)
     };
     let files = |path: &str, job: &str| FileSettings {
         path: vec![path.to_owned()],
-        exclude: Vec::new(),
         labels: [("job".to_owned(), job.to_owned())].into(),
+        ..FileSettings::default()
     };
     agent.files = vec![files("/var/log/**/*.log", "varlogs"), files(&path.to_string_lossy(), "logyard")];
     Some(path)

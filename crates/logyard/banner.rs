@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use logyard_agent::AgentReport;
+use logyard_agent::{AgentReport, TargetState};
 
 /// What the banner says.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub(crate) fn text(facts: &Facts) -> String {
 }
 
 fn reads(report: &AgentReport, facts: &Facts) -> String {
-    let targets = report.targets.len();
+    let targets = report.targets.iter().filter(|target| target.state != TargetState::Excluded).count();
     if let Some(engine) = &report.engine {
         let things = if targets == 1 { "container" } else { "containers" };
         return format!("{targets} {things} of {} {} at {}", engine.name, engine.version, engine.host);
@@ -77,6 +77,7 @@ fn commands(facts: &Facts, address: &str) -> Vec<String> {
     };
     let logq = &facts.logq;
     let targets = facts.reads.iter().flat_map(|report| &report.targets);
+    let targets = targets.filter(|target| target.state != TargetState::Excluded);
     let selector = targets
         .into_iter()
         .find_map(|target| {
@@ -92,7 +93,7 @@ fn commands(facts: &Facts, address: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use logyard_agent::{EngineReport, TargetReport, TargetState};
+    use logyard_agent::{EngineReport, TargetReport};
     use logyard_model::LabelSet;
 
     use super::*;

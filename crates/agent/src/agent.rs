@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::batch::{self, BatchEnd, PIECES_WAITING_MAX, Piece};
+use crate::discovery::DockerRules;
 use crate::docker_engine::{Engine, engine_host};
 use crate::docker_target::TargetParts;
 use crate::error::Error;
@@ -256,16 +257,16 @@ impl Sourcing {
             sources.push(tokio::spawn(source_file::run(source, stop)));
         }
         if self.settings.docker.enabled {
+            let rules = DockerRules::compile(&self.settings.docker, common_labels)?;
             let parts = Arc::new(TargetParts {
                 pieces: self.pieces,
                 board: self.board,
                 metrics: self.metrics,
                 clock: self.clock,
                 random: self.random,
-                common_labels,
+                rules,
                 line_bytes_max,
                 initial: self.settings.docker.initial,
-                default_on: self.settings.docker.default_on,
             });
             let is_answering = engine.is_some();
             let (listed, first_list) = oneshot::channel();

@@ -26,6 +26,8 @@ pub(crate) const PIECE_RAW_BYTES: u64 = 64 << 10;
 pub(crate) const PIECES_WAITING_MAX: usize = 16;
 /// Under load a batch is sealed this long after the one before it: one sync per second.
 const SEAL_INTERVAL: Duration = Duration::from_secs(1);
+/// Positions that move over discarded entries alone wait this long for company: to lose them costs no entry.
+const QUIET_LINGER: Duration = Duration::from_secs(10);
 /// After a quiet time entries wait only this long for companions.
 const LINGER: Duration = Duration::from_millis(200);
 
@@ -35,7 +37,7 @@ pub(crate) struct Piece {
     /// Key of the target's position.
     pub(crate) target: Arc<str>,
     pub(crate) chunks: Vec<(Arc<LabelSet>, Entries)>,
-    /// Position of the target after these entries.
+    /// Position of the target after these entries, and after those that were discarded: there may be no others.
     pub(crate) position: Position,
 }
 
@@ -127,7 +129,9 @@ pub(crate) async fn run(
             metrics.entries_read.inc_by(count as u64);
             metrics.entries_waiting.inc_by(count as i64);
             batch.add(piece);
-            seal_at.get_or_insert_with(|| not_before.max(Instant::now() + LINGER));
+            let linger = if count > 0 { LINGER } else { QUIET_LINGER };
+            let wanted = not_before.max(Instant::now() + linger);
+            seal_at = Some(seal_at.map_or(wanted, |at: Instant| at.min(wanted)));
             if batch.raw_bytes < BATCH_RAW_BYTES {
                 continue;
             }

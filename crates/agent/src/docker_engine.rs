@@ -4,7 +4,7 @@
 //! form of the response from the first byte, hides the daemon's errors among the lines and leaves
 //! timestamps inside long terminal lines. Logs are a plain `GET` over a connection of their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -71,6 +71,8 @@ pub(crate) struct Listed {
 #[derive(Clone, Debug)]
 pub(crate) struct Inspected {
     pub(crate) facts: ContainerFacts,
+    /// More meta labels, without their prefix.
+    pub(crate) meta: BTreeMap<String, String>,
     pub(crate) is_tty: bool,
     pub(crate) driver: String,
     pub(crate) is_running: bool,
@@ -339,7 +341,51 @@ fn listed(summary: ContainerSummary) -> Option<Listed> {
     })
 }
 
+/// Describes networks, ports and the rest of what only an inspection tells, for the rules of relabelling. A network's
+/// scope and labels are not in it.
+fn meta_of(answer: &ContainerInspectResponse) -> BTreeMap<String, String> {
+    let mut meta = BTreeMap::new();
+    let mut put = |name: &str, value: Option<&str>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            meta.insert(name.to_owned(), value.to_owned());
+        }
+    };
+    let config = answer.config.as_ref();
+    let host = answer.host_config.as_ref();
+    put("container_image_id", answer.image.as_deref());
+    put("container_hostname", config.and_then(|config| config.hostname.as_deref()));
+    put("container_network_mode", host.and_then(|host| host.network_mode.as_deref()));
+    put("container_log_driver", host.and_then(|host| host.log_config.as_ref()?.typ.as_deref()));
+    put(
+        "container_tty",
+        Some(if config.and_then(|config| config.tty) == Some(true) { "true" } else { "false" }),
+    );
+    let settings = answer.network_settings.as_ref();
+    let networks = settings.and_then(|settings| settings.networks.as_ref());
+    if let Some((name, network)) = networks.and_then(|networks| networks.iter().min_by_key(|(name, _)| *name))
+    {
+        put("network_name", Some(name));
+        put("network_id", network.network_id.as_deref());
+        put("network_ip", network.ip_address.as_ref().map(ToString::to_string).as_deref());
+    }
+    let ports = settings.and_then(|settings| settings.ports.as_ref());
+    let tcp = |(port, public): (&String, _)| Some((port.strip_suffix("/tcp")?.parse::<u16>().ok()?, public));
+    if let Some((port, public)) =
+        ports.and_then(|ports| ports.iter().filter_map(tcp).min_by_key(|(port, _)| *port))
+    {
+        put("port_private", Some(&port.to_string()));
+        let bound = public.as_ref().and_then(|bound| bound.first());
+        put("port_public", bound.and_then(|bound| bound.host_port.as_deref()));
+        put(
+            "port_public_ip",
+            bound.and_then(|bound| bound.host_ip.as_ref()).map(ToString::to_string).as_deref(),
+        );
+    }
+    meta
+}
+
 fn inspected(answer: ContainerInspectResponse) -> Inspected {
+    let meta = meta_of(&answer);
     let config = answer.config.unwrap_or_default();
     let state = answer.state.unwrap_or_default();
     let log_config = answer.host_config.and_then(|host| host.log_config);
@@ -352,6 +398,7 @@ fn inspected(answer: ContainerInspectResponse) -> Inspected {
             image: config.image.unwrap_or_default(),
             labels: config.labels.unwrap_or_default(),
         },
+        meta,
         is_tty: config.tty.unwrap_or(false),
         driver: log_config.and_then(|log| log.typ).unwrap_or_default(),
         is_running: state.running.unwrap_or(false) || status == ContainerStateStatusEnum::RUNNING,

@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logyard_client::{Backoff, BackoffSettings};
-use logyard_model::LabelSet;
 use logyard_sys::{Clock, Random};
 use tokio::sync::{mpsc, watch};
 
 use self::reading::Reading;
 use crate::batch::Piece;
 use crate::clock_watch::ClockWatch;
+use crate::discovery::{DockerRules, TargetLabels};
 use crate::docker_engine::{Engine, Inspected, OpenError, Tail};
-use crate::labels::{ContainerFacts, ContainerLabels, container_labels, is_enabled};
+use crate::labels::ContainerFacts;
 use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
 use crate::metrics::Metrics;
@@ -48,10 +48,9 @@ pub(crate) struct TargetParts {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<Random>,
-    pub(crate) common_labels: BTreeMap<String, String>,
+    pub(crate) rules: DockerRules,
     pub(crate) line_bytes_max: usize,
     pub(crate) initial: Initial,
-    pub(crate) default_on: bool,
 }
 
 /// Where reading begins.
@@ -92,7 +91,7 @@ pub(crate) fn run(
     stop: watch::Receiver<bool>,
 ) -> impl Future<Output = (String, Option<OutputPositions>)> + Send + 'static {
     let facts = wish.borrow().facts.clone();
-    let labels = container_labels(&facts, &parts.common_labels);
+    let labels = parts.rules.labels(&id, &facts, &BTreeMap::new());
     let mut target = DockerTarget {
         key: target_key(&id).into(),
         filter: RepeatFilter::new(begin.positions.unwrap_or_default()),
@@ -101,13 +100,14 @@ pub(crate) fn run(
         is_begin_assumed: false,
         clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
         backoff: Backoff::new(BACKOFF, Arc::clone(&parts.random)),
-        labels: SharedLabels::new(&labels),
+        labels,
         facts,
         inspected: None,
         is_lagging: false,
         was_opened: false,
         seen_starts: 0,
         seen_connection: 0,
+        is_fallback_told: false,
         id,
         parts,
         wish,
@@ -148,25 +148,15 @@ struct DockerTarget {
     is_begin_assumed: bool,
     facts: ContainerFacts,
     inspected: Option<Inspected>,
-    labels: SharedLabels,
+    labels: TargetLabels,
+    /// Said that the rules leave no label.
+    is_fallback_told: bool,
     backoff: Backoff,
     is_lagging: bool,
     was_opened: bool,
     /// Starts and connection at the last attach: newer ones end the waiting.
     seen_starts: u64,
     seen_connection: u64,
-}
-
-#[derive(Debug)]
-struct SharedLabels {
-    outputs: [Arc<LabelSet>; 2],
-    metadata: LabelSet,
-}
-
-impl SharedLabels {
-    fn new(labels: &ContainerLabels) -> Self {
-        Self { outputs: labels.outputs.clone().map(Arc::new), metadata: labels.metadata.clone() }
-    }
 }
 
 /// How reading a response ended.
@@ -179,6 +169,8 @@ enum ReadEnd {
     NoSeam,
     NotFound,
     Unreadable(String),
+    /// Settings leave the container out.
+    Excluded(&'static str),
     /// The source wants the container opened anew.
     Reopen,
     Stop,
@@ -245,6 +237,7 @@ impl DockerTarget {
                 self.state(TargetState::Unreadable, &reason);
                 Next::Wait
             }
+            ReadEnd::Excluded(reason) => self.leave_out(reason),
             ReadEnd::NoSeam => Next::Attach,
             ReadEnd::Broken(reason) => {
                 tracing::debug!(target = %self.facts.name, reason, "opening a container's log again");
@@ -291,10 +284,18 @@ impl DockerTarget {
                 ReadEnd::NotFound => return self.gone(),
                 ReadEnd::Reopen | ReadEnd::NoSeam => return Next::Attach,
                 ReadEnd::Unreadable(_) => return Next::Wait,
+                ReadEnd::Excluded(reason) => return self.leave_out(reason),
                 ReadEnd::Broken(_) => return self.pause().await,
             }
         }
         Next::Attach
+    }
+
+    /// Waits for a change: another name or label may let it in.
+    fn leave_out(&self, reason: &str) -> Next {
+        tracing::debug!(target = %self.facts.name, reason, "a container is not read");
+        self.state(TargetState::Excluded, reason);
+        Next::Wait
     }
 
     fn gone(&self) -> Next {
@@ -367,9 +368,13 @@ impl DockerTarget {
                 Err(error) => return ReadEnd::Broken(error.to_string()),
             }
         }
-        if !is_enabled(&self.facts, self.parts.default_on) {
-            return ReadEnd::NotFound;
+        if let Some(reason) = self.parts.rules.refusal(&self.id, &self.facts) {
+            return ReadEnd::Excluded(reason);
         }
+        if self.labels.outputs.iter().all(Option::is_none) {
+            return ReadEnd::Excluded("agent.docker.relabel leaves it out");
+        }
+        self.note_fallback();
         if self.is_too_old() {
             return ReadEnd::Ended(0);
         }
@@ -407,8 +412,10 @@ impl DockerTarget {
     }
 
     fn take_inspected(&mut self, inspected: Inspected) {
-        self.set_facts(inspected.facts.clone());
+        let facts = inspected.facts.clone();
         self.inspected = Some(inspected);
+        self.facts = facts;
+        self.set_labels();
     }
 
     /// Takes over name and labels as lists and events tell them. The image of an inspection stays:
@@ -424,8 +431,23 @@ impl DockerTarget {
     fn set_facts(&mut self, facts: ContainerFacts) {
         if facts != self.facts {
             self.facts = facts;
-            self.labels = SharedLabels::new(&container_labels(&self.facts, &self.parts.common_labels));
-            self.show();
+            self.set_labels();
+        }
+    }
+
+    fn set_labels(&mut self) {
+        let none = BTreeMap::new();
+        let meta = self.inspected.as_ref().map_or(&none, |inspected| &inspected.meta);
+        self.labels = self.parts.rules.labels(&self.id, &self.facts, meta);
+        self.show();
+    }
+
+    fn note_fallback(&mut self) {
+        if self.labels.is_fallback && !std::mem::replace(&mut self.is_fallback_told, true) {
+            tracing::warn!(
+                target = %self.facts.name,
+                "agent.docker.relabel leaves a container without labels, so it gets the default ones; add a rule with a target_label"
+            );
         }
     }
 
@@ -453,9 +475,7 @@ impl DockerTarget {
     }
 
     fn show(&self) {
-        let mut labels = LabelSet::clone(&self.labels.outputs[0]);
-        labels.remove("stream");
-        self.parts.board.name_target(&self.key, &self.facts.name, labels);
+        self.parts.board.name_target(&self.key, &self.facts.name, self.labels.shown());
     }
 
     fn state(&self, state: TargetState, detail: &str) {

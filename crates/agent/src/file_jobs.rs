@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use logyard_model::LabelSet;
+use logyard_pipeline::{Relabeling, without_meta};
 use logyard_sys::Disk;
 
 use crate::error::Error;
@@ -25,6 +26,7 @@ pub(crate) struct FileJob {
     include: GlobSet,
     exclude: GlobSet,
     labels: BTreeMap<String, String>,
+    relabel: Relabeling,
 }
 
 /// What is read on a machine without an engine, when nothing is set.
@@ -46,14 +48,20 @@ fn file_job(settings: &FileSettings, common_labels: &BTreeMap<String, String>) -
         let reason = "a job has no path; add one such as /var/log/*.log".to_owned();
         return Err(Error::Setting { setting: "files.path", reason });
     }
-    let mut labels = common_labels.clone();
-    labels.insert("job".to_owned(), "files".to_owned());
+    let mut labels = BTreeMap::new();
+    if settings.default_labels {
+        labels.clone_from(common_labels);
+        labels.insert("job".to_owned(), "files".to_owned());
+    }
     labels.extend(settings.labels.clone());
+    let relabel = Relabeling::compile(&settings.relabel)
+        .map_err(|error| Error::Setting { setting: "files.relabel", reason: error.to_string() })?;
     Ok(FileJob {
         roots: settings.path.iter().map(|pattern| root_of(pattern)).collect(),
         include: globs("files.path", &settings.path)?,
         exclude: globs("files.exclude", &settings.exclude)?,
         labels,
+        relabel,
     })
 }
 
@@ -71,13 +79,21 @@ impl FileJob {
         (found, is_cut)
     }
 
-    /// Returns the labels of one file's stream.
-    pub(crate) fn labels_of(&self, path: &str) -> LabelSet {
-        let mut labels = LabelSet::from_pairs([("filename", path)]);
-        for (name, value) in self.labels.iter().filter(|(_, value)| !value.is_empty()) {
-            labels.insert(name.as_str(), value.as_str());
+    /// Returns the labels of one file's stream; `None`: the rules leave it out.
+    pub(crate) fn labels_of(&self, path: &str) -> Option<LabelSet> {
+        let given = self.labels.iter().filter(|(_, value)| !value.is_empty());
+        let mut labels = LabelSet::from_pairs(given.map(|(name, value)| (name.as_str(), value.as_str())));
+        if !self.relabel.is_empty() {
+            labels.insert("__path__", path);
+            if !self.relabel.apply(&mut labels) {
+                return None;
+            }
+            labels = without_meta(&labels);
         }
-        labels
+        if labels.get("filename").is_none() {
+            labels.insert("filename", path);
+        }
+        Some(labels)
     }
 
     /// Returns whether a path belongs to this job.
@@ -147,7 +163,7 @@ mod tests {
 
     fn job(path: &[&str], exclude: &[&str]) -> FileJob {
         let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        let settings = FileSettings { path: own(path), exclude: own(exclude), labels: BTreeMap::new() };
+        let settings = FileSettings { path: own(path), exclude: own(exclude), ..FileSettings::default() };
         file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())])).unwrap().remove(0)
     }
 
@@ -174,8 +190,20 @@ mod tests {
 
     #[test]
     fn labels_and_refusals() {
-        let labels = job(&["/log/*"], &[]).labels_of("/log/a");
+        let labels = job(&["/log/*"], &[]).labels_of("/log/a").unwrap();
         assert_eq!(labels.to_string(), r#"{filename="/log/a", host="nas", job="files"}"#);
+        let ruled = |json: &str, path: &str| {
+            let settings: FileSettings = serde_json::from_str(json).unwrap();
+            let jobs = file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())])).unwrap();
+            jobs[0].labels_of(path).map(|labels| labels.to_string())
+        };
+        let rules = r#"{"path": ["/log/*"], "default_labels": false, "labels": {"job": "web"}, "relabel": [
+            {"source_labels": ["__path__"], "regex": ".*/secret.*", "action": "drop"},
+            {"source_labels": ["__path__"], "regex": "/log/(.*)[.]log", "target_label": "site"},
+            {"regex": "filename", "action": "labeldrop"}]}"#;
+        let want = r#"{filename="/log/a.log", job="web", site="a"}"#;
+        assert_eq!(ruled(rules, "/log/a.log").as_deref(), Some(want));
+        assert_eq!(ruled(rules, "/log/secret.log"), None);
         let settings = FileSettings { path: vec!["log/*".into()], ..FileSettings::default() };
         let error = file_jobs(&[settings], &BTreeMap::new()).unwrap_err().to_string();
         assert!(error.contains("agent.files.path"), "{error}");

@@ -17,6 +17,7 @@ mod agent_id;
 mod batch;
 mod batch_part;
 mod clock_watch;
+mod discovery;
 mod docker_engine;
 mod docker_target;
 mod error;
@@ -46,5 +47,8 @@ mod timestamp;
 
 pub use agent::{Agent, AgentParts};
 pub use error::{Error, Kind};
+pub use logyard_pipeline::{RelabelAction, RelabelSettings};
 pub use report::{AgentReport, EngineReport, TargetReport, TargetState};
-pub use settings::{AgentSettings, DockerSettings, FileSettings, Initial, SpoolSettings};
+pub use settings::{
+    AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, SpoolSettings,
+};

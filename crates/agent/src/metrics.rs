@@ -1,6 +1,6 @@
 //! What the agent counts about itself.
 //!
-//! Balance: read + replayed = acked + rejected + waiting. Entries that are neither read nor waiting
+//! Balance: read + replayed = acked + rejected + discarded + waiting. Entries that are neither read nor waiting
 //! (repeats, cut bytes, gaps) are counted apart. Updated per batch or per read, never per entry.
 
 use std::sync::atomic::AtomicU64;
@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) entries_replayed: Count,
     pub(crate) entries_acked: Count,
     pub(crate) entries_rejected: Family<Reason, Count>,
+    pub(crate) entries_discarded: Family<Reason, Count>,
     pub(crate) entries_waiting: Gauge,
     pub(crate) lines_cut: Count,
     pub(crate) parts_unreadable: Count,
@@ -53,6 +54,11 @@ impl Metrics {
         );
         r.register("entries_acked", "Entries acknowledged by the store", m.entries_acked.clone());
         r.register("entries_rejected", "Entries refused for good, by reason", m.entries_rejected.clone());
+        r.register(
+            "entries_discarded",
+            "Entries left out by rules and stages, by reason",
+            m.entries_discarded.clone(),
+        );
         r.register(
             "entries_waiting",
             "Entries read and not yet answered by the store",
@@ -95,6 +101,14 @@ impl Metrics {
     /// Counts entries refused for good.
     pub(crate) fn rejected(&self, reason: &str, count: u64) {
         self.entries_rejected.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
+    }
+
+    /// Counts entries read and left out on purpose.
+    pub(crate) fn discarded(&self, reason: &str, count: u64) {
+        if count > 0 {
+            self.entries_read.inc_by(count);
+            self.entries_discarded.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
+        }
     }
 
     /// Counts one place where entries vanished.

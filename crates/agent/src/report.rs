@@ -61,6 +61,8 @@ pub enum TargetState {
     Idle,
     /// Cannot be read; the detail says why.
     Unreadable,
+    /// Not wanted; the detail says by which setting.
+    Excluded,
 }
 
 impl TargetState {
@@ -73,6 +75,7 @@ impl TargetState {
             Self::Drain => "draining",
             Self::Idle => "idle",
             Self::Unreadable => "unreadable",
+            Self::Excluded => "excluded",
         }
     }
 }

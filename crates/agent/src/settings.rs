@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use logyard_pipeline::{RelabelSettings, is_label_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,11 +56,50 @@ pub struct DockerSettings {
     /// From where a container is read that was never seen before. `now` is for those that are there when the
     /// agent starts: one that is created later is read from its beginning.
     pub initial: Initial,
+    /// Containers read, of those there are: a filter lets one pass if any of its values fits, and all filters must.
+    pub filters: Vec<FilterSettings>,
+    /// Whether streams bear the labels `container`, `compose_project`, `compose_service`, `image`, `stream`, `host` and
+    /// those of `agent.labels`, besides what `relabel` makes of them. A container without any label gets them anyhow.
+    pub default_labels: bool,
+    /// Rules that make, change and remove labels, or leave containers out; they see `__meta_docker_…` too.
+    pub relabel: Vec<RelabelSettings>,
+}
+
+/// Names some containers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilterSettings {
+    /// What is looked at.
+    pub name: FilterName,
+    /// What it may be.
+    pub values: Vec<String>,
+}
+
+/// What a filter of containers looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FilterName {
+    /// The name; values are regular expressions that match anywhere.
+    Name,
+    /// The id; values are how it begins.
+    Id,
+    /// A label: `name` or `name=value`.
+    Label,
+    /// The image, with its tag or without.
+    Ancestor,
 }
 
 impl Default for DockerSettings {
     fn default() -> Self {
-        Self { enabled: true, host: String::new(), default_on: true, initial: Initial::All }
+        Self {
+            enabled: true,
+            host: String::new(),
+            default_on: true,
+            initial: Initial::All,
+            filters: Vec::new(),
+            default_labels: true,
+            relabel: Vec::new(),
+        }
     }
 }
 
@@ -75,7 +115,7 @@ pub enum Initial {
 }
 
 /// Files read as one job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileSettings {
     /// Paths with `*`, `?`, `[…]`, `{a,b}`; `**` stands for any folders.
@@ -84,6 +124,23 @@ pub struct FileSettings {
     pub exclude: Vec<String>,
     /// Labels of these files' streams besides `filename`, `host` and `job`, which they may replace.
     pub labels: BTreeMap<String, String>,
+    /// Whether streams bear `job`, `host` and the labels of `agent.labels`, besides `filename` and `labels`.
+    pub default_labels: bool,
+    /// Rules that make, change and remove labels, or leave files out; `__path__` is the path of the file. `filename` is
+    /// added behind them.
+    pub relabel: Vec<RelabelSettings>,
+}
+
+impl Default for FileSettings {
+    fn default() -> Self {
+        Self {
+            path: Vec::new(),
+            exclude: Vec::new(),
+            labels: BTreeMap::new(),
+            default_labels: true,
+            relabel: Vec::new(),
+        }
+    }
 }
 
 /// Settings of the spool.
@@ -135,11 +192,6 @@ fn check_labels(setting: &'static str, labels: &BTreeMap<String, String>) -> Res
             Err(Error::Setting { setting, reason })
         }
     }
-}
-
-fn is_label_name(name: &str) -> bool {
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    starts_well && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]

@@ -129,6 +129,10 @@ impl Shipper {
         let Some(encoded) = batch.encoded.clone() else {
             return false;
         };
+        if batch.entries == 0 {
+            // It only says how far discarded entries were read.
+            return true;
+        }
         let is_first_try = !batch.is_replayed && self.tried_record != Some(batch.record);
         match self.client.push_native(&batch.id, encoded.clone()).await {
             Ok(answer) if answer.duplicate && is_first_try => {

@@ -18,8 +18,9 @@ use tokio::time::{Instant, interval_at};
 
 use crate::docker_engine::{Engine, EngineError, Listed};
 use crate::docker_target::{self, Begin, TARGET_PREFIX, TargetParts, Wish, target_key};
-use crate::labels::{ContainerFacts, is_enabled};
+use crate::labels::ContainerFacts;
 use crate::position::{OutputPositions, Position};
+use crate::report::TargetState;
 use crate::settings::Initial;
 use crate::spool_shared::{SharedSpool, stopped, stopped_within};
 
@@ -218,18 +219,24 @@ impl Live {
             "create" => self.look_at(engine, &id, facts, false, 0),
             "start" => self.look_at(engine, &id, facts, true, 1),
             "rename" => self.look_at(engine, &id, facts, false, 0),
-            "destroy" | "remove" => {
-                if let Some(wish) = self.targets.get(&id) {
-                    wish.send_modify(|wish| wish.is_gone = true);
-                }
-            }
+            "destroy" | "remove" => match self.targets.get(&id) {
+                Some(wish) => wish.send_modify(|wish| wish.is_gone = true),
+                None => self.parts.board.remove_target(&target_key(&id)),
+            },
             _ => {}
         }
     }
 
     /// Makes a target of a container, or tells its target what is new.
     fn look_at(&mut self, engine: &Engine, id: &str, facts: ContainerFacts, was_started: bool, starts: u64) {
-        if self.own_id.as_deref() == Some(id) || !is_enabled(&facts, self.parts.default_on) {
+        let refusal = match self.own_id.as_deref() == Some(id) {
+            true => Some("it is the agent's own container"),
+            false => self.parts.rules.refusal(id, &facts),
+        };
+        if let Some(reason) = refusal.filter(|_| !self.targets.contains_key(id)) {
+            let labels = self.parts.rules.labels(id, &facts, &BTreeMap::new()).shown();
+            self.parts.board.name_target(&target_key(id), &facts.name, labels);
+            self.parts.board.set_state(&target_key(id), TargetState::Excluded, reason);
             return;
         }
         if let Some(wish) = self.targets.get(id) {

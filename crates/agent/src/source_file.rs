@@ -288,7 +288,18 @@ impl Live {
             }
         };
         // Its name now decides how it is watched; the stream keeps the name of the first sight.
-        let labels = self.labels(job, &position.path);
+        let Some(labels) = self.labels(job, &position.path) else {
+            if self.refused.insert(identity) {
+                let board = &self.source.board;
+                board.name_target(&key_of(identity), text, LabelSet::default());
+                board.set_state(
+                    &key_of(identity),
+                    TargetState::Excluded,
+                    "agent.files.relabel leaves it out",
+                );
+            }
+            return Ok(None);
+        };
         position.path = text.to_owned();
         Ok(Some(FileTarget::new(file, position, labels, self.source.line_bytes_max)))
     }
@@ -314,7 +325,9 @@ impl Live {
             }
             match self.sibling(&path, &position) {
                 Some(file) => {
-                    let labels = self.labels(job, &position.path);
+                    let Some(labels) = self.labels(job, &position.path) else {
+                        continue;
+                    };
                     let target = FileTarget::new(file, position, labels, self.source.line_bytes_max);
                     self.leaving.push((target, self.source.clock.monotonic_ns()));
                 }
@@ -353,8 +366,9 @@ impl Live {
         None
     }
 
-    fn labels(&self, job: usize, path: &str) -> Arc<LabelSet> {
-        Arc::new(self.source.jobs.get(job).map(|job| job.labels_of(path)).unwrap_or_default())
+    /// Returns the labels of a file; `None`: the rules leave it out.
+    fn labels(&self, job: usize, path: &str) -> Option<Arc<LabelSet>> {
+        self.source.jobs.get(job)?.labels_of(path).map(Arc::new)
     }
 
     fn refuse(&mut self, path: &str, reason: &str) {

@@ -179,13 +179,17 @@ impl Reading<'_> {
             return true;
         };
         let count: usize = turn.outputs.iter().map(Entries::len).sum();
-        let chunks = self.target.labels.outputs.iter().zip(turn.outputs);
+        let mut chunks = Vec::new();
+        for (labels, entries) in self.target.labels.outputs.iter().zip(turn.outputs) {
+            match labels {
+                _ if entries.is_empty() => {}
+                Some(labels) => chunks.push((Arc::clone(labels), entries)),
+                None => parts.metrics.discarded("relabel", entries.len() as u64),
+            }
+        }
         let piece = Piece {
             target: Arc::clone(&self.target.key),
-            chunks: chunks
-                .filter(|(_, e)| !e.is_empty())
-                .map(|(labels, e)| (Arc::clone(labels), e))
-                .collect(),
+            chunks,
             position: Position::Container(*self.target.filter.positions()),
         };
         let is_lagging = parts.clock.now_ns().saturating_sub(newest_ns) > LAG_NS;

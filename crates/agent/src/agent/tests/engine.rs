@@ -1,6 +1,7 @@
 //! Tests against an engine that answers as told, over TCP.
 
 use super::*;
+use crate::report::TargetState;
 use crate::settings::Initial;
 
 /// An engine with one running container, `old`. It can tell of others, and stop answering.
@@ -140,10 +141,17 @@ async fn start_on(
     clock: &Arc<SimClock>,
     base: &str,
 ) -> (Agent, Registry) {
-    let settings = AgentSettings {
-        docker: DockerSettings { host, initial, ..DockerSettings::default() },
-        ..AgentSettings::default()
-    };
+    let docker = DockerSettings { host, initial, ..DockerSettings::default() };
+    start_as(disk, docker, clock, base).await
+}
+
+async fn start_as(
+    disk: &SimDisk,
+    docker: DockerSettings,
+    clock: &Arc<SimClock>,
+    base: &str,
+) -> (Agent, Registry) {
+    let settings = AgentSettings { docker, ..AgentSettings::default() };
     let client = ClientSettings { timeout: Duration::from_secs(1), org_id: None, user_agent: "test".into() };
     let mut registry = Registry::default();
     let parts = AgentParts {
@@ -202,4 +210,44 @@ async fn a_container_is_not_silent_after_the_clock_was_set_back() {
     assert_eq!(store.wait_for_pushes(3).await[2].1, ["f", "g", "h"]);
     assert!(!text_of(&registry).contains("gaps_total{"), "nothing was rotated away");
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn rules_leave_containers_out_and_say_so() {
+    let docker = |host: String, rule: &str| DockerSettings {
+        host,
+        relabel: vec![serde_json::from_str(rule).unwrap()],
+        ..DockerSettings::default()
+    };
+    let (_engine, host) = FakeEngine::default().listen().await;
+    let rule = r#"{"source_labels": ["container"], "regex": "x", "action": "drop"}"#;
+    let clock = Arc::new(SimClock::new(1));
+    let (agent, _) = start_as(&SimDisk::new(), docker(host, rule), &clock, "http://127.0.0.1:1").await;
+    let until = Instant::now() + Duration::from_secs(20);
+    let excluded = loop {
+        let report = agent.report();
+        if let Some(target) = report.targets.iter().find(|target| target.state == TargetState::Excluded) {
+            break target.clone();
+        }
+        assert!(Instant::now() < until, "{report:?}");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(excluded.detail, "agent.docker.relabel leaves it out");
+    agent.stop().await;
+
+    // One output alone: its lines are read and discarded, and the position moves over them.
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine::default().listen().await;
+    let rule = r#"{"source_labels": ["stream"], "regex": "stdout", "action": "drop"}"#;
+    let disk = SimDisk::new();
+    let (agent, registry) = start_as(&disk, docker(host, rule), &clock, &base).await;
+    engine.print(&[(20, "a"), (21, "b")]);
+    let discarded = r#"logyard_agent_entries_discarded_total{reason="relabel"} 2"#;
+    while !text_of(&registry).contains(discarded) {
+        assert!(Instant::now() < until + Duration::from_secs(20));
+        tokio::task::yield_now().await;
+    }
+    agent.stop().await;
+    assert!(store.pushes.lock().unwrap().is_empty(), "an empty batch is not pushed");
+    assert_eq!(value(&registry, "entries_read_total"), 2);
 }
