@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use std::cell::RefCell;
+use std::io::{self, Read as _};
 use zstd::bulk::{Compressor, Decompressor};
 
 /// The level for what is not told another one.
@@ -53,6 +54,29 @@ pub(crate) fn decompress(what: &'static str, frame: &[u8], raw_bytes: usize) -> 
     })
 }
 
+/// Widest window of frames from outside, as a power of two: what zstd makes unless it is told otherwise.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// Decompresses frames that came from outside, one after the other, of any size up to `bytes_max` together.
+///
+/// Errors: `Corrupt` for bytes that are no such frames, or whose window is above 8 MiB; `Limited` once more than
+/// `bytes_max` bytes come out, without ever holding more. Cost: a window besides what comes out; blocks meanwhile.
+pub fn unpack_zstd(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
+    const WHAT: &str = "zstd body";
+    let corrupt = |error: io::Error| Error::corrupt(WHAT, format!("bad zstd frame: {error}"));
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(corrupt)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(corrupt)?;
+    let mut raw = Vec::with_capacity(body.len().saturating_mul(4).min(bytes_max));
+    let cap = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let read = decoder.take(cap).read_to_end(&mut raw);
+    if raw.len() > bytes_max {
+        let (got, limit) = (raw.len() as u64, bytes_max as u64);
+        return Err(Error::Limited { what: WHAT.into(), unit: "raw bytes", got, limit });
+    }
+    read.map_err(corrupt)?;
+    Ok(raw)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +90,17 @@ mod tests {
         assert!(decompress("x", &frame, raw.len() + 1).is_err());
         assert!(decompress("x", b"no frame", 8).is_err());
         assert_eq!(compress(b"short"), None);
+    }
+
+    #[test]
+    fn frames_from_outside_are_bounded() {
+        let raw = vec![7; 1_000_000];
+        let frame = compress(&raw).unwrap();
+        let two = [frame.clone(), frame.clone()].concat();
+        assert_eq!(unpack_zstd(&two, 2_000_000).unwrap().len(), 2_000_000);
+        assert_eq!(unpack_zstd(&two, 1_999_999).unwrap_err().kind(), crate::Kind::Limited);
+        assert!(unpack_zstd(frame.split_last().unwrap().1, 2_000_000).is_err());
+        assert!(unpack_zstd(b"no frame", 10).is_err());
+        assert!(unpack_zstd(b"", 10).is_err());
     }
 }

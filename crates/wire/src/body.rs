@@ -3,6 +3,7 @@
 use crate::Error;
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use logyard_codec::unpack_zstd;
 use std::io::Read;
 
 /// How a body is packed, from the `Content-Encoding` header.
@@ -14,6 +15,8 @@ pub enum Encoding {
     Gzip,
     /// RFC 1950 as HTTP means it, or RFC 1951 as Loki v3.7.6 reads it.
     Deflate,
+    /// RFC 8878.
+    Zstd,
 }
 
 impl Encoding {
@@ -23,6 +26,7 @@ impl Encoding {
             "" | "identity" | "snappy" => Ok(Self::Plain),
             "gzip" => Ok(Self::Gzip),
             "deflate" => Ok(Self::Deflate),
+            "zstd" => Ok(Self::Zstd),
             _ => Err(Error::invalid(format!("Content-Encoding {value:?} not supported"))),
         }
     }
@@ -35,6 +39,11 @@ impl Encoding {
 pub fn unpack(body: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Error> {
     match encoding {
         Encoding::Plain => Ok(body),
+        Encoding::Zstd => match unpack_zstd(&body, bytes_max) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) if error.kind() == logyard_codec::Kind::Limited => Err(too_large(bytes_max)),
+            Err(error) => Err(Error::invalid(format!("cannot decompress request body: {error}"))),
+        },
         Encoding::Gzip => read_bounded(MultiGzDecoder::new(&*body), body.len(), bytes_max).map(Bytes::from),
         Encoding::Deflate => {
             // A raw stream can look like a zlib header by chance, so a failed zlib reading is tried raw.
@@ -115,6 +124,7 @@ mod tests {
             ("gzip", Encoding::Gzip),
             ("GZIP", Encoding::Gzip),
             ("deflate", Encoding::Deflate),
+            ("zstd", Encoding::Zstd),
         ] {
             assert_eq!(Encoding::from_header(header), Ok(encoding));
         }
@@ -148,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn zstd_is_bounded() {
+        // One frame with a block of 40 times the letter a.
+        let frame: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd, 0x20, 40, 0x43, 0x01, 0x00, b'a'];
+        assert_eq!(unpack(Bytes::from_static(frame), Encoding::Zstd, 40).unwrap(), vec![b'a'; 40]);
+        let error = unpack(Bytes::from_static(frame), Encoding::Zstd, 39).unwrap_err();
+        assert_eq!(error.kind(), Kind::Limited);
+        let error = unpack(Bytes::from_static(b"junk"), Encoding::Zstd, 39).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+    }
+
+    #[test]
     fn snappy_is_checked_before_memory_is_taken() {
         let packed = snap::raw::Encoder::new().compress_vec(&[7; 5000]).unwrap();
         assert_eq!(unpack_snappy(&packed, 5000).unwrap(), [7; 5000]);
@@ -163,6 +184,7 @@ mod tests {
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             drop(unpack_snappy(&bytes, 1000));
             drop(unpack(bytes.clone().into(), Encoding::Gzip, 1000));
+            drop(unpack(bytes.clone().into(), Encoding::Zstd, 1000));
             drop(unpack(bytes.into(), Encoding::Deflate, 1000));
         }
     }
