@@ -19,6 +19,12 @@ pub(crate) fn of_loki(body: &[u8], content_encoding: &str) -> Option<usize> {
     is_plain.then(|| body.len().max(varint(body).unwrap_or(0)))
 }
 
+/// Returns the bytes of a body that is not packed; `None` for one that is.
+pub(crate) fn of_plain(body: &[u8], content_encoding: &str) -> Option<usize> {
+    let is_plain = matches!(content_encoding.trim().to_ascii_lowercase().as_str(), "" | "identity");
+    is_plain.then_some(body.len())
+}
+
 /// Returns the bytes that unpacking a batch makes at most; one too short to say is refused at once.
 pub(crate) fn of_batch(body: &[u8]) -> usize {
     let raw_bytes = body.get(BATCH_RAW_BYTES_AT..).and_then(|rest| rest.first_chunk::<4>());

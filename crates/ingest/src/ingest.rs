@@ -20,6 +20,7 @@ use logyard_model::{LabelSet, Tenant};
 use logyard_store::{Store, StoreBatch};
 use logyard_sys::Clock;
 use logyard_wire::loki_push::{Format, unpack_push};
+use logyard_wire::otlp;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl fmt::Debug for Ingest {
     }
 }
 
-/// A push in one of Loki's forms, as it arrived.
+/// A push in one of Loki's forms, or of OpenTelemetry's, as it arrived.
 #[derive(Debug)]
 pub struct LokiPush {
     /// Whose entries they are.
@@ -128,6 +129,14 @@ impl Ingest {
         finished(tokio::spawn(async move { ingest.run_loki(push).await }).await)
     }
 
+    /// Takes an export of OpenTelemetry's, JSON or protobuf. One without records is accepted, and changes nothing.
+    ///
+    /// Errors and cost as for [`Ingest::push_loki`].
+    pub async fn push_otlp(&self, push: LokiPush) -> Result<Verdict, Error> {
+        let ingest = self.clone();
+        finished(tokio::spawn(async move { ingest.run_otlp(push).await }).await)
+    }
+
     /// Takes a batch of encoded chunks; a batch whose id is known is acknowledged and not stored again.
     ///
     /// Errors and cost as for [`Ingest::push_loki`].
@@ -144,6 +153,19 @@ impl Ingest {
         let job = move || {
             let tenant = push.tenant.clone();
             inner.prepare_loki(push).and_then(|prepared| inner.admit(&tenant, prepared))
+        };
+        let prepared = self.work(raw_bytes, job).await?;
+        self.append(tenant, None, prepared).await
+    }
+
+    async fn run_otlp(&self, mut push: LokiPush) -> Result<Verdict, Error> {
+        let _room = push.room.take();
+        let inner = Arc::clone(&self.inner);
+        let tenant = push.tenant.clone();
+        let raw_bytes = announced::of_plain(&push.body, &push.content_encoding);
+        let job = move || {
+            let tenant = push.tenant.clone();
+            inner.prepare_otlp(push).and_then(|prepared| inner.admit(&tenant, prepared))
         };
         let prepared = self.work(raw_bytes, job).await?;
         self.append(tenant, None, prepared).await
@@ -224,6 +246,17 @@ impl Inner {
         }
         let prepared = self.with_context(&push.tenant, |ctx| prepare::prepare(ctx, form, &request));
         Ok(prepared.inspect_err(|_| self.metrics.refused(form))?)
+    }
+
+    fn prepare_otlp(&self, push: LokiPush) -> Result<Prepared, Error> {
+        let LokiPush { tenant, body, content_type, content_encoding, .. } = push;
+        let bytes_max = self.settings.push_unpacked_bytes_max;
+        let refused = |_: &logyard_wire::Error| self.metrics.refused(Form::Otlp);
+        let export = otlp::unpack_export(body, content_type.as_deref(), &content_encoding, bytes_max)
+            .inspect_err(refused)?;
+        let request = export.decode(self.clock.now_ns()).inspect_err(refused)?;
+        let prepared = self.with_context(&tenant, |ctx| prepare::prepare(ctx, Form::Otlp, &request));
+        Ok(prepared.inspect_err(refused)?)
     }
 
     fn prepare_native(&self, push: NativePush) -> Result<Prepared, Error> {

@@ -13,6 +13,7 @@ type ByName = Family<[(&'static str, &'static str); 1], Counter>;
 pub(crate) enum Form {
     LokiJson,
     LokiProtobuf,
+    Otlp,
     Native,
 }
 
@@ -21,6 +22,7 @@ impl Form {
         let name = match self {
             Self::LokiJson => "loki_json",
             Self::LokiProtobuf => "loki_protobuf",
+            Self::Otlp => "otlp",
             Self::Native => "native",
         };
         [("form", name)]

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use logyard_wire::otlp;
 use std::time::Duration;
 
 /// Media type of error texts, as Go's `http.Error` sends it.
@@ -56,6 +57,22 @@ impl HttpError {
     pub(crate) fn with_newline(mut self) -> Self {
         self.text.push('\n');
         self
+    }
+}
+
+impl HttpError {
+    /// Makes the answer that OpenTelemetry's exporters read: a protobuf `Status` with the text alone. They try again
+    /// after 503 and not after 500, so that one is shown as 503.
+    pub(crate) fn into_otlp(self) -> Response {
+        let body = otlp::status(&self.text);
+        let status = match self.status {
+            StatusCode::INTERNAL_SERVER_ERROR => StatusCode::SERVICE_UNAVAILABLE,
+            status => status,
+        };
+        let mut response = Self { status, ..self }.into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(otlp::STATUS_TYPE));
+        *response.body_mut() = Body::from(body);
+        response
     }
 }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use logyard_ingest::{LokiPush, NativePush};
+use logyard_model::Tenant;
 use logyard_wire::native_push::{self, BatchId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,22 +29,31 @@ pub(crate) async fn loki(
 ) -> Result<Response, HttpError> {
     let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
     let (headers, body, room) = read_body(&state, request).await?;
-    let text = |name: HeaderName| {
-        headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    let push = LokiPush {
-        tenant,
-        body,
-        content_type: text(header::CONTENT_TYPE).filter(|value| !value.is_empty()),
-        content_encoding: text(header::CONTENT_ENCODING).unwrap_or_default(),
-        room: Some(room),
-    };
+    let push = loki_push(tenant, &headers, body, room);
     let verdict =
         state.ingest.push_loki(push).await.map_err(|error| HttpError::from(error).with_newline())?;
     match verdict.message() {
         None => Ok(StatusCode::NO_CONTENT.into_response()),
         Some(text) => Err(HttpError::bad_request(text).with_newline()),
     }
+}
+
+/// `POST /otlp/v1/logs`: 204, or a protobuf `Status` that says what was rejected.
+pub(crate) async fn otlp(
+    Shared(state): Shared<Arc<State>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let pushed = async {
+        let (headers, body, room) = read_body(&state, request).await?;
+        let push = loki_push(tenant, &headers, body, room);
+        let verdict = state.ingest.push_otlp(push).await.map_err(HttpError::from)?;
+        match verdict.message() {
+            None => Ok(StatusCode::NO_CONTENT.into_response()),
+            Some(text) => Err(HttpError::bad_request(text)),
+        }
+    };
+    Ok(pushed.await.unwrap_or_else(HttpError::into_otlp))
 }
 
 /// `POST /logyard/v1/push`: 200 with counts, see `schemas/native-push.md`.
@@ -89,6 +99,19 @@ pub(crate) async fn wrong_method() -> HttpError {
 pub(crate) async fn flush(Shared(state): Shared<Arc<State>>) -> Result<Response, HttpError> {
     state.store.flush().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn loki_push(tenant: Tenant, headers: &HeaderMap, body: Bytes, room: OwnedSemaphorePermit) -> LokiPush {
+    let text = |name: HeaderName| {
+        headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    LokiPush {
+        tenant,
+        body,
+        content_type: text(header::CONTENT_TYPE).filter(|value| !value.is_empty()),
+        content_encoding: text(header::CONTENT_ENCODING).unwrap_or_default(),
+        room: Some(room),
+    }
 }
 
 /// Reads a push body whole. The permit stands for its bytes until it is dropped: whoever keeps the body

@@ -26,6 +26,7 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/loki/api/v1/drilldown-limits", get(drilldown::limits))
         .route("/loki/api/v1/push", push_route())
         .route("/api/prom/push", push_route())
+        .route("/otlp/v1/logs", post(push::otlp))
         .route(native_push::PATH, post(push::native))
         .route(
             "/logyard/v1/admin/snapshot",

@@ -1,4 +1,4 @@
-//! Bytes on the network: Loki's push and query formats, the native push, and the small text forms
+//! Bytes on the network: Loki's push and query formats, OpenTelemetry's export, the native push, and the small text forms
 //! (label sets, times) they share. Encode and decode only.
 //!
 //! Owns: the decoders of push bodies, the encoder of query answers, the structs a client decodes
@@ -28,6 +28,9 @@ mod loki_push_protobuf;
 pub mod loki_query;
 pub mod loki_stats;
 pub mod native_push;
+pub mod otlp;
+mod otlp_json;
+mod otlp_protobuf;
 mod protobuf;
 
 pub use error::{Error, Kind};

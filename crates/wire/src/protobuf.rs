@@ -12,8 +12,10 @@ pub(crate) enum Value<'a> {
     Number(u64),
     /// A length-delimited value: text, bytes or an inner message.
     Bytes(&'a [u8]),
-    /// A fixed-width value, which none of our messages use.
-    Fixed,
+    /// Four bytes.
+    Fixed32(u32),
+    /// Eight bytes.
+    Fixed64(u64),
 }
 
 /// Iterates over the fields of a message: number and value.
@@ -38,16 +40,23 @@ impl<'a> Fields<'a> {
         }
         let value = match key & 7 {
             0 => Value::Number(self.varint()?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
+            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let length = self.varint()?;
                 let length = usize::try_from(length).map_err(|_| corrupt("length beyond the end"))?;
                 Value::Bytes(self.take(length)?)
             }
-            5 => self.take(4).map(|_| Value::Fixed)?,
+            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
             _ => return Err(corrupt("unknown wire type")),
         };
         Ok(Some((number, value)))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let (head, rest) =
+            self.rest.split_first_chunk::<N>().ok_or_else(|| corrupt("length beyond the end"))?;
+        self.rest = rest;
+        Ok(*head)
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
@@ -88,8 +97,8 @@ mod tests {
         let mut fields = Fields::new(&message);
         assert_eq!(fields.next(), Ok(Some((1, Value::Number(300)))));
         assert_eq!(fields.next(), Ok(Some((2, Value::Bytes(b"hi")))));
-        assert_eq!(fields.next(), Ok(Some((3, Value::Fixed))));
-        assert_eq!(fields.next(), Ok(Some((4, Value::Fixed))));
+        assert_eq!(fields.next(), Ok(Some((3, Value::Fixed32(0x0403_0201)))));
+        assert_eq!(fields.next(), Ok(Some((4, Value::Fixed64(0x0807_0605_0403_0201)))));
         assert_eq!(fields.next(), Ok(None));
     }
 

@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 
 mod detected;
 mod drilldown;
+mod otlp;
 mod patterns;
 mod storage;
 mod volume;
