@@ -14,7 +14,7 @@ use logyard_engine::{Engine, EngineSettings};
 use logyard_ingest::{Ingest, IngestSettings};
 use logyard_model::LabelSet;
 use logyard_server::{Server, ServerParts, ServerSettings};
-use logyard_store::{Store, StoreParts, StoreSettings};
+use logyard_store::{CompactionSettings, Store, StoreParts, StoreSettings};
 use logyard_sys::{Clock, Disk, Random, RealDisk, SimClock};
 use logyard_wire::loki_query::{
     IndexStatsAnswer, NamesAnswer, QueryAnswer, QueryData, SeriesListAnswer, StreamAnswer, decode,
@@ -55,6 +55,10 @@ impl Answer {
 }
 
 async fn world_with(limits: IngestSettings, settings: ServerSettings) -> World {
+    world_over(StoreSettings::default(), limits, settings).await
+}
+
+async fn world_over(store: StoreSettings, limits: IngestSettings, settings: ServerSettings) -> World {
     let folder = TempDir::new().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SimClock::new(NOW_NS));
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -65,7 +69,7 @@ async fn world_with(limits: IngestSettings, settings: ServerSettings) -> World {
         random: Arc::new(Random::seeded(7)),
         registry: &mut registry,
     };
-    let store = Store::open(folder.path(), StoreSettings::default(), parts).unwrap();
+    let store = Store::open(folder.path(), store, parts).unwrap();
     store.recovered().await.unwrap();
     let ingest = Ingest::new(limits, store.clone(), clock, &mut registry);
     let engine = Arc::new(Engine::new(EngineSettings::default()));
@@ -445,7 +449,10 @@ fn damage_segment(world: &World) {
 
 #[tokio::test]
 async fn a_damaged_block_is_a_warning() {
-    let world = world().await;
+    // A compaction writes the segment anew as soon as the damage is known, and ends the warning.
+    let compaction = CompactionSettings { enabled: false, ..CompactionSettings::default() };
+    let store = StoreSettings { compaction, ..StoreSettings::default() };
+    let world = world_over(store, IngestSettings::default(), ServerSettings::default()).await;
     let day_ns = 24 * 3600 * SEC_NS;
     world.push_json(&stream(r#"{"app":"f"}"#, &[(NOW_NS - day_ns, "old")])).await;
     world.send(Request::post("/flush").body(Body::empty()).unwrap()).await;
