@@ -232,8 +232,10 @@ struct Read {
     offset: Option<i32>,
 }
 
-/// Reads a time by a layout; one without an offset is in `zone`.
-pub(crate) fn parse(layout: &str, text: &str, zone: &TimeZone) -> Option<Zoned> {
+/// Reads a time by a layout; one without an offset is in `zone`, one without a year in the year 0.
+///
+/// Errors: `None` if the text does not follow the layout, or is no time.
+pub fn parse_time(layout: &str, text: &str, zone: &TimeZone) -> Option<Zoned> {
     let mut read = Read::default();
     let parts = parts(layout);
     let mut rest = text;
@@ -449,7 +451,7 @@ mod tests {
     #[test]
     fn read_back() {
         let check = |layout: &str, text: &str, expect: Option<i64>| {
-            let found = parse(layout, text, &TimeZone::UTC).map(|time| time.timestamp().as_second());
+            let found = parse_time(layout, text, &TimeZone::UTC).map(|time| time.timestamp().as_second());
             assert_eq!(found, expect, "{layout} {text}");
         };
         check("2006-01-02", "2026-01-11", Some(1_768_089_600));
@@ -461,7 +463,7 @@ mod tests {
         check("2006-01-02", "bad", None);
         check("Mon, 02 Jan 2006 15:04:05 MST", "Thu, 01 Jan 1970 00:00:01 UTC", Some(1));
         let berlin = TimeZone::get("Europe/Berlin").unwrap();
-        let noon = parse("2006-01-02 15:04", "2026-01-11 12:00", &berlin).unwrap();
+        let noon = parse_time("2006-01-02 15:04", "2026-01-11 12:00", &berlin).unwrap();
         assert_eq!(noon.timestamp().as_second(), 1_768_129_200);
         assert_eq!(format("15:04 -07:00 MST", &noon), "12:00 +01:00 CET");
     }
