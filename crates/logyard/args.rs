@@ -29,7 +29,7 @@ Exit status: 0 undamaged, 1 damaged, 2 cannot tell.";
 
 const FSCK_EXAMPLES: &str = "\
 Examples:
-  logyard fsck                               catalog, write-ahead log, index of every segment
+  logyard fsck                               catalog, write-ahead log, index of every segment, the agent's spool
   logyard fsck --deep --data-dir /var/lib/logyard
   logyard fsck --json | jq '.findings[]'
 
@@ -104,7 +104,7 @@ pub(crate) enum Command {
     /// Show what a file of the data folder holds: a segment, or a file of write-ahead log, catalog or spool
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArguments),
-    /// Check the data folder while nothing uses it: catalog, write-ahead log, every segment
+    /// Check the data folder while nothing uses it: catalog, write-ahead log, every segment, the agent's spool
     #[command(after_help = FSCK_EXAMPLES)]
     Fsck(FsckArguments),
     /// Mend the data folder while nothing uses it; what is bad goes to quarantine/

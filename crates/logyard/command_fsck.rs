@@ -1,13 +1,17 @@
-//! `logyard fsck` and `logyard repair`: checks and mends the data folder while no process uses it.
+//! `logyard fsck` and `logyard repair`: checks and mends the data folder while no process uses it. A check looks at the
+//! agent's folder in it, too.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use logyard_agent::spool_check::{SpoolReport, check_spool};
 use logyard_store::StoreParts;
 use logyard_store::fsck::{Finding, FsckReport, Progress, Remedy, fsck};
 use logyard_store::repair::{RepairOptions, RepairReport, repair};
 use logyard_sys::{Clock, Disk, Random, RealClock};
 use prometheus_client::registry::Registry;
+use serde::Serialize;
 
 use crate::args::{FsckArguments, RepairArguments};
 use crate::config::Settings;
@@ -16,14 +20,74 @@ use crate::output::{self, ProgressLine};
 /// Checks the data folder and prints what was found. Returns whether nothing is damaged.
 pub(crate) fn run(arguments: FsckArguments, settings: &Settings, disk: &dyn Disk) -> anyhow::Result<bool> {
     let mut line = ProgressLine::new("checking", arguments.json);
-    let report = fsck(disk, &settings.data_dir, arguments.deep, &mut |progress| line.show(progress))?;
+    let root = &*settings.data_dir;
+    // A folder where only an agent runs has no store.
+    let is_agents = is_there(disk, &root.join("agent")) && !is_there(disk, &root.join("catalog"));
+    let store = match is_agents {
+        true => None,
+        false => Some(fsck(disk, root, arguments.deep, &mut |progress| line.show(progress))?),
+    };
+    let agent = check_spool(disk, root, arguments.deep).context("cannot check the agent's folder")?;
     drop(line);
+    let is_clean = store.as_ref().is_none_or(FsckReport::is_clean)
+        && !agent.iter().flat_map(|agent| &agent.findings).any(|finding| finding.is_damage);
     let text = match arguments.json {
-        true => output::json(&report)?,
-        false => fsck_text(&report),
+        true => output::json(&Checked { store, agent })?,
+        false => checked_text(store.as_ref(), agent.as_ref(), is_clean),
     };
     output::print(&text)?;
-    Ok(report.is_clean())
+    Ok(is_clean)
+}
+
+/// What a check prints as JSON: the store's fields, and the agent's beside them.
+#[derive(Serialize)]
+struct Checked {
+    #[serde(flatten)]
+    store: Option<FsckReport>,
+    agent: Option<SpoolReport>,
+}
+
+fn is_there(disk: &dyn Disk, dir: &Path) -> bool {
+    matches!(disk.metadata(dir), Ok(Some(meta)) if meta.is_dir)
+}
+
+fn checked_text(store: Option<&FsckReport>, agent: Option<&SpoolReport>, is_clean: bool) -> String {
+    let mut text = store.map(fsck_text).unwrap_or_default();
+    if let Some(agent) = agent {
+        text.push_str(&spool_text(agent));
+    }
+    if is_clean {
+        text.push_str("clean\n");
+    }
+    text
+}
+
+fn spool_text(report: &SpoolReport) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let word = if finding.is_damage { "DAMAGED" } else { "note" };
+        let at = finding.offset.map(|offset| format!(" at {offset}")).unwrap_or_default();
+        output::line(&mut text, format_args!("{word:<8} {}{at}: {}", finding.path, finding.what));
+    }
+    output::line(
+        &mut text,
+        format_args!(
+            "checked the agent: {} in {} records of its spool, {} batches with {} entries to be pushed, {} positions, {} \
+             refused batches",
+            output::bytes(report.bytes),
+            report.records,
+            report.waiting_batches,
+            report.waiting_entries,
+            report.positions,
+            report.refused_batches
+        ),
+    );
+    if report.findings.iter().any(|finding| finding.is_damage && finding.path.contains("spool")) {
+        text.push_str(
+            "the next start of the agent mends its spool, and reads again what was not acknowledged\n",
+        );
+    }
+    text
 }
 
 /// Mends the data folder and prints what was done. Returns whether nothing is damaged any more.
@@ -75,9 +139,7 @@ fn fsck_text(report: &FsckReport) -> String {
         );
     }
     let count = damaged.count();
-    if count == 0 {
-        text.push_str("clean\n");
-    } else {
+    if count > 0 {
         let what = format!("{count} damaged, {entries} entries cannot be answered");
         output::line(&mut text, format_args!("{what}; {}", advice(&report.findings)));
     }
@@ -142,6 +204,8 @@ fn repair_text(report: &RepairReport, is_dry_run: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use logyard_agent::spool_check::SpoolFinding;
+
     use super::*;
 
     fn finding(remedy: Remedy) -> Finding {
@@ -170,7 +234,22 @@ mod tests {
         check(Remedy::Rewrite { ulid: ulid() }, "then run logyard repair");
         check(Remedy::Restore { ulid: ulid() }, "logyard repair --forget-lost");
         check(Remedy::NewerVersion, "run the version of logyard that wrote it");
-        assert!(fsck_text(&FsckReport::default()).ends_with("clean\n"));
+        let agent = SpoolReport { waiting_batches: 2, waiting_entries: 7, ..SpoolReport::default() };
+        let text = checked_text(Some(&FsckReport::default()), Some(&agent), true);
+        assert!(
+            text.contains("2 batches with 7 entries to be pushed") && text.ends_with("clean\n"),
+            "{text}"
+        );
+        let finding = SpoolFinding {
+            is_damage: true,
+            path: "agent/spool/1.log".to_owned(),
+            offset: Some(9),
+            what: "torn".to_owned(),
+        };
+        let agent = SpoolReport { findings: vec![finding], ..SpoolReport::default() };
+        let text = checked_text(None, Some(&agent), false);
+        assert!(text.starts_with("DAMAGED  agent/spool/1.log at 9: torn"), "{text}");
+        assert!(text.contains("the next start of the agent mends its spool"), "{text}");
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod ship_complaint;
 mod source_docker;
 mod source_file;
 mod spool;
+pub mod spool_check;
 mod spool_record;
 mod spool_shared;
 mod timestamp;

@@ -345,7 +345,7 @@ impl Spool {
 
 /// What replaying the records yields.
 #[derive(Debug, Default)]
-struct Replay {
+pub(crate) struct Replay {
     epoch: u64,
     next_sequence: u64,
     acked_record: u64,
@@ -361,7 +361,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn take(&mut self, record: u64, payload: &[u8], source: [u8; 16]) -> Result<(), Error> {
+    pub(crate) fn take(&mut self, record: u64, payload: &[u8], source: [u8; 16]) -> Result<(), Error> {
         if self.last_record != 0 && record != self.last_record + 1 && self.hole.is_none() {
             self.hole = Some((record, self.positions.clone()));
         }
@@ -399,14 +399,18 @@ impl Replay {
         Ok(())
     }
 
-    fn into_positions(self) -> Positions {
+    pub(crate) fn waiting(&self) -> &VecDeque<Waiting> {
+        &self.waiting
+    }
+
+    pub(crate) fn into_positions(self) -> Positions {
         match self.hole {
             Some((behind, positions)) if self.acked_record + 1 < behind => positions,
             _ => self.positions,
         }
     }
 
-    fn drop_acked(&mut self) {
+    pub(crate) fn drop_acked(&mut self) {
         while self.waiting.front().is_some_and(|front| front.record <= self.acked_record) {
             if let Some(encoded) = self.waiting.pop_front().and_then(|front| front.encoded) {
                 self.cached_bytes -= encoded.len();
@@ -434,6 +438,6 @@ fn open_log(parts: &SpoolParts, from: u64, take: TakeRecord<'_>) -> Result<(Log,
     })
 }
 
-fn spool_dir(dir: &Path) -> PathBuf {
+pub(crate) fn spool_dir(dir: &Path) -> PathBuf {
     dir.join("spool")
 }

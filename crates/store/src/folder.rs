@@ -14,9 +14,11 @@
 
 use crate::error::{Error, Result};
 use logyard_model::Tenant;
-use logyard_sys::{Disk, LockGuard};
+use logyard_sys::{Disk, LockGuard, WriteFile};
+use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Format of the data folder that this program reads and writes.
 const FORMAT: u64 = 1;
@@ -26,6 +28,8 @@ const FORMAT_PREFIX: &str = "logyard-data ";
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
+    /// Held while the folder of a partition is made with its first file, or removed: none goes in between.
+    partitions: Arc<Mutex<()>>,
 }
 
 impl Folder {
@@ -101,7 +105,7 @@ impl Folder {
 
     /// Returns the paths of a folder that need not exist, without a look at it.
     pub(crate) fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), partitions: Arc::default() }
     }
 
     fn check_format(&self, disk: &dyn Disk) -> Result<()> {
@@ -167,6 +171,58 @@ impl Folder {
 
     pub(crate) fn ballast(&self) -> PathBuf {
         self.root.join("ballast")
+    }
+
+    /// Creates a file in the folder of a partition, which is made where there is none.
+    pub(crate) fn create_in_partition(&self, disk: &dyn Disk, path: &Path) -> Result<Box<dyn WriteFile>> {
+        let _alone = self.partitions.lock();
+        if let Some(dir) = path.parent() {
+            disk.create_dir_all(dir).map_err(|error| Error::io("create folder", dir, error))?;
+        }
+        disk.create_file(path).map_err(|error| Error::io("create segment", path, error))
+    }
+
+    /// Removes the folder of a partition, and those of its day and tenant, as far as they are empty.
+    ///
+    /// What cannot be removed stays: an empty folder does no harm.
+    pub(crate) fn remove_empty(&self, disk: &dyn Disk, partition: &Path) {
+        let _alone = self.partitions.lock();
+        let tenants = self.tenants();
+        let mut next = Some(partition);
+        while let Some(dir) = next.filter(|dir| *dir != tenants && dir.starts_with(&tenants)) {
+            next = dir.parent();
+            match disk.remove_dir(dir) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::DirectoryNotEmpty {
+                        tracing::debug!(dir = %dir.display(), %error, "cannot remove an empty folder");
+                    }
+                    return;
+                }
+            }
+            if let Some(parent) = next
+                && let Err(error) = disk.sync_dir(parent)
+            {
+                tracing::debug!(dir = %parent.display(), %error, "cannot sync the folder of a removed one");
+            }
+        }
+    }
+
+    /// Removes all empty folders of partitions, days and tenants: those that a crash has left.
+    pub(crate) fn remove_all_empty(&self, disk: &dyn Disk) {
+        // tenant, day, class: three levels of folders.
+        let mut dirs = vec![(self.tenants(), 0)];
+        while let Some((dir, depth)) = dirs.pop() {
+            let items = disk.list(&dir).unwrap_or_default();
+            if items.is_empty() {
+                self.remove_empty(disk, &dir);
+            }
+            if depth < 3 {
+                let below = items.iter().filter(|item| item.is_dir);
+                dirs.extend(below.map(|item| (dir.join(&item.name), depth + 1)));
+            }
+        }
     }
 
     /// Returns the folder of the segments of one tenant, day and class.

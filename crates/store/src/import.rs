@@ -287,9 +287,6 @@ fn write_all(
         let mut tmp = path.clone().into_os_string();
         tmp.push(".tmp");
         let tmp = PathBuf::from(tmp);
-        if let Some(dir) = path.parent() {
-            shared.disk.create_dir_all(dir).map_err(|error| Error::io("create folder", dir, error))?;
-        }
         staged.push(Staged { tmp, path, record });
         let Some(begun) = staged.last_mut() else { continue };
         let mut step = |bytes| {
@@ -297,7 +294,14 @@ fn write_all(
             progress(&told);
         };
         place
-            .write(&*shared.disk, &one.path, one.listed, &mut begun.record, &begun.tmp, &mut step)
+            .write(
+                (&*shared.disk, &shared.folder),
+                &one.path,
+                one.listed,
+                &mut begun.record,
+                &begun.tmp,
+                &mut step,
+            )
             .map_err(|error| damaged(&one.path, error))?;
         told.done_segments += 1;
         told.done_bytes = told.done_bytes.min(told.total_bytes);
@@ -326,6 +330,7 @@ fn publish(shared: &Shared, staged: &[Staged]) -> Result<()> {
 }
 
 fn remove(shared: &Shared, one: &Staged) {
+    let dir = one.path.parent().unwrap_or(&one.path).to_owned();
     for path in [&one.tmp, &one.path] {
         match shared.disk.remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -334,6 +339,7 @@ fn remove(shared: &Shared, one: &Staged) {
             _ => {}
         }
     }
+    shared.folder.remove_empty(&*shared.disk, &dir);
 }
 
 /// Names the file that cannot be taken in, and what to do about it.

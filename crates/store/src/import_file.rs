@@ -104,7 +104,7 @@ impl Place {
     /// fails. Cost: reads the file, writes it, reads it again; memory for its index area and one block.
     pub(crate) fn write(
         &self,
-        disk: &dyn Disk,
+        (disk, folder): (&dyn Disk, &Folder),
         from: &Path,
         listed: &ManifestFile,
         record: &mut SegmentRecord,
@@ -115,8 +115,7 @@ impl Place {
         let file_bytes = listed.segment.bytes;
         let tail_start = file_bytes.saturating_sub(listed.segment.tail_bytes);
         let source = disk.open_file(from).map_err(failed)?;
-        let created = disk.create_file(tmp).map_err(|error| Error::io("create", tmp, error))?;
-        let mut out = Output { file: created, path: tmp };
+        let mut out = Output { file: folder.create_in_partition(disk, tmp)?, path: tmp };
         out.write(&self.header(listed)?.encode())?;
         let (mut hash, mut tail) = (Xxh3::new(), Vec::new());
         let (mut buffer, mut at) = (vec![0; READ_BYTES], 0);

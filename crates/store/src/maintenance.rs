@@ -155,6 +155,7 @@ struct Failure {
 /// Works until the store closes.
 pub(crate) fn run(shared: &Shared) {
     let (mut worker, mut expiry) = (Worker::default(), Expiry::default());
+    shared.folder.remove_all_empty(&*shared.disk);
     loop {
         shared.space.look();
         expiry.run(shared);

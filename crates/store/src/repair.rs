@@ -6,7 +6,6 @@
 //! without them, by the code that compaction uses. Nothing is thrown away: what goes lies in `quarantine/`. Last, a
 //! second check tells what is left. A crash in between leaves a folder that starts, and can be mended again.
 
-use crate::catalog_record::Edit;
 use crate::compaction;
 use crate::compaction_plan::Job;
 use crate::error::{Error, Result};
@@ -155,7 +154,10 @@ async fn mend(
         }
     }
     shared.sweep();
-    if has_lost { forget_lost(shared) } else { Ok(()) }
+    if has_lost {
+        shared.forget_lost(|_| true)?;
+    }
+    Ok(())
 }
 
 fn rewrite(shared: &Shared, segment: Arc<Segment>) -> Result<()> {
@@ -168,13 +170,4 @@ fn rewrite(shared: &Shared, segment: Arc<Segment>) -> Result<()> {
     };
     drop(segment);
     compaction::run(shared, &job, LineCodec::BEST, &mut Pace::new(shared)).map(drop)
-}
-
-fn forget_lost(shared: &Shared) -> Result<()> {
-    let mut catalog = shared.catalog.lock();
-    let mut state = catalog.state().clone();
-    state.lost.clear();
-    catalog.edit(Edit::Snapshot(state))?;
-    shared.lost.write().clear();
-    Ok(())
 }

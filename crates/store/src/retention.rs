@@ -6,6 +6,7 @@
 //!
 //! A clock that jumps must not cost a month of logs: files go only after the clock has run evenly for an hour.
 
+use crate::catalog_record::LostRecord;
 use crate::error::{Error, Result};
 use crate::folder::{day_last_ns, day_name};
 use crate::policy::{Period, Periods};
@@ -177,7 +178,36 @@ impl Expiry {
                 shared.metrics.expired_bytes.inc_by(segment.record.bytes);
             }
         }
+        if is_even {
+            forget_lost(shared, now_ns);
+        }
         cap(shared);
+    }
+}
+
+/// Takes lost segments off the list whose day would be gone by now. How long their streams are kept cannot be read from
+/// them any more, so the longest period of the tenant counts.
+fn forget_lost(shared: &Shared, now_ns: i64) {
+    let is_gone = |lost: &LostRecord| {
+        let (_, longest) = shared.periods.bounds(&lost.segment.tenant);
+        longest.gone_ns(day_last_ns(lost.segment.day)).is_some_and(|gone| gone < now_ns)
+    };
+    if !shared.lost.read().iter().any(is_gone) {
+        return;
+    }
+    match shared.forget_lost(is_gone) {
+        Ok(segments) => {
+            tracing::info!(
+                segments,
+                "lost segments forgotten: store.retention would have removed them by now"
+            );
+        }
+        Err(error) => {
+            tracing::warn!(?error, "cannot forget lost segments yet");
+            if shared.catalog.lock().is_poisoned() {
+                shared.turn_read_only(&error);
+            }
+        }
     }
 }
 

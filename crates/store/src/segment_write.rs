@@ -83,9 +83,8 @@ impl<'a> SegmentWriter<'a> {
     /// Creates the temporary file and the folders above it.
     pub(crate) fn create(disk: &'a dyn Disk, folder: &Folder, place: SegmentPlace) -> Result<Self> {
         let dir = folder.partition(&place.tenant, place.day, &place.class);
-        disk.create_dir_all(&dir).map_err(|error| Error::io("create folder", &dir, error))?;
         let tmp = dir.join(format!("{}.tmp", file_name(place.ulid, place.level)));
-        let file = disk.create_file(&tmp).map_err(|error| Error::io("create segment", &tmp, error))?;
+        let file = folder.create_in_partition(disk, &tmp)?;
         let header = Header {
             ulid: place.ulid.to_bytes(),
             tenant_hash: xxh3_64(place.tenant.as_str().as_bytes()),

@@ -223,6 +223,7 @@ impl Shared {
                 // The files may come back after a power cut; the next start removes them.
                 tracing::debug!(path = %dir.display(), %error, "cannot sync a folder of removed segments");
             }
+            self.folder.remove_empty(&*self.disk, &dir);
         }
         removed.len()
     }
@@ -270,6 +271,24 @@ impl Shared {
         drop(view);
         self.reads.forget(segment);
         self.count_segments();
+    }
+
+    /// Takes lost segments that are gone for good off the list: queries tell of them no more, and a file that is put
+    /// back is not taken in any more. Returns how many.
+    ///
+    /// Errors: `Kind::Unavailable` if the catalog cannot be edited; nothing has changed then.
+    pub(crate) fn forget_lost(&self, is_gone: impl Fn(&LostRecord) -> bool) -> Result<usize> {
+        let mut catalog = self.catalog.lock();
+        let mut state = catalog.state().clone();
+        state.lost.retain(|lost| !is_gone(lost));
+        let count = catalog.state().lost.len() - state.lost.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        let left = state.lost.clone();
+        catalog.edit(Edit::Snapshot(state))?;
+        *self.lost.write() = left;
+        Ok(count)
     }
 
     /// Refuses everything new until restart, because a sync failed.

@@ -205,3 +205,68 @@ fn too_many_bytes_cost_the_oldest_day_and_of_a_day_the_lowest_priority() {
         assert_eq!(lines(&store).len(), left);
     }
 }
+
+#[test]
+fn lost_segments_are_forgotten_when_they_would_be_gone() {
+    let (disk, clock, store) = world();
+    let day = 24 * HOUR_NS;
+    append(&store, batch("a", None, &[(NOON_NS, "first"), (NOON_NS + 5 * day, "second")])).unwrap();
+    run(store.flush()).unwrap();
+    for segment in store.inner.shared.view().segments.iter() {
+        store.inner.shared.lose(segment, &Error::corrupt("gone"));
+    }
+    let lost = |store: &Store| store.lost_segments(&Tenant::single(), TimeRange::ALL).len();
+    expire(&store, &clock);
+    assert_eq!(lost(&store), 2);
+    clock.set(NOON_NS + i64::try_from(DAYS).unwrap() * day + day);
+    // A clock that has just been set is not believed.
+    Expiry::default().run(&store.inner.shared);
+    assert_eq!(lost(&store), 2);
+    expire(&store, &clock);
+    assert_eq!(lost(&store), 1, "the first day has gone, the second not");
+    drop(store);
+    let store = open_keeping(&disk.crash(), &clock);
+    assert_eq!(lost(&store), 1, "durably");
+}
+
+#[test]
+fn empty_folders_go_with_their_last_file() {
+    let (disk, clock, store) = world();
+    let folders = |disk: &SimDisk| -> Vec<String> {
+        let mut found = Vec::new();
+        let mut dirs = vec![root().join("tenants")];
+        while let Some(dir) = dirs.pop() {
+            for item in disk.list(&dir).unwrap().into_iter().filter(|item| item.is_dir) {
+                dirs.push(dir.join(&item.name));
+                found.push(dir.join(&item.name).display().to_string());
+            }
+        }
+        found
+    };
+    append(&store, batch("a", None, &[(NOON_NS, "first"), (NOON_NS + 48 * HOUR_NS, "third")])).unwrap();
+    run(store.flush()).unwrap();
+    assert_eq!(folders(&disk).len(), 5, "a tenant, two days, a class each");
+    clock.set(NOON_NS + i64::try_from(DAYS).unwrap() * 24 * HOUR_NS + 24 * HOUR_NS);
+    expire(&store, &clock);
+    assert_eq!(store.inner.shared.sweep(), 0);
+    assert_eq!(folders(&disk).len(), 3, "{:?}", folders(&disk));
+    // What a crash has left goes at the next start of maintenance; what is in use stays.
+    for left in ["x/20260101/30d", "fake/20260101/7d", "fake/20260603/7d"] {
+        disk.create_dir_all(&root().join("tenants").join(left)).unwrap();
+    }
+    store.inner.shared.folder.remove_all_empty(&disk);
+    assert_eq!(folders(&disk).len(), 3, "{:?}", folders(&disk));
+    clock.set(NOON_NS + i64::try_from(DAYS).unwrap() * 24 * HOUR_NS + 72 * HOUR_NS);
+    expire(&store, &clock);
+    assert_eq!(store.inner.shared.sweep(), 0);
+    assert!(folders(&disk).is_empty());
+    append(&store, batch("a", None, &[(NOON_NS + 300 * HOUR_NS, "again")])).unwrap();
+    run(store.flush()).unwrap();
+    assert_eq!(
+        lines(&{
+            drop(store);
+            open_keeping(&disk.crash(), &clock)
+        }),
+        ["again"]
+    );
+}
