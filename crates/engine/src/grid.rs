@@ -86,6 +86,18 @@ impl Window {
         first as usize..(end as usize).max(first as usize)
     }
 
+    /// Returns the steps whose window holds an entry, if they are sure to be the same for all times from `first_ns` to
+    /// `last_ns`.
+    ///
+    /// Windows are all as long as each other: one that holds both times is longer than what lies between them, and
+    /// one that holds neither can begin and end between them only if it is shorter.
+    pub(crate) fn steps_of_span(&self, first_ns: i64, last_ns: i64) -> Option<Range<usize>> {
+        let steps = self.steps_of(first_ns);
+        let span_ns = i128::from(last_ns) - i128::from(first_ns);
+        let is_same = span_ns <= i128::from(self.range_ns) && steps == self.steps_of(last_ns);
+        is_same.then_some(steps)
+    }
+
     /// Returns the first time inside any window, and the first behind all.
     pub(crate) fn bounds(&self) -> (i64, i64) {
         let start = self.grid.start_ns.saturating_sub(self.offset_ns).saturating_sub(self.range_ns);
@@ -161,6 +173,31 @@ mod tests {
                 assert!(expect.is_empty() || (start..end).contains(&ts_ns));
             }
         }
+    }
+
+    #[test]
+    fn times_between_two_have_the_steps_that_the_two_have() {
+        for (step_ns, range_ns, steps) in [(5, 5, 6), (5, 3, 6), (5, 12, 6), (1, 4, 9), (5, 0, 6), (1, 30, 1)]
+        {
+            let window = Window { grid: Grid { start_ns: 100, step_ns, steps }, range_ns, offset_ns: 2 };
+            let mut found = 0;
+            for (first_ns, last_ns) in (60..140).flat_map(|first| (first..140).map(move |last| (first, last)))
+            {
+                let Some(steps) = window.steps_of_span(first_ns, last_ns) else { continue };
+                found += usize::from(!steps.is_empty() && first_ns < last_ns);
+                for ts_ns in first_ns..=last_ns {
+                    assert_eq!(window.steps_of(ts_ns), steps, "{window:?} {first_ns} {last_ns} {ts_ns}");
+                }
+            }
+            assert_eq!(found > 0, range_ns > 1 && (step_ns > 1 || steps == 1), "{window:?}");
+        }
+        let instant = Window {
+            grid: Grid::new(QueryKind::Instant { time_ns: 100_000_000 }).unwrap(),
+            range_ns: 50_000_000,
+            offset_ns: 0,
+        };
+        assert_eq!(instant.steps_of_span(50_000_001, 100_000_000), Some(0..1), "however short the step");
+        assert_eq!(instant.steps_of_span(50_000_000, 100_000_000), None);
     }
 
     #[test]

@@ -331,15 +331,7 @@ impl Counting<'_> {
             && copies.is_empty()
             && self.range.contains(run.min_ns)
             && self.range.contains(run.max_ns);
-        let steps = self.window.steps_of(run.min_ns);
-        (whole && steps == self.window.steps_of(run.max_ns) && self.no_change_between(run)).then_some(steps)
-    }
-
-    /// Returns whether the steps stay the same from the first to the last entry of a run: they could
-    /// change and change back only if the windows have gaps.
-    fn no_change_between(&self, run: &RunView) -> bool {
-        let span_ns = i128::from(run.max_ns) - i128::from(run.min_ns);
-        span_ns < i128::from(self.window.grid.step_ns)
+        if whole { self.window.steps_of_span(run.min_ns, run.max_ns) } else { None }
     }
 
     /// Runs the stages; returns the series that the entry counts for, and the length of its line as the
