@@ -31,7 +31,7 @@ const FILES_MAX: usize = 12;
 /// Bytes of the largest segment that is written.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
-/// A day counts as over this long after its end and after the last flush into it.
+/// A day counts as over this long after its end, if nothing of it waits in memory: what comes later is merged again.
 const QUIET_NS: i64 = 3_600_000_000_000;
 
 /// Highest level.
@@ -54,11 +54,13 @@ pub(crate) struct Job {
 
 /// Returns the jobs that are due, the first to be done first; no two share a partition.
 ///
-/// `damaged` names segments with damaged blocks: those are written anew without them. Cost: a sort of the records.
+/// `damaged` names segments with damaged blocks: those are written anew without them. `growing` holds the tenants'
+/// days that have entries in memory, which the next flush adds to them. Cost: a sort of the records.
 pub(crate) fn plan(
     segments: &[SegmentRecord],
     lost: &[LostRecord],
     damaged: &HashSet<String>,
+    growing: &HashSet<(String, i32)>,
     now_ns: i64,
 ) -> Vec<Job> {
     let mut partitions: BTreeMap<Partition, Vec<(&SegmentRecord, bool)>> = BTreeMap::new();
@@ -70,7 +72,9 @@ pub(crate) fn plan(
     let mut jobs = Vec::new();
     for (partition, mut records) in partitions {
         records.sort_by(|(left, _), (right, _)| (left.order, &left.ulid).cmp(&(right.order, &right.ulid)));
-        let is_over = is_over(&partition, &records, now_ns);
+        let (tenant, day, _) = &partition;
+        let is_over = now_ns >= day_last_ns(*day).saturating_add(QUIET_NS)
+            && !growing.contains(&(tenant.clone(), *day));
         // Neighbours without a wall between them.
         let stretches = records.split(|(_, is_lost)| *is_lost);
         let stretches: Vec<Vec<&SegmentRecord>> =
@@ -87,16 +91,6 @@ pub(crate) fn plan(
     }
     jobs.sort_by_key(|job| (job.partition.1, job.bytes));
     jobs
-}
-
-/// Returns whether a day is over and nothing came in late of late.
-fn is_over(partition: &Partition, records: &[(&SegmentRecord, bool)], now_ns: i64) -> bool {
-    let written_ns = records.iter().filter(|(record, _)| record.level == 0).filter_map(|(record, _)| {
-        let ulid = record.ulid.parse::<ulid::Ulid>().ok()?;
-        i64::try_from(ulid.timestamp_ms()).ok()?.checked_mul(1_000_000)
-    });
-    let last_ns = written_ns.max().unwrap_or(i64::MIN).max(day_last_ns(partition.1));
-    now_ns >= last_ns.saturating_add(QUIET_NS)
 }
 
 type Chosen<'a> = (Vec<&'a SegmentRecord>, u32);
@@ -199,7 +193,7 @@ mod tests {
     fn first(segments: &[(u32, u64)], day: i32) -> Option<(Vec<u64>, u16)> {
         let records: Vec<_> =
             (1..).zip(segments).map(|(order, (level, mib))| record(order, *level, mib * MIB)).collect();
-        let jobs = plan(&records, &[], &HashSet::new(), noon(day));
+        let jobs = plan(&records, &[], &HashSet::new(), &HashSet::new(), noon(day));
         let job = jobs.into_iter().next()?;
         let order = |ulid: &String| records.iter().find(|record| record.ulid == *ulid).unwrap().order;
         Some((job.inputs.iter().map(order).collect(), job.level))
@@ -245,24 +239,28 @@ mod tests {
         let records: Vec<_> = (1..=9).map(|order| record(order, 0, MIB)).collect();
         let mut live = records.clone();
         let lost = [LostRecord { segment: live.remove(4), reason: "gone".to_owned() }];
-        assert_eq!(plan(&live, &lost, &HashSet::new(), noon(DAY)), []);
-        let over = plan(&live, &lost, &HashSet::new(), noon(DAY + 1));
+        assert_eq!(plan(&live, &lost, &HashSet::new(), &HashSet::new(), noon(DAY)), []);
+        let over = plan(&live, &lost, &HashSet::new(), &HashSet::new(), noon(DAY + 1));
         assert_eq!(over[0].inputs.len(), 4);
         let damaged = HashSet::from([records[6].ulid.clone()]);
-        let repair = plan(&live, &lost, &damaged, noon(DAY));
+        let repair = plan(&live, &lost, &damaged, &HashSet::new(), noon(DAY));
         assert_eq!((repair[0].inputs.len(), repair[0].level), (1, 0));
     }
 
     #[test]
-    fn days_with_late_entries_wait_and_the_newest_day_comes_last() {
+    fn days_that_still_grow_wait_and_the_newest_day_comes_last() {
         let mut old = record(1, 0, 9 * MIB);
         old.day -= 3;
         let new: Vec<_> = (2..=9).map(|order| record(order, 0, 100)).collect();
         let mut all = vec![old];
         all.extend(new);
-        let jobs = plan(&all, &[], &HashSet::new(), noon(DAY));
-        assert_eq!(jobs.len(), 1, "the old day had a flush just now");
-        let jobs = plan(&all, &[], &HashSet::new(), noon(DAY) + QUIET_NS);
-        assert_eq!(jobs.iter().map(|job| job.partition.1).collect::<Vec<_>>(), [DAY - 3, DAY]);
+        let days = |growing: &[(&str, i32)]| {
+            let growing = growing.iter().map(|(tenant, day)| ((*tenant).to_owned(), *day)).collect();
+            let jobs = plan(&all, &[], &HashSet::new(), &growing, noon(DAY));
+            jobs.iter().map(|job| job.partition.1).collect::<Vec<_>>()
+        };
+        assert_eq!(days(&[]), [DAY - 3, DAY]);
+        assert_eq!(days(&[("fake", DAY - 3)]), [DAY], "the next flush adds to it");
+        assert_eq!(days(&[("other", DAY - 3), ("fake", DAY)]), [DAY - 3, DAY]);
     }
 }

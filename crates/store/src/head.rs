@@ -18,7 +18,7 @@ use logyard_codec::{
 };
 use logyard_model::{Matcher, Stream, StreamId, Tenant, TimeRange};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -178,6 +178,11 @@ impl Head {
     pub(crate) fn days(&self) -> Vec<(Tenant, i32, Arc<HeadDay>)> {
         let days = self.days.read();
         days.iter().map(|((tenant, day), head_day)| (tenant.clone(), *day, Arc::clone(head_day))).collect()
+    }
+
+    /// Adds the tenants' days that have entries here.
+    pub(crate) fn add_days(&self, days: &mut HashSet<(String, i32)>) {
+        days.extend(self.days.read().keys().map(|(tenant, day)| (tenant.as_str().to_owned(), *day)));
     }
 
     /// Adds views of the tenant's matching streams that may hold entries in the window.

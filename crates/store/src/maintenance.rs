@@ -15,7 +15,7 @@ use crate::compaction;
 use crate::compaction_plan::{Job, Partition, plan};
 use crate::error::{Error, Kind, Result};
 use crate::retention::Expiry;
-use crate::shared::{Phase, Shared};
+use crate::shared::{Phase, Shared, View};
 use logyard_codec::LineCodec;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
@@ -174,14 +174,18 @@ impl Worker {
         if shared.maintenance.is_stopping() || !matches!(*shared.phase.read(), Phase::Ready) {
             return false;
         }
-        let segments = Arc::clone(&shared.view.read().segments);
+        let View { segments, sealed, active } = shared.view();
+        let mut growing = HashSet::new();
+        for head in sealed.iter().chain([&active]) {
+            head.add_days(&mut growing);
+        }
         let damaged = segments.iter().filter(|segment| segment.damage.is_any());
         let damaged: HashSet<String> = damaged.map(|segment| segment.record.ulid.clone()).collect();
         drop(segments);
         let jobs = {
             let catalog = shared.catalog.lock();
             let state = catalog.state();
-            plan(&state.segments, &state.lost, &damaged, shared.clock.now_ns())
+            plan(&state.segments, &state.lost, &damaged, &growing, shared.clock.now_ns())
         };
         let now_ns = shared.clock.monotonic_ns();
         let is_free =

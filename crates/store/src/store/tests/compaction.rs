@@ -447,7 +447,13 @@ fn plain_blocks_of_an_earlier_version_are_shredded_when_they_are_compacted_again
     for half in 0..2 {
         (half * 8..half * 8 + 8).for_each(|number| flush_service(&store, "a", number * 16_000));
         let records = shared.catalog.lock().state().segments.clone();
-        let jobs = crate::compaction_plan::plan(&records, &[], &HashSet::new(), shared.clock.now_ns());
+        let jobs = crate::compaction_plan::plan(
+            &records,
+            &[],
+            &HashSet::new(),
+            &HashSet::new(),
+            shared.clock.now_ns(),
+        );
         crate::compaction::run(&shared, &jobs[0], LineCodec::Plain, &mut Pace::new(&shared)).unwrap();
     }
     assert!(shredded_blocks(&store).iter().all(|is_shredded| !is_shredded));
