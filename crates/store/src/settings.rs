@@ -152,14 +152,16 @@ pub struct DiskSettings {
     /// them pushes are answered 503 until there is room again, while queries go on. 0 lets the disk fill up. By
     /// default 1 GiB or 3 % of the disk, whichever is more, but at most a tenth of it.
     pub free_bytes_min: Option<u64>,
-    /// Size of a file that is given up when the disk is full, so that what was accepted can be written. At most a
-    /// sixteenth of the disk is taken; 0 for none. Default 64 MiB.
+    /// Size of a file that is given up when the disk is full, so that what was accepted can be flushed and what is
+    /// too old can go. At most a sixteenth of the disk is taken; 0 for none. Default 16 MiB: a quarter of
+    /// `flush.head_bytes_max`, of which a flush writes about a sixth. Lines that take more wait in memory and in the
+    /// write-ahead log until there is room.
     pub ballast_bytes: u64,
 }
 
 impl Default for DiskSettings {
     fn default() -> Self {
-        Self { free_bytes_min: None, ballast_bytes: 64 * MIB }
+        Self { free_bytes_min: None, ballast_bytes: 16 * MIB }
     }
 }
 
