@@ -46,6 +46,12 @@ impl Error {
     pub fn kind(&self) -> Kind {
         self.kind
     }
+
+    /// Returns the error of the bytes behind this one.
+    pub(crate) fn into_codec(self) -> logyard_codec::Error {
+        let Self { message, source, .. } = self;
+        source.unwrap_or(logyard_codec::Error::Invalid { what: "an entry".into(), why: message })
+    }
 }
 
 impl From<SelectError> for Error {

@@ -26,6 +26,7 @@ mod bytes_scan;
 mod cancel;
 mod dedupe;
 mod engine;
+mod entry_filter;
 mod error;
 mod explain;
 mod fields;
@@ -83,6 +84,7 @@ mod volume;
 
 pub use cancel::Cancel;
 pub use engine::Engine;
+pub use entry_filter::EntryFilter;
 pub use error::{Error, Kind};
 pub use explain::PlanStep;
 pub use fields::{DetectedField, FieldKind, detect_fields, detect_values};

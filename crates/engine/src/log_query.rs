@@ -450,7 +450,7 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 const BATCH_MAX: usize = 64;
 
 /// Tests the entries of a run by the stages behind the line filters.
-struct RunTest<'a> {
+pub(crate) struct RunTest<'a> {
     pipeline: &'a Pipeline,
     block: &'a Block,
     columns: LabelColumns<'a>,
@@ -460,7 +460,7 @@ struct RunTest<'a> {
 }
 
 impl<'a> RunTest<'a> {
-    fn new(
+    pub(crate) fn new(
         pipeline: &'a Pipeline,
         block: &'a Block,
         run: &RunView,
@@ -474,7 +474,7 @@ impl<'a> RunTest<'a> {
     }
 
     /// Returns the combination of values of an entry that passes.
-    fn combination(&mut self, row: u32, ts_ns: i64) -> Result<Option<Hash128>, Error> {
+    pub(crate) fn combination(&mut self, row: u32, ts_ns: i64) -> Result<Option<Hash128>, Error> {
         let codes = self.columns.codes(row);
         if let Some(known) = self.known.get(&codes).filter(|_| self.labels_only) {
             return Ok(*known);
