@@ -13,7 +13,7 @@ use logyard_ingest::Ingest;
 use logyard_model::Tenant;
 use logyard_server::{Server, ServerParts};
 use logyard_store::{
-    RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreSettings,
+    RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreRules, StoreSettings,
 };
 use logyard_sys::{Clock, Disk, Random};
 use prometheus_client::registry::Registry;
@@ -182,7 +182,8 @@ fn open_store(
             "entries are kept for ever: neither store.retention.period_secs nor limits.entry_age_max sets an age"
         );
     }
-    let store = Store::open_with_policies(&settings.data_dir, store_settings, policies, store_parts)?;
+    let rules = StoreRules { policies, parse_delete: Some(logyard_server::parse_delete) };
+    let store = Store::open_with_rules(&settings.data_dir, store_settings, rules, store_parts)?;
     let ingest = Ingest::new(settings.limits.clone(), store.clone(), Arc::clone(&parts.clock), registry);
     Ok((store, ingest))
 }

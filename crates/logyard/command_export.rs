@@ -12,7 +12,7 @@ use logyard_client::Client;
 use logyard_model::Tenant;
 use logyard_store::export::{ExportInfo, ExportQuery, export};
 use logyard_store::import::{ImportInfo, ImportOptions, stage, unstage};
-use logyard_store::{Store, StoreParts};
+use logyard_store::{Store, StoreParts, StoreRules};
 use logyard_sys::{Clock, Disk, Random, RealClock};
 use prometheus_client::registry::Registry;
 
@@ -119,7 +119,8 @@ async fn import_offline(
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let parts =
         StoreParts { disk: Arc::clone(disk), clock, random: Arc::new(Random::os()), registry: &mut registry };
-    let store = Store::open_at_rest(&settings.data_dir, store_settings, policies, parts)?;
+    let rules = StoreRules { policies, ..StoreRules::default() };
+    let store = Store::open_at_rest(&settings.data_dir, store_settings, rules, parts)?;
     let imported = match store.recovered().await {
         Ok(()) => store.import(folder, options, &mut |progress| line.show(progress)),
         Err(error) => Err(error),

@@ -213,6 +213,11 @@ fn catalog_value(record: &CatalogRecordSummary) -> Value {
         CatalogRecordSummary::Lost { ulid, reason } => {
             json!({ "edit": "lost", "ulid": ulid, "reason": reason })
         }
+        CatalogRecordSummary::AddDelete { id, query } => {
+            json!({ "edit": "add_delete", "id": id, "query": query })
+        }
+        CatalogRecordSummary::DropDelete { id } => json!({ "edit": "drop_delete", "id": id }),
+        CatalogRecordSummary::EndDelete { id } => json!({ "edit": "end_delete", "id": id }),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use logyard_client::Client;
 use logyard_store::snapshot::{SnapshotInfo, delete_snapshot, list_snapshots};
-use logyard_store::{Store, StoreParts};
+use logyard_store::{Store, StoreParts, StoreRules};
 use logyard_sys::{Clock, Disk, Random, RealClock};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
@@ -103,7 +103,8 @@ async fn create_offline(
     let parts =
         StoreParts { disk: Arc::clone(disk), clock, random: Arc::new(Random::os()), registry: &mut registry };
     // Nothing is to be tidied up beside.
-    let store = Store::open_at_rest(&settings.data_dir, store_settings, policies, parts)?;
+    let rules = StoreRules { policies, ..StoreRules::default() };
+    let store = Store::open_at_rest(&settings.data_dir, store_settings, rules, parts)?;
     let made = store.create_snapshot(id).await;
     store.close().await?;
     Ok(made?)

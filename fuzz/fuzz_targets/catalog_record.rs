@@ -14,6 +14,10 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(removed + segments <= bytes.len());
         }
         Ok(CatalogRecordSummary::Lost { ulid, reason }) => assert!(ulid.len() + reason.len() <= bytes.len()),
+        Ok(CatalogRecordSummary::AddDelete { id, query }) => assert!(id.len() + query.len() <= bytes.len()),
+        Ok(CatalogRecordSummary::DropDelete { id } | CatalogRecordSummary::EndDelete { id }) => {
+            assert!(id.len() <= bytes.len());
+        }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 });

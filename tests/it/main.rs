@@ -10,6 +10,7 @@
 mod bad_input;
 mod containers;
 mod crash;
+mod deletes;
 mod engine;
 mod exactly_once;
 mod files;

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
 mod answer;
+mod delete;
 mod detected;
 mod drilldown;
 mod error;
@@ -34,6 +35,7 @@ mod storage;
 mod tenant;
 mod volume;
 
+pub use delete::parse_delete;
 pub use labels::parse_selector;
 pub use server::{Server, ServerParts};
 pub use settings::ServerSettings;

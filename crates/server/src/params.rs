@@ -5,7 +5,7 @@
 
 use crate::error::HttpError;
 use axum::body::Body;
-use axum::http::{Method, Request, header};
+use axum::http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
 use std::borrow::Cow;
 
@@ -36,6 +36,13 @@ impl Params {
             params.add(&text)?;
         }
         params.add(parts.uri.query().unwrap_or_default())?;
+        Ok(params)
+    }
+
+    /// Reads the parameters of an address alone.
+    pub(crate) fn of_url(uri: &Uri) -> Result<Self, HttpError> {
+        let mut params = Self::default();
+        params.add(uri.query().unwrap_or_default())?;
         Ok(params)
     }
 

@@ -2,7 +2,9 @@
 
 use crate::error::HttpError;
 use crate::state::State;
-use crate::{detected, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage, volume};
+use crate::{
+    delete, detected, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage, volume,
+};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -34,6 +36,10 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         )
         .route("/logyard/v1/admin/import", post(storage::import))
         .route("/logyard/v1/storage", get(storage::report))
+        .route(
+            "/loki/api/v1/delete",
+            post(delete::create).put(delete::create).get(delete::list).delete(delete::cancel),
+        )
         .route("/loki/api/v1/query_range", get(query::range).post(query::range))
         .route("/loki/api/v1/query", get(query::instant).post(query::instant))
         .route("/loki/api/v1/format_query", get(query::format).post(query::format))

@@ -44,7 +44,7 @@ impl Catalog {
             match (catalog_record::decode(payload)?, &mut state) {
                 (Edit::Snapshot(snapshot), _) => {
                     edits = 0;
-                    state = Some(snapshot);
+                    state.get_or_insert_default().apply(Edit::Snapshot(snapshot));
                 }
                 (edit, Some(state)) => state.apply(edit),
                 // The snapshot before it was lost to damage; the next one says all.
@@ -227,6 +227,6 @@ mod tests {
         let newer = Snapshot { version: VERSION + 1, ..Snapshot::default() };
         catalog.edit(Edit::Snapshot(newer)).unwrap();
         let error = Catalog::open(Arc::new(disk.crash()), Path::new("/catalog"), false).unwrap_err();
-        assert!(format!("{error:?}").contains("catalog has version 2, known is 1"), "{error:?}");
+        assert!(format!("{error:?}").contains("catalog has version 3, known are 1 to 2"), "{error:?}");
     }
 }

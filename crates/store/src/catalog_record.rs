@@ -3,6 +3,7 @@
 //! These types are the format: a renamed field is another format.
 
 use crate::batch_window::WindowRecord;
+use crate::delete_requests::DONE_MAX;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use logyard_model::{Tenant, TimeRange};
@@ -15,7 +16,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Version of the catalog's format, in every snapshot.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+
+/// The oldest version that is read: 1 knows no delete requests.
+const VERSION_OLDEST: u32 = 1;
 
 /// Most bytes of an edit, for writers and readers: a snapshot of 150,000 segments.
 pub(crate) const RECORD_BYTES_MAX: u32 = 64 << 20;
@@ -71,6 +75,35 @@ pub(crate) struct LostRecord {
     pub(crate) reason: String,
 }
 
+/// A request to delete entries, and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteRecord {
+    /// Distinct among all that are remembered.
+    pub(crate) id: String,
+    pub(crate) tenant: String,
+    /// As it was sent.
+    pub(crate) query: String,
+    /// First instant.
+    pub(crate) start_ns: i64,
+    /// The instant behind the last.
+    pub(crate) end_ns: i64,
+    pub(crate) created_ns: i64,
+    /// Entries that were removed so far.
+    pub(crate) entries: u64,
+    /// When the last of them was; absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) done_ns: Option<i64>,
+}
+
+/// How many entries a request took out of segments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeletedRecord {
+    pub(crate) id: String,
+    pub(crate) entries: u64,
+}
+
 /// One record of the catalog's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "edit", rename_all = "snake_case")]
@@ -92,6 +125,9 @@ pub(crate) enum Edit {
         remove: Vec<String>,
         /// Those that hold their entries now.
         add: Vec<SegmentRecord>,
+        /// Entries that delete requests took meanwhile.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        deleted: Vec<DeletedRecord>,
     },
     /// A segment was found missing or damaged.
     Lost {
@@ -99,6 +135,23 @@ pub(crate) enum Edit {
         ulid: String,
         /// What was found.
         reason: String,
+    },
+    /// Somebody asks for entries to be deleted.
+    AddDelete {
+        /// What is asked for.
+        request: DeleteRecord,
+    },
+    /// A request is cancelled.
+    DropDelete {
+        /// Its name.
+        id: String,
+    },
+    /// Nothing that a request means is left.
+    EndDelete {
+        /// Its name.
+        id: String,
+        /// When that was.
+        done_ns: i64,
     },
 }
 
@@ -117,10 +170,12 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Edit> {
         Error::corrupt("catalog holds an edit unknown here; run the version that wrote it").with_source(error)
     })?;
     match &edit {
-        Edit::Snapshot(snapshot) if snapshot.version != VERSION => Err(Error::invalid(format!(
-            "catalog has version {}, known is {VERSION}; run the version that wrote it",
-            snapshot.version
-        ))),
+        Edit::Snapshot(snapshot) if !(VERSION_OLDEST..=VERSION).contains(&snapshot.version) => {
+            Err(Error::invalid(format!(
+                "catalog has version {}, known are {VERSION_OLDEST} to {VERSION}; run the version that wrote it",
+                snapshot.version
+            )))
+        }
         _ => Ok(edit),
     }
 }
@@ -140,6 +195,8 @@ struct Flush {
 struct Replace {
     remove: Vec<String>,
     add: Vec<SegmentRecord>,
+    #[serde(default)]
+    deleted: Vec<DeletedRecord>,
 }
 
 /// The fields of [`Edit::Lost`].
@@ -149,6 +206,31 @@ struct Lost {
     ulid: String,
     reason: String,
 }
+
+/// The fields of [`Edit::AddDelete`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddDelete {
+    request: DeleteRecord,
+}
+
+/// The fields of [`Edit::DropDelete`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DropDelete {
+    id: String,
+}
+
+/// The fields of [`Edit::EndDelete`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndDelete {
+    id: String,
+    done_ns: i64,
+}
+
+/// Every edit, by its tag.
+const TAGS: [&str; 7] = ["snapshot", "flush", "replace", "lost", "add_delete", "drop_delete", "end_delete"];
 
 /// By hand, because derived code looks for the tag anywhere and until then keeps every value in a form that takes
 /// up to sixteen times the bytes of the text. Here the tag comes first, as it is written.
@@ -180,11 +262,19 @@ impl<'de> Visitor<'de> for EditVisitor {
                 wal_done,
                 windows,
             }),
-            "replace" => {
-                Replace::deserialize(fields).map(|Replace { remove, add }| Edit::Replace { remove, add })
-            }
+            "replace" => Replace::deserialize(fields).map(|Replace { remove, add, deleted }| Edit::Replace {
+                remove,
+                add,
+                deleted,
+            }),
             "lost" => Lost::deserialize(fields).map(|Lost { ulid, reason }| Edit::Lost { ulid, reason }),
-            _ => Err(de::Error::unknown_variant(&tag, &["snapshot", "flush", "replace", "lost"])),
+            "add_delete" => {
+                AddDelete::deserialize(fields).map(|AddDelete { request }| Edit::AddDelete { request })
+            }
+            "drop_delete" => DropDelete::deserialize(fields).map(|DropDelete { id }| Edit::DropDelete { id }),
+            "end_delete" => EndDelete::deserialize(fields)
+                .map(|EndDelete { id, done_ns }| Edit::EndDelete { id, done_ns }),
+            _ => Err(de::Error::unknown_variant(&tag, &TAGS)),
         }
     }
 }
@@ -198,23 +288,35 @@ pub(crate) struct Snapshot {
     pub(crate) lost: Vec<LostRecord>,
     pub(crate) wal_done: u64,
     pub(crate) windows: Vec<WindowRecord>,
+    /// In order of their creation; absent in version 1.
+    #[serde(default)]
+    pub(crate) deletes: Vec<DeleteRecord>,
 }
 
 impl Snapshot {
     /// Applies an edit.
     pub(crate) fn apply(&mut self, edit: Edit) {
         match edit {
-            Edit::Snapshot(snapshot) => *self = snapshot,
+            // What is written of it is of the present version.
+            Edit::Snapshot(snapshot) => *self = Self { version: VERSION, ..snapshot },
             Edit::Flush { add, wal_done, windows } => {
                 self.segments.extend(add);
                 self.wal_done = self.wal_done.max(wal_done);
                 self.windows = windows;
             }
-            Edit::Replace { remove, add } => {
+            Edit::Replace { remove, add, deleted } => {
                 let remove: HashSet<String> = remove.into_iter().collect();
                 self.segments.retain(|segment| !remove.contains(&segment.ulid));
                 self.segments.extend(add);
+                for DeletedRecord { id, entries } in deleted {
+                    if let Some(request) = self.deletes.iter_mut().find(|request| request.id == id) {
+                        request.entries = request.entries.saturating_add(entries);
+                    }
+                }
             }
+            Edit::AddDelete { request } => self.deletes.push(request),
+            Edit::DropDelete { id } => self.deletes.retain(|request| request.id != id),
+            Edit::EndDelete { id, done_ns } => self.end_delete(&id, done_ns),
             Edit::Lost { ulid, reason } => {
                 let index = self.segments.iter().position(|segment| segment.ulid == ulid);
                 if let Some(index) = index {
@@ -222,6 +324,20 @@ impl Snapshot {
                 }
             }
         }
+    }
+
+    /// Notes that a request is done, and forgets the first of those that were done long ago.
+    fn end_delete(&mut self, id: &str, done_ns: i64) {
+        if let Some(request) = self.deletes.iter_mut().find(|request| request.id == id) {
+            request.done_ns = Some(done_ns);
+        }
+        let is_done = |request: &&DeleteRecord| request.done_ns.is_some();
+        let mut surplus = self.deletes.iter().filter(is_done).count().saturating_sub(DONE_MAX);
+        self.deletes.retain(|request| {
+            let goes = surplus > 0 && request.done_ns.is_some();
+            surplus -= usize::from(goes);
+            !goes
+        });
     }
 }
 
@@ -231,17 +347,57 @@ mod tests {
     use crate::Kind;
 
     const SNAPSHOT: &str =
-        r#"{"edit":"snapshot","version":1,"segments":[],"lost":[],"wal_done":3,"windows":[]}"#;
+        r#"{"edit":"snapshot","version":2,"segments":[],"lost":[],"wal_done":3,"windows":[],"deletes":[]}"#;
     const LOST: &str = r#"{"edit":"lost","ulid":"01J","reason":"why"}"#;
     const REPLACE: &str = r#"{"edit":"replace","remove":["01J"],"add":[]}"#;
     const FLUSH: &str = r#"{"edit":"flush","add":[],"wal_done":7,"windows":[]}"#;
 
     #[test]
     fn edits_come_back_as_they_were_written() {
-        for text in [SNAPSHOT, LOST, REPLACE, FLUSH] {
+        // One of each kind, as version 2 wrote them.
+        let sample = include_str!("../tests/data/catalog-2.jsonl");
+        assert_eq!(sample.lines().count(), TAGS.len());
+        for text in [SNAPSHOT, LOST, REPLACE, FLUSH].into_iter().chain(sample.lines()) {
             let edit = decode(text.as_bytes()).unwrap();
             assert_eq!(serde_json::to_string(&edit).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn version_1_is_read_and_goes_on_as_the_present_one() {
+        let text = SNAPSHOT.replace(r#""version":2"#, r#""version":1"#).replace(r#","deletes":[]"#, "");
+        let mut state = Snapshot::default();
+        state.apply(decode(text.as_bytes()).unwrap());
+        assert_eq!(serde_json::to_string(&Edit::Snapshot(state)).unwrap(), SNAPSHOT);
+    }
+
+    #[test]
+    fn delete_requests_count_what_they_took_and_are_forgotten_long_after() {
+        let mut state = Snapshot::default();
+        let request = |number: usize| DeleteRecord {
+            id: format!("{number:08x}"),
+            tenant: "fake".to_owned(),
+            query: "{a=\"b\"}".to_owned(),
+            start_ns: 1,
+            end_ns: 2,
+            created_ns: 3,
+            entries: 0,
+            done_ns: None,
+        };
+        for number in 0..DONE_MAX + 5 {
+            state.apply(Edit::AddDelete { request: request(number) });
+        }
+        let deleted = vec![DeletedRecord { id: "00000002".to_owned(), entries: 4 }];
+        for _ in 0..2 {
+            state.apply(Edit::Replace { remove: Vec::new(), add: Vec::new(), deleted: deleted.clone() });
+        }
+        assert_eq!(state.deletes[2].entries, 8);
+        state.apply(Edit::DropDelete { id: "00000001".to_owned() });
+        for number in 2..DONE_MAX + 5 {
+            state.apply(Edit::EndDelete { id: format!("{number:08x}"), done_ns: 9 });
+        }
+        let ids: Vec<&str> = state.deletes.iter().map(|request| &*request.id).collect();
+        assert_eq!((ids.len(), ids[0], ids[1]), (DONE_MAX + 1, "00000000", "00000005"));
     }
 
     #[test]
@@ -255,7 +411,8 @@ mod tests {
         check(r#"{"edit":"lost","ulid":"01J"}"#, Kind::Corrupt);
         check(r#"{"edit":"lost","ulid":"01J","reason":"why","more":1}"#, Kind::Corrupt);
         check(&format!("{LOST} {LOST}"), Kind::Corrupt);
-        check(&SNAPSHOT.replace(r#""version":1"#, r#""version":2"#), Kind::Invalid);
+        check(&SNAPSHOT.replace(r#""version":2"#, r#""version":3"#), Kind::Invalid);
+        check(&SNAPSHOT.replace(r#""version":2"#, r#""version":0"#), Kind::Invalid);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! catalog does not list, or inputs that it lists no more; the next start tells them apart by the lineage that
 //! the output holds (`recovery_lineage`). A job that fails removes its output and changes nothing.
 
-use crate::catalog_record::SegmentRecord;
+use crate::catalog_record::{DeletedRecord, SegmentRecord};
 use crate::compaction_merge::{Input, Merge, Merged};
 use crate::compaction_plan::Job;
+use crate::delete_work::LeaveOut;
 use crate::error::{Error, Result};
 use crate::lineage::Lineage;
 use crate::maintenance::Pace;
@@ -82,6 +83,7 @@ pub(crate) fn run(
         may_copy: segments.iter().all(|segment| segment.record.level > 0),
         merged: Merged::default(),
         seen: HashSet::new(),
+        leave_out: LeaveOut::new(shared, &segments),
     };
     let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
     writer.index_lines(segments.iter().map(|segment| segment.record.raw_bytes).sum());
@@ -105,8 +107,9 @@ pub(crate) fn run(
         line_mismatches,
         merged: merge.merged,
     };
-    drop(merge);
-    swap(shared, &segments, record)?;
+    let leave_out = merge.leave_out;
+    let fresh = swap(shared, &segments, record, leave_out.deleted())?;
+    fresh.iter().for_each(|segment| leave_out.clear(segment));
     Ok(compacted)
 }
 
@@ -162,11 +165,11 @@ fn write(
     let merged = merge.merged;
     let (want, rows) =
         (segments.iter().map(|segment| segment.record.rows).sum::<u64>(), writer.written_rows());
-    if merged.rows != want || rows + merged.duplicates + merged.damaged_rows != want {
+    if merged.rows != want || rows + merged.duplicates + merged.damaged_rows + merged.left_out != want {
         return Err(Error::internal(format!(
-            "a compaction of {want} entries read {}, wrote {rows} and left out {} equal and {} damaged ones: its \
-             inputs stay as they are; report this",
-            merged.rows, merged.duplicates, merged.damaged_rows
+            "a compaction of {want} entries read {}, wrote {rows} and left out {} equal, {} damaged and {} deleted \
+             ones: its inputs stay as they are; report this",
+            merged.rows, merged.duplicates, merged.damaged_rows, merged.left_out
         )));
     }
     if rows == 0 {
@@ -175,10 +178,18 @@ fn write(
     writer.finish(&streams, lineage).map(Some)
 }
 
-/// Puts the output in place of its inputs.
-fn swap(shared: &Shared, segments: &[Arc<Segment>], record: Option<SegmentRecord>) -> Result<()> {
+/// Puts the output in place of its inputs. Returns it.
+fn swap(
+    shared: &Shared,
+    segments: &[Arc<Segment>],
+    record: Option<SegmentRecord>,
+    deleted: Vec<DeletedRecord>,
+) -> Result<Vec<Arc<Segment>>> {
     let path = record.as_ref().map(|record| record.path(&shared.folder)).transpose()?;
-    let Err(error) = shared.replace_segments(segments, record.into_iter().collect()) else { return Ok(()) };
+    let error = match shared.replace_segments(segments, record.into_iter().collect(), deleted) {
+        Ok(fresh) => return Ok(fresh),
+        Err(error) => error,
+    };
     if shared.catalog.lock().is_poisoned() {
         // The edit may be found at the next start, and then the output is all there is.
         shared.turn_read_only(&error);

@@ -9,8 +9,11 @@
 //!
 //! A block of one stream that no other input has to be merged into is copied as it is, if the caller allows it
 //! and the block's segment was written with shredded lines.
+//! Entries that due delete requests mean are left out.
 //! A damaged block goes to quarantine and its entries are left out: they were lost when it was damaged.
 
+use crate::delete_work::{LeaveOut, stream_of};
+use crate::deletes::unreadable;
 use crate::error::{Error, Result};
 use crate::locality;
 use crate::maintenance::Pace;
@@ -43,6 +46,8 @@ pub(crate) struct Input {
     is_shredded: bool,
     /// The last block that was decoded, which the next runs may lie in too; `None` for a damaged one.
     block: Option<(u32, Option<Arc<Block>>)>,
+    /// Of the last run that was looked through, by its index: the rows that stay.
+    left: Option<(usize, Vec<Range<u32>>)>,
 }
 
 /// What came of a merge.
@@ -56,6 +61,8 @@ pub(crate) struct Merged {
     pub(crate) rows: u64,
     /// Blocks copied as they were.
     pub(crate) copied_blocks: u64,
+    /// Entries left out because delete requests mean them.
+    pub(crate) left_out: u64,
 }
 
 /// A merge under way.
@@ -71,6 +78,7 @@ pub(crate) struct Merge<'a> {
     pub(crate) merged: Merged,
     /// Content of the entries of one time.
     pub(crate) seen: HashSet<u128>,
+    pub(crate) leave_out: LeaveOut,
 }
 
 /// The entries of one stream in one input that are still to come.
@@ -86,11 +94,18 @@ struct Source {
     next_ns: i64,
 }
 
+impl Merged {
+    /// Returns how many entries the output got.
+    fn written(&self) -> u64 {
+        self.rows - self.duplicates - self.damaged_rows - self.left_out
+    }
+}
+
 impl Input {
     pub(crate) fn new(segment: Arc<Segment>, index: Arc<SegmentIndex>) -> Self {
         let refs = (0..).zip(&index.streams).map(|(stream_ref, stream)| (stream.id, stream_ref)).collect();
         let is_shredded = index.blocks.iter().any(|row| row.meta.is_shredded());
-        Self { segment, index, refs, is_shredded, block: None }
+        Self { segment, index, refs, is_shredded, block: None, left: None }
     }
 
     /// Returns about how much memory the input takes while it is merged.
@@ -131,9 +146,11 @@ impl Merge<'_> {
         writer: &mut SegmentWriter<'_>,
         pace: &mut Pace<'_>,
     ) -> Result<Vec<Arc<Stream>>> {
-        let streams = self.streams();
-        for (stream_ref, stream) in (0..).zip(&streams) {
-            let mut sources = Vec::new();
+        let mut streams = Vec::new();
+        for stream in self.streams() {
+            // A stream of which nothing stays has no ref.
+            let stream_ref = u32::try_from(streams.len()).unwrap_or(u32::MAX);
+            let (mut sources, before) = (Vec::new(), self.merged.written());
             for (number, input) in self.inputs.iter().enumerate() {
                 let runs = input.runs_of(stream.id);
                 if !runs.is_empty() {
@@ -142,6 +159,9 @@ impl Merge<'_> {
                 }
             }
             self.merge_stream(stream_ref, sources, writer, pace)?;
+            if self.merged.written() > before {
+                streams.push(stream);
+            }
         }
         Ok(streams)
     }
@@ -227,7 +247,7 @@ impl Merge<'_> {
         source: &mut Source,
         passes: impl Fn(i64) -> bool,
         pace: &mut Pace<'_>,
-        emit: impl FnOnce(&Self, &Block, Range<u32>) -> Result<()>,
+        mut emit: impl FnMut(&Self, &Block, Range<u32>) -> Result<()>,
     ) -> Result<()> {
         let RunRow { block: number, run } = self.inputs[source.input].run(source.runs.start)?.clone();
         let Some(block) = self.block(source.input, number, pace)? else {
@@ -244,13 +264,41 @@ impl Merge<'_> {
         if taken == 0 {
             return Err(Error::corrupt("a run does not hold the times that its table says"));
         }
-        emit(self, &block, start..start + taken)?;
+        let mut left_out = u64::from(taken);
+        for rows in self.rows_left(source.input, source.runs.start, &block)? {
+            let rows = rows.start.max(start)..rows.end.min(start + taken);
+            if !rows.is_empty() {
+                left_out -= rows.len() as u64;
+                emit(self, &block, rows)?;
+            }
+        }
+        self.merged.left_out += left_out;
         self.merged.rows += u64::from(taken);
         match rows.get(taken as usize) {
             Some(next_ns) => (source.row, source.next_ns) = (Some(start + taken), *next_ns),
             None => self.next_run(source)?,
         }
         Ok(())
+    }
+
+    /// Returns the rows of a run that the output gets, in stretches.
+    fn rows_left(&mut self, input: usize, run_index: usize, block: &Block) -> Result<Vec<Range<u32>>> {
+        let source = &mut self.inputs[input];
+        if let Some((known, rows)) = &source.left
+            && *known == run_index
+        {
+            return Ok(rows.clone());
+        }
+        let row = source.run(run_index)?.clone();
+        let whole = row.run.first_row..row.run.first_row + row.run.rows;
+        let rows = match stream_of(&source.index, &row) {
+            Some(stream) if self.leave_out.concerns(&row, stream) => {
+                self.leave_out.rows_left(block, &row, stream).map_err(unreadable)?
+            }
+            _ => vec![whole],
+        };
+        source.left = Some((run_index, rows.clone()));
+        Ok(rows)
     }
 
     fn next_run(&self, source: &mut Source) -> Result<()> {
@@ -281,6 +329,16 @@ impl Merge<'_> {
         if !may_copy || !is_alone || !is_before || row.meta.raw_bytes < COPY_BYTES_MIN {
             return Ok(false);
         }
+        let concerned = stream_of(&input.index, &RunRow { block: number, run }).map(Arc::clone);
+        if concerned.is_some_and(|stream| self.leave_out.concerns(&RunRow { block: number, run }, &stream)) {
+            let Some(block) = self.block(source.input, number, pace)? else { return Ok(false) };
+            let whole = run.first_row..run.first_row + run.rows;
+            if self.rows_left(source.input, source.runs.start, &block)? != [whole] {
+                return Ok(false);
+            }
+        }
+        let input = &self.inputs[source.input];
+        let row = input.block_row(number)?;
         pace.step()?;
         let bytes = self.reads.read_block(&input.segment, row);
         let bytes = bytes.map_err(|error| Error::io("read segment", &input.segment.path, error))?;

@@ -261,6 +261,15 @@ impl Head {
         (entries, raw_bytes)
     }
 
+    /// Returns whether there may be entries of matching streams of a tenant in a range.
+    pub(crate) fn may_hold(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> bool {
+        let of_tenant = (tenant.clone(), i32::MIN)..=(tenant.clone(), i32::MAX);
+        let days = self.days.read();
+        let in_range = |day: i32| range.overlaps(day_start_ns(day), day_last_ns(day));
+        let mut days = days.range(of_tenant).filter(|((_, day), _)| in_range(*day));
+        days.any(|(_, day)| day.matching(matchers).iter().any(|one| one.overlaps(range)))
+    }
+
     /// Returns the newest timestamp of a stream in this head.
     pub(crate) fn newest_ns(&self, tenant: &Tenant, id: StreamId) -> Option<i64> {
         let days = self.days.read();
@@ -389,6 +398,11 @@ impl HeadStream {
 /// Returns the arrival of a block: by head or segment, then by its place in there.
 pub(crate) fn arrival(order: u64, index: usize) -> u64 {
     (order << 24) | (index as u64).min((1 << 24) - 1)
+}
+
+/// Returns the place of a block in its head or segment.
+pub(crate) fn block_of(arrival: u64) -> u32 {
+    (arrival & ((1 << 24) - 1)) as u32
 }
 
 impl Frozen {

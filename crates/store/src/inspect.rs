@@ -109,6 +109,23 @@ pub enum CatalogRecordSummary {
         /// What was found.
         reason: String,
     },
+    /// Asks for entries to be deleted.
+    AddDelete {
+        /// The request's name.
+        id: String,
+        /// What it means.
+        query: String,
+    },
+    /// Cancels a delete request.
+    DropDelete {
+        /// The request's name.
+        id: String,
+    },
+    /// Tells that nothing is left of what a delete request means.
+    EndDelete {
+        /// The request's name.
+        id: String,
+    },
 }
 
 /// Checks a whole segment file: header, tables, every block, and that they agree.
@@ -192,7 +209,9 @@ pub fn check_catalog_record(payload: &[u8]) -> Result<CatalogRecordSummary> {
         Edit::Snapshot(snapshot) => (&snapshot.segments, &snapshot.windows),
         Edit::Flush { add, windows, .. } => (add, windows),
         Edit::Replace { add, .. } => (add, &[]),
-        Edit::Lost { .. } => (&[], &[]),
+        Edit::Lost { .. } | Edit::AddDelete { .. } | Edit::DropDelete { .. } | Edit::EndDelete { .. } => {
+            (&[], &[])
+        }
     };
     let folder = Folder::at(Path::new(""));
     for segment in segments {
@@ -209,6 +228,11 @@ pub fn check_catalog_record(payload: &[u8]) -> Result<CatalogRecordSummary> {
         Edit::Flush { .. } => CatalogRecordSummary::Flush { segments, sources },
         Edit::Replace { remove, .. } => CatalogRecordSummary::Replace { removed: remove.len(), segments },
         Edit::Lost { ulid, reason } => CatalogRecordSummary::Lost { ulid, reason },
+        Edit::AddDelete { request } => {
+            CatalogRecordSummary::AddDelete { id: request.id, query: request.query }
+        }
+        Edit::DropDelete { id } => CatalogRecordSummary::DropDelete { id },
+        Edit::EndDelete { id, .. } => CatalogRecordSummary::EndDelete { id },
     })
 }
 
@@ -327,7 +351,17 @@ mod tests {
         let records = replay("wal_record", |bytes| check_wal_record(bytes, 1 << 20).is_ok());
         assert_eq!(records, ["version_1_1", "version_1_without_id"]);
         let edits = replay("catalog_record", |bytes| check_catalog_record(bytes).is_ok());
-        assert_eq!(edits, ["version_1_1", "version_1_2", "version_1_lost"]);
+        let known = [
+            "version_1_1",
+            "version_1_2",
+            "version_1_lost",
+            "version_2_add_delete",
+            "version_2_drop_delete",
+            "version_2_end_delete",
+            "version_2_replace",
+            "version_2_snapshot",
+        ];
+        assert_eq!(edits, known);
     }
 
     #[test]
@@ -378,7 +412,10 @@ mod tests {
         assert_eq!(error.kind(), Kind::Corrupt);
         let edit = check_catalog_record(&sample("catalog_record", "version_1_2")).unwrap();
         assert_eq!(edit, CatalogRecordSummary::Flush { segments: 2, sources: 1 });
-        let newer = check_catalog_record(&sample("catalog_record", "version_2_snapshot")).unwrap_err();
+        let asked = check_catalog_record(&sample("catalog_record", "version_2_add_delete")).unwrap();
+        let (id, query) = ("73ddcc01".to_owned(), r#"{app="web"}"#.to_owned());
+        assert_eq!(asked, CatalogRecordSummary::AddDelete { id, query });
+        let newer = check_catalog_record(&sample("catalog_record", "version_3_snapshot")).unwrap_err();
         assert_eq!(newer.kind(), Kind::Invalid);
     }
 }

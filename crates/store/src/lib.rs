@@ -1,8 +1,8 @@
 //! The data folder: head, segments, catalog, flush and recovery.
 //!
 //! Owns: what an acknowledgement promises, where entries lie, and one consistent view of them for readers.
-//! Deliberately absent: LogQL (the engine filters what [`Store::select`] yields), limits on what a stream may
-//! hold (ingest), HTTP.
+//! Deliberately absent: LogQL (the engine filters what [`Store::select`] yields, and what a delete request means is
+//! asked through [`DeleteFilter`]), limits on what a stream may hold (ingest), HTTP.
 //!
 //! Invariants, each with a test that tries to break it:
 //! - an acknowledged entry survives any crash, and is visible from its acknowledgement on;
@@ -10,6 +10,7 @@
 //! - answers are the same before and after a flush, a compaction and a restart;
 //! - after a failed sync nothing is acknowledged until restart;
 //! - nothing older than the retention is answered, and nothing younger goes;
+//! - what a delete request means is not answered from the request on, and what it does not mean stays;
 //! - a damaged file is taken out of service, said once, and stops nothing.
 //!
 //! [`fsck`] checks a folder that no process uses, [`repair`] mends it; [`storage_report`] tells what lies in one.
@@ -31,6 +32,10 @@ mod compaction;
 mod compaction_merge;
 mod compaction_plan;
 mod damage;
+mod delete_filter;
+mod delete_requests;
+mod delete_work;
+mod deletes;
 mod error;
 pub mod export;
 mod flush;
@@ -54,6 +59,7 @@ mod recovery_lineage;
 mod recovery_orphans;
 pub mod repair;
 mod retention;
+mod run_part;
 mod segment;
 mod segment_content;
 mod segment_format;
@@ -70,14 +76,16 @@ mod wal_record;
 mod writer;
 
 pub use damage::DamagedBlock;
+pub use delete_filter::{DeleteFilter, ParseDelete};
+pub use delete_requests::{CancelOutcome, DeleteRequest};
 pub use error::{Error, Kind};
 pub use folder::parse_day;
 pub use logyard_codec::BatchId;
 pub use maintenance::QueryGuard;
 pub use policy::RetentionPolicy;
 pub use settings::{
-    CompactionSettings, DiskSettings, FlushSettings, RetentionPolicySettings, RetentionSettings,
-    SnapshotSettings, StoreSettings, SyncMode, WalSettings,
+    CompactionSettings, DeleteSettings, DiskSettings, FlushSettings, RetentionPolicySettings,
+    RetentionSettings, SnapshotSettings, StoreSettings, SyncMode, WalSettings,
 };
 pub use stats::Stats;
-pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts};
+pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts, StoreRules};

@@ -1,5 +1,5 @@
-//! The maintenance thread: drops what is too old, compacts while nobody waits for anything, and removes files that
-//! nobody reads.
+//! The maintenance thread: drops what is too old, carries out delete requests, compacts while nobody waits for
+//! anything, and removes files that nobody reads.
 //!
 //! One thread, one job at a time. Between blocks it looks up: it stops when the store closes, waits while
 //! queries run (for a while: under queries without end it goes on, a block at a time), and rests so that it
@@ -13,6 +13,7 @@
 
 use crate::compaction;
 use crate::compaction_plan::{Job, Partition, plan};
+use crate::delete_work::{self, Step};
 use crate::error::{Error, Kind, Result};
 use crate::retention::Expiry;
 use crate::shared::{Phase, Shared, View};
@@ -159,7 +160,7 @@ pub(crate) fn run(shared: &Shared) {
     loop {
         shared.space.look();
         expiry.run(shared);
-        while shared.settings.compaction.enabled && worker.run_once(shared) {}
+        while worker.run_once(shared) {}
         let wait = if shared.sweep() > 0 { SWEEP_WAIT } else { IDLE_WAIT };
         if !shared.maintenance.wait(wait) {
             shared.sweep();
@@ -172,6 +173,12 @@ impl Worker {
     /// Does the first job that is due and possible. Returns whether there was one that succeeded.
     pub(crate) fn run_once(&mut self, shared: &Shared) -> bool {
         if shared.maintenance.is_stopping() || !matches!(*shared.phase.read(), Phase::Ready) {
+            return false;
+        }
+        if let Some(is_done) = self.delete(shared) {
+            return is_done;
+        }
+        if !shared.settings.compaction.enabled {
             return false;
         }
         let View { segments, sealed, active } = shared.view();
@@ -202,16 +209,50 @@ impl Worker {
             return false;
         };
         self.has_warned = false;
+        self.run(shared, job)
+    }
+
+    /// Does the next thing that delete requests ask for. Returns whether it succeeded; `None` if there is nothing to
+    /// do, or nothing now.
+    fn delete(&mut self, shared: &Shared) -> Option<bool> {
+        let now_ns = shared.clock.monotonic_ns();
+        let is_waiting = |job: &Job| {
+            self.failed.get(&job.partition).is_some_and(|failure| failure.retry_ns > now_ns)
+                || !has_room(shared, job)
+        };
+        match delete_work::step(shared, |job| !is_waiting(job)) {
+            Step::None => None,
+            Step::Done => Some(true),
+            Step::Rewrite(job) => Some(self.run(shared, &job)),
+            Step::Failed(partition, error) => {
+                if !shared.maintenance.is_stopping() {
+                    tracing::warn!(
+                        ?error,
+                        ?partition,
+                        "cannot look a segment through for a delete request, try again later"
+                    );
+                    self.note_failure(partition, now_ns);
+                }
+                Some(false)
+            }
+        }
+    }
+
+    fn run(&mut self, shared: &Shared, job: &Job) -> bool {
+        let now_ns = shared.clock.monotonic_ns();
         let is_done = compact(shared, job);
         if is_done {
             self.failed.remove(&job.partition);
         } else {
-            let before =
-                self.failed.get(&job.partition).map_or(RETRY_FIRST_NS / 2, |failure| failure.pause_ns);
-            let pause_ns = (before * 2).min(RETRY_LAST_NS);
-            self.failed.insert(job.partition.clone(), Failure { retry_ns: now_ns + pause_ns, pause_ns });
+            self.note_failure(job.partition.clone(), now_ns);
         }
         is_done
+    }
+
+    fn note_failure(&mut self, partition: Partition, now_ns: u64) {
+        let before = self.failed.get(&partition).map_or(RETRY_FIRST_NS / 2, |failure| failure.pause_ns);
+        let pause_ns = (before * 2).min(RETRY_LAST_NS);
+        self.failed.insert(partition, Failure { retry_ns: now_ns + pause_ns, pause_ns });
     }
 }
 
@@ -241,6 +282,7 @@ fn compact(shared: &Shared, job: &Job) -> bool {
             metrics.line_mismatches.inc_by(done.line_mismatches);
             metrics.duplicate_entries.inc_by(done.merged.duplicates);
             metrics.damaged_entries.inc_by(done.merged.damaged_rows);
+            metrics.deleted_entries.inc_by(done.merged.left_out);
             metrics.amplify();
             tracing::info!(
                 %tenant, %day, %class,
@@ -248,6 +290,7 @@ fn compact(shared: &Shared, job: &Job) -> bool {
                 segments = done.inputs,
                 entries = done.merged.rows,
                 duplicates = done.merged.duplicates,
+                deleted = done.merged.left_out,
                 read_bytes = done.read_bytes,
                 bytes = done.written_bytes,
                 millis = nanos / 1_000_000,

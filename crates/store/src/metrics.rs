@@ -19,6 +19,12 @@ pub(crate) struct LevelLabel {
     level: u32,
 }
 
+/// The state of a delete request, as its list says it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct DeleteLabel {
+    state: &'static str,
+}
+
 pub(crate) fn gauge(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
@@ -59,6 +65,8 @@ pub(crate) struct Metrics {
     pub(crate) capped_segments: Counter,
     pub(crate) capped_entries: Counter,
     pub(crate) capped_bytes: Counter,
+    pub(crate) delete_requests: Family<DeleteLabel, Gauge>,
+    pub(crate) deleted_entries: Counter,
     pub(crate) damaged_blocks: Counter,
     pub(crate) damaged_entries: Counter,
     pub(crate) segments_lost: Counter,
@@ -108,6 +116,8 @@ impl Metrics {
             capped_segments: Counter::default(),
             capped_entries: Counter::default(),
             capped_bytes: Counter::default(),
+            delete_requests: Family::default(),
+            deleted_entries: Counter::default(),
             damaged_blocks: Counter::default(),
             damaged_entries: Counter::default(),
             segments_lost: Counter::default(),
@@ -139,6 +149,13 @@ impl Metrics {
             let label = LevelLabel { level };
             self.level_segments.get_or_create(&label).set(segments);
             self.level_bytes.get_or_create(&label).set(gauge(bytes));
+        }
+    }
+
+    /// Sets what is told about delete requests: how many are pending, and how many done.
+    pub(crate) fn count_deletes(&self, pending: usize, done: usize) {
+        for (state, count) in [("received", pending), ("processed", done)] {
+            self.delete_requests.get_or_create(&DeleteLabel { state }).set(gauge(count as u64));
         }
     }
 
@@ -204,6 +221,11 @@ impl Metrics {
         counter("capped_segments", "Segments dropped as too many bytes", &self.capped_segments);
         counter("capped_entries", "Entries of segments dropped as too many bytes", &self.capped_entries);
         counter("capped_bytes", "Bytes of segments dropped as too many bytes", &self.capped_bytes);
+        counter(
+            "deleted_entries",
+            "Entries removed because a delete request means them",
+            &self.deleted_entries,
+        );
         counter("damaged_blocks", "Blocks found damaged, by queries and compactions", &self.damaged_blocks);
         counter(
             "damaged_entries",
@@ -221,6 +243,11 @@ impl Metrics {
         gauge("read_only", "1 after a failed sync, until restart", &self.read_only);
         gauge("disk_free_bytes", "Bytes free on the disk of the data folder", &self.disk_free_bytes);
         gauge("disk_full", "1 while pushes are refused because the disk is full", &self.disk_full);
+        registry.register(
+            "delete_requests",
+            "Delete requests by state, of those that are remembered",
+            self.delete_requests.clone(),
+        );
         registry.register("level_segments", "Live segments by level", self.level_segments.clone());
         registry.register("level_segment_bytes", "Bytes of live segments by level", self.level_bytes.clone());
         registry.register(

@@ -100,7 +100,7 @@ pub(crate) fn check_segments(
     is_catalog_damaged: bool,
     files: &[FoundFile],
 ) -> Result<Vec<(SegmentRecord, PathBuf)>> {
-    let superseded = recovery_lineage::mend(disk, folder, catalog, files)?;
+    let superseded = recovery_lineage::mend(disk, folder, catalog, is_catalog_damaged, files)?;
     let files = files.iter().filter(|file| !superseded.contains(file.path()));
     let found: HashMap<&Path, &FoundFile> = files.map(|file| (file.path.as_path(), file)).collect();
     let records = catalog.state().segments.clone();

@@ -3,7 +3,9 @@
 //! A segment file that the catalog does not list may be
 //! - an output whose edit never was: all its sources are live, and it is removed;
 //! - an output whose edit was lost: sources are gone, and the catalog still lists them. It takes their place;
-//! - an input that was not removed yet: a live segment was made of it, and it is removed.
+//! - an input that was not removed yet: a live segment was made of it, and it is removed;
+//! - one that went for good, because it was too old or nothing of it was to stay: the catalog lists nothing that it
+//!   was made of either.
 //!
 //! Any other is left to `recovery_orphans`. Likewise a segment whose file is missing is not lost if a live one
 //! was made of it. Lineages are read only where something does not fit, so a clean start costs nothing.
@@ -27,6 +29,7 @@ pub(crate) fn mend(
     disk: &dyn Disk,
     folder: &Folder,
     catalog: &mut Catalog,
+    is_catalog_damaged: bool,
     files: &[FoundFile],
 ) -> Result<HashSet<PathBuf>> {
     let found: HashMap<&Path, &FoundFile> = files.iter().map(|file| (file.path(), file)).collect();
@@ -67,7 +70,7 @@ pub(crate) fn mend(
             superseded.extend(names(&segment.lineage));
         }
     }
-    let gone = settle(disk, folder, catalog, &orphans, &mut good, &mut superseded)?;
+    let gone = settle(disk, folder, catalog, is_catalog_damaged, &orphans, (&mut good, &mut superseded))?;
     for dir in gone.iter().filter_map(|path| dir(path)).collect::<HashSet<_>>() {
         // Files that come back after a power cut are removed again.
         if let Err(error) = disk.sync_dir(&dir) {
@@ -78,7 +81,7 @@ pub(crate) fn mend(
         missing.into_iter().map(|record| record.ulid).filter(|ulid| superseded.contains(ulid)).collect();
     if !replaced.is_empty() {
         tracing::warn!(segments = replaced.len(), "the catalog still listed segments that were compacted");
-        catalog.edit(Edit::Replace { remove: replaced, add: Vec::new() })?;
+        catalog.edit(Edit::Replace { remove: replaced, add: Vec::new(), deleted: Vec::new() })?;
     }
     Ok(gone)
 }
@@ -88,9 +91,9 @@ fn settle(
     disk: &dyn Disk,
     folder: &Folder,
     catalog: &mut Catalog,
+    is_catalog_damaged: bool,
     orphans: &[&FoundFile],
-    good: &mut HashMap<String, SegmentRecord>,
-    superseded: &mut HashSet<String>,
+    (good, superseded): (&mut HashMap<String, SegmentRecord>, &mut HashSet<String>),
 ) -> Result<HashSet<PathBuf>> {
     let mut read_orphans = Vec::new();
     for file in orphans {
@@ -99,8 +102,10 @@ fn settle(
             read_orphans.push((*file, segment));
         }
     }
-    // Outputs of outputs first: they supersede the others.
-    read_orphans.sort_by_key(|(_, segment)| std::cmp::Reverse(segment.record.level));
+    // Outputs of outputs first: they supersede the others. Of one level the newest, which may be made of the others.
+    read_orphans.sort_by(|(_, left), (_, right)| {
+        (right.record.level, &right.record.ulid).cmp(&(left.record.level, &left.record.ulid))
+    });
     let mut gone = HashSet::new();
     for (file, FoundSegment { record, lineage, .. }) in read_orphans {
         let sources: HashSet<String> = lineage.sources.iter().map(name).collect();
@@ -117,13 +122,16 @@ fn settle(
         let all: HashSet<String> = names(&lineage).collect();
         let listed = catalog.state().segments.iter().map(|record| &record.ulid);
         let remove: Vec<String> = listed.filter(|ulid| all.contains(*ulid)).cloned().collect();
+        if remove.is_empty() && !is_catalog_damaged {
+            continue;
+        }
         tracing::warn!(
             path = %file.path().display(),
             entries = record.rows,
             replaced = remove.len(),
             "the catalog has lost the edit of a compaction: its output takes the place of its inputs again"
         );
-        catalog.edit(Edit::Replace { remove, add: vec![record.clone()] })?;
+        catalog.edit(Edit::Replace { remove, add: vec![record.clone()], deleted: Vec::new() })?;
         good.retain(|ulid, _| !all.contains(ulid));
         good.insert(record.ulid.clone(), record);
         superseded.extend(all);

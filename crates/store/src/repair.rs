@@ -14,7 +14,7 @@ use crate::maintenance::Pace;
 use crate::segment::Segment;
 use crate::settings::{RetentionSettings, StoreSettings};
 use crate::shared::Shared;
-use crate::store::{Store, StoreParts};
+use crate::store::{Store, StoreParts, StoreRules};
 use logyard_codec::LineCodec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ pub async fn repair(
     settings.retention = RetentionSettings { period_secs: Some(0), ..RetentionSettings::default() };
     settings.flush.on_close = true;
     // Nothing but what was found is to change.
-    let store = Store::open_at_rest(root, settings, Vec::new(), parts)?;
+    let store = Store::open_at_rest(root, settings, StoreRules::default(), parts)?;
     let mended = mend(&store, &plan, has_lost, &mut report.failures).await;
     store.close().await?;
     mended?;

@@ -10,6 +10,7 @@ use crate::catalog_record::LostRecord;
 use crate::error::{Error, Result};
 use crate::folder::{day_last_ns, day_name};
 use crate::policy::{Period, Periods};
+use crate::run_part::part;
 use crate::segment::{Segment, SegmentReads};
 use crate::shared::Shared;
 use crate::snapshot;
@@ -96,7 +97,7 @@ fn trim(views: &mut Vec<BlockView>, mut cutoff_of: impl FnMut(&Stream) -> i64) -
                 kept.push(run);
                 continue;
             }
-            match trim_run(&view.block, run, cutoff_ns) {
+            match trim_run(&view.block, &run, cutoff_ns) {
                 Ok(run) => kept.extend(run),
                 Err(error) if error.kind() == Kind::Corrupt => {}
                 Err(error) => {
@@ -113,22 +114,13 @@ fn trim(views: &mut Vec<BlockView>, mut cutoff_of: impl FnMut(&Stream) -> i64) -
 
 fn trim_run(
     block: &Block,
-    mut run: RunView,
+    run: &RunView,
     cutoff_ns: i64,
 ) -> std::result::Result<Option<RunView>, logyard_codec::Error> {
-    let (ts_ns, ends) = (block.timestamps()?, block.line_ends()?);
-    let rows = ts_ns.get(run.rows.start as usize..run.rows.end as usize).unwrap_or_default();
-    let gone = rows.partition_point(|ts_ns| *ts_ns < cutoff_ns);
-    let Some(first_ns) = rows.get(gone) else { return Ok(None) };
+    let rows = block.timestamps()?.get(run.rows.start as usize..run.rows.end as usize).unwrap_or_default();
     // Rows are counted in 32 bits.
-    run.rows.start += gone as u32;
-    run.min_ns = *first_ns;
-    // Each line has one byte behind it that is not its own.
-    let end_of =
-        |row: u32| row.checked_sub(1).and_then(|row| ends.get(row as usize)).map_or(0, |end| end + 1);
-    let text_bytes = end_of(run.rows.end).saturating_sub(end_of(run.rows.start));
-    run.raw_bytes = u64::from(text_bytes).saturating_sub(run.rows.len() as u64);
-    Ok(Some(run))
+    let gone = rows.partition_point(|ts_ns| *ts_ns < cutoff_ns) as u32;
+    part(block, run, run.rows.start + gone..run.rows.end)
 }
 
 /// Watches the clock, and takes days that are too old out of the store.
@@ -290,7 +282,7 @@ pub(crate) fn cap_order<'a>(segments: &'a [Arc<Segment>], periods: &Periods) -> 
 /// Takes a segment out and says so. Returns whether that worked.
 fn drop_segment(shared: &Shared, segment: &Arc<Segment>, reason: &str) -> bool {
     let record = &segment.record;
-    if let Err(error) = shared.replace_segments(&[Arc::clone(segment)], Vec::new()) {
+    if let Err(error) = shared.replace_segments(&[Arc::clone(segment)], Vec::new(), Vec::new()) {
         tracing::warn!(?error, segment = %record.ulid, "cannot drop a segment yet");
         if shared.catalog.lock().is_poisoned() {
             shared.turn_read_only(&error);

@@ -18,6 +18,8 @@ pub struct StoreSettings {
     pub compaction: CompactionSettings,
     /// How long entries are kept.
     pub retention: RetentionSettings,
+    /// Entries that go because somebody asks for it.
+    pub deletes: DeleteSettings,
     /// What stays free on the disk.
     pub disk: DiskSettings,
     /// How many snapshots are kept, and how long.
@@ -142,6 +144,24 @@ pub struct RetentionPolicySettings {
     pub period_secs: u64,
     /// Of several policies that match, the one of the highest priority wins, of equals the shorter one. Default 0.
     pub priority: i32,
+}
+
+/// How requests to delete entries are treated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeleteSettings {
+    /// Time, in seconds since a request, within which it can be cancelled. What it means is not answered meanwhile, and
+    /// is still there; then its files are written anew without it. 0 begins at once. Default 86400, which is 24 hours.
+    pub cancel_secs: u64,
+    /// Requests of one tenant that are not done yet, above which no other is taken. Each costs queries over its streams
+    /// and times. Default 256.
+    pub pending_max: u64,
+}
+
+impl Default for DeleteSettings {
+    fn default() -> Self {
+        Self { cancel_secs: 86_400, pending_max: 256 }
+    }
 }
 
 /// What stays free on the disk of the data folder.

@@ -4,7 +4,8 @@
 //! entry is in exactly one of the three, since each change of the view is one step under its lock.
 
 use crate::catalog::Catalog;
-use crate::catalog_record::{Edit, LostRecord, SegmentRecord};
+use crate::catalog_record::{DeletedRecord, Edit, LostRecord, SegmentRecord};
+use crate::deletes::Deletes;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::head::Head;
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) imports: Mutex<()>,
     pub(crate) space: Space,
     pub(crate) periods: Periods,
+    pub(crate) deletes: Deletes,
     pub(crate) next_segment_key: AtomicU64,
     pub(crate) recovered_bytes: AtomicU64,
     pub(crate) recovery_bytes: AtomicU64,
@@ -143,7 +145,7 @@ impl Shared {
             state.segments.extend(add.iter().cloned());
             Edit::Snapshot(state)
         } else {
-            Edit::Replace { remove: Vec::new(), add: add.clone() }
+            Edit::Replace { remove: Vec::new(), add: add.clone(), deleted: Vec::new() }
         };
         catalog.edit(edit)?;
         self.lost.write().clone_from(&catalog.state().lost);
@@ -170,31 +172,47 @@ impl Shared {
 
     /// Puts segments, or nothing, in place of others: one catalog edit, then one step for readers.
     ///
+    /// `deleted` says which entries are left out, for which requests; returns the new segments.
     /// The files of those replaced stay until [`Shared::sweep`] finds them without readers.
-    /// Errors: `Kind::Unavailable` if one of them is live no more, or the edit fails; nothing has changed then,
-    /// except that after a failed sync the edit may be found at the next start.
-    pub(crate) fn replace_segments(&self, remove: &[Arc<Segment>], add: Vec<SegmentRecord>) -> Result<()> {
+    /// Errors: `Kind::Unavailable` if one of them is live no more, a request is pending no more, or the edit fails;
+    /// nothing has changed then, except that after a failed sync the edit may be found at the next start.
+    pub(crate) fn replace_segments(
+        &self,
+        remove: &[Arc<Segment>],
+        add: Vec<SegmentRecord>,
+        deleted: Vec<DeletedRecord>,
+    ) -> Result<Vec<Arc<Segment>>> {
         let mut catalog = self.catalog.lock();
         let names: HashSet<&str> = remove.iter().map(|segment| &*segment.record.ulid).collect();
         let live = catalog.state().segments.iter().filter(|record| names.contains(&*record.ulid)).count();
         if live != remove.len() {
             return Err(Error::unavailable("cannot replace segments: one of them is live no more"));
         }
+        let is_pending = |id: &str| {
+            catalog.state().deletes.iter().any(|request| request.id == id && request.done_ns.is_none())
+        };
+        let deleted: Vec<DeletedRecord> = deleted.into_iter().filter(|one| one.entries > 0).collect();
+        if !deleted.iter().all(|one| is_pending(&one.id)) {
+            return Err(Error::unavailable(
+                "cannot replace segments: a delete request was cancelled meanwhile",
+            ));
+        }
         let fresh: Vec<Arc<Segment>> =
             add.iter().map(|record| self.open_segment(record.clone())).collect::<Result<_>>()?;
-        let edit = Edit::Replace { remove: names.iter().map(|name| (*name).to_owned()).collect(), add };
+        let remove_names = names.iter().map(|name| (*name).to_owned()).collect();
+        let edit = Edit::Replace { remove: remove_names, add, deleted };
         catalog.edit(edit)?;
         let mut view = self.view.write();
         let is_kept = |segment: &&Arc<Segment>| !names.contains(&*segment.record.ulid);
         let kept = view.segments.iter().filter(is_kept).map(Arc::clone);
-        let mut segments: Vec<Arc<Segment>> = kept.chain(fresh).collect();
+        let mut segments: Vec<Arc<Segment>> = kept.chain(fresh.iter().map(Arc::clone)).collect();
         segments.sort_by_key(|segment| segment.record.order);
         view.segments = Arc::new(segments);
         drop(view);
         drop(catalog);
         self.removed.lock().extend(remove.iter().map(Arc::clone));
         self.count_segments();
-        Ok(())
+        Ok(fresh)
     }
 
     /// Removes the files of replaced segments that no reader holds any more. Returns how many are still held.
@@ -226,6 +244,14 @@ impl Shared {
             self.folder.remove_empty(&*self.disk, &dir);
         }
         removed.len()
+    }
+
+    /// Updates the metrics about delete requests.
+    pub(crate) fn count_deletes(&self) {
+        let catalog = self.catalog.lock();
+        let (done, pending): (Vec<_>, Vec<_>) =
+            catalog.state().deletes.iter().partition(|request| request.done_ns.is_some());
+        self.metrics.count_deletes(pending.len(), done.len());
     }
 
     /// Updates the metrics about live segments.

@@ -2,6 +2,8 @@
 
 use crate::catalog::{Catalog, last_order};
 use crate::damage::DamagedBlock;
+use crate::delete_filter::ParseDelete;
+use crate::deletes::{Deletes, Hiding};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::fsck::Progress;
@@ -21,7 +23,7 @@ use crate::space::Space;
 use crate::storage_report::{self, StorageQuery, StorageReport};
 use crate::{Stats, wal_record};
 use bytes::Bytes;
-use logyard_codec::{BatchId, BlockView, Entries, encode_batch};
+use logyard_codec::{BatchId, BlockView, Entries, RunView, encode_batch};
 use logyard_model::{LabelSet, Matcher, Prefilter, Stream, StreamId, Tenant, TimeRange};
 use logyard_sys::{Clock, Disk, LockGuard, Random};
 use parking_lot::{Mutex, RwLock};
@@ -48,6 +50,15 @@ pub struct StoreParts<'a> {
     pub random: Arc<Random>,
     /// Where the metrics are registered, as `logyard_store_*`.
     pub registry: &'a mut Registry,
+}
+
+/// What the store is told in languages that are not its own.
+#[derive(Clone, Debug, Default)]
+pub struct StoreRules {
+    /// Those of `settings.retention.policies`, parsed, in any order.
+    pub policies: Vec<RetentionPolicy>,
+    /// Reads the queries of delete requests. Without it none can be made, and those of before are not heeded.
+    pub parse_delete: Option<ParseDelete>,
 }
 
 /// One batch to store: of one tenant, stored whole or not at all.
@@ -165,35 +176,34 @@ impl Store {
     /// `Kind::Corrupt` for a catalog that does not fit the folder; `Kind::Unavailable` if the disk fails.
     /// Cost: reads the catalog and lists the segment files.
     pub fn open(data_dir: &Path, settings: StoreSettings, parts: StoreParts<'_>) -> Result<Self> {
-        Self::open_with_policies(data_dir, settings, Vec::new(), parts)
+        Self::open_with_rules(data_dir, settings, StoreRules::default(), parts)
     }
 
-    /// Opens the data folder as [`Store::open`] does, with the policies of `settings.retention.policies` parsed, in
-    /// any order: the language of selectors is not the store's.
+    /// Opens the data folder as [`Store::open`] does, with what the language of queries is needed for.
     ///
-    /// Errors: also `Kind::Invalid` if the two do not go together.
-    pub fn open_with_policies(
+    /// Errors: also `Kind::Invalid` if settings and policies do not go together.
+    pub fn open_with_rules(
         data_dir: &Path,
         settings: StoreSettings,
-        policies: Vec<RetentionPolicy>,
+        rules: StoreRules,
         parts: StoreParts<'_>,
     ) -> Result<Self> {
-        let store = Self::open_at_rest(data_dir, settings, policies, parts)?;
+        let store = Self::open_at_rest(data_dir, settings, rules, parts)?;
         if let Some(threads) = &mut *store.inner.threads.lock() {
             threads.maintenance = start_maintenance(&store.inner.shared);
         }
         Ok(store)
     }
 
-    /// Opens the data folder as [`Store::open_with_policies`] does, for a tool that works on a stopped store: nothing is
+    /// Opens the data folder as [`Store::open_with_rules`] does, for a tool that works on a stopped store: nothing is
     /// compacted, and nothing goes because of its age or the size of all.
     pub fn open_at_rest(
         data_dir: &Path,
         settings: StoreSettings,
-        policies: Vec<RetentionPolicy>,
+        rules: StoreRules,
         parts: StoreParts<'_>,
     ) -> Result<Self> {
-        let periods = Periods::new(&settings.retention, policies)?;
+        let periods = Periods::new(&settings.retention, rules.policies)?;
         let StoreParts { disk, clock, random, registry } = parts;
         let (folder, lock) = Folder::open(&*disk, data_dir)?;
         let metrics = Metrics::new(registry);
@@ -209,6 +219,7 @@ impl Store {
             (0..).zip(live).map(|(key, (record, path))| Arc::new(Segment::new(key, record, path))).collect();
         let segments: Arc<Vec<Arc<Segment>>> = Arc::new(segments);
         let active = Arc::new(Head::new(last_order(catalog.state()) + 1));
+        let deletes = Deletes::new(rules.parse_delete, &catalog.state().deletes);
         let shared = Arc::new(Shared {
             recovery_bytes: AtomicU64::new(recovery::wal_bytes(&*disk, &folder)),
             recovered_bytes: AtomicU64::new(0),
@@ -224,6 +235,7 @@ impl Store {
             maintenance: Maintenance::default(),
             space,
             periods,
+            deletes,
             reads: Arc::new(SegmentReads::new(Arc::clone(&disk), &metrics)),
             queue: Queue::new(settings.wal.queue_bytes_max),
             metrics,
@@ -234,6 +246,7 @@ impl Store {
             disk,
         });
         shared.count_segments();
+        shared.count_deletes();
         let for_writer = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let writer = thread
@@ -325,11 +338,12 @@ impl Store {
     ///
     /// Shape: every entry acknowledged before the call is in exactly one view; views stand in order of arrival,
     /// by block; runs lie whole in them, so rows outside of `range` are the caller's to leave out. Blocks that were
-    /// found damaged are left out, see [`Store::damaged_blocks`], what is older than the retention, and blocks that an
-    /// index shows cannot meet the prefilter; the others are a superset.
+    /// found damaged are left out, see [`Store::damaged_blocks`], what is older than the retention, what delete requests
+    /// mean, and blocks that an index shows cannot meet the prefilter; the others are a superset.
     /// Errors: `Kind::Unavailable` while recovering, or if the disk fails; `Kind::Invalid` if a newer version
     /// wrote a segment in `range`.
-    /// Cost: run tables and indexes only, read from disk at first use; no block is read.
+    /// Cost: run tables and indexes only, read from disk at first use; no block is read but those that may hold what
+    /// a delete request means, at first, and those at the border of the retention.
     pub fn select(
         &self,
         tenant: &Tenant,
@@ -339,12 +353,20 @@ impl Store {
     ) -> Result<Vec<BlockView>> {
         let view = self.complete_view()?;
         let Some(window) = self.window(tenant, range) else { return Ok(Vec::new()) };
-        let mut views = Vec::new();
+        let (reads, mut views) = (&self.inner.shared.reads, Vec::new());
+        let mut hiding = self.hiding(tenant, &window);
         self.each_segment(&view, tenant, window.range, |segment, index| {
-            index.views(segment, &self.inner.shared.reads, matchers, &window, prefilter, &mut views);
+            let first = views.len();
+            index.views(segment, reads, matchers, &window, prefilter, &mut views);
+            let Some(hiding) = &mut hiding else { return Ok(()) };
+            hiding.hide_in_segment(segment, index, reads, &mut views, first)
         })?;
         for head in view.heads() {
+            let first = views.len();
             head.views(tenant, matchers, &window, &mut views);
+            if let Some(hiding) = &mut hiding {
+                hiding.hide_in_head(&mut views, first)?;
+            }
         }
         window.trim(&mut views)?;
         Ok(views)
@@ -362,8 +384,13 @@ impl Store {
         let view = self.complete_view()?;
         let Some(window) = self.window(tenant, range) else { return Ok(Vec::new()) };
         let mut streams = BTreeMap::new();
+        if let Some(runs) = self.runs_left(&view, tenant, matchers, &window)? {
+            let seen = runs.into_iter().map(|(run, _)| (run.stream.id, run.stream));
+            return Ok(seen.collect::<BTreeMap<_, _>>().into_values().collect());
+        }
         self.each_segment(&view, tenant, window.range, |_, index| {
             index.streams(matchers, &window, &mut streams);
+            Ok(())
         })?;
         for head in view.heads() {
             head.streams(tenant, matchers, &window, &mut streams);
@@ -378,8 +405,17 @@ impl Store {
         let view = self.complete_view()?;
         let Some(window) = self.window(tenant, range) else { return Ok(Stats::default()) };
         let (mut streams, mut stats) = (BTreeMap::new(), Stats::default());
+        if let Some(runs) = self.runs_left(&view, tenant, matchers, &window)? {
+            for (run, range) in runs {
+                stats.add_run(range, run.min_ns, run.max_ns, run.rows.len() as u64, run.raw_bytes);
+                streams.insert(run.stream.id, run.stream);
+            }
+            stats.streams = streams.len() as u64;
+            return Ok(stats);
+        }
         self.each_segment(&view, tenant, window.range, |_, index| {
             index.stats(matchers, &window, &mut streams, &mut stats);
+            Ok(())
         })?;
         for head in view.heads() {
             head.stats(tenant, matchers, &window, &mut streams, &mut stats);
@@ -551,6 +587,48 @@ impl Store {
         Window::new(&shared.periods, tenant, range, shared.clock.now_ns())
     }
 
+    /// Returns what hides entries in a window; `None` if nothing does.
+    fn hiding(&self, tenant: &Tenant, window: &Window<'_>) -> Option<Hiding<'_>> {
+        self.inner.shared.deletes.hiding(tenant, window.range)
+    }
+
+    /// Returns what delete requests leave of the matching runs in a window, each with what the window leaves of its
+    /// stream; `None` if they concern none, and the tables tell as well.
+    ///
+    /// Errors and cost: as [`Store::select`].
+    fn runs_left(
+        &self,
+        view: &View,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        window: &Window<'_>,
+    ) -> Result<Option<Vec<(RunView, TimeRange)>>> {
+        let Some(mut hiding) = self.hiding(tenant, window) else { return Ok(None) };
+        let (reads, mut left) = (&self.inner.shared.reads, Vec::new());
+        let mut add = |views: &mut Vec<BlockView>| {
+            for run in views.drain(..).flat_map(|view| view.runs) {
+                if let Some(range) =
+                    window.of(&run.stream).filter(|range| range.overlaps(run.min_ns, run.max_ns))
+                {
+                    left.push((run, range));
+                }
+            }
+        };
+        let mut views = Vec::new();
+        self.each_segment(view, tenant, window.range, |segment, index| {
+            index.views(segment, reads, matchers, window, &Prefilter::default(), &mut views);
+            hiding.hide_in_segment(segment, index, reads, &mut views, 0)?;
+            add(&mut views);
+            Ok(())
+        })?;
+        for head in view.heads() {
+            head.views(tenant, matchers, window, &mut views);
+            hiding.hide_in_head(&mut views, 0)?;
+            add(&mut views);
+        }
+        Ok(Some(left))
+    }
+
     /// Returns a view that holds every acknowledged entry.
     fn complete_view(&self) -> Result<View> {
         let shared = &self.inner.shared;
@@ -572,12 +650,12 @@ impl Store {
         view: &View,
         tenant: &Tenant,
         range: TimeRange,
-        mut visit: impl FnMut(&Arc<Segment>, &SegmentIndex),
+        mut visit: impl FnMut(&Arc<Segment>, &SegmentIndex) -> Result<()>,
     ) -> Result<()> {
         let shared = &self.inner.shared;
         for segment in view.segments.iter().filter(|segment| segment.record.overlaps(tenant, range)) {
             match shared.reads.index(segment) {
-                Ok(index) => visit(segment, &index),
+                Ok(index) => visit(segment, &index)?,
                 Err(IndexError::Lost(error)) => shared.lose(segment, &error),
                 Err(IndexError::Failed(error)) => return Err(error),
             }
@@ -588,7 +666,7 @@ impl Store {
 
 impl View {
     /// Returns the heads in order of arrival.
-    fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
         self.sealed.iter().chain([&self.active])
     }
 }
@@ -597,7 +675,8 @@ impl View {
 fn start_maintenance(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
     let settings = &shared.settings;
     let is_limited = shared.periods.is_limited() || settings.retention.bytes_max > 0;
-    if !settings.compaction.enabled && !is_limited && settings.snapshots.keep_secs == 0 {
+    let is_idle = !settings.compaction.enabled && !is_limited && settings.snapshots.keep_secs == 0;
+    if is_idle && !shared.deletes.is_able() {
         return None;
     }
     let for_thread = Arc::clone(shared);

@@ -14,7 +14,7 @@ use logyard_engine::{Engine, EngineSettings};
 use logyard_ingest::{Ingest, IngestSettings};
 use logyard_model::LabelSet;
 use logyard_server::{Server, ServerParts, ServerSettings};
-use logyard_store::{CompactionSettings, Store, StoreParts, StoreSettings};
+use logyard_store::{CompactionSettings, Store, StoreParts, StoreRules, StoreSettings};
 use logyard_sys::{Clock, Disk, Random, RealDisk, SimClock};
 use logyard_wire::loki_query::{
     IndexStatsAnswer, NamesAnswer, QueryAnswer, QueryData, SeriesListAnswer, StreamAnswer, decode,
@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+mod delete;
 mod detected;
 mod drilldown;
 mod otlp;
@@ -69,7 +70,8 @@ async fn world_over(store: StoreSettings, limits: IngestSettings, settings: Serv
         random: Arc::new(Random::seeded(7)),
         registry: &mut registry,
     };
-    let store = Store::open(folder.path(), store, parts).unwrap();
+    let rules = StoreRules { parse_delete: Some(logyard_server::parse_delete), ..StoreRules::default() };
+    let store = Store::open_with_rules(folder.path(), store, rules, parts).unwrap();
     store.recovered().await.unwrap();
     let ingest = Ingest::new(limits, store.clone(), clock, &mut registry);
     let engine = Arc::new(Engine::new(EngineSettings::default()));

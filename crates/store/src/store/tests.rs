@@ -3,6 +3,7 @@
 mod compaction;
 mod content;
 mod crash_points;
+mod deletes;
 mod disk_faults;
 mod faults;
 mod files;
@@ -54,13 +55,13 @@ fn try_open(disk: &SimDisk, settings: StoreSettings) -> Result<Store> {
 
 /// Opens a store whose maintenance runs when a test says so.
 fn open_at(disk: &SimDisk, settings: StoreSettings, clock: &Arc<SimClock>) -> Result<Store> {
-    open_with_policies(disk, settings, Vec::new(), clock)
+    open_with_rules(disk, settings, StoreRules::default(), clock)
 }
 
-fn open_with_policies(
+fn open_with_rules(
     disk: &SimDisk,
     mut settings: StoreSettings,
-    policies: Vec<crate::RetentionPolicy>,
+    rules: StoreRules,
     clock: &Arc<SimClock>,
 ) -> Result<Store> {
     if settings.retention == crate::RetentionSettings::default() {
@@ -82,7 +83,7 @@ fn open_with_policies(
         random: Arc::new(Random::seeded(next_seed())),
         registry: &mut registry,
     };
-    Store::open_at_rest(&root(), settings, policies, parts)
+    Store::open_at_rest(&root(), settings, rules, parts)
 }
 
 fn open_with(disk: &SimDisk, settings: StoreSettings) -> Store {

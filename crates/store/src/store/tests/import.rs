@@ -218,7 +218,13 @@ fn periods_of_the_receiving_store_count() {
     settings.retention.period_secs = Some(2 * 86_400);
     settings.retention.policies = vec![crate::RetentionPolicySettings::default()];
     let clock = Arc::new(SimClock::new(NOON_NS + 5 * DAY_NS));
-    let target = open_with_policies(&disk, settings, vec![policy], &clock).unwrap();
+    let target = open_with_rules(
+        &disk,
+        settings,
+        StoreRules { policies: vec![policy], ..StoreRules::default() },
+        &clock,
+    )
+    .unwrap();
     run(target.recovered()).unwrap();
     let first = import(&target, None).unwrap();
     assert_eq!((first.imported, first.expired), (info.files, 0), "each file holds a stream that is kept");

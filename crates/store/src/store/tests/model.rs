@@ -48,7 +48,7 @@ fn open_by(rules: &Rules, random: &Random, disk: &SimDisk, clock: &Arc<SimClock>
         priority: *priority,
     };
     let policies = rules.policies.iter().map(policy).collect();
-    let store = open_with_policies(disk, settings, policies, clock).unwrap();
+    let store = open_with_rules(disk, settings, StoreRules { policies, ..deletes::rules() }, clock).unwrap();
     run(store.recovered()).unwrap();
     store
 }

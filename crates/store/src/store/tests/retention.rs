@@ -98,7 +98,8 @@ fn open_classes(
     settings.retention.period_secs = Some(DAYS * 86_400);
     settings.retention.bytes_max = bytes_max;
     settings.retention.policies = vec![crate::RetentionPolicySettings::default(); classes.len()];
-    let store = open_with_policies(disk, settings, classes.iter().map(policy).collect(), clock).unwrap();
+    let rules = StoreRules { policies: classes.iter().map(policy).collect(), ..StoreRules::default() };
+    let store = open_with_rules(disk, settings, rules, clock).unwrap();
     run(store.recovered()).unwrap();
     store
 }

@@ -245,6 +245,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         changes_min: 25,
     },
     Scenario {
+        name: "delete request, and the work it asks for",
+        prepare: |world| {
+            flushed_often(world);
+            world.compact();
+            world.push_and_flush(2);
+            world.push();
+        },
+        act: |world| {
+            world.delete("row 1");
+            world.compact();
+            world.delete("batch 11");
+        },
+        changes_min: 40,
+    },
+    Scenario {
         name: "loss of a segment",
         prepare: |world| {
             flushed_often(world);

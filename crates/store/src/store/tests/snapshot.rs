@@ -94,7 +94,7 @@ fn what_the_store_removes_stays_in_a_snapshot() {
         assert_eq!((about.segments, about.entries), (1, 1));
         assert_eq!(about.copied_bytes, if has_links { 0 } else { about.bytes });
         let segments = Arc::clone(&store.inner.shared.view().segments);
-        store.inner.shared.replace_segments(&segments, Vec::new()).unwrap();
+        store.inner.shared.replace_segments(&segments, Vec::new(), Vec::new()).unwrap();
         drop(segments);
         assert_eq!(store.inner.shared.sweep(), 0);
         assert!(segment_files_of(&disk).is_empty() && lines(&store).is_empty());

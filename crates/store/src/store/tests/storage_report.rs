@@ -46,7 +46,13 @@ fn of_tenant(tenant: &str, app: &str, rows: &[(i64, &str)]) -> StoreBatch {
 fn world() -> (SimDisk, Store) {
     let disk = SimDisk::new();
     let clock = Arc::new(SimClock::new(NOON_NS));
-    let store = open_with_policies(&disk, settings(), policies(), &clock).unwrap();
+    let store = open_with_rules(
+        &disk,
+        settings(),
+        StoreRules { policies: policies(), ..StoreRules::default() },
+        &clock,
+    )
+    .unwrap();
     run(store.recovered()).unwrap();
     let long = "a line that is somewhat longer than the others ".repeat(40);
     append(&store, of_tenant("a", "web", &[(NOON_NS, &long), (NOON_NS + 1, "x")])).unwrap();
@@ -174,7 +180,13 @@ fn unreadable_files_are_counted() {
     let (disk, store) = world();
     drop(store);
     let disk = disk.crash();
-    let store = open_with_policies(&disk, settings(), policies(), &Arc::new(SimClock::new(NOON_NS))).unwrap();
+    let store = open_with_rules(
+        &disk,
+        settings(),
+        StoreRules { policies: policies(), ..StoreRules::default() },
+        &Arc::new(SimClock::new(NOON_NS)),
+    )
+    .unwrap();
     run(store.recovered()).unwrap();
     let path = store.inner.shared.view().segments[0].path.clone();
     let bytes = disk.read(&path).unwrap();

@@ -26,12 +26,17 @@ pub(super) struct World {
     pub(super) damaged: BTreeSet<Found>,
     /// The catalog was lost, and with it the ids of batches.
     pub(super) are_ids_lost: bool,
+    /// Texts that entries hold which are to be gone, up to a time.
+    deleted: Vec<(String, i64)>,
+    /// The same of requests without an answer: all such entries are gone, or none.
+    unsure_deleted: Vec<(String, i64)>,
 }
 
 impl World {
     pub(super) fn new() -> Self {
         let mut settings = StoreSettings::default();
         settings.retention.period_secs = Some(3 * 86_400);
+        settings.deletes.cancel_secs = 0;
         Self {
             disk: SimDisk::new(),
             clock: Arc::new(SimClock::new(NOON_NS)),
@@ -44,6 +49,8 @@ impl World {
             unsure: BTreeMap::new(),
             damaged: BTreeSet::new(),
             are_ids_lost: false,
+            deleted: Vec::new(),
+            unsure_deleted: Vec::new(),
         }
     }
 
@@ -54,7 +61,8 @@ impl World {
         let policies: Vec<_> = self.policy().into_iter().collect();
         let mut settings = self.settings.clone();
         settings.retention.policies = vec![crate::RetentionPolicySettings::default(); policies.len()];
-        let store = open_with_policies(&self.disk, settings, policies, &self.clock)?;
+        let rules = StoreRules { policies, ..deletes::rules() };
+        let store = open_with_rules(&self.disk, settings, rules, &self.clock)?;
         while matches!(store.readiness(), Readiness::Recovering { .. }) {
             if store.inner.shared.metrics.flush_failures.get() > 0 {
                 return Err(Error::unavailable("the store waits for the disk"));
@@ -113,6 +121,8 @@ impl World {
             unsure: self.unsure.clone(),
             damaged: self.damaged.clone(),
             are_ids_lost: self.are_ids_lost,
+            deleted: self.deleted.clone(),
+            unsure_deleted: self.unsure_deleted.clone(),
         }
     }
 
@@ -143,6 +153,20 @@ impl World {
             Err(error) => {
                 assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
                 self.unsure.insert(number, (batch, found));
+            }
+        }
+    }
+
+    /// Asks for all entries of `app 0` that hold a text to be deleted, of those that are there.
+    pub(super) fn delete(&mut self, text: &str) {
+        let end_ns = self.clock.now_ns() + self.batches as i64 * 1000 + 1;
+        let range = TimeRange { start_ns: 0, end_ns };
+        let query = format!("app_0 {text}");
+        match self.store().request_delete(&Tenant::single(), &query, range) {
+            Ok(_) => self.deleted.push((text.to_owned(), end_ns)),
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+                self.unsure_deleted.push((text.to_owned(), end_ns));
             }
         }
     }
@@ -212,7 +236,31 @@ impl World {
         let found = self.found();
         let all: BTreeSet<&Found> = found.iter().collect();
         assert_eq!(all.len(), found.len(), "{what}: some entries are there twice");
-        let is_due = |entry: &&Found| entry.1 >= cutoff_ns(entry) && !self.damaged.contains(*entry);
+        let means = |(text, end_ns): &(String, i64), entry: &Found| {
+            let is_ours = entry.0 == "fake:{app=\"app 0\"}" && entry.1 < *end_ns;
+            is_ours && String::from_utf8_lossy(&entry.2).contains(text)
+        };
+        let is_deleted = |entry: &Found| self.deleted.iter().any(|delete| means(delete, entry));
+        let is_doubtful = |entry: &Found| self.unsure_deleted.iter().any(|delete| means(delete, entry));
+        for delete in &self.unsure_deleted {
+            // Those that no other request may have hidden.
+            let others = |entry: &Found| {
+                let mut others = self.unsure_deleted.iter().filter(|other| *other != delete);
+                is_deleted(entry) || others.any(|other| means(other, entry))
+            };
+            let acked = self.acked.values().flat_map(|(_, entries)| entries);
+            let meant: Vec<&Found> = acked
+                .filter(|entry| entry.1 >= cutoff_ns(entry) && means(delete, entry) && !others(entry))
+                .collect();
+            let there = meant.iter().filter(|entry| all.contains(**entry)).count();
+            assert!(there == 0 || there == meant.len(), "{what}: {delete:?} is done in part");
+        }
+        let is_due = |entry: &&Found| {
+            entry.1 >= cutoff_ns(entry)
+                && !self.damaged.contains(*entry)
+                && !is_deleted(entry)
+                && !is_doubtful(entry)
+        };
         let mut may: BTreeSet<&Found> = BTreeSet::new();
         for (number, (_, entries)) in &self.acked {
             let lost = entries.iter().filter(is_due).find(|entry| !all.contains(entry));
@@ -225,7 +273,9 @@ impl World {
             assert!(there == 0 || there == due, "{what}: batch {number} is there in part");
             may.extend(entries);
         }
-        let invented = found.iter().find(|entry| !may.contains(entry) || entry.1 < cutoff_ns(entry));
+        let invented = found
+            .iter()
+            .find(|entry| !may.contains(entry) || entry.1 < cutoff_ns(entry) || is_deleted(entry));
         assert!(invented.is_none(), "{what}: {invented:?}");
     }
 
