@@ -75,6 +75,10 @@ pub(crate) fn prepare(
     Ok(builder.finish())
 }
 
+/// Faults of one request that get a text. A text is as long as the labels of its stream, so millions of bad entries,
+/// packed into a few KiB, would keep a core busy for minutes; further ones are only counted.
+const EXPLAINED_MAX: u64 = 1000;
+
 /// Collects validated entries by stream.
 pub(crate) struct Builder<'a> {
     ctx: &'a Context<'a>,
@@ -127,7 +131,7 @@ impl<'a> Builder<'a> {
         let labels = match checked {
             Ok(labels) => labels,
             Err(fault) => {
-                self.verdict.reject(fault, entries as u64, bytes as u64);
+                self.reject(fault, entries as u64, bytes as u64);
                 return None;
             }
         };
@@ -147,6 +151,13 @@ impl<'a> Builder<'a> {
             None => None,
         };
         Some(OpenStream { builder: self, chunk, level, newest_ns, late: LateEntries::default() })
+    }
+
+    fn reject(&mut self, fault: Fault, entries: u64, bytes: u64) {
+        self.verdict.reject(fault, entries, bytes);
+        if self.verdict.explained() >= EXPLAINED_MAX {
+            self.validator.silence();
+        }
     }
 
     pub(crate) fn finish(mut self) -> Prepared {
@@ -173,7 +184,7 @@ impl OpenStream<'_, '_> {
         bytes: usize,
     ) {
         if let Err(fault) = self.try_push(time, line, pairs, given_level, bytes) {
-            self.builder.verdict.reject(fault, 1, bytes as u64);
+            self.builder.reject(fault, 1, bytes as u64);
         }
     }
 
@@ -198,7 +209,7 @@ impl OpenStream<'_, '_> {
             .fold((0, 0), |(count, bytes), (name, value)| (count + 1, bytes + name.len() + value.len()));
         let facts = EntryFacts { time, line_bytes: line.len(), metadata_bytes, metadata_entries };
         let ts_ns = self.builder.validator.entry(&stream.labels, &facts)?;
-        let mut metadata = read_metadata(&stream.labels, pairs)?;
+        let mut metadata = read_metadata(&self.builder.validator, &stream.labels, pairs)?;
         if let Err(oldest_ns) = self.builder.validator.behind(ts_ns, self.newest_ns) {
             self.late.add(ts_ns, oldest_ns);
             self.builder.verdict.count(Reason::TooFarBehind, 1, bytes as u64);
@@ -229,16 +240,19 @@ impl OpenStream<'_, '_> {
 
 /// Normalises names and drops pairs with an empty value. Of names that become equal the last wins.
 fn read_metadata<'e>(
+    validator: &Validator<'_>,
     labels: &LabelSet,
     pairs: impl Iterator<Item = (&'e str, &'e str)>,
 ) -> Result<LabelSet, Fault> {
     let mut metadata = LabelSet::default();
     for (name, value) in pairs {
         let Some(name) = metadata_names::normalise(name) else {
-            let text = format!(
-                "stream '{labels}' has structured metadata with the name {name:?}; a name needs a letter or digit"
-            );
-            return Err(Fault::new(Reason::InvalidStructuredMetadata, text));
+            let text = || {
+                format!(
+                    "stream '{labels}' has structured metadata with the name {name:?}; a name needs a letter or digit"
+                )
+            };
+            return Err(validator.fault(Reason::InvalidStructuredMetadata, text));
         };
         if value.is_empty() {
             continue;
@@ -301,6 +315,15 @@ mod tests {
             ]
         );
         assert_eq!(prepared.verdict, Verdict::default());
+    }
+
+    #[test]
+    fn after_a_thousand_faults_the_others_are_only_counted() {
+        let values: Vec<String> = (0..1500).map(|secs| format!("[\"{}000000000\",\"\"]", secs + 1)).collect();
+        let prepared = run(&IngestSettings::default(), None, &push(&values.join(",")));
+        assert_eq!((prepared.verdict.explained(), prepared.verdict.rejected()), (EXPLAINED_MAX, 1500));
+        let message = prepared.verdict.message().unwrap();
+        assert!(message.ends_with("; 1490 more errors"), "{message}");
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub(crate) fn prepare(
             return Err(label_text::bad_name(name));
         }
     }
-    let validator = Validator::new(ctx.settings, ctx.now_ns);
+    let mut validator = Validator::new(ctx.settings, ctx.now_ns);
+    validator.silence();
     let window_off = ctx.settings.out_of_order_window.0.is_zero();
     if window_off
         && batch.chunks.iter().all(|chunk| is_clean(ctx, &validator, chunk))

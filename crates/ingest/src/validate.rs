@@ -25,6 +25,11 @@ impl Fault {
         }
         Self { reason, text }
     }
+
+    /// Makes a fault that is only counted.
+    pub(crate) fn silent(reason: Reason) -> Self {
+        Self { reason, text: String::new() }
+    }
 }
 
 /// The limits at one point in time.
@@ -32,6 +37,7 @@ impl Fault {
 pub(crate) struct Validator<'a> {
     settings: &'a IngestSettings,
     now_ns: i64,
+    is_silent: bool,
 }
 
 /// What the limits on an entry look at.
@@ -46,37 +52,51 @@ pub(crate) struct EntryFacts {
 
 impl<'a> Validator<'a> {
     pub(crate) fn new(settings: &'a IngestSettings, now_ns: i64) -> Self {
-        Self { settings, now_ns }
+        Self { settings, now_ns, is_silent: false }
+    }
+
+    /// Leaves out the texts of faults from now on: each costs as much as the labels of its stream are long.
+    pub(crate) fn silence(&mut self) {
+        self.is_silent = true;
+    }
+
+    /// Makes a fault, with a text unless it is only counted.
+    pub(crate) fn fault(&self, reason: Reason, text: impl FnOnce() -> String) -> Fault {
+        if self.is_silent { Fault::silent(reason) } else { Fault::new(reason, text()) }
     }
 
     /// Checks the labels of a stream. `added` tells that `service_name` was added and does not count.
     pub(crate) fn stream(&self, labels: &LabelSet, added: bool) -> Result<(), Fault> {
         if labels.is_empty() {
-            return Err(Fault::new(
-                Reason::MissingLabels,
-                "error at least one label pair is required per stream".to_owned(),
-            ));
+            let text = || "error at least one label pair is required per stream".to_owned();
+            return Err(self.fault(Reason::MissingLabels, text));
         }
         let count = labels.len() - usize::from(added);
         let count_max = self.settings.labels_per_stream_max;
         if count > count_max {
-            let text = format!(
-                "entry for stream '{labels}' has {count} label names; limit {count_max}; drop labels in the agent or raise limits.labels_per_stream_max"
-            );
-            return Err(Fault::new(Reason::MaxLabelNamesPerSeries, text));
+            let text = || {
+                format!(
+                    "entry for stream '{labels}' has {count} label names; limit {count_max}; drop labels in the agent or raise limits.labels_per_stream_max"
+                )
+            };
+            return Err(self.fault(Reason::MaxLabelNamesPerSeries, text));
         }
         for (name, value) in labels.iter() {
             if name.len() > self.settings.label_name_bytes_max {
-                let text = format!(
-                    "stream '{labels}' has label name too long: '{name}'; raise limits.label_name_bytes_max"
-                );
-                return Err(Fault::new(Reason::LabelNameTooLong, text));
+                let text = || {
+                    format!(
+                        "stream '{labels}' has label name too long: '{name}'; raise limits.label_name_bytes_max"
+                    )
+                };
+                return Err(self.fault(Reason::LabelNameTooLong, text));
             }
             if value.len() > self.settings.label_value_bytes_max {
-                let text = format!(
-                    "stream '{labels}' has label value too long: '{value}'; raise limits.label_value_bytes_max"
-                );
-                return Err(Fault::new(Reason::LabelValueTooLong, text));
+                let text = || {
+                    format!(
+                        "stream '{labels}' has label value too long: '{value}'; raise limits.label_value_bytes_max"
+                    )
+                };
+                return Err(self.fault(Reason::LabelValueTooLong, text));
             }
         }
         Ok(())
@@ -88,24 +108,30 @@ impl<'a> Validator<'a> {
         let settings = self.settings;
         let (line_bytes, line_max) = (facts.line_bytes, settings.line_bytes_max);
         if line_bytes > line_max {
-            let text = format!(
-                "max entry size '{line_max}' bytes exceeded for stream '{labels}' while adding an entry with length '{line_bytes}' bytes; raise limits.line_bytes_max"
-            );
-            return Err(Fault::new(Reason::LineTooLong, text));
+            let text = || {
+                format!(
+                    "max entry size '{line_max}' bytes exceeded for stream '{labels}' while adding an entry with length '{line_bytes}' bytes; raise limits.line_bytes_max"
+                )
+            };
+            return Err(self.fault(Reason::LineTooLong, text));
         }
         let (bytes, bytes_max) = (facts.metadata_bytes, settings.metadata_bytes_max);
         if bytes > bytes_max {
-            let text = format!(
-                "stream '{labels}' has structured metadata too large: '{bytes}' bytes, limit: '{bytes_max}' bytes; raise limits.metadata_bytes_max"
-            );
-            return Err(Fault::new(Reason::StructuredMetadataTooLarge, text));
+            let text = || {
+                format!(
+                    "stream '{labels}' has structured metadata too large: '{bytes}' bytes, limit: '{bytes_max}' bytes; raise limits.metadata_bytes_max"
+                )
+            };
+            return Err(self.fault(Reason::StructuredMetadataTooLarge, text));
         }
         let (count, count_max) = (facts.metadata_entries, settings.metadata_entries_max);
         if count > count_max {
-            let text = format!(
-                "stream '{labels}' has too many structured metadata labels: '{count}', limit: '{count_max}'; raise limits.metadata_entries_max"
-            );
-            return Err(Fault::new(Reason::StructuredMetadataTooMany, text));
+            let text = || {
+                format!(
+                    "stream '{labels}' has too many structured metadata labels: '{count}', limit: '{count_max}'; raise limits.metadata_entries_max"
+                )
+            };
+            return Err(self.fault(Reason::StructuredMetadataTooMany, text));
         }
         Ok(ts_ns)
     }
@@ -142,17 +168,21 @@ impl<'a> Validator<'a> {
         };
         if ts_ns < oldest_ns || ts_ns == i64::MIN {
             let (shown, oldest) = (time.rfc3339(), GoTime::from_ns(oldest_ns).rfc3339());
-            let text = format!(
-                "entry for stream '{labels}' has timestamp too old: {shown}, oldest acceptable timestamp is: {oldest}; raise limits.entry_age_max"
-            );
-            return Err(Fault::new(Reason::GreaterThanMaxSampleAge, text));
+            let text = || {
+                format!(
+                    "entry for stream '{labels}' has timestamp too old: {shown}, oldest acceptable timestamp is: {oldest}; raise limits.entry_age_max"
+                )
+            };
+            return Err(self.fault(Reason::GreaterThanMaxSampleAge, text));
         }
         if ts_ns > newest_ns || ts_ns == i64::MAX {
-            let text = format!(
-                "entry for stream '{labels}' has timestamp too new: {}; mend the sender's clock or raise limits.entry_future_max",
-                time.rfc3339()
-            );
-            return Err(Fault::new(Reason::TooFarInFuture, text));
+            let text = || {
+                format!(
+                    "entry for stream '{labels}' has timestamp too new: {}; mend the sender's clock or raise limits.entry_future_max",
+                    time.rfc3339()
+                )
+            };
+            return Err(self.fault(Reason::TooFarInFuture, text));
         }
         Ok(ts_ns)
     }

@@ -22,6 +22,7 @@ pub struct Verdict {
     pub(crate) reasons: BTreeMap<Reason, Rejected>,
     texts: Vec<(String, u64)>,
     texts_left_out: u64,
+    explained: u64,
     late: Vec<String>,
 }
 
@@ -114,8 +115,19 @@ impl Verdict {
         }
     }
 
+    /// Returns how many faults there were that had a text.
+    pub(crate) fn explained(&self) -> u64 {
+        self.explained
+    }
+
+    /// Counts a fault; one without a text is among those left out.
     pub(crate) fn reject(&mut self, fault: Fault, entries: u64, bytes: u64) {
         self.count(fault.reason, entries, bytes);
+        if fault.text.is_empty() {
+            self.texts_left_out += 1;
+            return;
+        }
+        self.explained += 1;
         if let Some((_, count)) = self.texts.iter_mut().find(|(text, _)| *text == fault.text) {
             *count += 1;
         } else if self.texts.len() < TEXTS_MAX {

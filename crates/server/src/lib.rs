@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
 mod answer;
+mod connection;
 mod delete;
 mod detected;
 mod drilldown;

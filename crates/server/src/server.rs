@@ -4,11 +4,13 @@
 //! the kernel's queue. On shutdown no further connection is accepted, requests under way may end
 //! within `server.shutdown_timeout`, and idle connections are closed at once.
 
+use crate::connection::{Careful, Unread};
 use crate::router::router;
 use crate::settings::ServerSettings;
 use crate::state::State;
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use logyard_engine::Engine;
@@ -119,10 +121,14 @@ async fn connection(stream: TcpStream, service: Router, mut stopping: watch::Rec
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    let unread = Unread::default();
+    let stream = Careful::new(stream, unread.clone());
+    let service =
+        service_fn(move |request| TowerToHyperService::new(service.clone()).call(unread.watch(request)));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

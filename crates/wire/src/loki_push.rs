@@ -4,7 +4,7 @@
 //! unpacked body. Reading is all or nothing; limits per stream and entry are the business of `ingest`.
 //!
 //! Memory: the caller's bound holds twice, for the unpacked body and for what is decoded from it (see
-//! `budget`). Streams without entries are dropped as they are read, so any number of them is harmless.
+//! `budget`). Streams without entries are dropped as they are read, and counted.
 
 use crate::body::{Encoding, unpack, unpack_snappy};
 use crate::budget::{Budget, Mark};
@@ -71,7 +71,7 @@ impl<'a> Collector<'a> {
         if stream.entries.is_empty() {
             self.without_entries = true;
             self.budget.back_to(mark);
-            return Ok(());
+            return self.budget.idle();
         }
         self.budget.push(&mut self.streams, stream)
     }

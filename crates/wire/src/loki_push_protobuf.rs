@@ -20,11 +20,13 @@ pub(crate) fn decode(bytes: &[u8], bytes_max: usize) -> Result<PushRequest<'_>, 
     let mut collector = Collector::new(bytes_max);
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
-        if let (1, Value::Bytes(stream)) = field {
-            let mark = collector.budget.mark();
-            let stream = decode_stream(stream, &mut collector.budget)?;
-            collector.add(stream, mark)?;
-        }
+        let (1, Value::Bytes(stream)) = field else {
+            collector.budget.idle()?;
+            continue;
+        };
+        let mark = collector.budget.mark();
+        let stream = decode_stream(stream, &mut collector.budget)?;
+        collector.add(stream, mark)?;
     }
     Ok(collector.finish())
 }
@@ -36,9 +38,9 @@ fn decode_stream<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<PushStream<
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Bytes(text)) => labels = text,
+            (1, Value::Bytes(text)) => budget.set(&mut labels, text)?,
             (2, Value::Bytes(_)) => count += 1,
-            _ => {}
+            _ => budget.idle()?,
         }
     }
     let mut stream = PushStream { labels: PushLabels::Text(Cow::Borrowed(labels)), ..PushStream::default() };
@@ -65,27 +67,32 @@ fn decode_entry<'a>(
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Bytes(text)) => time = decode_time(text)?,
-            (2, Value::Bytes(text)) => line = text,
+            (1, Value::Bytes(text)) => {
+                if time != NO_TIME {
+                    budget.idle()?;
+                }
+                time = decode_time(text, budget)?;
+            }
+            (2, Value::Bytes(text)) => budget.set(&mut line, text)?,
             (3, Value::Bytes(text)) => {
                 let pair = decode_pair(text, budget)?;
                 budget.push(entries.next_pairs().0, pair)?;
             }
-            _ => {}
+            _ => budget.idle()?,
         }
     }
     budget.take(line.len())?;
     entries.push(time, Cow::Borrowed(line), budget)
 }
 
-fn decode_time(bytes: &[u8]) -> Result<GoTime, Error> {
+fn decode_time(bytes: &[u8], budget: &mut Budget) -> Result<GoTime, Error> {
     let (mut secs, mut nanos) = (0, 0);
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Number(number)) => secs = number.cast_signed(),
-            (2, Value::Number(number)) => nanos = number,
-            _ => {}
+            (1, Value::Number(number)) => budget.set(&mut secs, number.cast_signed())?,
+            (2, Value::Number(number)) => budget.set(&mut nanos, number)?,
+            _ => budget.idle()?,
         }
     }
     // A Timestamp holds 0 to 999,999,999 nanoseconds by definition; Loki refuses others too.
@@ -99,9 +106,9 @@ fn decode_pair<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Pair<'a>, Err
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Bytes(text)) => name = text,
-            (2, Value::Bytes(text)) => value = text,
-            _ => {}
+            (1, Value::Bytes(text)) => budget.set(&mut name, text)?,
+            (2, Value::Bytes(text)) => budget.set(&mut value, text)?,
+            _ => budget.idle()?,
         }
     }
     budget.take(name.len().saturating_add(value.len()))?;
@@ -148,6 +155,27 @@ mod tests {
     fn nanos_out_of_range_are_refused() {
         let entry = field(1, &[0x10, 0x80, 0x94, 0xeb, 0xdc, 0x03]);
         assert!(decode_protobuf(&field(1, &field(2, &entry))).is_err());
+    }
+
+    #[test]
+    fn what_holds_nothing_is_counted() {
+        let stream = field(1, &[field(1, b"{a=\"b\"}"), field(2, &field(2, b"line"))].concat());
+        for idle in [
+            field(1, b""),
+            field(9, b""),
+            field(1, &field(9, b"")),
+            field(1, &field(2, &field(9, b""))),
+            field(1, &field(2, &[field(1, b""), field(1, b""), field(1, b"")].concat())),
+            field(1, &[field(2, b""), field(1, b"x").repeat(3)].concat()),
+        ] {
+            let mut request = stream.clone();
+            for _ in 0..100 {
+                request.extend_from_slice(&idle);
+            }
+            let error = decode(&request, 64 * 99).unwrap_err();
+            assert_eq!(error.kind(), crate::Kind::Limited, "{idle:x?}");
+        }
+        assert_eq!(decode(&stream, 64 * 99).unwrap().streams.len(), 1);
     }
 
     proptest! {

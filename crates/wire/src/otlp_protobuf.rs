@@ -24,6 +24,8 @@ pub(crate) fn decode<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Vec<Res
         if let (1, Value::Bytes(bytes)) = field {
             let resource = resource_logs(bytes, budget)?;
             budget.push(&mut resources, resource)?;
+        } else {
+            budget.idle()?;
         }
     }
     Ok(resources)
@@ -35,10 +37,12 @@ fn resource_logs<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<ResourceLog
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Bytes(resource)) => {
+                budget.idle()?;
                 let mut fields = Fields::new(resource);
                 while let Some(field) = fields.next()? {
-                    if let (1, Value::Bytes(bytes)) = field {
-                        push_attribute(bytes, &mut logs.attributes, 0, budget)?;
+                    match field {
+                        (1, Value::Bytes(bytes)) => push_attribute(bytes, &mut logs.attributes, 0, budget)?,
+                        _ => budget.idle()?,
                     }
                 }
             }
@@ -46,7 +50,7 @@ fn resource_logs<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<ResourceLog
                 let scope = scope_logs(bytes, budget)?;
                 budget.push(&mut logs.scopes, scope)?;
             }
-            _ => {}
+            _ => budget.idle()?,
         }
     }
     Ok(logs)
@@ -58,14 +62,21 @@ fn scope_logs<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<ScopeLogs<'a>,
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Bytes(scope)) => {
+                budget.idle()?;
                 let mut fields = Fields::new(scope);
                 while let Some(field) = fields.next()? {
                     match field {
-                        (1, Value::Bytes(text)) => logs.name = valid(text, budget)?,
-                        (2, Value::Bytes(text)) => logs.version = valid(text, budget)?,
+                        (1, Value::Bytes(text)) => {
+                            let text = valid(text, budget)?;
+                            budget.set(&mut logs.name, text)?;
+                        }
+                        (2, Value::Bytes(text)) => {
+                            let text = valid(text, budget)?;
+                            budget.set(&mut logs.version, text)?;
+                        }
                         (3, Value::Bytes(bytes)) => push_attribute(bytes, &mut logs.attributes, 0, budget)?,
-                        (4, Value::Number(number)) => logs.dropped_attributes = number,
-                        _ => {}
+                        (4, Value::Number(number)) => budget.set(&mut logs.dropped_attributes, number)?,
+                        _ => budget.idle()?,
                     }
                 }
             }
@@ -73,7 +84,7 @@ fn scope_logs<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<ScopeLogs<'a>,
                 let record = record(bytes, budget)?;
                 budget.push(&mut logs.records, record)?;
             }
-            _ => {}
+            _ => budget.idle()?,
         }
     }
     Ok(logs)
@@ -84,17 +95,29 @@ fn record<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Record<'a>, Error>
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Fixed64(time_ns)) => record.time_ns = time_ns,
-            (2, Value::Number(number)) => record.severity_number = number.cast_signed(),
-            (3, Value::Bytes(text)) => record.severity_text = valid(text, budget)?,
-            (5, Value::Bytes(bytes)) => record.body = any_value(bytes, 0, budget)?,
+            (1, Value::Fixed64(time_ns)) => budget.set(&mut record.time_ns, time_ns)?,
+            (2, Value::Number(number)) => budget.set(&mut record.severity_number, number.cast_signed())?,
+            (3, Value::Bytes(text)) => {
+                let value = valid(text, budget)?;
+                budget.set(&mut record.severity_text, value)?;
+            }
+            (5, Value::Bytes(bytes)) => {
+                let value = any_value(bytes, 0, budget)?;
+                budget.set(&mut record.body, value)?;
+            }
             (6, Value::Bytes(bytes)) => push_attribute(bytes, &mut record.attributes, 0, budget)?,
-            (7, Value::Number(number)) => record.dropped_attributes = number,
-            (8, Value::Fixed32(flags)) => record.flags = u64::from(flags),
-            (9, Value::Bytes(id)) => record.trace_id = hexadecimal(id, budget)?,
-            (10, Value::Bytes(id)) => record.span_id = hexadecimal(id, budget)?,
-            (11, Value::Fixed64(time_ns)) => record.observed_ns = time_ns,
-            _ => {}
+            (7, Value::Number(number)) => budget.set(&mut record.dropped_attributes, number)?,
+            (8, Value::Fixed32(flags)) => budget.set(&mut record.flags, u64::from(flags))?,
+            (9, Value::Bytes(id)) => {
+                let value = hexadecimal(id, budget)?;
+                budget.set(&mut record.trace_id, value)?;
+            }
+            (10, Value::Bytes(id)) => {
+                let value = hexadecimal(id, budget)?;
+                budget.set(&mut record.span_id, value)?;
+            }
+            (11, Value::Fixed64(time_ns)) => budget.set(&mut record.observed_ns, time_ns)?,
+            _ => budget.idle()?,
         }
     }
     Ok(record)
@@ -110,9 +133,15 @@ fn push_attribute<'a>(
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Value::Bytes(text)) => key = valid(text, budget)?,
-            (2, Value::Bytes(bytes)) => value = any_value(bytes, depth, budget)?,
-            _ => {}
+            (1, Value::Bytes(text)) => {
+                let text = valid(text, budget)?;
+                budget.set(&mut key, text)?;
+            }
+            (2, Value::Bytes(bytes)) => {
+                let given = any_value(bytes, depth, budget)?;
+                budget.set(&mut value, given)?;
+            }
+            _ => budget.idle()?,
         }
     }
     budget.push(attributes, (key, value))
@@ -125,7 +154,7 @@ fn any_value<'a>(bytes: &'a [u8], depth: usize, budget: &mut Budget) -> Result<A
     let mut value = AnyValue::None;
     let mut fields = Fields::new(bytes);
     while let Some(field) = fields.next()? {
-        value = match field {
+        let given = match field {
             (1, Value::Bytes(text)) => AnyValue::Text(valid(text, budget)?),
             (2, Value::Number(number)) => AnyValue::Bool(number != 0),
             (3, Value::Number(number)) => AnyValue::Int(number.cast_signed()),
@@ -134,10 +163,12 @@ fn any_value<'a>(bytes: &'a [u8], depth: usize, budget: &mut Budget) -> Result<A
                 let mut items = Vec::new();
                 let mut fields = Fields::new(list);
                 while let Some(field) = fields.next()? {
-                    if let (1, Value::Bytes(bytes)) = field {
-                        let item = any_value(bytes, depth + 1, budget)?;
-                        budget.push(&mut items, item)?;
-                    }
+                    let (1, Value::Bytes(bytes)) = field else {
+                        budget.idle()?;
+                        continue;
+                    };
+                    let item = any_value(bytes, depth + 1, budget)?;
+                    budget.push(&mut items, item)?;
                 }
                 AnyValue::List(items)
             }
@@ -145,15 +176,20 @@ fn any_value<'a>(bytes: &'a [u8], depth: usize, budget: &mut Budget) -> Result<A
                 let mut members = Vec::new();
                 let mut fields = Fields::new(map);
                 while let Some(field) = fields.next()? {
-                    if let (1, Value::Bytes(bytes)) = field {
-                        push_attribute(bytes, &mut members, depth + 1, budget)?;
+                    match field {
+                        (1, Value::Bytes(bytes)) => push_attribute(bytes, &mut members, depth + 1, budget)?,
+                        _ => budget.idle()?,
                     }
                 }
                 AnyValue::Map(members)
             }
             (7, Value::Bytes(bytes)) => AnyValue::Text(base64(bytes, budget)?),
-            _ => continue,
+            _ => {
+                budget.idle()?;
+                continue;
+            }
         };
+        budget.set(&mut value, given)?;
     }
     Ok(value)
 }

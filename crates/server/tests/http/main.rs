@@ -32,6 +32,7 @@ mod drilldown;
 mod otlp;
 mod patterns;
 mod storage;
+mod transport;
 mod volume;
 
 const NOW_NS: i64 = 1_795_230_000_000_000_000;

@@ -181,8 +181,12 @@ fn one_long_string_is_counted_before_it_is_copied() {
 #[test]
 fn streams_without_entries_cost_nothing() {
     let empty = |format, item: &[u8], (begin, end): (&str, &str)| {
-        let body = json(begin, &repeated(item, BODY_BYTES), end);
-        let request = decode(format, &body, 1000).unwrap();
+        // As many as the bound lets pass take no memory, and one more is refused.
+        let bytes_max = 64 * 1000;
+        let body = |count: usize| json(begin, &repeated(item, item.len() * count), end);
+        let passes = body(1000);
+        let request = decode(format, &passes, bytes_max).unwrap();
+        assert_eq!(decode(format, &body(1001), bytes_max).unwrap_err().kind(), crate::Kind::Limited);
         assert_eq!(request.streams.len(), 1, "{begin}");
         assert!(request.streams[0].entries.is_empty());
         assert!(held_bytes(&request) <= 1000);
