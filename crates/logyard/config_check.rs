@@ -10,8 +10,8 @@ use serde_yaml_ng::{Mapping, Number, Value};
 use crate::config_locate::Step;
 use crate::config_units::Unit;
 
-/// Deepest nesting that is looked at; our settings have four levels.
-const DEPTH_MAX: usize = 16;
+/// Deepest nesting that is looked at: stages inside `match` inside `match` are four levels each.
+const DEPTH_MAX: usize = 64;
 
 /// Least likeness (0 to 1) at which a key is offered instead of an unknown one.
 const LIKENESS_MIN: f64 = 0.6;
@@ -117,6 +117,8 @@ impl<'s> Checker<'s> {
     fn list(&mut self, value: &Value, schema: &'s Schema, key: &str) -> Result<Value, Fault> {
         let items = match value {
             Value::Sequence(items) => items,
+            // A list that may be written as its only item.
+            Value::String(_) if is_type(schema, "string") => return Ok(value.clone()),
             other => return Err(self.fault(format!("want a list such as [a, b], got {}", shown(other)))),
         };
         let Some(item_schema) = schema.get("items") else { return Ok(value.clone()) };

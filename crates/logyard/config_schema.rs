@@ -36,7 +36,7 @@ pub fn reference_page() -> String {
            `1h30m`, `500ms`.\n\
          - Unknown keys are refused at start, with the line and the nearest valid key.\n",
     );
-    let mut writer = PageWriter { root: &schema, page: &mut page };
+    let mut writer = PageWriter { root: &schema, page: &mut page, written: Vec::new() };
     writer.section("", &schema, &defaults);
     page
 }
@@ -66,6 +66,8 @@ fn allow_units(schema: &mut Value) {
 struct PageWriter<'a> {
     root: &'a Value,
     page: &'a mut String,
+    /// Definitions of lists' items that have a section, and where: rules and stages stand in several places.
+    written: Vec<(&'a Value, String)>,
 }
 
 impl<'a> PageWriter<'a> {
@@ -92,6 +94,11 @@ impl<'a> PageWriter<'a> {
             self.put(&format!("| `{key}` | {default} | {meaning}{choices} |\n"));
         }
         let empty = Value::Object(Map::new());
+        for (key, property) in properties {
+            if let Some(inner) = optional(property).filter(|inner| is_section(root, inner)) {
+                self.section(&format!("{path}.{key}"), inner, &empty);
+            }
+        }
         for (key, property) in properties.iter().filter(|(_, inner)| is_section(root, inner)) {
             let inner_path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             self.section(&inner_path, property, defaults.get(key).unwrap_or(&empty));
@@ -99,6 +106,14 @@ impl<'a> PageWriter<'a> {
         for (key, property) in properties {
             if let Some(items) = property.get("items").filter(|items| is_section(root, items)) {
                 let inner_path = if path.is_empty() { format!("{key}[]") } else { format!("{path}.{key}[]") };
+                let items = resolve(root, items);
+                let before = self.written.iter().find(|(written, _)| std::ptr::eq(*written, items));
+                if let Some((_, before)) = before {
+                    let text = format!("\n## `{inner_path}`\n\nKeys as in `{before}`, above.\n");
+                    self.put(&text);
+                    continue;
+                }
+                self.written.push((items, inner_path.clone()));
                 self.section(&inner_path, items, &empty);
             }
         }
@@ -115,8 +130,14 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     name.and_then(|name| root.get("$defs")?.get(name)).unwrap_or(schema)
 }
 
+/// Returns what a value that may be absent is if it is there.
+fn optional(schema: &Value) -> Option<&Value> {
+    let options = schema.get("anyOf")?.as_array()?;
+    options.iter().find(|option| option.get("type").is_none_or(|kind| kind != "null"))
+}
+
 fn is_section(root: &Value, schema: &Value) -> bool {
-    resolve(root, schema).get("properties").is_some()
+    resolve(root, schema).get("properties").and_then(Value::as_object).is_some_and(|keys| !keys.is_empty())
 }
 
 /// Writes what each value of a choice means.

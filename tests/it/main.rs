@@ -18,4 +18,5 @@ mod full_disk;
 mod http;
 mod process;
 mod push_whole;
+mod stages;
 mod storage;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logyard_client::Client;
+use logyard_pipeline::LinesFrom;
 use logyard_sys::{Clock, Disk, LockGuard, Random};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,6 +32,7 @@ use crate::source_docker::{self, DockerSource};
 use crate::source_file::{self, FileSource};
 use crate::spool::{Spool, SpoolBounds, SpoolParts};
 use crate::spool_shared::SharedSpool;
+use crate::staging::{StageParts, compile_stages};
 
 /// How long the start waits for the engine, and again for its first list.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -230,6 +232,8 @@ impl Sourcing {
         let mut common_labels = self.settings.labels.clone();
         common_labels.insert("host".to_owned(), host_label);
         let line_bytes_max = self.settings.line_bytes_max as usize;
+        let staging =
+            StageParts { line_bytes_max, random: Arc::clone(&self.random), metrics: self.metrics.clone() };
         let mut sources = Vec::new();
         let files = match self.settings.files.is_empty() {
             false => self.settings.files.clone(),
@@ -250,14 +254,17 @@ impl Sourcing {
                 board: self.board.clone(),
                 spool: self.spool.clone(),
                 pieces: self.pieces.clone(),
-                jobs: file_jobs(&files, &common_labels)?,
-                line_bytes_max,
+                jobs: file_jobs(&files, &common_labels, line_bytes_max)?,
+                staging: staging.clone(),
             };
             let stop = self.stop.clone();
             sources.push(tokio::spawn(source_file::run(source, stop)));
         }
         if self.settings.docker.enabled {
-            let rules = DockerRules::compile(&self.settings.docker, common_labels)?;
+            let docker = &self.settings.docker;
+            let pipeline =
+                compile_stages("docker.stages", &docker.stages, LinesFrom::Engine, line_bytes_max)?;
+            let rules = DockerRules::compile(docker, common_labels)?;
             let parts = Arc::new(TargetParts {
                 pieces: self.pieces,
                 board: self.board,
@@ -265,7 +272,8 @@ impl Sourcing {
                 clock: self.clock,
                 random: self.random,
                 rules,
-                line_bytes_max,
+                pipeline,
+                staging,
                 initial: self.settings.docker.initial,
             });
             let is_answering = engine.is_some();

@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logyard_client::{Backoff, BackoffSettings};
+use logyard_codec::Entries;
+use logyard_model::LabelSet;
+use logyard_pipeline::Pipeline;
 use logyard_sys::{Clock, Random};
 use tokio::sync::{mpsc, watch};
 
@@ -26,10 +29,11 @@ use crate::labels::ContainerFacts;
 use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
 use crate::metrics::Metrics;
-use crate::position::{OutputPosition, OutputPositions, RepeatFilter};
+use crate::position::{OutputPosition, OutputPositions, Position, RepeatFilter};
 use crate::report::{Board, TargetState};
 use crate::settings::Initial;
 use crate::spool_shared::{stopped, stopped_within};
+use crate::staging::{StageParts, Staging};
 
 const BACKOFF: BackoffSettings =
     BackoffSettings { min: Duration::from_millis(100), max: Duration::from_secs(5) };
@@ -49,7 +53,8 @@ pub(crate) struct TargetParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<Random>,
     pub(crate) rules: DockerRules,
-    pub(crate) line_bytes_max: usize,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) staging: StageParts,
     pub(crate) initial: Initial,
 }
 
@@ -95,6 +100,8 @@ pub(crate) fn run(
     let mut target = DockerTarget {
         key: target_key(&id).into(),
         filter: RepeatFilter::new(begin.positions.unwrap_or_default()),
+        staging: Staging::new(&parts.pipeline, parts.staging.clone()),
+        sent: begin.positions.unwrap_or_default(),
         is_known: begin.positions.is_some(),
         initial: begin.initial,
         is_begin_assumed: false,
@@ -119,7 +126,7 @@ pub(crate) fn run(
         target.live().await;
         target.set_lagging(false);
         target.parts.metrics.targets.dec();
-        let positions = target.is_known.then(|| *target.filter.positions());
+        let positions = target.is_known.then_some(target.sent);
         (target.id, positions)
     }
 }
@@ -140,6 +147,9 @@ struct DockerTarget {
     wish: watch::Receiver<Wish>,
     stop: watch::Receiver<bool>,
     filter: RepeatFilter,
+    staging: Staging<OutputPositions>,
+    /// Positions last handed over; behind those of the filter while stages hold lines back.
+    sent: OutputPositions,
     clock_watch: ClockWatch,
     /// Something of this container was accepted before, now or by an earlier agent.
     is_known: bool,
@@ -194,11 +204,18 @@ impl DockerTarget {
                 Next::End => break,
             };
         }
+        // Of a container that is gone nothing will complete what stages hold. An agent that stops leaves it unread.
+        if !*self.stop.borrow() {
+            self.hand_over(Vec::new(), true).await;
+        }
         self.parts.board.remove_target(&self.key);
     }
 
     /// Waits for a start or a new connection since the last attach.
     async fn wait(&mut self) -> Next {
+        if !self.hand_over(Vec::new(), true).await {
+            return Next::End;
+        }
         loop {
             let wish = self.wish.borrow_and_update().clone();
             if wish.is_gone {
@@ -314,7 +331,41 @@ impl DockerTarget {
                 }
             }
         }
-        Next::Attach
+        // Lines of an engine that stays away are due all the same.
+        if self.hand_over(Vec::new(), false).await { Next::Attach } else { Next::End }
+    }
+
+    /// Returns how long until lines that stages hold are due; `None`: they hold none.
+    fn staging_due(&self) -> Option<Duration> {
+        self.staging.due_in(self.parts.clock.now_ns())
+    }
+
+    /// Hands over chunks, and what stages let go, with the position behind them; waits for room, and as long as a
+    /// stage wants. Returns false when the agent stops.
+    async fn hand_over(&mut self, mut chunks: Vec<(Arc<LabelSet>, Entries)>, everything: bool) -> bool {
+        let mut position = *self.filter.positions();
+        let mut pause = Duration::ZERO;
+        if !self.staging.is_idle() {
+            let staged = self.staging.take(everything, self.parts.clock.now_ns());
+            chunks = staged.chunks;
+            position = staged.mark.unwrap_or(position);
+            pause = staged.pause;
+        }
+        let mut stop = self.stop.clone();
+        // Position and entries are handed over together, so a line in the hands of a stage is behind both.
+        if !chunks.is_empty() || position != self.sent {
+            self.sent = position;
+            let position = Position::Container(position);
+            let piece = Piece { target: Arc::clone(&self.key), chunks, position };
+            let is_sent = tokio::select! {
+                sent = self.parts.pieces.send(piece) => sent.is_ok(),
+                () = stopped(&mut stop) => false,
+            };
+            if !is_sent {
+                return false;
+            }
+        }
+        pause.is_zero() || !stopped_within(&mut stop, pause).await
     }
 
     /// Reads the log from a place that touches what was accepted before.
@@ -408,7 +459,7 @@ impl DockerTarget {
             true => LogForm::Tty { local: inspected.driver == "local" },
             false => LogForm::Frames(wish.engine.join_rule()),
         };
-        Some(LogDecoder::new(form, self.parts.line_bytes_max))
+        Some(LogDecoder::new(form, self.parts.staging.line_bytes_max))
     }
 
     fn take_inspected(&mut self, inspected: Inspected) {

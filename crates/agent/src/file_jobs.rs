@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use logyard_model::LabelSet;
-use logyard_pipeline::{Relabeling, without_meta};
+use logyard_pipeline::{LinesFrom, Pipeline, Relabeling, without_meta};
 use logyard_sys::Disk;
 
 use crate::error::Error;
 use crate::settings::FileSettings;
+use crate::staging::compile_stages;
 
 /// Folders below a pattern's fixed part that are entered.
 const DEPTH_MAX: usize = 16;
@@ -27,6 +28,8 @@ pub(crate) struct FileJob {
     exclude: GlobSet,
     labels: BTreeMap<String, String>,
     relabel: Relabeling,
+    /// What happens to lines.
+    pub(crate) pipeline: Pipeline,
 }
 
 /// What is read on a machine without an engine, when nothing is set.
@@ -39,11 +42,16 @@ pub(crate) fn default_files() -> Vec<FileSettings> {
 pub(crate) fn file_jobs(
     settings: &[FileSettings],
     common_labels: &BTreeMap<String, String>,
+    line_bytes_max: usize,
 ) -> Result<Vec<FileJob>, Error> {
-    settings.iter().map(|job| file_job(job, common_labels)).collect()
+    settings.iter().map(|job| file_job(job, common_labels, line_bytes_max)).collect()
 }
 
-fn file_job(settings: &FileSettings, common_labels: &BTreeMap<String, String>) -> Result<FileJob, Error> {
+fn file_job(
+    settings: &FileSettings,
+    common_labels: &BTreeMap<String, String>,
+    line_bytes_max: usize,
+) -> Result<FileJob, Error> {
     if settings.path.is_empty() {
         let reason = "a job has no path; add one such as /var/log/*.log".to_owned();
         return Err(Error::Setting { setting: "files.path", reason });
@@ -62,6 +70,7 @@ fn file_job(settings: &FileSettings, common_labels: &BTreeMap<String, String>) -
         exclude: globs("files.exclude", &settings.exclude)?,
         labels,
         relabel,
+        pipeline: compile_stages("files.stages", &settings.stages, LinesFrom::Files, line_bytes_max)?,
     })
 }
 
@@ -164,7 +173,7 @@ mod tests {
     fn job(path: &[&str], exclude: &[&str]) -> FileJob {
         let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         let settings = FileSettings { path: own(path), exclude: own(exclude), ..FileSettings::default() };
-        file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())])).unwrap().remove(0)
+        file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())]), 1 << 18).unwrap().remove(0)
     }
 
     #[test]
@@ -194,7 +203,8 @@ mod tests {
         assert_eq!(labels.to_string(), r#"{filename="/log/a", host="nas", job="files"}"#);
         let ruled = |json: &str, path: &str| {
             let settings: FileSettings = serde_json::from_str(json).unwrap();
-            let jobs = file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())])).unwrap();
+            let jobs =
+                file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())]), 1 << 18).unwrap();
             jobs[0].labels_of(path).map(|labels| labels.to_string())
         };
         let rules = r#"{"path": ["/log/*"], "default_labels": false, "labels": {"job": "web"}, "relabel": [
@@ -205,7 +215,11 @@ mod tests {
         assert_eq!(ruled(rules, "/log/a.log").as_deref(), Some(want));
         assert_eq!(ruled(rules, "/log/secret.log"), None);
         let settings = FileSettings { path: vec!["log/*".into()], ..FileSettings::default() };
-        let error = file_jobs(&[settings], &BTreeMap::new()).unwrap_err().to_string();
+        let error = file_jobs(&[settings], &BTreeMap::new(), 1 << 18).unwrap_err().to_string();
         assert!(error.contains("agent.files.path"), "{error}");
+        let json = r#"{"path": ["/log/*"], "stages": [{"regex": {"expression": "("}}]}"#;
+        let error = file_jobs(&[serde_json::from_str(json).unwrap()], &BTreeMap::new(), 1 << 18).unwrap_err();
+        let want = "cannot use setting agent.files.stages: 0.regex.expression: ";
+        assert!(error.to_string().starts_with(want), "{error}");
     }
 }

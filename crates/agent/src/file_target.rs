@@ -2,10 +2,12 @@
 //!
 //! Offsets stand at line starts. An unfinished last line stays unread until its newline comes, or until
 //! the file was rotated away and nobody writes to it any more. Entries bear the time of their reading,
-//! strictly ascending, so that two equal lines stay two entries.
+//! strictly ascending, so that two equal lines stay two entries. Lines that a stage holds back are read and not sent:
+//! the position that is sent stands before the oldest of them.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use logyard_codec::Entries;
 use logyard_model::LabelSet;
@@ -14,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::log_join::{bounded, without_line_end};
 use crate::position::FilePosition;
+use crate::staging::{Line, Staging};
 
 /// Bytes read in one turn.
 const TURN_BYTES: usize = 64 << 10;
@@ -29,8 +32,14 @@ pub(crate) type FileIdentity = (u64, u64);
 #[derive(Debug)]
 pub(crate) struct FileTarget {
     pub(crate) file: Arc<dyn ReadFile>,
+    /// How far it was read.
     pub(crate) position: FilePosition,
     pub(crate) labels: Arc<LabelSet>,
+    /// Not read before this time of the monotonic clock: a stage wants it so.
+    pub(crate) paused_until_ns: u64,
+    /// Offset last handed over: at most that of `position`.
+    sent_offset: u64,
+    staging: Staging<u64>,
     line_bytes_max: usize,
     last_ns: i64,
     /// Bytes behind the offset that are known to hold no newline.
@@ -40,7 +49,13 @@ pub(crate) struct FileTarget {
 /// What one turn yielded.
 #[derive(Debug, Default)]
 pub(crate) struct FileTurn {
-    pub(crate) entries: Entries,
+    pub(crate) chunks: Vec<(Arc<LabelSet>, Entries)>,
+    /// The position after it, if there is something to hand over.
+    pub(crate) position: Option<FilePosition>,
+    /// Lines read; stages may have held them back or discarded them.
+    pub(crate) lines: u64,
+    /// How long stages want the file to wait.
+    pub(crate) pause: Duration,
     pub(crate) lines_cut: u64,
     /// Times the clock was found set back.
     pub(crate) clock_steps: u64,
@@ -63,8 +78,19 @@ impl FileTarget {
         position: FilePosition,
         labels: Arc<LabelSet>,
         line_bytes_max: usize,
+        staging: Staging<u64>,
     ) -> Self {
-        Self { file, position, labels, line_bytes_max, last_ns: i64::MIN, scanned_bytes: 0 }
+        Self {
+            file,
+            sent_offset: position.offset,
+            position,
+            labels,
+            paused_until_ns: 0,
+            staging,
+            line_bytes_max,
+            last_ns: i64::MIN,
+            scanned_bytes: 0,
+        }
     }
 
     pub(crate) fn identity(&self) -> FileIdentity {
@@ -87,53 +113,79 @@ impl FileTarget {
     }
 
     /// Starts over at the beginning: the file holds other bytes now.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self, now_ns: i64) {
+        self.staging.cut(now_ns);
         self.position.offset = 0;
         self.position.fingerprint_bytes = 0;
         self.position.fingerprint = xxh3_64(&[]);
         self.scanned_bytes = 0;
     }
 
-    /// Reads the next whole lines, about 64 KiB; no entries: the end is reached for now.
+    /// Reads the next whole lines, about 64 KiB; no lines: the end is reached for now.
     pub(crate) fn turn(&mut self, now_ns: i64) -> io::Result<FileTurn> {
         let mut buffer = vec![0; TURN_BYTES];
         let read = read_up_to(&*self.file, &mut buffer, self.position.offset)?;
         buffer.truncate(read);
         let mut turn = FileTurn::default();
+        let mut entries = Entries::new();
         match memchr::memrchr(b'\n', &buffer) {
             Some(last) => {
                 buffer.truncate(last + 1);
+                let mut start = self.position.offset;
                 for line in buffer.split_inclusive(|byte| *byte == b'\n') {
-                    self.push(&mut turn, line, 0, now_ns);
+                    self.push(&mut turn, &mut entries, start, line, 0, now_ns);
+                    start += line.len() as u64;
                 }
                 self.advance(buffer.len() as u64)?;
             }
-            None if read == TURN_BYTES => self.long_line(&mut turn, now_ns)?,
+            None if read == TURN_BYTES => self.long_line(&mut turn, &mut entries, now_ns)?,
             None => {}
         }
+        self.finish(&mut turn, entries, false, now_ns);
         Ok(turn)
     }
 
-    /// Takes the unfinished last line: nobody will finish it.
+    /// Takes the unfinished last line, and what stages hold: nobody will finish it.
     pub(crate) fn last_line(&mut self, now_ns: i64) -> io::Result<FileTurn> {
         let end = self.file.meta()?.bytes;
         let rest_bytes = end.saturating_sub(self.position.offset);
         let mut turn = FileTurn::default();
+        let mut entries = Entries::new();
         if rest_bytes > 0 {
-            self.take_long(&mut turn, rest_bytes, now_ns)?;
+            self.take_long(&mut turn, &mut entries, rest_bytes, now_ns)?;
         }
+        self.finish(&mut turn, entries, true, now_ns);
         Ok(turn)
     }
 
+    /// Settles what the turn hands over, and up to where.
+    fn finish(&mut self, turn: &mut FileTurn, entries: Entries, everything: bool, now_ns: i64) {
+        let mut done_offset = self.position.offset;
+        if self.staging.is_idle() {
+            if !entries.is_empty() {
+                turn.chunks.push((Arc::clone(&self.labels), entries));
+            }
+        } else {
+            let staged = self.staging.take(everything, now_ns);
+            turn.chunks = staged.chunks;
+            turn.pause = staged.pause;
+            done_offset = staged.mark.unwrap_or(done_offset);
+        }
+        if !turn.chunks.is_empty() || done_offset != self.sent_offset {
+            self.sent_offset = done_offset;
+            turn.position = Some(FilePosition { offset: done_offset, ..self.position.clone() });
+        }
+    }
+
     /// Looks for the end of a line longer than a turn, and takes the line once the end is there.
-    fn long_line(&mut self, turn: &mut FileTurn, now_ns: i64) -> io::Result<()> {
+    fn long_line(&mut self, turn: &mut FileTurn, entries: &mut Entries, now_ns: i64) -> io::Result<()> {
         let mut buffer = vec![0; TURN_BYTES];
         loop {
             let read = read_up_to(&*self.file, &mut buffer, self.position.offset + self.scanned_bytes)?;
             let seen = buffer.get(..read).unwrap_or_default();
             if let Some(newline) = memchr::memchr(b'\n', seen) {
                 let line_bytes = self.scanned_bytes + newline as u64 + 1;
-                return self.take_long(turn, line_bytes, now_ns);
+                return self.take_long(turn, entries, line_bytes, now_ns);
             }
             self.scanned_bytes += read as u64;
             if read == 0 {
@@ -142,18 +194,32 @@ impl FileTarget {
         }
     }
 
-    fn take_long(&mut self, turn: &mut FileTurn, line_bytes: u64, now_ns: i64) -> io::Result<()> {
+    fn take_long(
+        &mut self,
+        turn: &mut FileTurn,
+        entries: &mut Entries,
+        line_bytes: u64,
+        now_ns: i64,
+    ) -> io::Result<()> {
         // Two bytes more than are kept: the end of the line is stripped first.
         let kept_bytes = usize::try_from(line_bytes).unwrap_or(usize::MAX).min(self.line_bytes_max + 2);
         let mut line = vec![0; kept_bytes];
         let read = read_up_to(&*self.file, &mut line, self.position.offset)?;
         line.truncate(read);
         let beyond = usize::try_from(line_bytes - read as u64).unwrap_or(usize::MAX);
-        self.push(turn, &line, beyond, now_ns);
+        self.push(turn, entries, self.position.offset, &line, beyond, now_ns);
         self.advance(line_bytes)
     }
 
-    fn push(&mut self, turn: &mut FileTurn, line: &[u8], beyond: usize, now_ns: i64) {
+    fn push(
+        &mut self,
+        turn: &mut FileTurn,
+        entries: &mut Entries,
+        start: u64,
+        line: &[u8],
+        beyond: usize,
+        now_ns: i64,
+    ) {
         // A turn's lines run ahead of the clock by less than a millisecond: more means that it was set back,
         // and waiting for it to catch up would give lines of hours one and the same time.
         if self.last_ns > now_ns.saturating_add(CLOCK_AHEAD_NS_MAX) {
@@ -163,7 +229,14 @@ impl FileTarget {
         self.last_ns = now_ns.max(self.last_ns.saturating_add(1));
         let line = bounded(self.last_ns, without_line_end(line), beyond, self.line_bytes_max);
         turn.lines_cut += u64::from(line.cut_bytes > 0);
-        turn.entries.push(line.ts_ns, line.text, "", &LabelSet::default());
+        turn.lines += 1;
+        let metadata = &LabelSet::default();
+        if self.staging.is_idle() {
+            entries.push(line.ts_ns, line.text, "", metadata);
+            return;
+        }
+        let line = Line { labels: &self.labels, ts_ns: line.ts_ns, text: line.text, metadata, output: 0 };
+        self.staging.push(line, start, now_ns);
     }
 
     fn advance(&mut self, bytes: u64) -> io::Result<()> {
@@ -227,7 +300,10 @@ fn read_up_to(file: &dyn ReadFile, buffer: &mut [u8], offset: u64) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use logyard_sys::SimDisk;
+    use crate::metrics::Metrics;
+    use crate::staging::{StageParts, compile_stages};
+    use logyard_pipeline::LinesFrom;
+    use logyard_sys::{Random, SimDisk};
     use std::path::Path;
 
     const PATH: &str = "/log/a.log";
@@ -239,13 +315,60 @@ mod tests {
     fn target(disk: &SimDisk) -> FileTarget {
         let file = disk.open_file(Path::new(PATH)).unwrap();
         let position = new_position(PATH, &file.meta().unwrap(), &*file).unwrap();
-        FileTarget::new(file, position, Arc::default(), 100 << 10)
+        FileTarget::new(file, position, Arc::default(), 100 << 10, staging("[]"))
+    }
+
+    fn staging(stages: &str) -> Staging<u64> {
+        let stages: Vec<_> = serde_json::from_str(stages).unwrap();
+        let parts = StageParts {
+            line_bytes_max: 100 << 10,
+            random: Arc::new(Random::seeded(1)),
+            metrics: Metrics::default(),
+        };
+        Staging::new(&compile_stages("files.stages", &stages, LinesFrom::Files, 100 << 10).unwrap(), parts)
+    }
+
+    fn entries(turn: &FileTurn) -> Entries {
+        let mut all = Entries::new();
+        turn.chunks.iter().for_each(|(_, entries)| all.append(entries));
+        all
     }
 
     fn lines(turn: &FileTurn) -> Vec<String> {
-        (0..turn.entries.len())
-            .map(|row| String::from_utf8_lossy(turn.entries.line(row)).into_owned())
-            .collect()
+        let all = entries(turn);
+        (0..all.len()).map(|row| String::from_utf8_lossy(all.line(row)).into_owned()).collect()
+    }
+
+    fn offset(turn: &FileTurn) -> Option<u64> {
+        turn.position.as_ref().map(|position| position.offset)
+    }
+
+    #[test]
+    fn positions_stand_before_what_stages_hold() {
+        let disk = disk();
+        write(&disk, b"first\n two\n");
+        let mut target = target(&disk);
+        target.staging =
+            staging(r#"[{"drop": {"expression": "noise"}}, {"multiline": {"firstline": "^\\S"}}]"#);
+        let turn = target.turn(0).unwrap();
+        assert_eq!((turn.lines, turn.chunks.len(), offset(&turn)), (2, 0, None));
+        write(&disk, b" three\nsecond\nnoise\n");
+        let turn = target.turn(1).unwrap();
+        assert_eq!((lines(&turn), offset(&turn)), (vec!["first\n two\n three".to_owned()], Some(18)));
+        // The open entry is let go by time; what was discarded behind it counts as read then.
+        assert_eq!(offset(&target.turn(2).unwrap()), None);
+        let turn = target.turn(4_000_000_000).unwrap();
+        assert_eq!((lines(&turn), offset(&turn)), (vec!["second".to_owned()], Some(31)));
+        write(&disk, b"noise\n");
+        let turn = target.turn(5_000_000_000).unwrap();
+        assert_eq!((turn.chunks.len(), offset(&turn)), (0, Some(37)));
+        // A file cut behind our back: what was read of it comes out, and the position is its new beginning.
+        write(&disk, b"third\n");
+        assert_eq!(target.turn(6_000_000_000).unwrap().lines, 1);
+        disk.truncate(Path::new(PATH), 0).unwrap();
+        target.restart(7_000_000_000);
+        let turn = target.turn(7_000_000_000).unwrap();
+        assert_eq!((lines(&turn), offset(&turn)), (vec!["third".to_owned()], Some(0)));
     }
 
     fn disk() -> SimDisk {
@@ -261,15 +384,15 @@ mod tests {
         let mut target = target(&disk);
         let turn = target.turn(5).unwrap();
         assert_eq!(lines(&turn), ["one", "one", ""]);
-        assert_eq!(turn.entries.ts_ns(), [5, 6, 7]);
-        assert!(target.turn(6).unwrap().entries.is_empty());
+        assert_eq!(entries(&turn).ts_ns(), [5, 6, 7]);
+        assert!(target.turn(6).unwrap().chunks.is_empty());
         write(&disk, b"ished\n");
         let turn = target.turn(6).unwrap();
         assert_eq!(lines(&turn), ["unfinished"]);
-        assert_eq!(turn.entries.ts_ns(), [8]);
+        assert_eq!(entries(&turn).ts_ns(), [8]);
         write(&disk, b"last");
         assert_eq!(lines(&target.last_line(9).unwrap()), ["last"]);
-        assert!(target.last_line(9).unwrap().entries.is_empty());
+        assert!(target.last_line(9).unwrap().chunks.is_empty());
     }
 
     #[test]
@@ -278,15 +401,15 @@ mod tests {
         let (late_ns, early_ns) = (50_000_000_000, 10_000_000_000);
         write(&disk, b"one\n");
         let mut target = target(&disk);
-        assert_eq!(target.turn(late_ns).unwrap().entries.ts_ns(), [late_ns]);
+        assert_eq!(entries(&target.turn(late_ns).unwrap()).ts_ns(), [late_ns]);
         write(&disk, b"two\nthree\n");
         let turn = target.turn(early_ns).unwrap();
-        assert_eq!(turn.entries.ts_ns(), [early_ns, early_ns + 1]);
+        assert_eq!(entries(&turn).ts_ns(), [early_ns, early_ns + 1]);
         assert_eq!(turn.clock_steps, 1);
         // A little is no step: entries stay in order.
         write(&disk, b"four\n");
         let turn = target.turn(early_ns - 500_000_000).unwrap();
-        assert_eq!((turn.entries.ts_ns(), turn.clock_steps), (&[early_ns + 2][..], 0));
+        assert_eq!((entries(&turn).ts_ns(), turn.clock_steps), (&[early_ns + 2][..], 0));
     }
 
     #[test]
@@ -294,12 +417,12 @@ mod tests {
         let disk = disk();
         write(&disk, &vec![b'x'; 90 << 10]);
         let mut target = target(&disk);
-        assert!(target.turn(1).unwrap().entries.is_empty());
+        assert!(target.turn(1).unwrap().chunks.is_empty());
         write(&disk, &vec![b'x'; 90 << 10]);
-        assert!(target.turn(1).unwrap().entries.is_empty());
+        assert!(target.turn(1).unwrap().chunks.is_empty());
         write(&disk, b"\nnext\n");
         let turn = target.turn(1).unwrap();
-        assert_eq!(turn.entries.line(0).len(), 100 << 10);
+        assert_eq!(lines(&turn)[0].len(), 100 << 10);
         assert_eq!(turn.lines_cut, 1);
         assert_eq!(lines(&target.turn(1).unwrap()), ["next"]);
     }
@@ -316,7 +439,7 @@ mod tests {
         assert_eq!(target.fate(&disk).unwrap(), FileFate::Truncated);
         write(&disk, b"other and longer\n");
         assert_eq!(target.fate(&disk).unwrap(), FileFate::Truncated);
-        target.restart();
+        target.restart(2);
         assert_eq!(lines(&target.turn(2).unwrap()), ["other and longer"]);
         assert_eq!(target.fate(&disk).unwrap(), FileFate::Same);
         disk.rename(Path::new(PATH), Path::new("/log/a.log.1")).unwrap();

@@ -44,11 +44,12 @@ mod spool;
 pub mod spool_check;
 mod spool_record;
 mod spool_shared;
+mod staging;
 mod timestamp;
 
 pub use agent::{Agent, AgentParts};
 pub use error::{Error, Kind};
-pub use logyard_pipeline::{RelabelAction, RelabelSettings};
+pub use logyard_pipeline::{RelabelAction, RelabelSettings, settings as stages};
 pub use report::{AgentReport, EngineReport, TargetReport, TargetState};
 pub use settings::{
     AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, SpoolSettings,

@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) entries_discarded: Family<Reason, Count>,
     pub(crate) entries_waiting: Gauge,
     pub(crate) lines_cut: Count,
+    pub(crate) lines_joined: Count,
+    pub(crate) times_refused: Count,
     pub(crate) parts_unreadable: Count,
     pub(crate) repeats_suppressed: Count,
     pub(crate) gaps: Family<Reason, Count>,
@@ -65,6 +67,12 @@ impl Metrics {
             m.entries_waiting.clone(),
         );
         r.register("lines_cut", "Lines cut at agent.line_bytes_max", m.lines_cut.clone());
+        r.register("lines_joined", "Lines that stages made part of another's entry", m.lines_joined.clone());
+        r.register(
+            "times_refused",
+            "Times that a timestamp stage read and that lie too far ahead; the entry keeps its own",
+            m.times_refused.clone(),
+        );
         r.register(
             "parts_unreadable",
             "Parts of lines without a timestamp, left out",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use logyard_pipeline::settings::StageSettings;
 use logyard_pipeline::{RelabelSettings, is_label_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 /// Settings of the agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentSettings {
     /// Value of the label `host` of every stream. Empty: the machine's name; inside a container, whose
@@ -42,7 +43,7 @@ impl Default for AgentSettings {
 }
 
 /// Settings of the Docker source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DockerSettings {
     /// Whether to read containers at all.
@@ -63,6 +64,8 @@ pub struct DockerSettings {
     pub default_labels: bool,
     /// Rules that make, change and remove labels, or leave containers out; they see `__meta_docker_…` too.
     pub relabel: Vec<RelabelSettings>,
+    /// What happens to lines, in order: each item has exactly one key, the name of a stage.
+    pub stages: Vec<StageSettings>,
 }
 
 /// Names some containers.
@@ -99,6 +102,7 @@ impl Default for DockerSettings {
             filters: Vec::new(),
             default_labels: true,
             relabel: Vec::new(),
+            stages: Vec::new(),
         }
     }
 }
@@ -115,7 +119,7 @@ pub enum Initial {
 }
 
 /// Files read as one job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileSettings {
     /// Paths with `*`, `?`, `[…]`, `{a,b}`; `**` stands for any folders.
@@ -129,6 +133,8 @@ pub struct FileSettings {
     /// Rules that make, change and remove labels, or leave files out; `__path__` is the path of the file. `filename` is
     /// added behind them.
     pub relabel: Vec<RelabelSettings>,
+    /// What happens to lines, in order: each item has exactly one key, the name of a stage.
+    pub stages: Vec<StageSettings>,
 }
 
 impl Default for FileSettings {
@@ -139,6 +145,7 @@ impl Default for FileSettings {
             labels: BTreeMap::new(),
             default_labels: true,
             relabel: Vec::new(),
+            stages: Vec::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logyard_model::LabelSet;
-use logyard_sys::{Clock, Disk};
+use logyard_sys::{Clock, Disk, ReadFile};
 use tokio::sync::{mpsc, watch};
 
 use crate::batch::Piece;
@@ -25,6 +25,7 @@ use crate::position::{FilePosition, Position};
 use crate::report::{Board, TargetState};
 use crate::spool_record::StoredPosition;
 use crate::spool_shared::{SharedSpool, stopped_within};
+use crate::staging::{StageParts, Staging};
 
 /// Prefix of the keys of files' positions.
 const TARGET_PREFIX: &str = "file:";
@@ -46,7 +47,7 @@ pub(crate) struct FileSource {
     pub(crate) spool: SharedSpool,
     pub(crate) pieces: mpsc::Sender<Piece>,
     pub(crate) jobs: Vec<FileJob>,
-    pub(crate) line_bytes_max: usize,
+    pub(crate) staging: StageParts,
 }
 
 #[derive(Debug)]
@@ -140,17 +141,20 @@ impl Live {
         let Some(target) = self.named.get_mut(path) else {
             return Ok(false);
         };
+        if self.source.clock.monotonic_ns() < target.paused_until_ns {
+            return Ok(false);
+        }
         let read = target.fate(&*self.source.disk).and_then(|fate| {
             if fate == FileFate::Truncated {
                 self.source.metrics.gap("truncated");
-                target.restart();
+                target.restart(self.source.clock.now_ns());
             }
             let turn = target.turn(self.source.clock.now_ns())?;
             Ok((fate, turn))
         });
         match read {
             Ok((fate, turn)) => {
-                let has_lines = !turn.entries.is_empty();
+                let has_lines = turn.lines > 0;
                 send(&self.source, &mut self.known, target, turn)?;
                 if fate == FileFate::Renamed && !has_lines {
                     self.rename_away(path);
@@ -183,7 +187,7 @@ impl Live {
         for (mut target, mut quiet_since_ns) in std::mem::take(&mut self.leaving) {
             let now_ns = self.source.clock.now_ns();
             let turn = target.turn(now_ns).unwrap_or_default();
-            if !turn.entries.is_empty() {
+            if turn.lines > 0 {
                 is_active = true;
                 quiet_since_ns = self.source.clock.monotonic_ns();
             }
@@ -301,7 +305,7 @@ impl Live {
             return Ok(None);
         };
         position.path = text.to_owned();
-        Ok(Some(FileTarget::new(file, position, labels, self.source.line_bytes_max)))
+        Ok(self.target(job, file, position, labels))
     }
 
     /// Devices and pipes under /proc and /dev have no length and no end.
@@ -328,8 +332,9 @@ impl Live {
                     let Some(labels) = self.labels(job, &position.path) else {
                         continue;
                     };
-                    let target = FileTarget::new(file, position, labels, self.source.line_bytes_max);
-                    self.leaving.push((target, self.source.clock.monotonic_ns()));
+                    let now = self.source.clock.monotonic_ns();
+                    let target = self.target(job, file, position, labels);
+                    self.leaving.extend(target.map(|target| (target, now)));
                 }
                 None if named_before(&position) => self.source.metrics.gap("deleted"),
                 None => {}
@@ -338,7 +343,7 @@ impl Live {
     }
 
     /// Finds a renamed file beside its old name.
-    fn sibling(&self, path: &Path, position: &FilePosition) -> Option<Arc<dyn logyard_sys::ReadFile>> {
+    fn sibling(&self, path: &Path, position: &FilePosition) -> Option<Arc<dyn ReadFile>> {
         let dir = path.parent()?;
         let name = path.file_name()?.to_string_lossy().into_owned();
         let stem = name.split('.').next().unwrap_or_default().to_owned();
@@ -364,6 +369,18 @@ impl Live {
             }
         }
         None
+    }
+
+    fn target(
+        &self,
+        job: usize,
+        file: Arc<dyn ReadFile>,
+        position: FilePosition,
+        labels: Arc<LabelSet>,
+    ) -> Option<FileTarget> {
+        let parts = &self.source.staging;
+        let staging = Staging::new(&self.source.jobs.get(job)?.pipeline, parts.clone());
+        Some(FileTarget::new(file, position, labels, parts.line_bytes_max, staging))
     }
 
     /// Returns the labels of a file; `None`: the rules leave it out.
@@ -402,16 +419,20 @@ fn send(
     target: &mut FileTarget,
     turn: FileTurn,
 ) -> Result<(), Closed> {
-    if turn.entries.is_empty() {
-        return Ok(());
-    }
     source.metrics.lines_cut.inc_by(turn.lines_cut);
     source.metrics.clock_steps.inc_by(turn.clock_steps);
-    known.insert(target.identity(), target.position.clone());
+    if !turn.pause.is_zero() {
+        let pause_ns = u64::try_from(turn.pause.as_nanos()).unwrap_or(u64::MAX);
+        target.paused_until_ns = source.clock.monotonic_ns().saturating_add(pause_ns);
+    }
+    let Some(position) = turn.position else {
+        return Ok(());
+    };
+    known.insert(target.identity(), position.clone());
     let piece = Piece {
         target: key_of(target.identity()).into(),
-        chunks: vec![(Arc::clone(&target.labels), turn.entries)],
-        position: Position::File(target.position.clone()),
+        chunks: turn.chunks,
+        position: Position::File(position),
     };
     source.pieces.blocking_send(piece).map_err(|_| Closed)
 }

@@ -128,6 +128,11 @@ impl Extracted {
         Self { base: Arc::clone(labels), own: Vec::new() }
     }
 
+    /// Returns the labels at the start.
+    pub(crate) fn into_base(self) -> Arc<LabelSet> {
+        self.base
+    }
+
     /// Returns whether a name has a value, be it null.
     pub(crate) fn has(&self, name: &str) -> bool {
         match self.own.iter().find(|(own, _)| **own == *name) {
@@ -178,6 +183,9 @@ impl Extracted {
     }
 }
 
+/// What lines that are joined have in common: labels and output.
+pub(crate) type JoinKey = (Arc<LabelSet>, u8);
+
 /// An entry on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -186,11 +194,18 @@ pub(crate) struct Entry {
     pub(crate) line: Vec<u8>,
     pub(crate) metadata: LabelSet,
     pub(crate) extracted: Extracted,
+    /// Which of the target's outputs it came from.
+    pub(crate) output: u8,
     /// Numbers of the first and the last line that went into it.
     pub(crate) lines: (u64, u64),
 }
 
 impl Entry {
+    /// What lines that are joined have in common.
+    pub(crate) fn key(&self) -> JoinKey {
+        (Arc::clone(&self.labels), self.output)
+    }
+
     pub(crate) fn set_label(&mut self, name: &str, value: &str) {
         if self.labels.get(name) != Some(value) {
             Arc::make_mut(&mut self.labels).insert(name, value);

@@ -14,7 +14,7 @@ use logyard_sys::Random;
 use crate::entry::{Entry, Extracted};
 use crate::error::Error;
 use crate::settings::StageSettings;
-use crate::stage::{self, Around, LinesFrom, Stage};
+use crate::stage::{self, Around, LinesFrom, Setting, Stage};
 
 /// Lines behind the oldest held one; more, and all are let go.
 const LINES_MAX: usize = 16_384;
@@ -38,13 +38,17 @@ pub struct Line<'a> {
     pub text: &'a [u8],
     /// Structured metadata.
     pub metadata: &'a LabelSet,
+    /// Which of the target's outputs it came from: lines of different ones are never joined.
+    pub output: u8,
 }
 
 /// An entry that came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
-    /// Labels of its stream.
+    /// Labels of its stream. Stages may have removed all.
     pub labels: Arc<LabelSet>,
+    /// Labels that it, or its first line, was read under.
+    pub read_under: Arc<LabelSet>,
     /// Its time, in ns since the Unix epoch.
     pub ts_ns: i64,
     /// Its line.
@@ -84,20 +88,20 @@ pub struct Now<'a> {
 }
 
 impl Pipeline {
-    /// Compiles stages. Errors: the first that cannot be used; its path begins with the stage's number.
-    pub fn compile(settings: &[StageSettings], from: LinesFrom) -> Result<Self, Error> {
-        Ok(Self { stages: stage::compile_all(settings, from, 0)? })
+    /// Compiles stages; entries of several lines get no longer than `line_bytes_max`, the rest makes another.
+    ///
+    /// Errors: the first stage that cannot be used; its path begins with the stage's number.
+    pub fn compile(
+        settings: &[StageSettings],
+        from: LinesFrom,
+        line_bytes_max: usize,
+    ) -> Result<Self, Error> {
+        Ok(Self { stages: stage::compile_all(settings, Setting { from, line_bytes_max, depth: 0 })? })
     }
 
     /// Returns whether entries pass unchanged.
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty()
-    }
-
-    /// Adds the stages of another pipeline behind.
-    #[must_use]
-    pub fn followed_by(&self, other: &Self) -> Self {
-        Self { stages: self.stages.iter().chain(&other.stages).cloned().collect() }
     }
 }
 
@@ -155,6 +159,7 @@ impl<M: Clone> Run<M> {
             line: line.text.to_vec(),
             metadata: line.metadata.clone(),
             extracted: Extracted::new(line.labels),
+            output: line.output,
             lines: (number, number),
         };
         let mut around = Around { now_ns: now.ns, random: now.random, tally: &mut self.tally };
@@ -189,8 +194,8 @@ impl<M: Clone> Run<M> {
                 kept.push(entry);
                 continue;
             }
-            let Entry { labels, ts_ns, line, metadata, .. } = entry;
-            out.push(Finished { labels, ts_ns, line, metadata });
+            let Entry { labels, ts_ns, line, metadata, extracted, .. } = entry;
+            out.push(Finished { labels, read_under: extracted.into_base(), ts_ns, line, metadata });
         }
         self.retained = kept;
         self.marks.front().map(|(mark, _)| mark.clone())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Names and where their values come from; nothing: from the same name.
 pub type Names = BTreeMap<String, Option<String>>;
@@ -235,7 +235,10 @@ pub enum MatchAction {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DropSettings {
-    /// Extracted values that must all be there, and that `value` or `expression` looks at, joined.
+    /// Extracted values that must all be there, and that `value` or `expression` looks at, joined; one may be a text
+    /// instead of a list.
+    #[serde(deserialize_with = "text_or_list")]
+    #[schemars(extend("type" = ["array", "string"]))]
     pub source: Vec<String>,
     /// Stands between joined values. Default `;`.
     pub separator: Option<String>,
@@ -309,4 +312,19 @@ pub struct PackSettings {
 
 fn yes() -> bool {
     true
+}
+
+fn text_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Nothing(()),
+        Text(String),
+        List(Vec<String>),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Nothing(()) => Vec::new(),
+        Form::Text(text) => vec![text],
+        Form::List(list) => list,
+    })
 }

@@ -31,6 +31,16 @@ pub enum LinesFrom {
     Files,
 }
 
+/// What stages are compiled for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) from: LinesFrom,
+    /// Entries of several lines get no longer.
+    pub(crate) line_bytes_max: usize,
+    /// How deep inside `match`.
+    pub(crate) depth: usize,
+}
+
 /// One stage.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
@@ -67,22 +77,18 @@ pub(crate) struct Around<'a> {
 }
 
 /// Compiles stages; an error's path begins with the number of the stage.
-pub(crate) fn compile_all(
-    settings: &[StageSettings],
-    from: LinesFrom,
-    depth: usize,
-) -> Result<Vec<Stage>, Error> {
-    if depth > DEPTH_MAX {
+pub(crate) fn compile_all(settings: &[StageSettings], setting: Setting) -> Result<Vec<Stage>, Error> {
+    if setting.depth > DEPTH_MAX {
         return Err(Error::new(format!("match nests deeper than {DEPTH_MAX}")));
     }
     let mut stages = Vec::new();
     for (index, one) in settings.iter().enumerate() {
-        stages.extend(compile(one, from, depth).map_err(|error| error.inside(index.to_string()))?);
+        stages.extend(compile(one, setting).map_err(|error| error.inside(index.to_string()))?);
     }
     Ok(stages)
 }
 
-fn compile(settings: &StageSettings, from: LinesFrom, depth: usize) -> Result<Option<Stage>, Error> {
+fn compile(settings: &StageSettings, setting: Setting) -> Result<Option<Stage>, Error> {
     type Found = (&'static str, Result<Option<Stage>, Error>);
     let mut found: Vec<Found> = Vec::new();
     let mut add = |name: &'static str, stage: Option<Result<Stage, Error>>| {
@@ -91,8 +97,8 @@ fn compile(settings: &StageSettings, from: LinesFrom, depth: usize) -> Result<Op
         }
     };
     let s = settings;
-    add("docker", s.docker.map(|_| Ok(Stage::Docker(PartsStage::docker()))));
-    add("cri", s.cri.as_ref().map(|cri| Ok(Stage::Cri(PartsStage::cri(cri)))));
+    add("docker", s.docker.map(|_| Ok(Stage::Docker(PartsStage::docker(setting.line_bytes_max)))));
+    add("cri", s.cri.as_ref().map(|cri| Ok(Stage::Cri(PartsStage::cri(cri, setting.line_bytes_max)))));
     add("json", s.json.as_ref().map(|json| JsonStage::compile(json).map(Stage::Json)));
     add("logfmt", s.logfmt.as_ref().map(|logfmt| LogfmtStage::compile(logfmt).map(Stage::Logfmt)));
     add("regex", s.regex.as_ref().map(|regex| RegexStage::compile(regex).map(Stage::Regex)));
@@ -117,7 +123,7 @@ fn compile(settings: &StageSettings, from: LinesFrom, depth: usize) -> Result<Op
             false => Ok(Stage::Output(output.source.clone())),
         }),
     );
-    add("match", s.match_.as_ref().map(|one| compile_match(one, from, depth)));
+    add("match", s.match_.as_ref().map(|one| compile_match(one, setting)));
     add("drop", s.drop.as_ref().map(|drop| DropStage::compile(drop).map(Stage::Drop)));
     add("limit", s.limit.as_ref().map(|limit| LimitStage::compile(limit).map(Stage::Limit)));
     add(
@@ -130,13 +136,18 @@ fn compile(settings: &StageSettings, from: LinesFrom, depth: usize) -> Result<Op
             false => Err(Error::new("want a number from 0 to 1").inside("rate")),
         }),
     );
-    add("multiline", s.multiline.as_ref().map(|one| MultilineStage::compile(one).map(Stage::Multiline)));
+    add(
+        "multiline",
+        s.multiline
+            .as_ref()
+            .map(|one| MultilineStage::compile(one, setting.line_bytes_max).map(Stage::Multiline)),
+    );
     add("pack", s.pack.as_ref().map(|pack| Ok(Stage::Pack(pack.clone()))));
     add("decolorize", s.decolorize.map(|_| compile_regex(ANSI).map(Stage::Decolorize)));
     let count = found.len();
     match (found.pop(), count) {
         // The engine's lines are plain already: the stage is a frequent mistake, and harmless.
-        (Some(("docker", _)), 1) if from == LinesFrom::Engine && depth == 0 => Ok(None),
+        (Some(("docker", _)), 1) if setting.from == LinesFrom::Engine && setting.depth == 0 => Ok(None),
         (Some((name, stage)), 1) => stage.map_err(|error| error.inside(name)),
         _ => Err(Error::new(format!("want exactly one stage, got {count}; start each with its own dash"))),
     }
@@ -149,7 +160,7 @@ fn not_empty(names: &[String]) -> Result<Vec<String>, Error> {
     }
 }
 
-fn compile_match(settings: &MatchSettings, from: LinesFrom, depth: usize) -> Result<Stage, Error> {
+fn compile_match(settings: &MatchSettings, setting: Setting) -> Result<Stage, Error> {
     let selector = Selector::compile(&settings.selector).map_err(|error| error.inside("selector"))?;
     match settings.action {
         MatchAction::Drop if !settings.stages.is_empty() => {
@@ -163,8 +174,8 @@ fn compile_match(settings: &MatchSettings, from: LinesFrom, depth: usize) -> Res
             Err(Error::new("no stage is given; add some, or action: drop").inside("stages"))
         }
         MatchAction::Keep => {
-            let stages =
-                compile_all(&settings.stages, from, depth + 1).map_err(|error| error.inside("stages"))?;
+            let inner = Setting { depth: setting.depth + 1, ..setting };
+            let stages = compile_all(&settings.stages, inner).map_err(|error| error.inside("stages"))?;
             Ok(Stage::Match { selector, stages })
         }
     }

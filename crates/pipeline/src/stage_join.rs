@@ -1,13 +1,11 @@
 //! Stages that make one entry of several lines: `multiline`, `cri` and `docker`. They hold lines back, per label set.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use logyard_logql::parse_go_duration;
-use logyard_model::LabelSet;
 use regex::bytes::Regex;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, JoinKey};
 use crate::error::Error;
 use crate::settings::{CriSettings, MultilineSettings};
 use crate::stage_extract::compile_regex;
@@ -17,8 +15,6 @@ const WAIT_NS: i64 = 3_000_000_000;
 /// behind it for ever. Promtail waits without end, and sends the lines behind meanwhile.
 const CRI_WAIT_NS: i64 = 60_000_000_000;
 const LINES_MAX: u64 = 128;
-/// Bytes of one joined entry; more, and the rest makes another, as beyond `max_lines`.
-const BLOCK_BYTES_MAX: usize = 1 << 20;
 /// Label sets of one target that are told apart; more, and all open entries are let go.
 const BLOCKS_MAX: usize = 1_000;
 /// A label set that was quiet for so long is forgotten: its next line must be a first line again.
@@ -30,7 +26,9 @@ pub(crate) struct MultilineStage {
     firstline: Regex,
     wait_ns: i64,
     lines_max: u64,
-    blocks: HashMap<Arc<LabelSet>, Block>,
+    /// Bytes of one entry; more, and the rest makes another, as beyond `lines_max`.
+    bytes_max: usize,
+    blocks: HashMap<JoinKey, Block>,
 }
 
 /// The lines of one label set since the last first line.
@@ -55,7 +53,7 @@ impl Block {
 }
 
 impl MultilineStage {
-    pub(crate) fn compile(settings: &MultilineSettings) -> Result<Self, Error> {
+    pub(crate) fn compile(settings: &MultilineSettings, bytes_max: usize) -> Result<Self, Error> {
         if settings.firstline.is_empty() {
             return Err(Error::new("empty; give the regular expression of a first line").inside("firstline"));
         }
@@ -66,17 +64,17 @@ impl MultilineStage {
             return Err(Error::new("want more than 0, such as 3s").inside("max_wait_time"));
         }
         let lines_max = settings.max_lines.unwrap_or(LINES_MAX).max(1);
-        Ok(Self { firstline, wait_ns, lines_max, blocks: HashMap::new() })
+        Ok(Self { firstline, wait_ns, lines_max, bytes_max, blocks: HashMap::new() })
     }
 
     /// Takes a line; hands over what is complete by it. Returns whether the line was joined to another.
     pub(crate) fn push(&mut self, entry: Entry, now_ns: i64, out: &mut Vec<Entry>) -> bool {
         let is_first = self.firstline.is_match(&entry.line);
-        if self.blocks.len() >= BLOCKS_MAX && !self.blocks.contains_key(&entry.labels) {
+        let key = entry.key();
+        if self.blocks.len() >= BLOCKS_MAX && !self.blocks.contains_key(&key) {
             self.flush(now_ns, true, out);
             self.blocks.clear();
         }
-        let key = Arc::clone(&entry.labels);
         let Some(block) = self.blocks.get_mut(&key) else {
             if is_first {
                 let mut block = Block { entry, lines: 1, touched_ns: now_ns };
@@ -89,7 +87,7 @@ impl MultilineStage {
             return false;
         };
         block.touched_ns = now_ns;
-        let is_too_long = block.lines > 0 && block.entry.line.len() + entry.line.len() >= BLOCK_BYTES_MAX;
+        let is_too_long = block.lines > 0 && block.entry.line.len() + entry.line.len() >= self.bytes_max;
         if is_first || is_too_long {
             out.extend(block.take());
         }
@@ -159,27 +157,22 @@ pub(crate) struct PartsStage {
     line_bytes_max: usize,
     /// A part that nobody continues for so long is let go.
     wait_ns: i64,
-    open: HashMap<Arc<LabelSet>, (Entry, i64)>,
+    open: HashMap<JoinKey, (Entry, i64)>,
 }
 
 impl PartsStage {
-    pub(crate) fn cri(settings: &CriSettings) -> Self {
+    pub(crate) fn cri(settings: &CriSettings, bytes_max: usize) -> Self {
         let is_cut = settings.max_partial_line_size_truncate && settings.max_partial_line_size > 0;
         Self {
             label_sets_max: settings.max_partial_lines.clamp(1, BLOCKS_MAX),
-            line_bytes_max: if is_cut { settings.max_partial_line_size } else { BLOCK_BYTES_MAX },
+            line_bytes_max: if is_cut { settings.max_partial_line_size.min(bytes_max) } else { bytes_max },
             wait_ns: CRI_WAIT_NS,
             open: HashMap::new(),
         }
     }
 
-    pub(crate) fn docker() -> Self {
-        Self {
-            label_sets_max: BLOCKS_MAX,
-            line_bytes_max: BLOCK_BYTES_MAX,
-            wait_ns: WAIT_NS,
-            open: HashMap::new(),
-        }
+    pub(crate) fn docker(bytes_max: usize) -> Self {
+        Self { label_sets_max: BLOCKS_MAX, line_bytes_max: bytes_max, wait_ns: WAIT_NS, open: HashMap::new() }
     }
 
     /// Takes a line or a part; hands over what is complete by it. Returns whether it was joined to another.
@@ -190,8 +183,10 @@ impl PartsStage {
         now_ns: i64,
         out: &mut Vec<Entry>,
     ) -> bool {
-        let is_joined = self.open.contains_key(&entry.labels);
-        if let Some((begun, _)) = self.open.remove(&entry.labels) {
+        let key = entry.key();
+        let begun = self.open.remove(&key);
+        let is_joined = begun.is_some();
+        if let Some((begun, _)) = begun {
             let mut line = begun.line;
             line.append(&mut entry.line);
             entry.line = line;
@@ -205,7 +200,7 @@ impl PartsStage {
         if self.open.len() >= self.label_sets_max {
             self.flush(now_ns, true, out);
         }
-        self.open.insert(Arc::clone(&entry.labels), (entry, now_ns));
+        self.open.insert(key, (entry, now_ns));
         is_joined
     }
 

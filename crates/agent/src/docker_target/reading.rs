@@ -8,12 +8,13 @@ use logyard_model::LabelSet;
 use tokio::time::sleep;
 
 use super::{DockerTarget, ReadEnd, Wish};
-use crate::batch::{PIECE_RAW_BYTES, Piece};
+use crate::batch::PIECE_RAW_BYTES;
 use crate::docker_engine::LogResponse;
 use crate::log_decoder::{LogDecoder, guess_form};
-use crate::log_entry::LogEntry;
-use crate::position::{Position, RepeatFilter, Seam, judge_seam};
+use crate::log_entry::{LogEntry, Output};
+use crate::position::{OutputPositions, RepeatFilter, Seam, judge_seam};
 use crate::spool_shared::stopped;
+use crate::staging::Line;
 
 /// A target that reads entries this late counts as lagging.
 const LAG_NS: i64 = 2_000_000_000;
@@ -31,24 +32,47 @@ pub(super) struct Reading<'a> {
     pub(super) accepted: u64,
 }
 
-/// Entries of one turn.
+/// New entries of one turn.
 #[derive(Debug, Default)]
 struct Turn {
+    /// Without stages.
     outputs: [Entries; 2],
+    /// For stages, with the positions before each.
+    rows: Option<Vec<Row>>,
+    count: u64,
+    newest_ns: i64,
     repeats: u64,
     cut: u64,
 }
 
+#[derive(Debug)]
+struct Row {
+    output: Output,
+    ts_ns: i64,
+    line: Vec<u8>,
+    mark: OutputPositions,
+}
+
 impl Turn {
+    fn new(is_staged: bool) -> Self {
+        Self { rows: is_staged.then(Vec::new), newest_ns: i64::MIN, ..Self::default() }
+    }
+
     fn take(&mut self, entry: LogEntry<'_>, metadata: &LabelSet, filter: &mut RepeatFilter) {
-        if !filter.accept(entry.output, entry.ts_ns, entry.line) {
+        let LogEntry { output, ts_ns, line, cut_bytes } = entry;
+        let mark = *filter.positions();
+        if !filter.accept(output, ts_ns, line) {
             self.repeats += 1;
             return;
         }
-        self.cut += u64::from(entry.cut_bytes > 0);
-        let [stdout, stderr] = &mut self.outputs;
-        let entries = if entry.output.index() == 0 { stdout } else { stderr };
-        entries.push(entry.ts_ns, entry.line, "", metadata);
+        self.count += 1;
+        self.newest_ns = self.newest_ns.max(ts_ns);
+        self.cut += u64::from(cut_bytes > 0);
+        if let Some(rows) = &mut self.rows {
+            rows.push(Row { output, ts_ns, line: line.to_vec(), mark });
+        } else if let Some(entries) = self.outputs.get_mut(output.index()) {
+            entries.push(ts_ns, line, "", metadata);
+        }
     }
 }
 
@@ -56,6 +80,7 @@ impl Reading<'_> {
     /// Reads to the end of the response, or until something else is to be done.
     pub(super) async fn run(mut self, mut response: LogResponse, wish: &Wish) -> ReadEnd {
         loop {
+            let due = self.target.staging_due();
             let bytes = tokio::select! {
                 () = stopped(&mut self.target.stop) => return ReadEnd::Stop,
                 changed = self.target.wish.changed() => {
@@ -73,6 +98,12 @@ impl Reading<'_> {
                 () = sleep(LAG_OVER), if self.target.is_lagging => {
                     // Nothing came for a while, so everything there is was read.
                     self.target.set_lagging(false);
+                    continue;
+                }
+                () = sleep(due.unwrap_or_default()), if due.is_some() => {
+                    if !self.target.hand_over(Vec::new(), false).await {
+                        return ReadEnd::Stop;
+                    }
                     continue;
                 }
                 next = response.next() => match next {
@@ -96,10 +127,10 @@ impl Reading<'_> {
         }
         for slice in bytes.chunks(usize::try_from(PIECE_RAW_BYTES).unwrap_or(usize::MAX)) {
             let rule = wish.engine.join_rule();
-            let line_bytes_max = self.target.parts.line_bytes_max;
+            let line_bytes_max = self.target.parts.staging.line_bytes_max;
             let decoder =
                 self.decoder.get_or_insert_with(|| LogDecoder::new(guess_form(slice, rule), line_bytes_max));
-            let mut turn = Turn::default();
+            let mut turn = Turn::new(!self.target.staging.is_idle());
             // Judged before anything is accepted: the filter must not move over unread entries.
             let mut trial = self.needs_seam.then(|| self.target.filter.clone());
             let filter = trial.as_mut().unwrap_or(&mut self.target.filter);
@@ -144,7 +175,7 @@ impl Reading<'_> {
             return ReadEnd::Broken("the response ended inside a frame".to_owned());
         }
         if decoder.has_open_line() && self.is_over().await {
-            let mut turn = Turn::default();
+            let mut turn = Turn::new(!self.target.staging.is_idle());
             let metadata = &self.target.labels.metadata;
             let filter = &mut self.target.filter;
             decoder.finish(&mut |entry| turn.take(entry, metadata, filter));
@@ -174,31 +205,31 @@ impl Reading<'_> {
             parts.metrics.repeats_suppressed.inc_by(turn.repeats);
         }
         parts.metrics.lines_cut.inc_by(turn.cut);
-        let newest_ns = turn.outputs.iter().filter(|e| !e.is_empty()).map(Entries::max_ns).max();
-        let Some(newest_ns) = newest_ns else {
+        if turn.count == 0 {
             return true;
-        };
-        let count: usize = turn.outputs.iter().map(Entries::len).sum();
+        }
+        let now_ns = parts.clock.now_ns();
+        let is_lagging = now_ns.saturating_sub(turn.newest_ns) > LAG_NS;
+        let target = &mut *self.target;
         let mut chunks = Vec::new();
-        for (labels, entries) in self.target.labels.outputs.iter().zip(turn.outputs) {
+        for (labels, entries) in target.labels.outputs.iter().zip(turn.outputs) {
             match labels {
                 _ if entries.is_empty() => {}
                 Some(labels) => chunks.push((Arc::clone(labels), entries)),
-                None => parts.metrics.discarded("relabel", entries.len() as u64),
+                None => target.parts.metrics.discarded("relabel", entries.len() as u64),
             }
         }
-        let piece = Piece {
-            target: Arc::clone(&self.target.key),
-            chunks,
-            position: Position::Container(*self.target.filter.positions()),
-        };
-        let is_lagging = parts.clock.now_ns().saturating_sub(newest_ns) > LAG_NS;
-        let mut stop = self.target.stop.clone();
-        let is_sent = tokio::select! {
-            sent = self.target.parts.pieces.send(piece) => sent.is_ok(),
-            () = stopped(&mut stop) => false,
-        };
-        self.accepted += count as u64;
+        for Row { output, ts_ns, line, mark } in turn.rows.into_iter().flatten() {
+            let Some(labels) = target.labels.outputs.get(output.index()).and_then(Option::as_ref) else {
+                target.parts.metrics.discarded("relabel", 1);
+                continue;
+            };
+            let metadata = &target.labels.metadata;
+            let output = u8::from(output == Output::Stderr);
+            target.staging.push(Line { labels, ts_ns, text: &line, metadata, output }, mark, now_ns);
+        }
+        let is_sent = target.hand_over(chunks, false).await;
+        self.accepted += turn.count;
         self.target.is_known = true;
         self.target.is_begin_assumed = false;
         self.target.set_lagging(is_lagging);

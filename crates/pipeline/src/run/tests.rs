@@ -9,7 +9,7 @@ const NOW_NS: i64 = 1_700_000_000_000_000_000;
 
 fn compile(stages: &str) -> Result<Pipeline, Error> {
     let settings: Vec<StageSettings> = serde_json::from_str(stages).unwrap();
-    Pipeline::compile(&settings, LinesFrom::Files)
+    Pipeline::compile(&settings, LinesFrom::Files, 1 << 20)
 }
 
 /// Shows an entry as `labels|line`, structured metadata and another time than the present behind.
@@ -31,7 +31,8 @@ fn run_all(pipeline: &Pipeline, lines: &[&str]) -> (Vec<String>, Tally) {
     let mut run = Run::new(pipeline);
     for text in lines {
         let metadata = LabelSet::default();
-        let line = Line { labels: &labels, ts_ns: NOW_NS, text: text.as_bytes(), metadata: &metadata };
+        let line =
+            Line { labels: &labels, ts_ns: NOW_NS, text: text.as_bytes(), metadata: &metadata, output: 0 };
         run.push(line, (), now);
     }
     run.flush(true, now);
@@ -230,7 +231,8 @@ fn years_are_found() {
     let labels = Arc::new(LabelSet::from_pairs([("app", "Dec 31 23:59:59")]));
     let extracted = Extracted::new(&labels);
     let metadata = LabelSet::default();
-    let mut entry = Entry { labels, ts_ns: 0, line: Vec::new(), metadata, extracted, lines: (0, 0) };
+    let mut entry =
+        Entry { labels, ts_ns: 0, line: Vec::new(), metadata, extracted, output: 0, lines: (0, 0) };
     stage.apply(&mut entry, 1_704_067_210_000_000_000);
     assert_eq!(entry.ts_ns, 1_704_067_199_000_000_000);
 }
@@ -265,6 +267,7 @@ fn drops() {
     };
     let lines = ["lvl=debug", "lvl=info", "none"];
     assert_eq!(kept(r#"{"source": ["lvl"]}"#, &lines), ["none"]);
+    assert_eq!(kept(r#"{"source": "lvl"}"#, &lines), ["none"]);
     assert_eq!(kept(r#"{"source": ["lvl"], "value": "debug"}"#, &lines), ["lvl=info", "none"]);
     assert_eq!(kept(r#"{"source": ["lvl"], "value": "deb"}"#, &lines), lines);
     assert_eq!(kept(r#"{"source": ["lvl"], "expression": "deb"}"#, &lines), ["lvl=info", "none"]);
@@ -323,6 +326,27 @@ fn multiline() {
 }
 
 #[test]
+fn outputs_are_told_apart_and_long_entries_divided() {
+    let settings: Vec<StageSettings> =
+        serde_json::from_str(r#"[{"multiline": {"firstline": "^\\S"}}, {"labeldrop": ["app"]}]"#).unwrap();
+    let mut run = Run::new(&Pipeline::compile(&settings, LinesFrom::Engine, 8).unwrap());
+    let labels = Arc::new(LabelSet::from_pairs([("app", "x")]));
+    let (metadata, random) = (LabelSet::default(), Random::seeded(1));
+    let now = Now { ns: NOW_NS, random: &random };
+    for (output, text) in [(0, "out"), (1, "err"), (0, " 1"), (1, " 2"), (0, " long")] {
+        let line =
+            Line { labels: &labels, ts_ns: NOW_NS, text: text.as_bytes(), metadata: &metadata, output };
+        run.push(line, (), now);
+    }
+    run.flush(true, now);
+    let mut out = Vec::new();
+    assert_eq!(run.take(&mut out), None);
+    let shown: Vec<String> = out.iter().map(show).collect();
+    assert_eq!(shown, ["{}|out\n 1", "{}|err\n 2", "{}| long"]);
+    assert!(out.iter().all(|entry| entry.read_under == labels));
+}
+
+#[test]
 fn open_entries_are_let_go_by_time() {
     let labels = Arc::new(LabelSet::from_pairs([("app", "x")]));
     let metadata = LabelSet::default();
@@ -330,8 +354,13 @@ fn open_entries_are_let_go_by_time() {
     let now = |ns| Now { ns, random: &random };
     let mut run =
         Run::new(&compile(r#"[{"multiline": {"firstline": "^a", "max_wait_time": "2s"}}]"#).unwrap());
-    let line =
-        |text: &'static str| Line { labels: &labels, ts_ns: 1, text: text.as_bytes(), metadata: &metadata };
+    let line = |text: &'static str| Line {
+        labels: &labels,
+        ts_ns: 1,
+        text: text.as_bytes(),
+        metadata: &metadata,
+        output: 0,
+    };
     let mut out = Vec::new();
     run.push(line("a1"), 10, now(0));
     run.push(line("b1"), 11, now(1_000_000_000));
@@ -393,7 +422,7 @@ fn container_runtimes() {
     for (number, text) in
         ["1970-01-01T00:00:00Z stdout P a", "1970-01-01T00:00:00Z stderr F b"].iter().enumerate()
     {
-        let line = Line { labels: &labels, ts_ns: 0, text: text.as_bytes(), metadata: &metadata };
+        let line = Line { labels: &labels, ts_ns: 0, text: text.as_bytes(), metadata: &metadata, output: 0 };
         run.push(line, number, Now { ns: 0, random: &random });
     }
     run.flush(false, Now { ns: 59_000_000_000, random: &random });
@@ -401,7 +430,7 @@ fn container_runtimes() {
     run.flush(false, Now { ns: 60_000_000_000, random: &random });
     assert_eq!((run.take(&mut out), out.len()), (None, 2));
     let settings: Vec<StageSettings> = serde_json::from_str(r#"[{"docker": {}}]"#).unwrap();
-    assert!(Pipeline::compile(&settings, LinesFrom::Engine).unwrap().is_empty());
+    assert!(Pipeline::compile(&settings, LinesFrom::Engine, 1 << 20).unwrap().is_empty());
 }
 
 #[test]
@@ -442,7 +471,7 @@ proptest! {
             for _ in 0..count.min(shape.len() - read) {
                 let (set, is_first) = shape[read];
                 let text = format!("{}{read}", if is_first { "F" } else { "c" });
-                run.push(Line { labels: &sets[set], ts_ns: 0, text: text.as_bytes(), metadata: &metadata }, read, now);
+                run.push(Line { labels: &sets[set], ts_ns: 0, text: text.as_bytes(), metadata: &metadata, output: 0 }, read, now);
                 read += 1;
             }
             let mut out = Vec::new();

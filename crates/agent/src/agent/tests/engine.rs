@@ -251,3 +251,51 @@ async fn rules_leave_containers_out_and_say_so() {
     assert!(store.pushes.lock().unwrap().is_empty(), "an empty batch is not pushed");
     assert_eq!(value(&registry, "entries_read_total"), 2);
 }
+
+/// Two agents one after the other; the first is cut off while a stage holds lines back.
+#[tokio::test]
+async fn a_container_is_read_again_from_before_the_lines_that_a_stage_held() {
+    const MINUTE_NS: i64 = 1_699_999_980_000_000_000;
+    let stages = r#"[{"drop": {"expression": "noise"}}, {"multiline": {"firstline": "^\\S"}}]"#;
+    let docker = |host: String| DockerSettings {
+        host,
+        stages: serde_json::from_str(stages).unwrap(),
+        ..DockerSettings::default()
+    };
+    let clock = Arc::new(SimClock::new(MINUTE_NS + 30_000_000_000));
+    let disk = SimDisk::new();
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine::default().listen().await;
+    let (agent, registry) = start_as(&disk, docker(host), &clock, &base).await;
+    engine.print(&[(20, "a"), (21, " b"), (22, "c"), (23, "noise"), (24, " d")]);
+    assert_eq!(store.wait_for_pushes(1).await[0].1, ["a\n b"]);
+    assert_eq!(value(&registry, "lines_joined_total"), 2);
+    assert!(text_of(&registry).contains(r#"logyard_agent_entries_discarded_total{reason="drop_stage"} 1"#));
+    let after = disk.crash();
+    drop(agent);
+
+    let (engine, host) = FakeEngine::default().listen().await;
+    let (agent, _registry) = start_as(&after, docker(host), &clock, &base).await;
+    let kept = [(20, "a"), (21, " b"), (22, "c"), (23, "noise"), (24, " d")];
+    engine.print(&[&kept[..], &[(25, " e"), (26, "f")]].concat());
+    wait_for_batches(&store, &["a\n b", "c\n d\n e"]).await;
+    // Silence ends an entry, and the end of the agent does not.
+    clock.set(MINUTE_NS + 40_000_000_000);
+    engine.print(&[(27, "g")]);
+    wait_for_batches(&store, &["a\n b", "c\n d\n e", "f"]).await;
+    agent.stop().await;
+    wait_for_batches(&store, &["a\n b", "c\n d\n e", "f"]).await;
+}
+
+/// Waits for batches of one entry each. One whose acknowledgement was lost comes again, under the same id.
+async fn wait_for_batches(store: &Store, want: &[&str]) {
+    for count in 1.. {
+        let mut pushes = store.wait_for_pushes(count).await;
+        pushes.dedup_by(|later, earlier| later.0 == earlier.0);
+        if pushes.len() >= want.len() {
+            let lines: Vec<&str> = pushes.iter().flat_map(|(_, lines)| lines).map(String::as_str).collect();
+            assert_eq!(lines, want);
+            return;
+        }
+    }
+}
