@@ -16,7 +16,9 @@
 //! The way of a query: `plan` compiles the pipeline, [`Select`] yields views, `dedupe` marks copies,
 //! `turns` hands the views to the threads, `scan` finds the rows of a run that pass, `log_query` keeps
 //! the best of them, `metric_query` folds them into steps. `volume` counts bytes
-//! by streams without a pipeline, `patterns` kinds of lines, `fields` what a sample of entries holds. A new stage is a file `stage_*.rs` and a line in `stage`.
+//! by streams without a pipeline, `patterns` kinds of lines, `fields` what a sample of entries holds,
+//! `follow` runs a log query over entries as they arrive. A new stage is a file `stage_*.rs` and a line in
+//! `stage`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
@@ -30,6 +32,7 @@ mod entry_filter;
 mod error;
 mod explain;
 mod fields;
+mod follow;
 mod function;
 mod grid;
 mod hash;
@@ -88,6 +91,7 @@ pub use entry_filter::EntryFilter;
 pub use error::{Error, Kind};
 pub use explain::PlanStep;
 pub use fields::{DetectedField, FieldKind, detect_fields, detect_values};
+pub use follow::Follow;
 pub use patterns::{PatternCounts, PatternsRequest};
 pub use request::{
     InstantSample, LogEntry, QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, Sample,

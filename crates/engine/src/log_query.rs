@@ -397,7 +397,8 @@ impl LogQuery<'_> {
             for index in group {
                 self.context.request.cancel.check()?;
                 let Some(place) = places.get(*index) else { continue };
-                let entry = self.build_entry(&block, &columns, place)?;
+                let stream = self.labels_of(place.stream);
+                let entry = build_entry(&self.pipeline, &block, &columns, &stream, (place.ts_ns, place.row))?;
                 self.context.memory.hold(entry_bytes(&entry))?;
                 built.push((*index, entry));
             }
@@ -407,21 +408,22 @@ impl LogQuery<'_> {
         built.sort_unstable_by_key(|(index, _)| *index);
         Ok(built.into_iter().map(|(_, entry)| entry).collect())
     }
+}
 
-    fn build_entry(
-        &self,
-        block: &Block,
-        columns: &LabelColumns<'_>,
-        place: &Place,
-    ) -> Result<LogEntry, Error> {
-        let base = columns.base(&self.labels_of(place.stream), place.row);
-        let line = line_of(block, place.row)?;
-        let mut entry = Entry { line, ts_ns: place.ts_ns, labels: Labels::new(&base) };
-        self.pipeline.apply(&mut entry);
-        let line = entry.line.into_owned();
-        let (stream, metadata, parsed) = entry.labels.split(&base);
-        Ok(LogEntry { ts_ns: place.ts_ns, line, stream, metadata, parsed })
-    }
+/// Builds line and labels of an entry that passes.
+pub(crate) fn build_entry(
+    pipeline: &Pipeline,
+    block: &Block,
+    columns: &LabelColumns<'_>,
+    stream: &Arc<LabelSet>,
+    (ts_ns, row): (i64, u32),
+) -> Result<LogEntry, Error> {
+    let base = columns.base(stream, row);
+    let mut entry = Entry { line: line_of(block, row)?, ts_ns, labels: Labels::new(&base) };
+    pipeline.apply(&mut entry);
+    let line = entry.line.into_owned();
+    let (stream, metadata, parsed) = entry.labels.split(&base);
+    Ok(LogEntry { ts_ns, line, stream, metadata, parsed })
 }
 
 /// Bytes of a place, with room for its list to grow.

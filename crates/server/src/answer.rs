@@ -121,7 +121,7 @@ fn addresses(entry: &LogEntry, categorize: bool) -> [usize; 3] {
 }
 
 /// Without the flag metadata and parsed labels are part of the stream; later categories win.
-fn folded(entry: &LogEntry) -> LabelSet {
+pub(crate) fn folded(entry: &LogEntry) -> LabelSet {
     let mut labels = LabelSet::clone(&entry.stream);
     for (name, value) in entry.metadata.iter().chain(entry.parsed.iter()) {
         labels.insert(name, value);

@@ -1,4 +1,4 @@
-//! The HTTP faces of Logyard: push, query, labels, health and metrics, as Loki's clients expect them.
+//! The HTTP faces of Logyard: push, query, labels, live tail, health and metrics, as Loki's clients expect them.
 //!
 //! Owns: routes, parameter forms, statuses and texts of errors, the bounds on what runs at once, and
 //! [`Select`](logyard_engine::Select) for the local store. Deliberately absent: what a push or a query
@@ -33,6 +33,9 @@ mod snapshot;
 mod state;
 mod status;
 mod storage;
+mod tail;
+mod tail_feed;
+mod tails;
 mod tenant;
 mod volume;
 

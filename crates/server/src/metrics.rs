@@ -2,6 +2,7 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -11,13 +12,22 @@ type Labels = [(&'static str, String); 3];
 pub(crate) struct Metrics {
     requests: Family<Labels, Counter>,
     seconds: Family<[(&'static str, String); 1], Histogram>,
+    /// Live tails that are open.
+    pub(crate) tails: Gauge,
+    /// Entries that a reader of a live tail was too slow for.
+    pub(crate) tail_dropped: Counter,
 }
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         // 1 ms to 33 s in factors of two: from a push to a slow query.
         let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
-        let metrics = Self { requests: Family::default(), seconds: Family::new_with_constructor(histogram) };
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            tails: Gauge::default(),
+            tail_dropped: Counter::default(),
+        };
         let registry = registry.sub_registry_with_prefix("logyard_server");
         registry.register(
             "requests",
@@ -28,6 +38,12 @@ impl Metrics {
             "request_seconds",
             "Time until the answer was ready, by route",
             metrics.seconds.clone(),
+        );
+        registry.register("tails", "Live tails that are open", metrics.tails.clone());
+        registry.register(
+            "tail_dropped_entries",
+            "Entries that readers of live tails were too slow for",
+            metrics.tail_dropped.clone(),
         );
         metrics
     }

@@ -4,6 +4,7 @@ use crate::error::HttpError;
 use crate::params::Params;
 use logyard_model::Direction;
 use logyard_wire::go_time::parse_rfc3339;
+use std::time::Duration;
 
 const NS_PER_SEC: i64 = 1_000_000_000;
 const NS_PER_MS: i64 = 1_000_000;
@@ -12,6 +13,8 @@ const NS_PER_MS: i64 = 1_000_000;
 const SINCE_DEFAULT_NS: i64 = 3600 * NS_PER_SEC;
 /// Entries of a log query that names no limit.
 const LIMIT_DEFAULT: usize = 100;
+/// Longest `delay_for`.
+const DELAY_SECS_MAX: i64 = 5;
 /// Most points per series.
 const POINTS_MAX: i64 = 11_000;
 /// Steps of a range whose step is not named.
@@ -124,6 +127,20 @@ pub(crate) fn interval_ns(params: &Params) -> Result<i64, HttpError> {
     Ok(interval_ns)
 }
 
+/// Reads `start` of a tail, an hour ago by default.
+pub(crate) fn tail_start(params: &Params, now_ns: i64) -> Result<i64, HttpError> {
+    Ok(named_time(params, "start")?.unwrap_or(now_ns.saturating_sub(SINCE_DEFAULT_NS)))
+}
+
+/// Reads `delay_for`, whole seconds, 0 by default.
+pub(crate) fn delay_for(params: &Params) -> Result<Duration, HttpError> {
+    let secs = integer(params, "delay_for")?.unwrap_or(0);
+    if secs > DELAY_SECS_MAX {
+        return Err(HttpError::bad_request(format!("delay_for can't be greater than {DELAY_SECS_MAX}")));
+    }
+    Ok(Duration::from_secs(u64::try_from(secs).unwrap_or(0)))
+}
+
 /// Reads `limit`, 100 by default.
 pub(crate) fn limit(params: &Params) -> Result<usize, HttpError> {
     count(params, "limit", LIMIT_DEFAULT)
@@ -131,8 +148,16 @@ pub(crate) fn limit(params: &Params) -> Result<usize, HttpError> {
 
 /// Reads a positive number.
 pub(crate) fn count(params: &Params, name: &str, default: usize) -> Result<usize, HttpError> {
-    let Some(text) = params.get(name) else { return Ok(default) };
-    let limit = text.parse::<i64>().map_err(|error| {
+    match integer(params, name)?.map(usize::try_from) {
+        None => Ok(default),
+        Some(Ok(count)) if count > 0 => Ok(count),
+        Some(_) => Err(HttpError::bad_request("limit must be a positive value")),
+    }
+}
+
+fn integer(params: &Params, name: &str) -> Result<Option<i64>, HttpError> {
+    let Some(text) = params.get(name) else { return Ok(None) };
+    let number = text.parse().map_err(|error: std::num::ParseIntError| {
         HttpError::bad_request(match error.kind() {
             std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
                 out_of_range("Atoi", text)
@@ -140,10 +165,7 @@ pub(crate) fn count(params: &Params, name: &str, default: usize) -> Result<usize
             _ => bad_syntax("Atoi", text),
         })
     })?;
-    match usize::try_from(limit) {
-        Ok(limit) if limit > 0 => Ok(limit),
-        _ => Err(HttpError::bad_request("limit must be a positive value")),
-    }
+    Ok(Some(number))
 }
 
 /// Reads `direction`, backward by default, in any case.

@@ -179,7 +179,7 @@ pub(crate) fn parse(params: &Params) -> Result<Expr, HttpError> {
     parse_text(params.get("query").unwrap_or_default())
 }
 
-fn parse_text(text: &str) -> Result<Expr, HttpError> {
+pub(crate) fn parse_text(text: &str) -> Result<Expr, HttpError> {
     let refuse = |error: logyard_logql::ParseError| HttpError::bad_request(error.to_string());
     let expr = logyard_logql::parse(text).map_err(refuse)?;
     logyard_logql::check_stream_names(text, &expr).map_err(refuse)?;
@@ -228,7 +228,7 @@ fn on_grid(bounds: Bounds, step_ns: i64) -> QueryKind {
 }
 
 /// The flags of the first header line, as they are: not trimmed, unknown ones kept for the echo.
-fn encoding_flags(headers: &HeaderMap) -> Vec<String> {
+pub(crate) fn encoding_flags(headers: &HeaderMap) -> Vec<String> {
     let value = headers.get(ENCODING_FLAGS_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(',').filter(|flag| !flag.is_empty()).map(str::to_owned).collect()
 }

@@ -3,7 +3,7 @@
 use crate::error::HttpError;
 use crate::state::State;
 use crate::{
-    delete, detected, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage, volume,
+    delete, detected, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage, tail, volume,
 };
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State as Shared};
@@ -55,6 +55,8 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/loki/api/v1/detected_field/{name}/values", get(detected::values).post(detected::values))
         .route("/loki/api/v1/patterns", get(patterns::patterns).post(patterns::patterns))
         .route("/api/prom/query", get(query::old).post(query::old))
+        .route("/loki/api/v1/tail", get(tail::current))
+        .route("/api/prom/tail", get(tail::old))
         .route("/api/prom/label", get(labels::old_names).post(labels::old_names))
         .route("/api/prom/label/{name}/values", get(labels::old_values).post(labels::old_values))
         .route("/api/prom/series", get(labels::series).post(labels::series));
@@ -82,7 +84,8 @@ async fn around(Shared(state): Shared<Arc<State>>, request: Request, next: Next)
     } else {
         next.run(request).await
     };
-    let mut response = if gzip { gzip::compress(answered).await } else { answered };
+    let is_upgrade = answered.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let mut response = if gzip && !is_upgrade { gzip::compress(answered).await } else { answered };
     let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
     response.headers_mut().insert(HeaderName::from_static(native_push::VERSION_HEADER), version);
     let seconds = state.ingest.monotonic_ns().saturating_sub(begun_ns) as f64 / 1e9;

@@ -95,7 +95,10 @@ impl Server {
         }
         drop(listener);
         stop.send_replace(true);
-        let drained = async { while connections.join_next().await.is_some() {} };
+        let drained = async {
+            self.state.tails.stop().await;
+            while connections.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(self.state.settings.shutdown_timeout.0, drained).await.is_err() {
             tracing::warn!(
                 open = connections.len(),
@@ -128,7 +131,8 @@ async fn connection(stream: TcpStream, service: Router, mut stopping: watch::Rec
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -14,7 +14,7 @@ pub struct ServerSettings {
     pub auth_enabled: bool,
     /// Path in front of all endpoints, as in `/logs`; empty for none. Default empty.
     pub path_prefix: String,
-    /// Most connections at once; further ones wait to be accepted. Default 512.
+    /// Most connections at once, further ones wait to be accepted; and most live tails. Default 512.
     pub connections_max: usize,
     /// Most bytes of push bodies in memory at once; further pushes wait a little, then get 429.
     /// Default 268435456 (256 MiB), room for two of the largest allowed.
@@ -29,6 +29,10 @@ pub struct ServerSettings {
     pub query_length_max: SpanText,
     /// Most groups of streams in an answer about volumes. Default 1000, as in Loki.
     pub volume_series_max: usize,
+    /// Most live tails of a tenant at once; further ones are closed with the reason. Default 10, as in Loki.
+    pub tails_max: usize,
+    /// Longest time that a live tail lasts; clients begin a new one. Default 1h, as in Loki.
+    pub tail_duration_max: SpanText,
     /// Longest time for requests under way when the server stops. Default 10s.
     pub shutdown_timeout: SpanText,
 }
@@ -45,6 +49,8 @@ impl Default for ServerSettings {
             queries_waiting_max: 512,
             query_length_max: secs(721 * 3600),
             volume_series_max: 1000,
+            tails_max: 10,
+            tail_duration_max: secs(3600),
             shutdown_timeout: secs(10),
         }
     }

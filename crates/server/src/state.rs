@@ -4,6 +4,7 @@ use crate::error::HttpError;
 use crate::metrics::Metrics;
 use crate::server::ServerParts;
 use crate::settings::ServerSettings;
+use crate::tails::Tails;
 use axum::http::StatusCode;
 use logyard_engine::{Cancel, Engine};
 use logyard_ingest::Ingest;
@@ -32,6 +33,7 @@ pub(crate) struct State {
     pub(crate) engine: Arc<Engine>,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
+    pub(crate) tails: Arc<Tails>,
     push_budget: Arc<Semaphore>,
     query_slots: Arc<Semaphore>,
     queries_waiting: AtomicUsize,
@@ -68,7 +70,19 @@ impl State {
         let push_budget = Arc::new(Semaphore::new(budget_units(settings.push_inflight_bytes_max)));
         let query_slots = Arc::new(Semaphore::new(settings.queries_running_max.max(1)));
         let queries_waiting = AtomicUsize::new(0);
-        Self { settings, store, ingest, engine, registry, metrics, push_budget, query_slots, queries_waiting }
+        let tails = Tails::new(metrics.tails.clone());
+        Self {
+            settings,
+            store,
+            ingest,
+            engine,
+            registry,
+            metrics,
+            tails,
+            push_budget,
+            query_slots,
+            queries_waiting,
+        }
     }
 
     /// Waits for room for `bytes` of push bodies. Errors: none within [`PUSH_WAIT_MAX`].

@@ -23,6 +23,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
+mod arrivals;
 mod batch_window;
 mod bytes_reader;
 mod cache;
@@ -75,6 +76,7 @@ mod store;
 mod wal_record;
 mod writer;
 
+pub use arrivals::{Arrivals, Missed};
 pub use damage::DamagedBlock;
 pub use delete_filter::{DeleteFilter, ParseDelete};
 pub use delete_requests::{CancelOutcome, DeleteRequest};

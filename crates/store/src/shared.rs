@@ -3,6 +3,7 @@
 //! A reader takes the view once (segments, sealed head, active head) and works on it: every acknowledged
 //! entry is in exactly one of the three, since each change of the view is one step under its lock.
 
+use crate::arrivals::Followers;
 use crate::catalog::Catalog;
 use crate::catalog_record::{DeletedRecord, Edit, LostRecord, SegmentRecord};
 use crate::deletes::Deletes;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) reads: Arc<SegmentReads>,
     pub(crate) catalog: Mutex<Catalog>,
     pub(crate) view: RwLock<View>,
+    pub(crate) followers: Arc<Followers>,
     pub(crate) phase: RwLock<Phase>,
     /// Turns true when the WAL is replayed, or cannot be.
     pub(crate) is_recovered: watch::Sender<bool>,

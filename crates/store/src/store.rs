@@ -1,5 +1,6 @@
 //! The handle of the store: open, append, select, flush, close.
 
+use crate::arrivals::Arrivals;
 use crate::catalog::{Catalog, last_order};
 use crate::damage::DamagedBlock;
 use crate::delete_filter::ParseDelete;
@@ -229,6 +230,7 @@ impl Store {
             is_recovered: watch::Sender::new(false),
             view: RwLock::new(View { segments, sealed: None, active }),
             catalog: Mutex::new(catalog),
+            followers: Arc::default(),
             removed: Mutex::default(),
             snapshots: Mutex::default(),
             imports: Mutex::default(),
@@ -422,6 +424,14 @@ impl Store {
         }
         stats.streams = streams.len() as u64;
         Ok(stats)
+    }
+
+    /// Returns the entries of matching streams that are stored from now on.
+    ///
+    /// Shape: each is handed over once it is durable, and before queries see it; a query that is begun after this
+    /// call has all others. Cost: nothing while nothing arrives; the test of each stream's labels once.
+    pub fn arrivals(&self, tenant: &Tenant, matchers: &[Matcher]) -> Arrivals {
+        Arrivals::new(&self.inner.shared.followers, tenant.clone(), matchers.to_vec())
     }
 
     /// Tells that a query runs, for as long as the guard lives: maintenance waits meanwhile.

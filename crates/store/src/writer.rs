@@ -245,6 +245,8 @@ impl Writer {
                     for (stream, chunk) in batch.chunks {
                         entries += chunk.len() as u64;
                         bytes += chunk.raw_bytes();
+                        let following = self.shared.followers.hold();
+                        following.hand_over(&batch.tenant, &stream, &chunk);
                         active.append(&batch.tenant, &stream, chunk, now_ns, &mut full);
                     }
                     if let Some(id) = &batch.id {

@@ -27,6 +27,7 @@ mod loki_push_json;
 mod loki_push_protobuf;
 pub mod loki_query;
 pub mod loki_stats;
+pub mod loki_tail;
 pub mod native_push;
 pub mod otlp;
 mod otlp_json;

@@ -58,26 +58,7 @@ impl StreamsAnswer {
             self.buffer.push(b',');
         }
         self.entries_of_stream += 1;
-        self.buffer.extend_from_slice(b"[\"");
-        push_display(&mut self.buffer, ts_ns);
-        self.buffer.extend_from_slice(b"\",");
-        push_bytes(&mut self.buffer, line);
-        if self.categorize {
-            self.buffer.extend_from_slice(b",{");
-            if !metadata.is_empty() {
-                self.buffer.extend_from_slice(b"\"structuredMetadata\":");
-                push_labels(&mut self.buffer, metadata);
-            }
-            if !parsed.is_empty() {
-                if !metadata.is_empty() {
-                    self.buffer.push(b',');
-                }
-                self.buffer.extend_from_slice(b"\"parsed\":");
-                push_labels(&mut self.buffer, parsed);
-            }
-            self.buffer.push(b'}');
-        }
-        self.buffer.push(b']');
+        push_entry(&mut self.buffer, ts_ns, line, self.categorize.then_some((metadata, parsed)));
     }
 
     /// Ends the answer.
@@ -115,6 +96,35 @@ where
     stats.write(&mut buffer);
     buffer.extend_from_slice(b"}\n");
     buffer
+}
+
+/// Writes an entry, with metadata and parsed labels as its third element if they are given.
+pub(crate) fn push_entry(
+    buffer: &mut Vec<u8>,
+    ts_ns: i64,
+    line: &[u8],
+    categories: Option<(&LabelSet, &LabelSet)>,
+) {
+    buffer.extend_from_slice(b"[\"");
+    push_display(buffer, ts_ns);
+    buffer.extend_from_slice(b"\",");
+    push_bytes(buffer, line);
+    if let Some((metadata, parsed)) = categories {
+        buffer.extend_from_slice(b",{");
+        if !metadata.is_empty() {
+            buffer.extend_from_slice(b"\"structuredMetadata\":");
+            push_labels(buffer, metadata);
+        }
+        if !parsed.is_empty() {
+            if !metadata.is_empty() {
+                buffer.push(b',');
+            }
+            buffer.extend_from_slice(b"\"parsed\":");
+            push_labels(buffer, parsed);
+        }
+        buffer.push(b'}');
+    }
+    buffer.push(b']');
 }
 
 /// Encodes a matrix: series in the given order, points as (ns, value) in order of time.
@@ -234,7 +244,7 @@ fn push_warnings(buffer: &mut Vec<u8>, warnings: &[String]) {
     }
 }
 
-fn push_list<'a>(buffer: &mut Vec<u8>, items: impl IntoIterator<Item = &'a str>) {
+pub(crate) fn push_list<'a>(buffer: &mut Vec<u8>, items: impl IntoIterator<Item = &'a str>) {
     buffer.push(b'[');
     for (index, item) in items.into_iter().enumerate() {
         if index > 0 {
@@ -245,7 +255,7 @@ fn push_list<'a>(buffer: &mut Vec<u8>, items: impl IntoIterator<Item = &'a str>)
     buffer.push(b']');
 }
 
-fn push_labels(buffer: &mut Vec<u8>, labels: &LabelSet) {
+pub(crate) fn push_labels(buffer: &mut Vec<u8>, labels: &LabelSet) {
     buffer.push(b'{');
     for (index, (name, value)) in labels.iter().enumerate() {
         if index > 0 {

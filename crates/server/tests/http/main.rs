@@ -32,6 +32,7 @@ mod drilldown;
 mod otlp;
 mod patterns;
 mod storage;
+mod tail;
 mod transport;
 mod volume;
 
@@ -40,7 +41,8 @@ const SEC_NS: i64 = 1_000_000_000;
 
 struct World {
     router: Router,
-    server: Server,
+    /// Until it serves.
+    server: Option<Server>,
     folder: TempDir,
 }
 
@@ -77,7 +79,7 @@ async fn world_over(store: StoreSettings, limits: IngestSettings, settings: Serv
     let ingest = Ingest::new(limits, store.clone(), clock, &mut registry);
     let engine = Arc::new(Engine::new(EngineSettings::default()));
     let server = Server::new(ServerParts { settings, store, ingest, engine, registry });
-    World { router: server.router(), server, folder }
+    World { router: server.router(), server: Some(server), folder }
 }
 
 async fn world() -> World {
@@ -653,7 +655,7 @@ async fn status_pages() {
 #[tokio::test]
 async fn serving_ends_when_told_and_requests_under_way_are_answered() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let World { server, folder: _folder, .. } = world().await;
+    let World { server: Some(server), folder: _folder, .. } = world().await else { panic!("it serves") };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -723,7 +725,7 @@ async fn a_query_ends_when_its_client_goes_away() {
     let entries: Vec<(i64, String)> = (0..20_000).map(|n| (NOW_NS - n, format!("line {n}"))).collect();
     let entries: Vec<(i64, &str)> = entries.iter().map(|(ts_ns, line)| (*ts_ns, line.as_str())).collect();
     assert_eq!(world.push_json(&stream(r#"{"app":"web"}"#, &entries)).await.status, StatusCode::NO_CONTENT);
-    let World { router, server, folder: _folder } = world;
+    let World { router, server: Some(server), folder: _folder } = world else { panic!("it serves") };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

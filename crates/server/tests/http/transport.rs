@@ -20,7 +20,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) async fn start(world: World) -> Self {
-        let World { server, folder, .. } = world;
+        let World { server: Some(server), folder, .. } = world else { panic!("it serves once") };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

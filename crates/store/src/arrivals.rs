@@ -1,0 +1,254 @@
+//! What has just been stored, handed to those who follow live.
+//!
+//! A follower names a tenant and matchers and gets every entry from then on, once it is durable, in order of
+//! arrival. Whoever is slow misses entries and is told which: the writer never waits, and what waits for a
+//! follower is bounded. The entries of one append are shared by all followers.
+//!
+//! The writer hands entries over, then shows them to queries, and nobody can begin to follow in between. So whoever
+//! begins to follow, then queries, then takes what has arrived, has every entry: each that the query found and that
+//! was not there before is among those taken, equal, and every other one comes later.
+
+use crate::head::weight;
+use logyard_codec::{Block, BlockView, Entries, RunView};
+use logyard_model::{Matcher, Stream, StreamId, Tenant};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Most bytes of entries that wait for one follower, as the head counts them; shared by all who follow the same.
+const WAITING_BYTES_MAX: u64 = 4 << 20;
+
+/// Most entries that a follower is told by name to have missed; the others are counted.
+const MISSED_NAMED_MAX: usize = 1000;
+
+/// Streams whose test against the matchers is remembered; beyond, all are forgotten.
+const KNOWN_STREAMS_MAX: usize = 10_000;
+
+/// Entries that a follower was too slow for.
+#[derive(Clone, Debug, Default)]
+pub struct Missed {
+    /// Timestamps and streams of the first of them, a thousand at most.
+    pub named: Vec<(i64, Arc<Stream>)>,
+    /// How many there are, those named included.
+    pub entries: u64,
+}
+
+/// The entries of a tenant's matching streams from now on. Dropped, it costs nothing any more.
+#[derive(Debug)]
+pub struct Arrivals {
+    followers: Arc<Followers>,
+    follower: Arc<Follower>,
+}
+
+/// All who follow.
+#[derive(Debug, Default)]
+pub(crate) struct Followers {
+    list: RwLock<Vec<Arc<Follower>>>,
+}
+
+/// All who follow at this moment: nobody comes or goes while it lives.
+#[derive(Debug)]
+pub(crate) struct Following<'a>(RwLockReadGuard<'a, Vec<Arc<Follower>>>);
+
+#[derive(Debug)]
+struct Follower {
+    tenant: Tenant,
+    matchers: Vec<Matcher>,
+    waiting: Mutex<Waiting>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    views: Vec<BlockView>,
+    bytes: u64,
+    missed: Missed,
+    known: HashMap<StreamId, bool>,
+}
+
+impl Arrivals {
+    pub(crate) fn new(followers: &Arc<Followers>, tenant: Tenant, matchers: Vec<Matcher>) -> Self {
+        let follower = Follower { tenant, matchers, waiting: Mutex::default(), news: Notify::new() };
+        let follower = Arc::new(follower);
+        followers.list.write().push(Arc::clone(&follower));
+        Self { followers: Arc::clone(followers), follower }
+    }
+
+    /// Waits until there may be something to take. Safe to drop.
+    pub async fn wait(&self) {
+        self.follower.news.notified().await;
+    }
+
+    /// Takes what has arrived, and what was missed since the last time.
+    ///
+    /// Shape: views in order of arrival, one run each, which may hold equal entries, and ones stored before.
+    /// Never blocks on a disk.
+    pub fn take(&self) -> (Vec<BlockView>, Missed) {
+        let mut waiting = self.follower.waiting.lock();
+        waiting.bytes = 0;
+        (mem::take(&mut waiting.views), mem::take(&mut waiting.missed))
+    }
+}
+
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        self.followers.list.write().retain(|other| !Arc::ptr_eq(other, &self.follower));
+    }
+}
+
+impl Followers {
+    /// Keeps those who follow until the guard is dropped: after queries see what was handed over.
+    pub(crate) fn hold(&self) -> Following<'_> {
+        Following(self.list.read())
+    }
+}
+
+impl Following<'_> {
+    /// Hands the entries of one append to whoever follows their stream. Cost: one copy of them if anybody does.
+    pub(crate) fn hand_over(&self, tenant: &Tenant, stream: &Arc<Stream>, entries: &Entries) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut view = None;
+        for follower in self.0.iter().filter(|follower| follower.tenant == *tenant) {
+            let mut waiting = follower.waiting.lock();
+            if !waiting.knows(stream, &follower.matchers) {
+                continue;
+            }
+            let bytes = weight(entries);
+            // One append that is larger passes if nothing else waits.
+            if waiting.bytes > 0 && waiting.bytes + bytes > WAITING_BYTES_MAX {
+                waiting.missed.add(stream, entries);
+            } else {
+                let view = view.get_or_insert_with(|| view_of(stream, entries));
+                waiting.views.push(view.clone());
+                waiting.bytes += bytes;
+            }
+            drop(waiting);
+            follower.news.notify_one();
+        }
+    }
+}
+
+impl Waiting {
+    fn knows(&mut self, stream: &Stream, matchers: &[Matcher]) -> bool {
+        if let Some(known) = self.known.get(&stream.id) {
+            return *known;
+        }
+        if self.known.len() >= KNOWN_STREAMS_MAX {
+            self.known.clear();
+        }
+        let passes = matchers.iter().all(|matcher| matcher.matches_set(&stream.labels));
+        self.known.insert(stream.id, passes);
+        passes
+    }
+}
+
+impl Missed {
+    fn add(&mut self, stream: &Arc<Stream>, entries: &Entries) {
+        self.entries += entries.len() as u64;
+        let room = MISSED_NAMED_MAX.saturating_sub(self.named.len());
+        self.named.extend(entries.ts_ns().iter().take(room).map(|ts_ns| (*ts_ns, Arc::clone(stream))));
+    }
+}
+
+fn view_of(stream: &Arc<Stream>, entries: &Entries) -> BlockView {
+    let mut entries = entries.clone();
+    entries.sort_and_dedupe();
+    let run = RunView {
+        stream: Arc::clone(stream),
+        rows: 0..u32::try_from(entries.len()).expect("batches are bounded far below 2^32 rows"),
+        min_ns: entries.min_ns(),
+        max_ns: entries.max_ns(),
+        raw_bytes: entries.line_bytes(),
+    };
+    BlockView { block: Arc::new(Block::from_entries(entries)), runs: vec![run], arrival: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logyard_model::{LabelSet, MatchOp};
+
+    fn stream(app: &str) -> Arc<Stream> {
+        Arc::new(Stream::new(&Tenant::single(), LabelSet::from_pairs([("app", app)])))
+    }
+
+    fn entries(count: i64, line: &[u8]) -> Entries {
+        let mut entries = Entries::new();
+        for ts_ns in (0..count).rev() {
+            entries.push(ts_ns, line, "", &LabelSet::default());
+        }
+        entries
+    }
+
+    fn follow(followers: &Arc<Followers>, app: &str) -> Arrivals {
+        let matcher = Matcher::new("app", MatchOp::Equal, app).unwrap();
+        Arrivals::new(followers, Tenant::single(), vec![matcher])
+    }
+
+    fn taken(arrivals: &Arrivals) -> Vec<(String, Vec<i64>)> {
+        let (views, missed) = arrivals.take();
+        assert_eq!(missed.entries, 0);
+        let shown = |view: &BlockView| {
+            let [run] = view.runs.as_slice() else { panic!("not one run") };
+            (run.stream.labels.get("app").unwrap().to_owned(), view.block.timestamps().unwrap().to_vec())
+        };
+        views.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn who_follows_a_stream_gets_its_entries() {
+        let followers = Arc::new(Followers::default());
+        let (a, b) = (follow(&followers, "a"), follow(&followers, "b"));
+        let other = Tenant::new("other").unwrap();
+        followers.hold().hand_over(&Tenant::single(), &stream("a"), &entries(3, b"x"));
+        followers.hold().hand_over(&Tenant::single(), &stream("b"), &entries(1, b"x"));
+        followers.hold().hand_over(&Tenant::single(), &stream("c"), &entries(1, b"x"));
+        followers.hold().hand_over(&other, &stream("a"), &entries(1, b"x"));
+        assert_eq!(taken(&a), [("a".to_owned(), vec![0, 1, 2])]);
+        assert_eq!(taken(&a), []);
+        assert_eq!(taken(&b), [("b".to_owned(), vec![0])]);
+        drop(a);
+        assert_eq!(followers.list.read().len(), 1);
+    }
+
+    #[test]
+    fn who_is_slow_misses_entries_and_is_told() {
+        let followers = Arc::new(Followers::default());
+        let (slow, quick) = (follow(&followers, "a"), follow(&followers, "a"));
+        let large = entries(700, &[b'x'; 2000]);
+        let mut got = 0;
+        for _ in 0..5 {
+            followers.hold().hand_over(&Tenant::single(), &stream("a"), &large);
+            got += quick.take().0.len();
+        }
+        assert_eq!(got, 5);
+        let (views, missed) = slow.take();
+        assert_eq!((views.len(), missed.entries, missed.named.len()), (2, 2100, 1000));
+        assert_eq!(missed.named[0].0, 699);
+        // With room again, it goes on.
+        followers.hold().hand_over(&Tenant::single(), &stream("a"), &large);
+        assert_eq!((slow.take().0.len(), slow.take().1.entries), (1, 0));
+    }
+
+    #[test]
+    fn nobody_begins_to_follow_before_what_was_handed_over_is_seen() {
+        let followers = Arc::new(Followers::default());
+        let following = followers.hold();
+        assert!(followers.list.try_write().is_none());
+        drop(following);
+        assert!(followers.list.try_write().is_some());
+    }
+
+    #[tokio::test]
+    async fn news_are_waited_for() {
+        let followers = Arc::new(Followers::default());
+        let arrivals = follow(&followers, "a");
+        followers.hold().hand_over(&Tenant::single(), &stream("a"), &entries(1, b"x"));
+        arrivals.wait().await;
+        assert_eq!(taken(&arrivals).len(), 1);
+    }
+}
