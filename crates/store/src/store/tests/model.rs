@@ -1,5 +1,5 @@
 //! Random histories against a plain list: entries in any order, late and repeated, flushes, compaction, retention by
-//! policies that change, clocks that jump, crashes at any point, restarts, and queries between all of it.
+//! policies that change, delete requests, clocks that jump, crashes at any point, restarts, and queries between all of it.
 //!
 //! `LOGYARD_LONG` makes it 100,000 steps, `LOGYARD_MODEL_SEED` runs one history alone.
 
@@ -8,7 +8,7 @@ mod oracle;
 use super::*;
 use crate::maintenance::Worker;
 use crate::retention::Expiry;
-use oracle::{APPS, Oracle, Pushed, RULES, Rules, is_due};
+use oracle::{APPS, Asked, Oracle, Pushed, RULES, Rules, is_due};
 use std::time::Duration;
 
 const MINUTE_NS: i64 = 60_000_000_000;
@@ -27,6 +27,8 @@ struct History {
     has_repeats: bool,
     /// The clock moves, and days get old.
     has_time: bool,
+    /// How long delete requests can be cancelled.
+    cancel_secs: u64,
 }
 
 fn settings(random: &Random) -> StoreSettings {
@@ -37,8 +39,9 @@ fn settings(random: &Random) -> StoreSettings {
     settings
 }
 
-fn open_by(rules: &Rules, random: &Random, disk: &SimDisk, clock: &Arc<SimClock>) -> Store {
+fn open_by(rules: &Rules, cancel_secs: u64, random: &Random, disk: &SimDisk, clock: &Arc<SimClock>) -> Store {
     let mut settings = settings(random);
+    settings.deletes.cancel_secs = cancel_secs;
     settings.retention.period_secs = Some(rules.default_secs);
     settings.retention.policies = vec![crate::RetentionPolicySettings::default(); rules.policies.len()];
     let policy = |(apps, period_secs, priority): &(&str, u64, i32)| crate::RetentionPolicy {
@@ -58,11 +61,25 @@ impl History {
         let (random, disk) = (Random::seeded(seed), SimDisk::new());
         let clock = Arc::new(SimClock::new(NOON_NS));
         let rules = &RULES[random.next_u64() as usize % RULES.len()];
-        let store = open_by(rules, &random, &disk, &clock);
+        let cancel_secs = [0, 3 * 3600][seed as usize / 2 % 2];
+        let store = open_by(rules, cancel_secs, &random, &disk, &clock);
         let tenants = [Tenant::single(), Tenant::new("other").unwrap()];
         let (has_repeats, has_time) = (seed.is_multiple_of(2), !seed.is_multiple_of(3));
         let (expiry, oracle) = (Expiry::default(), Oracle::default());
-        Self { random, disk, clock, store, rules, expiry, oracle, batches: 0, tenants, has_repeats, has_time }
+        Self {
+            random,
+            disk,
+            clock,
+            store,
+            rules,
+            expiry,
+            oracle,
+            batches: 0,
+            tenants,
+            has_repeats,
+            has_time,
+            cancel_secs,
+        }
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -169,10 +186,12 @@ impl History {
         if self.below(3) > 0 {
             self.disk.halt_after(self.below(30));
             for _ in 0..self.below(4) {
-                match self.below(5) {
+                match self.below(7) {
                     0 => drop(run(self.store.flush())),
                     1 => self.compact(),
                     2 => self.expire(),
+                    3 => self.delete(),
+                    4 => self.cancel(),
                     _ => self.append(),
                 }
             }
@@ -192,8 +211,67 @@ impl History {
     fn compact(&mut self) {
         let minutes = self.below(300);
         self.advance(minutes);
+        let due_ns = self.clock.now_ns() - self.cancel_secs as i64 * 1_000_000_000;
+        self.oracle.begin_deletes(due_ns);
         Worker::default().run_once(&self.store.inner.shared);
         self.store.inner.shared.sweep();
+        self.note_deletes();
+    }
+
+    /// Asks for entries of the last days to be deleted.
+    fn delete(&mut self) {
+        let tenant = self.tenants[self.below(4) as usize / 3].clone();
+        let end_ns = self.clock.now_ns() - self.below(24 * 60) as i64 * MINUTE_NS;
+        let start_ns = end_ns - self.below(3 * 24 * 60) as i64 * MINUTE_NS;
+        let needle = ["", "api/v1", "timeout", "3/", "trace="][self.below(5) as usize];
+        let mut asked = Asked {
+            id: None,
+            tenant: tenant.to_string(),
+            app: self.below(4) as usize,
+            needle: needle.to_owned(),
+            range: TimeRange { start_ns, end_ns },
+            created_ns: self.clock.now_ns(),
+            has_begun: false,
+        };
+        match self.store.request_delete(&tenant, &asked.query(), asked.range) {
+            Ok(request) => {
+                asked.id = Some(request.id);
+                self.oracle.asked.push(asked);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+                self.oracle.unsure_asked.push(asked);
+            }
+        }
+    }
+
+    /// Thinks better of a request.
+    fn cancel(&mut self) {
+        let Some(asked) = self.oracle.asked.get(self.below(4) as usize).cloned() else { return };
+        let (tenant, id) = (Tenant::new(&asked.tenant).unwrap(), asked.id.as_ref().unwrap());
+        let is_forced = self.below(2) == 0;
+        match self.store.cancel_delete(&tenant, id, is_forced) {
+            Ok(crate::CancelOutcome::Cancelled) => self.oracle.forget(id),
+            Ok(outcome) => {
+                assert!(!is_forced && matches!(outcome, crate::CancelOutcome::TooLate { .. }), "{outcome:?}");
+            }
+            Err(_) => self.oracle.unsure_cancelled.push(id.clone()),
+        }
+    }
+
+    /// Looks which requests there are, and which are done.
+    fn note_deletes(&mut self) {
+        let listed = self.tenants.iter().flat_map(|tenant| self.store.delete_requests(tenant));
+        let pending =
+            listed.filter_map(|one| one.done_ns.is_none().then_some((one.id, one.query, one.range)));
+        let pending: Vec<_> = pending.collect();
+        let done: Vec<String> = self
+            .tenants
+            .iter()
+            .flat_map(|tenant| self.store.delete_requests(tenant))
+            .filter_map(|one| one.done_ns.map(|_| one.id))
+            .collect();
+        self.oracle.note_deletes(&pending, &done);
     }
 
     /// Drops what is too old; the clock runs evenly for as long as that takes.
@@ -252,8 +330,10 @@ impl History {
     }
 
     fn open(&mut self) {
-        self.store = open_by(self.rules, &self.random, &self.disk, &self.clock);
+        self.store = open_by(self.rules, self.cancel_secs, &self.random, &self.disk, &self.clock);
         self.expiry = Expiry::default();
+        self.note_deletes();
+        self.oracle.settle_deletes();
     }
 
     /// After a crash: batches without an answer are there whole or not at all; with an id, sending them again
@@ -262,8 +342,10 @@ impl History {
         let now_ns = self.clock.now_ns();
         for (number, (batch, mut pushed)) in std::mem::take(&mut self.oracle.unknown) {
             let all = self.found();
-            let due: Vec<&Pushed> =
-                pushed.iter().filter(|one| is_due(one, self.rules, now_ns) && !one.has_expired).collect();
+            let is_certain = |one: &&Pushed| {
+                is_due(one, self.rules, now_ns) && !one.has_expired && !self.oracle.is_hidden(one)
+            };
+            let due: Vec<&Pushed> = pushed.iter().filter(is_certain).collect();
             let there = due.iter().filter(|one| all.binary_search(&one.found).is_ok()).count();
             let wanted = due.len();
             assert!(there == 0 || there == wanted, "batch {number}: {there} of {wanted} are there");
@@ -373,7 +455,7 @@ impl History {
 
     /// What happens in a history, and how often.
     fn step(&mut self) {
-        match self.below(40) {
+        match self.below(42) {
             0..18 => self.append(),
             18..21 => self.repeat(),
             21..25 => run(self.store.flush()).unwrap(),
@@ -385,6 +467,8 @@ impl History {
             33 => self.change_rules(),
             34 => self.check_all(),
             35..38 => self.check_prefilter(),
+            38 => self.delete(),
+            39 => self.cancel(),
             _ => self.check_query(),
         }
     }

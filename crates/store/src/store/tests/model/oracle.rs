@@ -55,9 +55,45 @@ pub(super) struct Pushed {
     pub(super) has_expired: bool,
 }
 
+/// A request to delete entries.
+#[derive(Clone)]
+pub(super) struct Asked {
+    /// Known once it was answered.
+    pub(super) id: Option<String>,
+    pub(super) tenant: String,
+    pub(super) app: usize,
+    pub(super) needle: String,
+    pub(super) range: TimeRange,
+    pub(super) created_ns: i64,
+    /// The time to cancel it was over once when files were written: a part of its entries may be gone.
+    pub(super) has_begun: bool,
+}
+
+impl Asked {
+    /// Returns the text that the store is given.
+    pub(super) fn query(&self) -> String {
+        format!("{} {}", APPS[self.app], self.needle)
+    }
+
+    fn means(&self, one: &Pushed) -> bool {
+        let of_tenant = one.found.0.strip_prefix(&self.tenant).is_some_and(|rest| rest.starts_with(':'));
+        of_tenant
+            && one.app == self.app
+            && self.range.contains(one.found.1)
+            && (self.needle.is_empty()
+                || memchr::memmem::find(&one.found.2, self.needle.as_bytes()).is_some())
+    }
+}
+
 /// What should be found, and what may be.
 #[derive(Default)]
 pub(super) struct Oracle {
+    /// Delete requests that are not done.
+    pub(super) asked: Vec<Asked>,
+    /// Those that were not answered.
+    pub(super) unsure_asked: Vec<Asked>,
+    /// Requests that were to be cancelled, without an answer.
+    pub(super) unsure_cancelled: Vec<String>,
     /// In order of arrival; no two are equal.
     pub(super) stored: Vec<Pushed>,
     /// Numbers of the stored batches that have an id.
@@ -78,7 +114,8 @@ impl Oracle {
     /// Returns what is found of the stored entries that `passes` takes.
     pub(super) fn expected(&self, rules: &Rules, now_ns: i64, passes: impl Fn(&Pushed) -> bool) -> Expected {
         let mut expected = Expected::default();
-        for one in self.stored.iter().filter(|one| is_due(one, rules, now_ns) && passes(one)) {
+        let is_there = |one: &&Pushed| is_due(one, rules, now_ns) && !self.is_hidden(one) && passes(one);
+        for one in self.stored.iter().filter(is_there) {
             if !one.has_expired {
                 expected.must.push(one.found.clone());
             }
@@ -87,6 +124,65 @@ impl Oracle {
         expected.must.sort();
         expected.may.sort();
         expected
+    }
+
+    /// Returns whether a delete request hides an entry.
+    pub(super) fn is_hidden(&self, one: &Pushed) -> bool {
+        self.asked.iter().any(|asked| asked.means(one))
+    }
+
+    /// Files are written now: requests of that time and before may lose entries.
+    pub(super) fn begin_deletes(&mut self, due_ns: i64) {
+        for asked in self.asked.iter_mut().filter(|asked| asked.created_ns <= due_ns) {
+            asked.has_begun = true;
+        }
+    }
+
+    /// Notes that a request was cancelled: what it means is back, as far as it is there.
+    pub(super) fn forget(&mut self, id: &str) {
+        let Some(index) = self.asked.iter().position(|asked| asked.id.as_deref() == Some(id)) else { return };
+        let asked = self.asked.remove(index);
+        if asked.has_begun {
+            self.every(|one| one.has_expired |= asked.means(one));
+        }
+    }
+
+    fn every(&mut self, change: impl Fn(&mut Pushed)) {
+        let unknown = self.unknown.values_mut().flat_map(|(_, entries)| entries);
+        self.stored.iter_mut().chain(unknown).for_each(change);
+    }
+
+    /// Takes in what the store lists: requests that are pending, and the names of those that are done.
+    pub(super) fn note_deletes(&mut self, pending: &[(String, String, TimeRange)], done: &[String]) {
+        for id in done {
+            let index = self.asked.iter().position(|asked| asked.id.as_ref() == Some(id));
+            let Some(asked) = index.map(|index| self.asked.remove(index)) else { continue };
+            self.stored.retain(|one| !asked.means(one));
+            // A batch without an answer may come out of the WAL afterwards.
+            let unknown = self.unknown.values_mut().flat_map(|(_, entries)| entries);
+            unknown.for_each(|one| one.has_expired |= asked.means(one));
+        }
+        for (id, query, range) in pending {
+            if self.asked.iter().any(|asked| asked.id.as_ref() == Some(id)) {
+                continue;
+            }
+            let is_it = |asked: &Asked| asked.query() == *query && asked.range == *range;
+            let index = self.unsure_asked.iter().position(is_it).expect("nobody asked for that");
+            let asked = self.unsure_asked.remove(index);
+            self.asked.push(Asked { id: Some(id.clone()), ..asked });
+        }
+        for id in std::mem::take(&mut self.unsure_cancelled) {
+            if !pending.iter().any(|one| one.0 == id) {
+                self.forget(&id);
+            }
+        }
+        let is_listed = |asked: &Asked| pending.iter().any(|one| Some(&one.0) == asked.id.as_ref());
+        assert!(self.asked.iter().all(is_listed), "an answered request is gone");
+    }
+
+    /// After a start: what is not listed now never will be.
+    pub(super) fn settle_deletes(&mut self) {
+        self.unsure_asked.clear();
     }
 
     /// Notes what is too old by these rules: their files may go.
