@@ -28,14 +28,24 @@ pub(crate) struct Catalog {
     edits: u64,
 }
 
+/// Which edits were lost to damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LostEdits {
+    None,
+    /// The last one, which may never have been durable: what hung on it then is still to be done.
+    Last,
+    /// Any.
+    Some,
+}
+
 impl Catalog {
-    /// Opens the catalog in `dir`, or creates it. Returns with it whether edits were lost to damage: then files
-    /// that it does not list may be segments all the same.
+    /// Opens the catalog in `dir`, or creates it. Returns with it which edits were lost to damage: files that it does
+    /// not list may be segments all the same.
     ///
     /// One that is empty although there are segments counts as damaged: it was lost.
     ///
     /// Errors: `Kind::Unavailable`; `Kind::Invalid` for one of a newer version; `Kind::Corrupt`.
-    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, has_segments: bool) -> Result<(Self, bool)> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, has_segments: bool) -> Result<(Self, LostEdits)> {
         let mut state: Option<Snapshot> = None;
         let mut orphaned_edits = false;
         let mut edits = 0;
@@ -63,10 +73,15 @@ impl Catalog {
                  files say; batches sent again are stored again, equal entries once"
             );
         }
-        let is_damaged = recovery.missing > 0
-            || !recovery.quarantined.is_empty()
+        let are_any_lost = recovery.missing > 0
+            || recovery.quarantined.len() > usize::from(recovery.is_end_damaged)
             || orphaned_edits
             || (is_new && has_segments);
+        let lost = match (are_any_lost, recovery.is_end_damaged) {
+            (true, _) => LostEdits::Some,
+            (false, true) => LostEdits::Last,
+            (false, false) => LostEdits::None,
+        };
         let state = state.unwrap_or_else(|| Snapshot { version: VERSION, ..Snapshot::default() });
         let mut catalog = Self { log, state, edits };
         if BatchWindows::from_records(&catalog.state.windows).is_none() {
@@ -77,7 +92,7 @@ impl Catalog {
         if is_new {
             catalog.write(&Edit::Snapshot(catalog.state.clone()))?;
         }
-        Ok((catalog, is_damaged))
+        Ok((catalog, lost))
     }
 
     /// Returns the current state.
@@ -182,15 +197,15 @@ mod tests {
         Edit::Flush { add: vec![record(number)], wal_done: number, windows: Vec::new() }
     }
 
-    fn open(disk: &SimDisk) -> (Catalog, bool) {
+    fn open(disk: &SimDisk) -> (Catalog, LostEdits) {
         Catalog::open(Arc::new(disk.clone()), Path::new("/catalog"), false).unwrap()
     }
 
     #[test]
     fn edits_survive_a_crash_and_rotations() {
         let disk = SimDisk::new();
-        let (mut catalog, is_damaged) = open(&disk);
-        assert!(!is_damaged);
+        let (mut catalog, lost) = open(&disk);
+        assert_eq!(lost, LostEdits::None);
         for number in 1..=2_100 {
             catalog.edit(flush(number)).unwrap();
             if number > 5 {
@@ -199,8 +214,8 @@ mod tests {
         }
         let expect = catalog.state().clone();
         assert_eq!((expect.segments.len(), expect.lost.len(), expect.wal_done), (5, 2_095, 2_100));
-        let (catalog, is_damaged) = open(&disk.crash());
-        assert!(!is_damaged);
+        let (catalog, lost) = open(&disk.crash());
+        assert_eq!(lost, LostEdits::None);
         assert_eq!(catalog.state(), &expect);
         assert_eq!(last_order(&expect), 2_100);
         assert_eq!(catalog.log.files(), 1);

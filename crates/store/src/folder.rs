@@ -24,6 +24,15 @@ use std::sync::Arc;
 const FORMAT: u64 = 1;
 const FORMAT_PREFIX: &str = "logyard-data ";
 
+/// What the format number of a folder says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Known,
+    Missing,
+    /// The file holds something else, beside a catalog of ours.
+    Damaged(String),
+}
+
 /// Paths inside the data folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
@@ -40,7 +49,18 @@ impl Folder {
         let folder = Self::at(root);
         disk.create_dir_all(root).map_err(|error| not_writable(root, error))?;
         let lock = folder.lock(disk)?;
-        folder.check_format(disk)?;
+        match folder.read_format(disk)? {
+            Format::Known => {}
+            Format::Missing => folder.write_format(disk)?,
+            Format::Damaged(text) => {
+                tracing::error!(
+                    path = %root.join("FORMAT").display(),
+                    text,
+                    "the format number of the data folder is damaged: it is written anew, since the catalog is ours"
+                );
+                folder.write_format(disk)?;
+            }
+        }
         for dir in [folder.wal(), folder.catalog(), folder.tenants(), folder.quarantine()] {
             disk.create_dir_all(&dir).map_err(|error| not_writable(root, error))?;
         }
@@ -49,14 +69,14 @@ impl Folder {
 
     /// Takes the lock of a folder that is there, and changes nothing in it.
     ///
-    /// Returns also whether its format number is there. Errors: as [`Folder::open`]; `Kind::Invalid` for a folder
+    /// Returns also what is known of its format number. Errors: as [`Folder::open`]; `Kind::Invalid` for a folder
     /// that holds neither catalog nor segments.
-    pub(crate) fn open_existing(disk: &dyn Disk, root: &Path) -> Result<(Self, Box<dyn LockGuard>, bool)> {
+    pub(crate) fn open_existing(disk: &dyn Disk, root: &Path) -> Result<(Self, Box<dyn LockGuard>, Format)> {
         let folder = Self::at(root);
         folder.check_is_one(disk)?;
         let lock = folder.lock(disk)?;
-        let has_format = folder.check_known_format(disk)?;
-        Ok((folder, lock, has_format))
+        let format = folder.read_format(disk)?;
+        Ok((folder, lock, format))
     }
 
     /// Returns the paths of a folder that is there, without its lock: for a look, whoever uses it.
@@ -65,7 +85,7 @@ impl Folder {
     pub(crate) fn look(disk: &dyn Disk, root: &Path) -> Result<Self> {
         let folder = Self::at(root);
         folder.check_is_one(disk)?;
-        folder.check_known_format(disk)?;
+        folder.read_format(disk)?;
         Ok(folder)
     }
 
@@ -78,15 +98,6 @@ impl Folder {
             "cannot use data folder {}: it holds neither catalog/ nor tenants/; name another with --data-dir",
             self.root.display()
         )))
-    }
-
-    /// Checks the format number if it is there; returns whether it is.
-    fn check_known_format(&self, disk: &dyn Disk) -> Result<bool> {
-        let has_format = matches!(disk.metadata(&self.root.join("FORMAT")), Ok(Some(_)));
-        if has_format {
-            self.check_format(disk)?;
-        }
-        Ok(has_format)
     }
 
     fn lock(&self, disk: &dyn Disk) -> Result<Box<dyn LockGuard>> {
@@ -108,23 +119,28 @@ impl Folder {
         Self { root: root.to_owned(), partitions: Arc::default() }
     }
 
-    fn check_format(&self, disk: &dyn Disk) -> Result<()> {
+    /// Reads the format number.
+    ///
+    /// Errors: `Kind::Invalid` for another number, and for a text that is none in a folder that holds no catalog:
+    /// then it is not ours to write into.
+    fn read_format(&self, disk: &dyn Disk) -> Result<Format> {
         let path = self.root.join("FORMAT");
         let found = match disk.read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.write_format(disk),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Format::Missing),
             Err(error) => return Err(not_writable(&self.root, error)),
         };
         let text = String::from_utf8_lossy(&found);
         let number =
             text.trim_end().strip_prefix(FORMAT_PREFIX).and_then(|number| number.parse::<u64>().ok());
         match number {
-            Some(FORMAT) => Ok(()),
+            Some(FORMAT) => Ok(Format::Known),
             Some(number) => Err(Error::invalid(format!(
                 "cannot use data folder {}: it has format {number}, this version reads {FORMAT}; \
                  run the version that wrote it, or choose another folder with --data-dir",
                 self.root.display()
             ))),
+            None if self.has_catalog(disk) => Ok(Format::Damaged(text.into_owned())),
             None => Err(Error::invalid(format!(
                 "cannot use data folder {}: {} holds {text:?}, want \"{FORMAT_PREFIX}{FORMAT}\"; \
                  restore that file, or choose another folder with --data-dir",
@@ -132,6 +148,11 @@ impl Folder {
                 path.display()
             ))),
         }
+    }
+
+    fn has_catalog(&self, disk: &dyn Disk) -> bool {
+        let items = disk.list(&self.catalog()).unwrap_or_default();
+        items.iter().any(|item| !item.is_dir && item.name.ends_with(".log"))
     }
 
     /// Writes the format number into a folder that has none.
@@ -369,6 +390,19 @@ mod tests {
         };
         check("logyard-data 7\n", "it has format 7, this version reads 1; run the version that wrote it");
         check("what", "FORMAT holds \"what\"");
+    }
+
+    #[test]
+    fn a_damaged_format_beside_a_catalog_is_written_anew() {
+        let (disk, root) = (SimDisk::new(), Path::new("/data"));
+        drop(Folder::open(&disk, root).unwrap());
+        disk.write_atomic(&root.join("catalog/1.log"), b"").unwrap();
+        disk.damage(&root.join("FORMAT"), 3, 0x10).unwrap();
+        let (_, lock, format) = Folder::open_existing(&disk, root).unwrap();
+        assert_eq!(format, Format::Damaged("logiard-data 1\n".to_owned()));
+        drop(lock);
+        drop(Folder::open(&disk, root).unwrap());
+        assert_eq!(Folder::open_existing(&disk, root).unwrap().2, Format::Known);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 
 use crate::catalog_record::{self, Edit, SegmentRecord, Snapshot};
 use crate::error::{Error, Kind, Result};
-use crate::folder::Folder;
+use crate::folder::{Folder, Format};
 use crate::inspect_segment::{Severity, inspect_segment};
-use crate::recovery::{BATCH_RAW_BYTES_MAX, FoundFile, find_files};
+use crate::recovery::{self, BATCH_RAW_BYTES_MAX, FoundFile, find_files};
 use crate::{inspect, wal_record};
 use logyard_sys::{Disk, LockGuard};
 use logyard_wal::{FileScan, ScannedRecord, scan_file};
@@ -121,11 +121,15 @@ pub fn fsck(
     is_deep: bool,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<FsckReport> {
-    let (folder, lock, has_format) = Folder::open_existing(disk, root)?;
+    let (folder, lock, format) = Folder::open_existing(disk, root)?;
     let mut check =
         Check { disk, root, folder, is_deep, out: FsckReport { is_deep, ..FsckReport::default() } };
-    if !has_format {
-        check.damage("FORMAT", None, "file is missing", 0, Remedy::Open);
+    match format {
+        Format::Known => {}
+        Format::Missing => check.damage("FORMAT", None, "file is missing", 0, Remedy::Open),
+        Format::Damaged(text) => {
+            check.damage("FORMAT", None, &format!("holds {text:?}, which is no format"), 0, Remedy::Open);
+        }
     }
     check.run(progress)?;
     drop::<Box<dyn LockGuard>>(lock);
@@ -215,6 +219,10 @@ impl Check<'_> {
         for (sequence, error) in bad {
             let what = format!("batch {sequence} cannot be decoded though its checksum holds: {error}");
             self.damage_at(&dir, None, &what, 0, Remedy::NewerVersion);
+        }
+        if wal_done > 0 && recovery::has_lost_wal(self.disk, &self.folder) {
+            let what = format!("no file of the log is there: batches after {wal_done} may be missing");
+            self.damage_at(&dir, None, &what, 0, Remedy::Open);
         }
         if let Some(first) = first.filter(|first| *first > wal_done.saturating_add(1)) {
             let what = format!("batches {} to {} are missing", wal_done + 1, first - 1);

@@ -72,6 +72,7 @@ pub(crate) struct Metrics {
     pub(crate) segments_lost: Counter,
     pub(crate) unreadable_indexes: Counter,
     pub(crate) replayed_records: Counter,
+    pub(crate) damaged_records: Counter,
     pub(crate) read_only: Gauge,
     pub(crate) disk_free_bytes: Gauge,
     pub(crate) disk_full: Gauge,
@@ -123,6 +124,7 @@ impl Metrics {
             segments_lost: Counter::default(),
             unreadable_indexes: Counter::default(),
             replayed_records: Counter::default(),
+            damaged_records: Counter::default(),
             read_only: Gauge::default(),
             disk_free_bytes: Gauge::default(),
             disk_full: Gauge::default(),
@@ -233,6 +235,11 @@ impl Metrics {
             &self.damaged_entries,
         );
         counter("replayed_records", "WAL records replayed at start", &self.replayed_records);
+        counter(
+            "damaged_records",
+            "WAL records found damaged or missing at start: acknowledged entries may be lost",
+            &self.damaged_records,
+        );
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         gauge("queue_bytes", "Bytes of batches that wait to be written", &self.queue_bytes);
         gauge("wal_bytes", "Bytes of the write-ahead log on disk", &self.wal_bytes);

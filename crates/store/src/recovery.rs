@@ -4,7 +4,7 @@
 //! however long the WAL is.
 
 use crate::batch_window::BatchWindows;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LostEdits};
 use crate::catalog_record::{Edit, SegmentRecord};
 use crate::error::{Error, Kind, Result};
 use crate::flush::Flush;
@@ -13,10 +13,11 @@ use crate::queue::FlushNews;
 use crate::recovery_lineage;
 use crate::recovery_orphans;
 use crate::shared::{Phase, Shared, quarantine_file};
+use crate::snapshot;
 use crate::wal_record;
 use crate::writer::{Writer, freeze, trim};
 use logyard_model::Stream;
-use logyard_sys::Disk;
+use logyard_sys::{DirItem, Disk};
 use logyard_wal::{Log, LogSettings};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -97,10 +98,10 @@ pub(crate) fn check_segments(
     disk: &dyn Disk,
     folder: &Folder,
     catalog: &mut Catalog,
-    is_catalog_damaged: bool,
+    lost_edits: LostEdits,
     files: &[FoundFile],
 ) -> Result<Vec<(SegmentRecord, PathBuf)>> {
-    let superseded = recovery_lineage::mend(disk, folder, catalog, is_catalog_damaged, files)?;
+    let superseded = recovery_lineage::mend(disk, folder, catalog, lost_edits, files)?;
     let files = files.iter().filter(|file| !superseded.contains(file.path()));
     let found: HashMap<&Path, &FoundFile> = files.map(|file| (file.path.as_path(), file)).collect();
     let records = catalog.state().segments.clone();
@@ -135,7 +136,7 @@ pub(crate) fn check_segments(
     };
     let mut orphans: Vec<&FoundFile> = found.values().copied().filter(|file| !is_kept(file)).collect();
     orphans.sort_by(|left, right| left.path.cmp(&right.path));
-    live.extend(recovery_orphans::settle(disk, folder, catalog, is_catalog_damaged, &orphans)?);
+    live.extend(recovery_orphans::settle(disk, folder, catalog, lost_edits, &orphans)?);
     live.sort_by_key(|(record, _)| record.order);
     Ok(live)
 }
@@ -187,6 +188,16 @@ fn no_segments(folder: &Folder, count: usize) -> Error {
 pub(crate) fn wal_bytes(disk: &dyn Disk, folder: &Folder) -> u64 {
     let items = disk.list(&folder.wal()).unwrap_or_default();
     items.iter().map(|item| item.bytes).sum()
+}
+
+/// Returns whether there was a WAL whose files are gone: an open log always has a file. A snapshot has no WAL.
+///
+/// To be asked about a folder that has flushed something.
+pub(crate) fn has_lost_wal(disk: &dyn Disk, folder: &Folder) -> bool {
+    let is_there = |path: &Path| matches!(disk.metadata(path), Ok(Some(_)));
+    let has_file = |items: Vec<DirItem>| items.iter().any(|item| item.name.ends_with(".log"));
+    let is_empty = disk.list(&folder.wal()).is_ok_and(|items| !has_file(items));
+    is_empty && !is_there(&folder.root().join(snapshot::ABOUT))
 }
 
 /// Heads whose entries may be in memory while a replay cannot flush. The WAL rarely holds more: with a full head
@@ -248,9 +259,18 @@ fn replay(shared: &Arc<Shared>) -> Result<(Writer, Option<Flush>)> {
         Ok(())
     };
     let dir = shared.folder.wal();
+    if wal_done > 0 && has_lost_wal(&*shared.disk, &shared.folder) {
+        shared.metrics.damaged_records.inc();
+        tracing::error!(
+            path = %dir.display(),
+            wal_done,
+            "the WAL is gone: entries that were acknowledged and not flushed are lost; restore its files if there is a copy"
+        );
+    }
     let (mut log, found) = Log::open(Arc::clone(&shared.disk), &dir, WAL_SETTINGS, wal_done + 1, &mut apply)
         .map_err(|error| replay_error(&dir, error))?;
     if found.missing > 0 || !found.quarantined.is_empty() {
+        shared.metrics.damaged_records.inc_by(found.missing.max(found.quarantined.len() as u64));
         tracing::error!(
             missing = found.missing,
             quarantined = ?found.quarantined,

@@ -10,7 +10,7 @@
 //! Any other is left to `recovery_orphans`. Likewise a segment whose file is missing is not lost if a live one
 //! was made of it. Lineages are read only where something does not fit, so a clean start costs nothing.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LostEdits};
 use crate::catalog_record::{Edit, SegmentRecord};
 use crate::error::{Kind, Result};
 use crate::folder::Folder;
@@ -29,7 +29,7 @@ pub(crate) fn mend(
     disk: &dyn Disk,
     folder: &Folder,
     catalog: &mut Catalog,
-    is_catalog_damaged: bool,
+    lost_edits: LostEdits,
     files: &[FoundFile],
 ) -> Result<HashSet<PathBuf>> {
     let found: HashMap<&Path, &FoundFile> = files.iter().map(|file| (file.path(), file)).collect();
@@ -70,7 +70,7 @@ pub(crate) fn mend(
             superseded.extend(names(&segment.lineage));
         }
     }
-    let gone = settle(disk, folder, catalog, is_catalog_damaged, &orphans, (&mut good, &mut superseded))?;
+    let gone = settle(disk, folder, catalog, lost_edits, &orphans, (&mut good, &mut superseded))?;
     for dir in gone.iter().filter_map(|path| dir(path)).collect::<HashSet<_>>() {
         // Files that come back after a power cut are removed again.
         if let Err(error) = disk.sync_dir(&dir) {
@@ -91,7 +91,7 @@ fn settle(
     disk: &dyn Disk,
     folder: &Folder,
     catalog: &mut Catalog,
-    is_catalog_damaged: bool,
+    lost_edits: LostEdits,
     orphans: &[&FoundFile],
     (good, superseded): (&mut HashMap<String, SegmentRecord>, &mut HashSet<String>),
 ) -> Result<HashSet<PathBuf>> {
@@ -122,7 +122,7 @@ fn settle(
         let all: HashSet<String> = names(&lineage).collect();
         let listed = catalog.state().segments.iter().map(|record| &record.ulid);
         let remove: Vec<String> = listed.filter(|ulid| all.contains(*ulid)).cloned().collect();
-        if remove.is_empty() && !is_catalog_damaged {
+        if remove.is_empty() && lost_edits != LostEdits::Some {
             continue;
         }
         tracing::warn!(

@@ -6,7 +6,7 @@
 //! ends; otherwise it is taken in again. What it shares with the WAL or another segment is answered once,
 //! because equal entries are one.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LostEdits};
 use crate::catalog_record::{Edit, SegmentRecord};
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
@@ -30,7 +30,7 @@ pub(crate) fn settle(
     disk: &dyn Disk,
     folder: &Folder,
     catalog: &mut Catalog,
-    is_catalog_damaged: bool,
+    lost_edits: LostEdits,
     orphans: &[&FoundFile],
 ) -> Result<Vec<(SegmentRecord, PathBuf)>> {
     let (segments, others): (Vec<_>, Vec<_>) = orphans.iter().partition(|file| file.is_segment());
@@ -39,10 +39,14 @@ pub(crate) fn settle(
     }
     let wal_done = catalog.state().wal_done;
     let wal_first = first_wal_sequence(disk, folder)?;
-    let is_in_wal = wal_first.is_some_and(|first| first <= wal_done + 1) && !is_catalog_damaged;
+    let is_in_wal = wal_first.is_some_and(|first| first <= wal_done + 1) && lost_edits != LostEdits::Some;
     if is_in_wal || segments.is_empty() {
         for file in segments {
-            remove_leftover(disk, file);
+            match lost_edits {
+                LostEdits::None => remove_leftover(disk, file),
+                // The lost edit may have been of an import, of which the WAL knows nothing.
+                _ => move_away(disk, folder, file, "its entries are in the WAL, unless they were imported")?,
+            }
         }
         return Ok(Vec::new());
     }
@@ -54,11 +58,7 @@ pub(crate) fn settle(
                 taken.push((found.record, file.path().to_owned()));
             }
             Err(error) if error.kind() == Kind::Unavailable => return Err(error),
-            Err(error) => {
-                tracing::error!(%error, path = %file.path().display(), "segment the catalog does not list moves to quarantine");
-                quarantine_file(disk, file.path(), &folder.quarantine())
-                    .map_err(|error| Error::io("move to quarantine", file.path(), error))?;
-            }
+            Err(error) => move_away(disk, folder, file, &error.to_string())?,
         }
     }
     let entries: u64 = taken.iter().map(|(record, _)| record.rows).sum();
@@ -72,6 +72,13 @@ pub(crate) fn settle(
     let add = taken.iter().map(|(record, _)| record.clone()).collect();
     catalog.edit(Edit::Flush { add, wal_done, windows: catalog.state().windows.clone() })?;
     Ok(taken)
+}
+
+fn move_away(disk: &dyn Disk, folder: &Folder, file: &FoundFile, why: &str) -> Result<()> {
+    let path = file.path();
+    tracing::error!(path = %path.display(), why, "segment the catalog does not list moves to quarantine");
+    quarantine_file(disk, path, &folder.quarantine())
+        .map_err(|error| Error::io("move to quarantine", path, error))
 }
 
 pub(crate) fn remove_leftover(disk: &dyn Disk, file: &FoundFile) {

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The file that describes a snapshot, written last.
-const ABOUT: &str = "snapshot.json";
+pub(crate) const ABOUT: &str = "snapshot.json";
 
 /// Ending of a folder that is no snapshot yet, or no more.
 const UNFINISHED: &str = ".tmp";

@@ -213,8 +213,8 @@ impl Store {
         snapshot::remove_unfinished(&*disk, &folder);
         let files = recovery::find_files(&*disk, &folder)?;
         let has_segments = recovery::has_segments(&files);
-        let (mut catalog, is_damaged) = Catalog::open(Arc::clone(&disk), &folder.catalog(), has_segments)?;
-        let live = recovery::check_segments(&*disk, &folder, &mut catalog, is_damaged, &files)?;
+        let (mut catalog, lost_edits) = Catalog::open(Arc::clone(&disk), &folder.catalog(), has_segments)?;
+        let live = recovery::check_segments(&*disk, &folder, &mut catalog, lost_edits, &files)?;
         metrics.segments_lost.inc_by(catalog.state().lost.len() as u64);
         let segments =
             (0..).zip(live).map(|(key, (record, path))| Arc::new(Segment::new(key, record, path))).collect();

@@ -13,6 +13,8 @@ use std::sync::Arc;
 const WINDOW_BYTES: usize = 1 << 20;
 /// Bytes behind a bad record that are searched for good ones: more than any file that was written by rule.
 const RESYNC_BYTES_MAX: usize = 256 << 20;
+/// The least a disk writes at once.
+const SECTOR_BYTES: usize = 512;
 
 /// Reads the records of one file.
 #[derive(Debug)]
@@ -92,8 +94,8 @@ impl Reader {
     /// Steps over bad bytes to the next good record. Returns whether there is one; stays in place if not.
     ///
     /// A record is believed if its checksum holds and its sequence is one that could come from `want` on within
-    /// the rest of the file. The place behind the bad record is tried first: its length is right unless the damage
-    /// hit it, and a payload may hold bytes that look like a record. Cost: the rest of the file in memory, a look at
+    /// the rest of the file. The place behind the bad record is tried first, for the record that comes next: the length
+    /// is right unless the damage hit it, and a payload may hold bytes that look like a record. Cost: the rest of the file in memory, a look at
     /// every byte.
     pub(crate) fn resync(&mut self, want: u64) -> io::Result<bool> {
         let rest_bytes = self.rest_bytes();
@@ -105,19 +107,45 @@ impl Reader {
             is_possible(header.sequence, want, rest_bytes)
                 && payload.is_some_and(|payload| header.fits(payload))
         };
-        let behind = RecordHeader::read(&rest).map(|header| header.record_bytes());
+        let behind = RecordHeader::read(&rest).and_then(|header| {
+            let at = Some(header.record_bytes()).filter(is_good)?;
+            let behind = RecordHeader::read(rest.get(at..)?)?.sequence;
+            // A damaged length may lead to any record: only the one that comes next proves it right.
+            [want, header.sequence].map(|bad| bad.wrapping_add(1)).contains(&behind).then_some(at)
+        });
         let last = rest.len().saturating_sub(RECORD_HEADER_BYTES);
         // Behind a damaged header the first place is good.
-        let found = [0].into_iter().chain(behind).chain(1..=last).find(is_good);
+        let found = Some(0).filter(is_good).or(behind).or_else(|| (1..=last).find(is_good));
         self.offset += found.unwrap_or(0) as u64;
         Ok(found.is_some())
     }
 
-    /// Returns whether the file is long enough for the record that a header at this place speaks of.
+    /// Returns whether the bytes from here to the end are a record that was written to its end, though it is damaged:
+    /// as many as its header speaks of, or all that its checksum is of, with another length.
+    ///
+    /// Bytes that were never written read as zeros: after a power cut a file may have its length and not all of its
+    /// sectors. Cost: the rest of the file in memory.
     pub(crate) fn has_record_bytes(&mut self) -> io::Result<bool> {
         let rest_bytes = self.rest_bytes();
-        let header = RecordHeader::read(self.peek(RECORD_HEADER_BYTES)?);
-        Ok(header.is_some_and(|header| header.sequence > 0 && header.record_bytes() <= rest_bytes))
+        if !(RECORD_HEADER_BYTES..=RESYNC_BYTES_MAX).contains(&rest_bytes) {
+            return Ok(false);
+        }
+        let mut rest = vec![0; rest_bytes];
+        self.file.read_exact_at(&mut rest, self.offset)?;
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        let sector_start = usize::try_from(self.offset.next_multiple_of(SECTOR_BYTES as u64) - self.offset);
+        let mut sectors = rest.get(sector_start.unwrap_or(0)..).unwrap_or_default().chunks(SECTOR_BYTES);
+        // A few zeros at the end may be of the record.
+        if is_zero(&rest) || sectors.any(|sector| sector.len() >= RECORD_HEADER_BYTES && is_zero(sector)) {
+            return Ok(false);
+        }
+        let Some(header) = RecordHeader::read(&rest) else { return Ok(false) };
+        if header.record_bytes() <= rest_bytes {
+            return Ok(true);
+        }
+        let payload = rest.get(RECORD_HEADER_BYTES..).unwrap_or_default();
+        let payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        Ok(RecordHeader { payload_bytes, ..header }.fits(payload))
     }
 
     fn rest_bytes(&self) -> usize {

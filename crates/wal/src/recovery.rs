@@ -24,6 +24,8 @@ pub struct Recovery {
     pub missing: u64,
     /// Files that now hold the damaged parts, for inspection. Good records behind them were replayed.
     pub quarantined: Vec<PathBuf>,
+    /// The last of these is the end of the log: as long as a record, and damaged.
+    pub is_end_damaged: bool,
     /// Log files that hold records or wait for them.
     pub files: usize,
     /// Bytes of these files.
@@ -164,9 +166,12 @@ impl Recovering<'_> {
             }
         };
         let records = self.next_sequence - first_sequence;
-        let is_torn = !is_whole && is_last;
+        // A record of full length with a wrong checksum is no unfinished write of a killed process: it was
+        // acknowledged, unless the power failed while it was written.
+        let is_torn = !is_whole && is_last && !reader.has_record_bytes().map_err(failed)?;
+        self.out.is_end_damaged = is_last && !is_whole && !is_torn;
         let bytes = self.cut(&reader, path, first_sequence, is_torn, holes)?;
-        let may_grow = bytes == reader.offset() && (is_whole || is_torn);
+        let may_grow = bytes == reader.offset() && (is_whole || is_last);
         self.files.push(LogFile { first_sequence, path: path.to_owned(), bytes, records });
         Ok(may_grow)
     }
@@ -192,11 +197,12 @@ impl Recovering<'_> {
         // Only the end of the last file can be unfinished: files are synced before the next one begins.
         if is_torn {
             self.out.torn_bytes += file_bytes - good_end;
-        } else if good_end < file_bytes {
-            self.quarantine(path, good_end, file_bytes - good_end)?;
         }
         for hole in &holes {
             self.quarantine(path, hole.start, hole.end - hole.start)?;
+        }
+        if !is_torn && good_end < file_bytes {
+            self.quarantine(path, good_end, file_bytes - good_end)?;
         }
         if !holes.is_empty() {
             return self.rewrite(path, first_sequence, good_end, &holes);

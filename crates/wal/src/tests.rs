@@ -83,6 +83,74 @@ fn a_torn_tail_is_cut_and_the_file_goes_on() {
 }
 
 #[test]
+fn a_damaged_record_at_the_end_is_no_torn_tail() {
+    let disk = SimDisk::new();
+    let (mut log, _, _) = open(&disk, 0);
+    let mut written = fill(&mut log, 2);
+    drop(log);
+    let file = log_files(&disk).pop().unwrap();
+    let start = disk.metadata(&file).unwrap().unwrap().bytes - 16 - written[1].1.len() as u64;
+    // A shorter length, a longer one, a checksum, a sequence, a payload.
+    for (at, mask) in [(0, 2), (1, 0x80), (5, 1), (8, 4), (20, 0x10)] {
+        let copy = disk.crash();
+        copy.damage(&file, start + at, mask).unwrap();
+        let (mut log, recovery, records) = open(&copy, 0);
+        assert_eq!((recovery.torn_bytes, recovery.quarantined.len()), (0, 1), "byte {at}");
+        assert_eq!(records, written[..1], "byte {at}");
+        let more = fill(&mut log, 1);
+        assert_eq!(open(&copy.crash(), 0).2, [&written[..1], &more].concat(), "byte {at}");
+    }
+    // Half of it is one.
+    disk.truncate(&file, start + 20).unwrap();
+    let (_, recovery, records) = open(&disk, 0);
+    written.truncate(1);
+    assert_eq!((recovery.torn_bytes, recovery.quarantined.len(), records), (20, 0, written));
+}
+
+#[test]
+fn a_record_with_a_sector_that_was_never_written_is_a_torn_tail() {
+    let disk = SimDisk::new();
+    let settings = LogSettings { file_bytes_max: 1 << 20, record_bytes_max: 1 << 20 };
+    let (mut log, _, _) = try_open(&disk, settings, 0).unwrap();
+    let written = fill(&mut log, 1);
+    let good = disk.metadata(&log_files(&disk).pop().unwrap()).unwrap().unwrap().bytes as usize;
+    log.append(&[7; 3_000]).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let file = log_files(&disk).pop().unwrap();
+    let whole = disk.read(&file).unwrap();
+    for sector in [1_024..1_536, 512..whole.len(), 2_560..whole.len()] {
+        let mut bytes = whole.clone();
+        bytes[sector].fill(0);
+        let copy = disk.crash();
+        copy.write_atomic(&file, &bytes).unwrap();
+        let (mut log, recovery, records) = try_open(&copy, settings, 0).unwrap();
+        assert_eq!(recovery.torn_bytes as usize, whole.len() - good);
+        assert_eq!((recovery.quarantined.len(), &records), (0, &written));
+        fill(&mut log, 1);
+    }
+    // A whole sector that is wrong in one bit was written.
+    let copy = disk.crash();
+    copy.damage(&file, 1_024, 1).unwrap();
+    let (_, recovery, records) = try_open(&copy, settings, 0).unwrap();
+    assert_eq!((recovery.torn_bytes, recovery.quarantined.len(), records), (0, 1, written));
+}
+
+#[test]
+fn a_damaged_length_that_leads_to_a_later_record_costs_one_record() {
+    let disk = SimDisk::new();
+    let settings = LogSettings { file_bytes_max: 1_000, ..SMALL };
+    let (mut log, _, _) = try_open(&disk, settings, 0).unwrap();
+    let written = fill(&mut log, 8);
+    drop(log);
+    // The second record, of 20 bytes, now ends where the seventh begins.
+    disk.damage(&log_files(&disk)[0], 46, 20 ^ 164).unwrap();
+    let (_, recovery, records) = try_open(&disk, settings, 0).unwrap();
+    let expect: Records = written.into_iter().filter(|(sequence, _)| *sequence != 2).collect();
+    assert_eq!((records, recovery.missing), (expect, 1));
+}
+
+#[test]
 fn zeros_behind_the_last_record_are_a_torn_tail() {
     let disk = SimDisk::new();
     let (mut log, _, _) = open(&disk, 0);
@@ -150,11 +218,11 @@ fn several_damaged_records_of_a_file_are_cut_out() {
         }
         start += 16 + payload.len() as u64;
     }
-    // The last one has nothing good behind it: that is how an unfinished write looks.
+    // The last one has nothing good behind it, and yet all that its checksum is of: no unfinished write.
     let expect: Records = written.iter().filter(|(sequence, _)| sequence % 5 != 0).cloned().collect();
     let (mut log, recovery, records) = try_open(&disk, log_settings, 0).unwrap();
-    assert_eq!((records, recovery.missing, recovery.quarantined.len()), (expect.clone(), 5, 5));
-    assert!(recovery.torn_bytes > 0);
+    assert_eq!((records, recovery.missing, recovery.quarantined.len()), (expect.clone(), 5, 6));
+    assert_eq!(recovery.torn_bytes, 0);
     let more = fill(&mut log, 2);
     let all: Records = expect.into_iter().chain(more).collect();
     assert_eq!(try_open(&disk.crash(), log_settings, 0).unwrap().2, all);

@@ -1,5 +1,6 @@
 //! The store as a whole on a simulated disk.
 
+mod bit_flips;
 mod compaction;
 mod content;
 mod crash_points;
