@@ -32,6 +32,7 @@ use crate::source_docker::{self, DockerSource};
 use crate::source_file::{self, FileSource};
 use crate::spool::{Spool, SpoolBounds, SpoolParts};
 use crate::spool_shared::SharedSpool;
+use crate::stage_metrics::StageMetrics;
 use crate::staging::{StageParts, compile_stages};
 
 /// How long the start waits for the engine, and again for its first list.
@@ -92,6 +93,8 @@ impl Agent {
         let lock_path = dir.join("lock");
         let lock = disk.lock(&lock_path).map_err(Error::file("lock", &lock_path))?;
         let metrics = Metrics::register(registry);
+        let stage_metrics = StageMetrics::new(Arc::clone(&clock));
+        registry.register_collector(Box::new(stage_metrics.clone()));
         let spool = open_spool(&settings, &disk, &clock, &random, &dir, &metrics)?;
         let board = Board::default();
         let (stop, stop_seen) = watch::channel(false);
@@ -118,6 +121,7 @@ impl Agent {
             clock,
             random,
             metrics,
+            stage_metrics,
             board: board.clone(),
             spool: spool.clone(),
             pieces,
@@ -214,6 +218,7 @@ struct Sourcing {
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     metrics: Metrics,
+    stage_metrics: StageMetrics,
     board: Board,
     spool: SharedSpool,
     pieces: mpsc::Sender<Piece>,
@@ -247,6 +252,8 @@ impl Sourcing {
             true => Vec::new(),
         };
         if !files.is_empty() {
+            let jobs = file_jobs(&files, &common_labels, line_bytes_max)?;
+            jobs.iter().for_each(|job| self.stage_metrics.add(&job.pipeline));
             let source = FileSource {
                 disk: Arc::clone(&self.disk),
                 clock: Arc::clone(&self.clock),
@@ -254,7 +261,7 @@ impl Sourcing {
                 board: self.board.clone(),
                 spool: self.spool.clone(),
                 pieces: self.pieces.clone(),
-                jobs: file_jobs(&files, &common_labels, line_bytes_max)?,
+                jobs,
                 staging: staging.clone(),
             };
             let stop = self.stop.clone();
@@ -264,6 +271,7 @@ impl Sourcing {
             let docker = &self.settings.docker;
             let pipeline =
                 compile_stages("docker.stages", &docker.stages, LinesFrom::Engine, line_bytes_max)?;
+            self.stage_metrics.add(&pipeline);
             let rules = DockerRules::compile(docker, common_labels)?;
             let parts = Arc::new(TargetParts {
                 pieces: self.pieces,

@@ -44,6 +44,7 @@ mod spool;
 pub mod spool_check;
 mod spool_record;
 mod spool_shared;
+mod stage_metrics;
 mod staging;
 mod timestamp;
 

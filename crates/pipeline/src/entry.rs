@@ -141,6 +141,14 @@ impl Extracted {
         }
     }
 
+    /// Returns a value.
+    pub(crate) fn value(&self, name: &str) -> Option<Cow<'_, Value>> {
+        match self.own.iter().find(|(own, _)| **own == *name) {
+            Some((_, value)) => value.as_ref().map(Cow::Borrowed),
+            None => self.base.get(name).map(|text| Cow::Owned(Value::Text(text.to_owned()))),
+        }
+    }
+
     /// Returns a value as text; `None` if there is none, or it is null.
     pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         match self.own.iter().find(|(own, _)| **own == *name) {

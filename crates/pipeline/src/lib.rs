@@ -13,6 +13,7 @@
 
 mod entry;
 mod error;
+pub mod inspect;
 mod relabel;
 mod run;
 pub mod settings;
@@ -21,6 +22,7 @@ mod stage_extract;
 mod stage_join;
 mod stage_labels;
 mod stage_logfmt;
+mod stage_metrics;
 mod stage_select;
 mod stage_template;
 mod stage_timestamp;
@@ -29,3 +31,4 @@ pub use error::Error;
 pub use relabel::{RelabelAction, RelabelSettings, Relabeling, is_label_name, label_name_of, without_meta};
 pub use run::{Finished, Line, Now, Pipeline, Run, Tally};
 pub use stage::LinesFrom;
+pub use stage_metrics::{MetricFamily, MetricSample};

@@ -15,6 +15,7 @@ use crate::entry::{Entry, Extracted};
 use crate::error::Error;
 use crate::settings::StageSettings;
 use crate::stage::{self, Around, LinesFrom, Setting, Stage};
+use crate::stage_metrics::MetricFamily;
 
 /// Lines behind the oldest held one; more, and all are let go.
 const LINES_MAX: usize = 16_384;
@@ -97,6 +98,13 @@ impl Pipeline {
         line_bytes_max: usize,
     ) -> Result<Self, Error> {
         Ok(Self { stages: stage::compile_all(settings, Setting { from, line_bytes_max, depth: 0 })? })
+    }
+
+    /// Returns the metrics that its stages keep.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        let mut found = Vec::new();
+        stage::metrics(&self.stages, &mut found);
+        found
     }
 
     /// Returns whether entries pass unchanged.

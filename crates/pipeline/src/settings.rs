@@ -72,6 +72,9 @@ pub struct StageSettings {
     /// Puts labels into the line, as JSON that LogQL's `unpack` reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<PackSettings>,
+    /// Counts and measures what was extracted, for the page `/metrics`: names and what they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<BTreeMap<String, MetricSettings>>,
     /// Removes colour codes from the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decolorize: Option<NoSettings>,
@@ -308,6 +311,79 @@ pub struct PackSettings {
     /// Whether the entry gets the present time, so that packed streams stay in order. Default true.
     #[serde(default = "yes")]
     pub ingest_timestamp: bool,
+}
+
+/// One metric of the stage `metrics`. Its series have the labels of the entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricSettings {
+    /// What it is.
+    #[serde(rename = "type", deserialize_with = "any_case")]
+    pub kind: MetricType,
+    /// What the page says about it.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Extracted value that is looked at. Default the name of the metric.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Stands before the name. Default `promtail_custom_`.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Go duration: a series that nothing changed for so long is forgotten. Default `5m`, least `1s`.
+    #[serde(default)]
+    pub max_idle_duration: Option<String>,
+    /// What changes it.
+    #[serde(default)]
+    pub config: MetricConfig,
+}
+
+/// What a metric of the stage `metrics` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricType {
+    /// A number that only grows.
+    Counter,
+    /// A number.
+    Gauge,
+    /// How often a number fell between which bounds.
+    Histogram,
+}
+
+/// What changes a metric.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricConfig {
+    /// Of a counter `inc` or `add`, of a gauge any, of a histogram none.
+    pub action: Option<MetricAction>,
+    /// The extracted value must be this.
+    pub value: Option<String>,
+    /// Of a counter: every entry counts.
+    pub match_all: bool,
+    /// Of a counter with `match_all` and `add`: adds the bytes of the line.
+    pub count_entry_bytes: bool,
+    /// Upper bounds of a histogram, ascending.
+    pub buckets: Option<Vec<f64>>,
+}
+
+/// How an extracted value changes a metric. A text may be a number or a Go duration, which counts in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricAction {
+    /// It is the value.
+    Set,
+    /// One more.
+    Inc,
+    /// One less.
+    Dec,
+    /// The value more.
+    Add,
+    /// The value less.
+    Sub,
+}
+
+fn any_case<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MetricType, D::Error> {
+    let text = String::deserialize(deserializer)?.to_lowercase();
+    MetricType::deserialize(serde::de::value::StringDeserializer::new(text))
 }
 
 fn yes() -> bool {

@@ -13,6 +13,7 @@ use crate::stage_extract::{JsonStage, RegexStage, compile_regex};
 use crate::stage_join::{MultilineStage, PartsStage, read_cri, read_docker};
 use crate::stage_labels::{Pairs, allow_labels, drop_labels, pack};
 use crate::stage_logfmt::LogfmtStage;
+use crate::stage_metrics::{MetricFamily, MetricsStage};
 use crate::stage_select::{DropStage, LIMIT_REASON, LimitStage, Limited, Selector};
 use crate::stage_template::{ReplaceStage, TemplateStage};
 use crate::stage_timestamp::{TimestampStage, read_rfc3339};
@@ -66,6 +67,7 @@ pub(crate) enum Stage {
     Multiline(MultilineStage),
     Pack(PackSettings),
     Decolorize(Regex),
+    Metrics(MetricsStage),
 }
 
 /// What stages know besides the entry.
@@ -144,6 +146,7 @@ fn compile(settings: &StageSettings, setting: Setting) -> Result<Option<Stage>, 
     );
     add("pack", s.pack.as_ref().map(|pack| Ok(Stage::Pack(pack.clone()))));
     add("decolorize", s.decolorize.map(|_| compile_regex(ANSI).map(Stage::Decolorize)));
+    add("metrics", s.metrics.as_ref().map(|one| MetricsStage::compile(one).map(Stage::Metrics)));
     let count = found.len();
     match (found.pop(), count) {
         // The engine's lines are plain already: the stage is a frequent mistake, and harmless.
@@ -233,6 +236,17 @@ pub(crate) fn emptied(stages: &[Stage]) -> Vec<Stage> {
         other => other.clone(),
     };
     stages.iter().map(empty).collect()
+}
+
+/// Collects the metrics of stages.
+pub(crate) fn metrics(stages: &[Stage], found: &mut Vec<MetricFamily>) {
+    for stage in stages {
+        match stage {
+            Stage::Metrics(stage) => found.extend(stage.families()),
+            Stage::Match { stages, .. } => metrics(stages, found),
+            _ => {}
+        }
+    }
 }
 
 impl Stage {
@@ -347,6 +361,7 @@ impl Stage {
                     return Err(Arc::clone(reason));
                 }
             }
+            Self::Metrics(stage) => stage.apply(entry, around.now_ns),
             Self::Pack(settings) => pack(settings, entry, around.now_ns),
             Self::Decolorize(regex) => {
                 if regex.is_match(&entry.line) {
