@@ -61,11 +61,19 @@ impl Engine {
         self.docker(&arguments);
     }
 
-    /// Waits until containers have ended.
+    /// Waits until containers have ended. Panics if one was killed instead.
     pub fn wait_for(&self, names: &[&str]) {
         let mut arguments = vec!["wait"];
         arguments.extend_from_slice(names);
-        self.docker(&arguments);
+        let codes = self.docker(&arguments);
+        assert!(codes.lines().all(|code| code == "0"), "exit codes of {names:?}: {codes}");
+    }
+
+    /// Returns the number of lines that the engine has of a container: of its standard output, of its errors.
+    pub fn logged_lines(&self, name: &str) -> [usize; 2] {
+        let output = Command::new("docker").args(["logs", name]).env("DOCKER_HOST", self.host()).output();
+        let output = output.expect("docker is on the PATH");
+        [output.stdout, output.stderr].map(|bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
     }
 
     /// Stops the daemon as the service manager does, and starts it again. Containers live on.

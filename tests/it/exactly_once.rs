@@ -39,6 +39,11 @@ fn every_line_is_stored_once_through_five_kills_and_a_daemon_restart() {
     assert!(kills_on_the_way >= 4, "{kills_on_the_way} of 5 kills hit while lines were on their way");
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     engine.wait_for(&all);
+    for name in &names {
+        // What the engine itself lost at its restart nobody could read.
+        let [out, err] = engine.logged_lines(name);
+        assert_eq!((out, err), (half, half), "lines that the engine keeps of {name}");
+    }
 
     wait_until_counted(&logyard, CONTAINERS * LINES);
     // What arrives too often arrives now, not later: the agent has caught up with every container.

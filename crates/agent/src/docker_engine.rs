@@ -65,6 +65,8 @@ pub(crate) struct Listed {
     pub(crate) id: String,
     pub(crate) facts: ContainerFacts,
     pub(crate) was_started: bool,
+    /// It ended and was not started again.
+    pub(crate) is_over: bool,
 }
 
 /// A container as its inspection shows it.
@@ -338,6 +340,7 @@ fn listed(summary: ContainerSummary) -> Option<Listed> {
             labels: summary.labels.unwrap_or_default(),
         },
         was_started: summary.state != Some(State::CREATED),
+        is_over: matches!(summary.state, Some(State::EXITED | State::DEAD)),
     })
 }
 

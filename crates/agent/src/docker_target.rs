@@ -81,6 +81,8 @@ pub(crate) struct Wish {
     pub(crate) facts: ContainerFacts,
     /// The container was started at least once.
     pub(crate) was_started: bool,
+    /// The container ended, says an event or the list, and was not started since.
+    pub(crate) is_over: bool,
     /// The container was removed.
     pub(crate) is_gone: bool,
 }

@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) gaps: Family<Reason, Count>,
     pub(crate) clock_steps: Count,
     pub(crate) reopens: Count,
+    pub(crate) left_open: Count,
     pub(crate) targets: Gauge,
     pub(crate) targets_lagging: Gauge,
     pub(crate) batches_pushed: Count,
@@ -94,6 +95,11 @@ impl Metrics {
             m.clock_steps.clone(),
         );
         r.register("reopens", "Log responses opened again after they ended or broke", m.reopens.clone());
+        r.register(
+            "left_open",
+            "Log responses that the engine left open after the container had ended; read anew to the end",
+            m.left_open.clone(),
+        );
         r.register("targets", "Targets being read", m.targets.clone());
         r.register(
             "targets_lagging",

@@ -183,6 +183,7 @@ impl Live {
         }
         for container in listed {
             self.look_at(engine, &container.id, container.facts, container.was_started, 0);
+            self.note_over(&container.id, container.is_over);
         }
         self.initial = Initial::All;
         if let Some(listed) = self.listed.take()
@@ -217,13 +218,25 @@ impl Live {
         let facts = facts_of(actor.attributes.unwrap_or_default());
         match event.action.as_deref().unwrap_or_default() {
             "create" => self.look_at(engine, &id, facts, false, 0),
-            "start" => self.look_at(engine, &id, facts, true, 1),
+            "start" => {
+                self.look_at(engine, &id, facts, true, 1);
+                self.note_over(&id, false);
+            }
+            "die" => self.note_over(&id, true),
             "rename" => self.look_at(engine, &id, facts, false, 0),
             "destroy" | "remove" => match self.targets.get(&id) {
                 Some(wish) => wish.send_modify(|wish| wish.is_gone = true),
                 None => self.parts.board.remove_target(&target_key(&id)),
             },
             _ => {}
+        }
+    }
+
+    /// Tells a target whether its container runs. An event that is repeated or late may say what is no longer true;
+    /// the next list says it right.
+    fn note_over(&self, id: &str, is_over: bool) {
+        if let Some(wish) = self.targets.get(id) {
+            wish.send_if_modified(|wish| std::mem::replace(&mut wish.is_over, is_over) != is_over);
         }
     }
 
@@ -264,6 +277,7 @@ impl Live {
             starts,
             facts,
             was_started,
+            is_over: false,
             is_gone: false,
         };
         let (sender, receiver) = watch::channel(wish);

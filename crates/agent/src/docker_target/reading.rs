@@ -20,6 +20,9 @@ use crate::staging::Line;
 const LAG_NS: i64 = 2_000_000_000;
 /// Silence after which a lagging target has caught up.
 const LAG_OVER: Duration = Duration::from_secs(1);
+/// Silence after which the response of a container that ended is left. The engine ends it by itself within
+/// milliseconds; one that lost sight of the log never does, and what was written last would wait for ever.
+const SILENCE_AFTER_END: Duration = Duration::from_secs(5);
 
 /// One response being read.
 #[derive(Debug)]
@@ -94,6 +97,12 @@ impl Reading<'_> {
                     }
                     // A removal or a start means nothing while bytes may still come: the response ends.
                     continue;
+                }
+                () = sleep(SILENCE_AFTER_END), if self.target.wish.borrow().is_over => {
+                    // Read as one that ended: a look at the container, then at its whole log.
+                    self.target.parts.metrics.left_open.inc();
+                    tracing::debug!(target = %self.target.facts.name, "the engine leaves the log of an ended container open");
+                    break;
                 }
                 () = sleep(LAG_OVER), if self.target.is_lagging => {
                     // Nothing came for a while, so everything there is was read.

@@ -12,8 +12,12 @@ struct FakeEngine {
     asked: Notify,
     /// Inspections get no answer.
     hangs: bool,
-    /// Told of as started, once somebody waits for events.
-    started: Mutex<Vec<String>>,
+    /// Container and action, once somebody waits for events.
+    events: Mutex<Vec<(&'static str, &'static str)>>,
+    /// Bytes of the log that nobody who follows is shown: the engine lost sight of them.
+    unseen: Mutex<Vec<u8>>,
+    /// Inspections say that containers have ended.
+    is_over: Mutex<bool>,
     /// Bytes of the log, once somebody follows it.
     lines: Mutex<Vec<Vec<u8>>>,
     told: Notify,
@@ -51,7 +55,13 @@ impl FakeEngine {
                 r#"[{"Id":"old","Names":["/old"],"Image":"i","State":"running","Labels":{}}]"#.to_owned()
             } else if path.contains("/logs?") {
                 self.note_log(&path);
-                return self.stream(connection, Self::next_lines).await;
+                if path.contains("follow=1") {
+                    return self.stream(connection, Self::next_lines).await;
+                }
+                let log = [self.lines.lock().unwrap().concat(), self.unseen.lock().unwrap().clone()].concat();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", log.len());
+                connection.write_all(&[head.as_bytes(), &log].concat()).await.unwrap();
+                continue;
             } else if path.contains("/events") {
                 return self.stream(connection, Self::next_event).await;
             } else if self.hangs {
@@ -59,7 +69,9 @@ impl FakeEngine {
                 self.asked.notify_one();
                 return std::future::pending().await;
             } else {
-                r#"{"Name":"/x","State":{"Running":true,"Status":"running"},"Config":{"Tty":false,"Image":"i"}}"#.to_owned()
+                let is_running = !*self.is_over.lock().unwrap();
+                let state = format!(r#"{{"Running":{is_running},"FinishedAt":"2023-11-14T22:13:30Z"}}"#);
+                format!(r#"{{"Name":"/x","State":{state},"Config":{{"Tty":false,"Image":"i"}}}}"#)
             };
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{json}",
@@ -90,9 +102,9 @@ impl FakeEngine {
     }
 
     fn next_event(&self, told: usize) -> Option<Vec<u8>> {
-        let id = self.started.lock().unwrap().get(told)?.clone();
+        let (id, action) = *self.events.lock().unwrap().get(told)?;
         let actor = format!(r#"{{"ID":"{id}","Attributes":{{"name":"{id}"}}}}"#);
-        let json = format!(r#"{{"Type":"container","Action":"start","Actor":{actor},"timeNano":1}}"#);
+        let json = format!(r#"{{"Type":"container","Action":"{action}","Actor":{actor},"timeNano":1}}"#);
         Some(format!("{json}\n").into_bytes())
     }
 
@@ -100,15 +112,25 @@ impl FakeEngine {
         self.lines.lock().unwrap().get(told).cloned()
     }
 
+    /// Tells of an event.
+    fn tell(&self, id: &'static str, action: &'static str) {
+        self.events.lock().unwrap().push((id, action));
+        self.told.notify_waiters();
+    }
+
     /// Lets the container print lines at these seconds of a minute, all read at once.
     fn print(&self, lines: &[(u32, &str)]) {
+        self.lines.lock().unwrap().push(Self::frames(lines));
+        self.told.notify_waiters();
+    }
+
+    fn frames(lines: &[(u32, &str)]) -> Vec<u8> {
         let frame = |(second, text): &(u32, &str)| {
             let line = format!("2023-11-14T22:13:{second:02}.000000000Z {text}\n");
             let length = u32::try_from(line.len()).unwrap().to_be_bytes();
             [&[1, 0, 0, 0], &length[..], line.as_bytes()].concat()
         };
-        self.lines.lock().unwrap().push(lines.iter().flat_map(frame).collect());
-        self.told.notify_waiters();
+        lines.iter().flat_map(frame).collect()
     }
 
     fn note_log(&self, path: &str) {
@@ -178,8 +200,7 @@ async fn only_containers_of_the_first_list_are_read_from_now_on() {
     let (engine, host) = FakeEngine::default().listen().await;
     let agent = start_with(host, Initial::Now).await;
     engine.wait_for_logs(1).await;
-    engine.started.lock().unwrap().push("new".to_owned());
-    engine.told.notify_waiters();
+    engine.tell("new", "start");
     let want = [("old", "0"), ("new", "all")].map(|(id, tail)| (id.to_owned(), tail.to_owned()));
     assert_eq!(engine.wait_for_logs(2).await, want);
     agent.stop().await;
@@ -298,4 +319,20 @@ async fn wait_for_batches(store: &Store, want: &[&str]) {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn an_ended_container_is_read_to_its_end_when_the_engine_leaves_the_response_open() {
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine::default().listen().await;
+    let clock = Arc::new(SimClock::new(1_700_000_030_000_000_000));
+    let (agent, registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+    engine.print(&[(20, "a"), (21, "b")]);
+    assert_eq!(store.wait_for_pushes(1).await[0].1, ["a", "b"]);
+    *engine.unseen.lock().unwrap() = FakeEngine::frames(&[(22, "c"), (23, "d")]);
+    *engine.is_over.lock().unwrap() = true;
+    engine.tell("old", "die");
+    assert_eq!(store.wait_for_pushes(2).await[1].1, ["c", "d"], "and nothing twice");
+    assert_eq!(value(&registry, "left_open_total"), 1);
+    agent.stop().await;
 }
