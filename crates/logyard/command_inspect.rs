@@ -218,6 +218,7 @@ fn catalog_value(record: &CatalogRecordSummary) -> Value {
         }
         CatalogRecordSummary::DropDelete { id } => json!({ "edit": "drop_delete", "id": id }),
         CatalogRecordSummary::EndDelete { id } => json!({ "edit": "end_delete", "id": id }),
+        CatalogRecordSummary::Epochs { epochs } => json!({ "edit": "epochs", "epochs": epochs }),
     }
 }
 

@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(CatalogRecordSummary::DropDelete { id } | CatalogRecordSummary::EndDelete { id }) => {
             assert!(id.len() <= bytes.len());
         }
+        Ok(CatalogRecordSummary::Epochs { epochs }) => assert!(epochs <= bytes.len()),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 });

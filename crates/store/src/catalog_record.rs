@@ -96,6 +96,43 @@ pub(crate) struct DeleteRecord {
     pub(crate) done_ns: Option<i64>,
 }
 
+/// The policies of retention that are or were in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EpochRecord {
+    /// In the order in which they are asked.
+    pub(crate) policies: Vec<PolicyRecord>,
+    /// For everything else; 0 for ever.
+    pub(crate) default_secs: u64,
+    /// The last instant at which they were seen to be in force.
+    pub(crate) seen_ns: i64,
+    /// The last place in order of arrival that was flushed meanwhile; absent while they are in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) order_end: Option<u64>,
+}
+
+/// A policy of retention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyRecord {
+    /// Absent for every tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<String>,
+    pub(crate) matchers: Vec<MatcherRecord>,
+    pub(crate) period_secs: u64,
+    pub(crate) priority: i32,
+}
+
+/// A test of a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MatcherRecord {
+    pub(crate) name: String,
+    /// As in a selector.
+    pub(crate) op: String,
+    pub(crate) value: String,
+}
+
 /// How many entries a request took out of segments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,6 +189,11 @@ pub(crate) enum Edit {
         id: String,
         /// When that was.
         done_ns: i64,
+    },
+    /// The policies of retention that were in force, and those that are.
+    Epochs {
+        /// The oldest first; all of them.
+        epochs: Vec<EpochRecord>,
     },
 }
 
@@ -229,8 +271,16 @@ struct EndDelete {
     done_ns: i64,
 }
 
+/// The fields of [`Edit::Epochs`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Epochs {
+    epochs: Vec<EpochRecord>,
+}
+
 /// Every edit, by its tag.
-const TAGS: [&str; 7] = ["snapshot", "flush", "replace", "lost", "add_delete", "drop_delete", "end_delete"];
+const TAGS: [&str; 8] =
+    ["snapshot", "flush", "replace", "lost", "add_delete", "drop_delete", "end_delete", "epochs"];
 
 /// By hand, because derived code looks for the tag anywhere and until then keeps every value in a form that takes
 /// up to sixteen times the bytes of the text. Here the tag comes first, as it is written.
@@ -274,6 +324,7 @@ impl<'de> Visitor<'de> for EditVisitor {
             "drop_delete" => DropDelete::deserialize(fields).map(|DropDelete { id }| Edit::DropDelete { id }),
             "end_delete" => EndDelete::deserialize(fields)
                 .map(|EndDelete { id, done_ns }| Edit::EndDelete { id, done_ns }),
+            "epochs" => Epochs::deserialize(fields).map(|Epochs { epochs }| Edit::Epochs { epochs }),
             _ => Err(de::Error::unknown_variant(&tag, &TAGS)),
         }
     }
@@ -291,6 +342,9 @@ pub(crate) struct Snapshot {
     /// In order of their creation; absent in version 1.
     #[serde(default)]
     pub(crate) deletes: Vec<DeleteRecord>,
+    /// The oldest first; absent in version 1.
+    #[serde(default)]
+    pub(crate) epochs: Vec<EpochRecord>,
 }
 
 impl Snapshot {
@@ -317,6 +371,7 @@ impl Snapshot {
             Edit::AddDelete { request } => self.deletes.push(request),
             Edit::DropDelete { id } => self.deletes.retain(|request| request.id != id),
             Edit::EndDelete { id, done_ns } => self.end_delete(&id, done_ns),
+            Edit::Epochs { epochs } => self.epochs = epochs,
             Edit::Lost { ulid, reason } => {
                 let index = self.segments.iter().position(|segment| segment.ulid == ulid);
                 if let Some(index) = index {
@@ -346,8 +401,7 @@ mod tests {
     use super::*;
     use crate::Kind;
 
-    const SNAPSHOT: &str =
-        r#"{"edit":"snapshot","version":2,"segments":[],"lost":[],"wal_done":3,"windows":[],"deletes":[]}"#;
+    const SNAPSHOT: &str = r#"{"edit":"snapshot","version":2,"segments":[],"lost":[],"wal_done":3,"windows":[],"deletes":[],"epochs":[]}"#;
     const LOST: &str = r#"{"edit":"lost","ulid":"01J","reason":"why"}"#;
     const REPLACE: &str = r#"{"edit":"replace","remove":["01J"],"add":[]}"#;
     const FLUSH: &str = r#"{"edit":"flush","add":[],"wal_done":7,"windows":[]}"#;
@@ -365,7 +419,8 @@ mod tests {
 
     #[test]
     fn version_1_is_read_and_goes_on_as_the_present_one() {
-        let text = SNAPSHOT.replace(r#""version":2"#, r#""version":1"#).replace(r#","deletes":[]"#, "");
+        let text =
+            SNAPSHOT.replace(r#""version":2"#, r#""version":1"#).replace(r#","deletes":[],"epochs":[]"#, "");
         let mut state = Snapshot::default();
         state.apply(decode(text.as_bytes()).unwrap());
         assert_eq!(serde_json::to_string(&Edit::Snapshot(state)).unwrap(), SNAPSHOT);

@@ -42,6 +42,8 @@ pub(crate) struct Compacted {
     /// Blocks written plain since their shredded lines came back different.
     pub(crate) line_mismatches: u64,
     pub(crate) merged: Merged,
+    /// Of the entries left out, those that delete requests mean; the others were too old.
+    pub(crate) deleted: u64,
 }
 
 /// Runs a job to its end; lines are written in `line_codec`.
@@ -106,6 +108,7 @@ pub(crate) fn run(
         written_bytes: record.as_ref().map_or(0, |record| record.bytes),
         line_mismatches,
         merged: merge.merged,
+        deleted: merge.leave_out.deleted_entries(),
     };
     let leave_out = merge.leave_out;
     let fresh = swap(shared, &segments, record, leave_out.deleted())?;
@@ -168,7 +171,7 @@ fn write(
     if merged.rows != want || rows + merged.duplicates + merged.damaged_rows + merged.left_out != want {
         return Err(Error::internal(format!(
             "a compaction of {want} entries read {}, wrote {rows} and left out {} equal, {} damaged and {} deleted \
-             ones: its inputs stay as they are; report this",
+             or expired ones: its inputs stay as they are; report this",
             merged.rows, merged.duplicates, merged.damaged_rows, merged.left_out
         )));
     }

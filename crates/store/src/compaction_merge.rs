@@ -9,7 +9,7 @@
 //!
 //! A block of one stream that no other input has to be merged into is copied as it is, if the caller allows it
 //! and the block's segment was written with shredded lines.
-//! Entries that due delete requests mean are left out.
+//! Entries that due delete requests mean, and those that are too old for good, are left out.
 //! A damaged block goes to quarantine and its entries are left out: they were lost when it was damaged.
 
 use crate::delete_work::{LeaveOut, stream_of};
@@ -61,7 +61,7 @@ pub(crate) struct Merged {
     pub(crate) rows: u64,
     /// Blocks copied as they were.
     pub(crate) copied_blocks: u64,
-    /// Entries left out because delete requests mean them.
+    /// Entries left out because delete requests mean them, or as too old.
     pub(crate) left_out: u64,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct Merge<'a> {
     pub(crate) merged: Merged,
     /// Content of the entries of one time.
     pub(crate) seen: HashSet<u128>,
-    pub(crate) leave_out: LeaveOut,
+    pub(crate) leave_out: LeaveOut<'a>,
 }
 
 /// The entries of one stream in one input that are still to come.
@@ -291,9 +291,10 @@ impl Merge<'_> {
         }
         let row = source.run(run_index)?.clone();
         let whole = row.run.first_row..row.run.first_row + row.run.rows;
+        let order = source.segment.record.order;
         let rows = match stream_of(&source.index, &row) {
-            Some(stream) if self.leave_out.concerns(&row, stream) => {
-                self.leave_out.rows_left(block, &row, stream).map_err(unreadable)?
+            Some(stream) if self.leave_out.concerns(order, &row, stream) => {
+                self.leave_out.rows_left(order, block, &row, stream).map_err(unreadable)?
             }
             _ => vec![whole],
         };
@@ -330,7 +331,8 @@ impl Merge<'_> {
             return Ok(false);
         }
         let concerned = stream_of(&input.index, &RunRow { block: number, run }).map(Arc::clone);
-        if concerned.is_some_and(|stream| self.leave_out.concerns(&RunRow { block: number, run }, &stream)) {
+        let (order, row_of_run) = (input.segment.record.order, RunRow { block: number, run });
+        if concerned.is_some_and(|stream| self.leave_out.concerns(order, &row_of_run, &stream)) {
             let Some(block) = self.block(source.input, number, pace)? else { return Ok(false) };
             let whole = run.first_row..run.first_row + run.rows;
             if self.rows_left(source.input, source.runs.start, &block)? != [whole] {

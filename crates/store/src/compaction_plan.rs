@@ -3,7 +3,8 @@
 //! A *partition* is the segments of one tenant, day and retention class. Entries of equal time are told in
 //! order of arrival by the `order` of their segments, and a merged segment has one `order`; so only segments
 //! that are neighbours in that order are merged. A lost segment may come back and keeps its place: it is a
-//! wall between its neighbours.
+//! wall between its neighbours. So is a change of policies: a stream may lie in another class behind it, whose
+//! segments stand between these.
 //!
 //! Levels: 0 as flushed, 1 merged once, 2 merged twice or more. Each entry is thus written about three times
 //! after the WAL. Old days first, since they are complete; within a day the smallest job first, since it frees
@@ -55,12 +56,14 @@ pub(crate) struct Job {
 /// Returns the jobs that are due, the first to be done first; no two share a partition.
 ///
 /// `damaged` names segments with damaged blocks: those are written anew without them. `growing` holds the tenants'
-/// days that have entries in memory, which the next flush adds to them. Cost: a sort of the records.
+/// days that have entries in memory, which the next flush adds to them; `walls` are the last places in order of
+/// arrival before policies changed. Cost: a sort of the records.
 pub(crate) fn plan(
     segments: &[SegmentRecord],
     lost: &[LostRecord],
     damaged: &HashSet<String>,
     growing: &HashSet<(String, i32)>,
+    walls: &[u64],
     now_ns: i64,
 ) -> Vec<Job> {
     let mut partitions: BTreeMap<Partition, Vec<(&SegmentRecord, bool)>> = BTreeMap::new();
@@ -77,8 +80,11 @@ pub(crate) fn plan(
             && !growing.contains(&(tenant.clone(), *day));
         // Neighbours without a wall between them.
         let stretches = records.split(|(_, is_lost)| *is_lost);
-        let stretches: Vec<Vec<&SegmentRecord>> =
-            stretches.map(|stretch| stretch.iter().map(|(record, _)| *record).collect()).collect();
+        let era = |record: &SegmentRecord| walls.iter().filter(|wall| **wall < record.order).count();
+        let stretches: Vec<Vec<&SegmentRecord>> = stretches
+            .flat_map(|stretch| stretch.chunk_by(|(left, _), (right, _)| era(left) == era(right)))
+            .map(|stretch| stretch.iter().map(|(record, _)| *record).collect())
+            .collect();
         let chosen = repair(&stretches, damaged)
             .or_else(|| merge_level(&stretches, 0, is_over))
             .or_else(|| merge_level(&stretches, 1, is_over))
@@ -91,6 +97,19 @@ pub(crate) fn plan(
     }
     jobs.sort_by_key(|job| (job.partition.1, job.bytes));
     jobs
+}
+
+impl Job {
+    /// Returns the job that writes a segment anew. It rises above flushed ones, so that its lineage is looked at.
+    pub(crate) fn rewrite(record: &SegmentRecord) -> Self {
+        Self {
+            partition: (record.tenant.clone(), record.day, record.class.clone()),
+            inputs: vec![record.ulid.clone()],
+            // Levels are at most LEVEL_TOP.
+            level: record.level.clamp(1, LEVEL_TOP) as u16,
+            bytes: record.bytes,
+        }
+    }
 }
 
 type Chosen<'a> = (Vec<&'a SegmentRecord>, u32);
@@ -193,7 +212,7 @@ mod tests {
     fn first(segments: &[(u32, u64)], day: i32) -> Option<(Vec<u64>, u16)> {
         let records: Vec<_> =
             (1..).zip(segments).map(|(order, (level, mib))| record(order, *level, mib * MIB)).collect();
-        let jobs = plan(&records, &[], &HashSet::new(), &HashSet::new(), noon(day));
+        let jobs = plan(&records, &[], &HashSet::new(), &HashSet::new(), &[], noon(day));
         let job = jobs.into_iter().next()?;
         let order = |ulid: &String| records.iter().find(|record| record.ulid == *ulid).unwrap().order;
         Some((job.inputs.iter().map(order).collect(), job.level))
@@ -239,12 +258,22 @@ mod tests {
         let records: Vec<_> = (1..=9).map(|order| record(order, 0, MIB)).collect();
         let mut live = records.clone();
         let lost = [LostRecord { segment: live.remove(4), reason: "gone".to_owned() }];
-        assert_eq!(plan(&live, &lost, &HashSet::new(), &HashSet::new(), noon(DAY)), []);
-        let over = plan(&live, &lost, &HashSet::new(), &HashSet::new(), noon(DAY + 1));
+        assert_eq!(plan(&live, &lost, &HashSet::new(), &HashSet::new(), &[], noon(DAY)), []);
+        let over = plan(&live, &lost, &HashSet::new(), &HashSet::new(), &[], noon(DAY + 1));
         assert_eq!(over[0].inputs.len(), 4);
         let damaged = HashSet::from([records[6].ulid.clone()]);
-        let repair = plan(&live, &lost, &damaged, &HashSet::new(), noon(DAY));
+        let repair = plan(&live, &lost, &damaged, &HashSet::new(), &[], noon(DAY));
         assert_eq!((repair[0].inputs.len(), repair[0].level), (1, 0));
+    }
+
+    #[test]
+    fn a_change_of_policies_is_a_wall() {
+        let records: Vec<_> = (1..=9).map(|order| record(order, 0, MIB)).collect();
+        let jobs = |walls: &[u64]| {
+            let jobs = plan(&records, &[], &HashSet::new(), &HashSet::new(), walls, noon(DAY));
+            jobs.first().map(|job| job.inputs.len())
+        };
+        assert_eq!((jobs(&[]), jobs(&[1]), jobs(&[0, 9]), jobs(&[4])), (Some(9), Some(8), Some(9), None));
     }
 
     #[test]
@@ -256,7 +285,7 @@ mod tests {
         all.extend(new);
         let days = |growing: &[(&str, i32)]| {
             let growing = growing.iter().map(|(tenant, day)| ((*tenant).to_owned(), *day)).collect();
-            let jobs = plan(&all, &[], &HashSet::new(), &growing, noon(DAY));
+            let jobs = plan(&all, &[], &HashSet::new(), &growing, &[], noon(DAY));
             jobs.iter().map(|job| job.partition.1).collect::<Vec<_>>()
         };
         assert_eq!(days(&[]), [DAY - 3, DAY]);

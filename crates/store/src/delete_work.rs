@@ -20,7 +20,7 @@ use crate::segment_content;
 use crate::segment_tables::RunRow;
 use crate::shared::{Shared, View};
 use logyard_codec::{Block, Kind, RunView};
-use logyard_model::{Stream, StreamId, Tenant, TimeRange};
+use logyard_model::{Stream, StreamId, Tenant};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub(crate) fn step(shared: &Shared, is_free: impl Fn(&Job) -> bool) -> Step {
             if request.cleared.lock().contains(&segment.key()) {
                 continue;
             }
-            let job = job(segment);
+            let job = Job::rewrite(&segment.record);
             if !is_free(&job) {
                 is_waiting = true;
                 continue;
@@ -96,18 +96,6 @@ fn due(shared: &Shared, passes: impl Fn(&PendingDelete) -> bool) -> Vec<Arc<Pend
 fn concerns(request: &PendingDelete, segment: &Segment) -> bool {
     let record = &segment.record;
     record.tenant == request.tenant && request.range.overlaps(record.min_ns, record.max_ns)
-}
-
-/// Returns the job that writes a segment anew. It rises above flushed ones, so that its lineage is looked at.
-fn job(segment: &Segment) -> Job {
-    let record = &segment.record;
-    Job {
-        partition: (record.tenant.clone(), record.day, record.class.clone()),
-        inputs: vec![record.ulid.clone()],
-        // Levels are at most 2.
-        level: record.level.clamp(1, 2) as u16,
-        bytes: record.bytes,
-    }
 }
 
 /// Returns whether there may be entries of a request that no segment holds yet.
@@ -206,28 +194,47 @@ fn finish(shared: &Shared, request: &PendingDelete) -> Result<()> {
     Ok(())
 }
 
-/// What a compaction leaves out because due requests mean it.
+/// What a compaction leaves out because due requests mean it, or because it is too old for good.
 #[derive(Debug)]
-pub(crate) struct LeaveOut {
+pub(crate) struct LeaveOut<'a> {
+    shared: &'a Shared,
+    tenant: String,
     requests: Vec<Arc<PendingDelete>>,
     /// Entries left out, by request.
     counts: Vec<u64>,
     matching: HashMap<StreamId, Vec<usize>>,
+    /// The instant before which entries are too old for good, by place in order of arrival and stream.
+    gone_before: HashMap<(u64, StreamId), i64>,
 }
 
-impl LeaveOut {
+impl<'a> LeaveOut<'a> {
     /// Returns what is to be left out of some segments of a tenant.
-    pub(crate) fn new(shared: &Shared, segments: &[Arc<Segment>]) -> Self {
+    pub(crate) fn new(shared: &'a Shared, segments: &[Arc<Segment>]) -> Self {
         let requests = due(shared, |request| segments.iter().any(|segment| concerns(request, segment)));
-        Self { counts: vec![0; requests.len()], requests, matching: HashMap::new() }
+        Self {
+            shared,
+            tenant: segments.first().map(|segment| segment.record.tenant.clone()).unwrap_or_default(),
+            counts: vec![0; requests.len()],
+            requests,
+            matching: HashMap::new(),
+            gone_before: HashMap::new(),
+        }
     }
 
-    /// Returns whether there may be something to leave out of a run.
-    pub(crate) fn concerns(&mut self, run: &RunRow, stream: &Arc<Stream>) -> bool {
-        let TimeRange { start_ns, end_ns } = TimeRange { start_ns: run.run.min_ns, end_ns: run.run.max_ns };
-        self.of_stream(stream).iter().any(|index| {
-            self.requests.get(*index).is_some_and(|request| request.range.overlaps(start_ns, end_ns))
-        })
+    /// Returns whether there may be something to leave out of a run of a segment of place `order`.
+    pub(crate) fn concerns(&mut self, order: u64, row: &RunRow, stream: &Arc<Stream>) -> bool {
+        let (min_ns, max_ns) = (row.run.min_ns, row.run.max_ns);
+        min_ns < self.gone_before_ns(order, stream)
+            || self.of_stream(stream).iter().any(|index| {
+                self.requests.get(*index).is_some_and(|request| request.range.overlaps(min_ns, max_ns))
+            })
+    }
+
+    fn gone_before_ns(&mut self, order: u64, stream: &Stream) -> i64 {
+        let Self { shared, tenant, gone_before, .. } = self;
+        *gone_before
+            .entry((order, stream.id))
+            .or_insert_with(|| shared.epochs.gone_before_ns(&shared.periods, order, tenant, &stream.labels))
     }
 
     /// Returns the rows of a run that stay, in stretches, and counts the others. To be called once for each run.
@@ -235,12 +242,24 @@ impl LeaveOut {
     /// Errors: those of the block. Cost: decodes what the requests look at.
     pub(crate) fn rows_left(
         &mut self,
+        order: u64,
         block: &Block,
         row: &RunRow,
         stream: &Arc<Stream>,
     ) -> std::result::Result<Vec<Range<u32>>, logyard_codec::Error> {
-        let run = run_view(row, stream);
+        let mut run = run_view(row, stream);
+        let gone_before_ns = self.gone_before_ns(order, stream);
+        if run.min_ns < gone_before_ns {
+            let ts_ns = block.timestamps()?.get(run.rows.start as usize..run.rows.end as usize);
+            // Rows are counted in 32 bits.
+            let gone = ts_ns.unwrap_or_default().partition_point(|ts_ns| *ts_ns < gone_before_ns) as u32;
+            run.rows.start += gone;
+            run.min_ns = gone_before_ns;
+        }
         let matching = self.of_stream(stream);
+        if run.rows.is_empty() {
+            return Ok(Vec::new());
+        }
         let taken = taken_rows(&self.requests, &matching, block, &run)?;
         for (_, index) in &taken {
             if let Some(count) = self.counts.get_mut(*index) {
@@ -248,6 +267,11 @@ impl LeaveOut {
             }
         }
         Ok(without(run.rows, taken.into_iter().map(|(row, _)| row)))
+    }
+
+    /// Returns how many entries all requests took.
+    pub(crate) fn deleted_entries(&self) -> u64 {
+        self.counts.iter().sum()
     }
 
     /// Returns how many entries each request took.

@@ -297,7 +297,7 @@ impl Head {
             .collect();
         for head_day in days {
             for head_stream in head_day.matching(matchers) {
-                if let Some(range) = window.of(&head_stream.stream) {
+                if let Some(range) = window.of(self.order(), &head_stream.stream) {
                     visit(&head_stream, range);
                 }
             }
@@ -398,6 +398,11 @@ impl HeadStream {
 /// Returns the arrival of a block: by head or segment, then by its place in there.
 pub(crate) fn arrival(order: u64, index: usize) -> u64 {
     (order << 24) | (index as u64).min((1 << 24) - 1)
+}
+
+/// Returns the place of a head or segment in order of arrival.
+pub(crate) fn order_of(arrival: u64) -> u64 {
+    arrival >> 24
 }
 
 /// Returns the place of a block in its head or segment.

@@ -126,6 +126,11 @@ pub enum CatalogRecordSummary {
         /// The request's name.
         id: String,
     },
+    /// Tells which policies of retention were and are in force.
+    Epochs {
+        /// How many times they are from.
+        epochs: usize,
+    },
 }
 
 /// Checks a whole segment file: header, tables, every block, and that they agree.
@@ -209,9 +214,11 @@ pub fn check_catalog_record(payload: &[u8]) -> Result<CatalogRecordSummary> {
         Edit::Snapshot(snapshot) => (&snapshot.segments, &snapshot.windows),
         Edit::Flush { add, windows, .. } => (add, windows),
         Edit::Replace { add, .. } => (add, &[]),
-        Edit::Lost { .. } | Edit::AddDelete { .. } | Edit::DropDelete { .. } | Edit::EndDelete { .. } => {
-            (&[], &[])
-        }
+        Edit::Lost { .. }
+        | Edit::AddDelete { .. }
+        | Edit::DropDelete { .. }
+        | Edit::EndDelete { .. }
+        | Edit::Epochs { .. } => (&[], &[]),
     };
     let folder = Folder::at(Path::new(""));
     for segment in segments {
@@ -233,6 +240,7 @@ pub fn check_catalog_record(payload: &[u8]) -> Result<CatalogRecordSummary> {
         }
         Edit::DropDelete { id } => CatalogRecordSummary::DropDelete { id },
         Edit::EndDelete { id, .. } => CatalogRecordSummary::EndDelete { id },
+        Edit::Epochs { epochs } => CatalogRecordSummary::Epochs { epochs: epochs.len() },
     })
 }
 
@@ -358,6 +366,7 @@ mod tests {
             "version_2_add_delete",
             "version_2_drop_delete",
             "version_2_end_delete",
+            "version_2_epochs",
             "version_2_replace",
             "version_2_snapshot",
         ];

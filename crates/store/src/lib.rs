@@ -10,13 +10,14 @@
 //! - answers are the same before and after a flush, a compaction and a restart;
 //! - after a failed sync nothing is acknowledged until restart;
 //! - nothing older than the retention is answered, and nothing younger goes;
+//! - what was too old does not come back when a period is made longer;
 //! - what a delete request means is not answered from the request on, and what it does not mean stays;
 //! - a damaged file is taken out of service, said once, and stops nothing.
 //!
 //! [`fsck`] checks a folder that no process uses, [`repair`] mends it; [`storage_report`] tells what lies in one.
 //!
-//! Three threads at most: the writer, a flush thread while there is a flush, and maintenance, which compacts and drops what is too old.
-//! Everything read runs on the caller's thread.
+//! Three threads at most: the writer, a flush thread while there is a flush, and maintenance, which compacts and drops
+//! what is too old. Everything read runs on the caller's thread.
 //!
 //! Change bytes on disk, also touch: `schemas/segment.md`, `schemas/wal.md`, `schemas/catalog.md` with their
 //! version, the sample files in `tests/data`, the fuzz targets `segment`, `wal_record`, `catalog_record`.
@@ -37,6 +38,7 @@ mod delete_filter;
 mod delete_requests;
 mod delete_work;
 mod deletes;
+mod epochs;
 mod error;
 pub mod export;
 mod flush;

@@ -15,7 +15,7 @@ use crate::compaction;
 use crate::compaction_plan::{Job, Partition, plan};
 use crate::delete_work::{self, Step};
 use crate::error::{Error, Kind, Result};
-use crate::retention::Expiry;
+use crate::retention::{self, Expiry};
 use crate::shared::{Phase, Shared, View};
 use logyard_codec::LineCodec;
 use parking_lot::{Condvar, Mutex};
@@ -139,10 +139,17 @@ impl<'a> Pace<'a> {
     }
 }
 
+/// Time between looks for segments of which much is too old.
+const LOOK_EVERY_NS: u64 = 3_600_000_000_000;
+
 /// The jobs that failed, and when to try again.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     failed: HashMap<Partition, Failure>,
+    /// Segments of which much is too old.
+    to_reclaim: Vec<Job>,
+    /// When to look for more of them, in monotonic time.
+    look_ns: u64,
     /// The lack of disk space has been said.
     has_warned: bool,
 }
@@ -192,7 +199,8 @@ impl Worker {
         let jobs = {
             let catalog = shared.catalog.lock();
             let state = catalog.state();
-            plan(&state.segments, &state.lost, &damaged, &growing, shared.clock.now_ns())
+            let walls: Vec<u64> = state.epochs.iter().filter_map(|epoch| epoch.order_end).collect();
+            plan(&state.segments, &state.lost, &damaged, &growing, &walls, shared.clock.now_ns())
         };
         let now_ns = shared.clock.monotonic_ns();
         let is_free =
@@ -206,10 +214,24 @@ impl Worker {
                      store.disk.free_bytes_min; free space"
                 );
             }
-            return false;
+            return self.reclaim(shared);
         };
         self.has_warned = false;
         self.run(shared, job)
+    }
+
+    /// Writes the next segment anew of which much is too old. Returns whether there was one, and it succeeded.
+    fn reclaim(&mut self, shared: &Shared) -> bool {
+        let now_ns = shared.clock.monotonic_ns();
+        if now_ns >= self.look_ns {
+            self.look_ns = now_ns.saturating_add(LOOK_EVERY_NS);
+            self.to_reclaim = retention::to_reclaim(shared);
+        }
+        let is_free =
+            |job: &Job| self.failed.get(&job.partition).is_none_or(|failure| failure.retry_ns <= now_ns);
+        let next = self.to_reclaim.iter().position(|job| is_free(job) && has_room(shared, job));
+        let Some(job) = next.map(|index| self.to_reclaim.remove(index)) else { return false };
+        self.run(shared, &job)
     }
 
     /// Does the next thing that delete requests ask for. Returns whether it succeeded; `None` if there is nothing to
@@ -282,7 +304,8 @@ fn compact(shared: &Shared, job: &Job) -> bool {
             metrics.line_mismatches.inc_by(done.line_mismatches);
             metrics.duplicate_entries.inc_by(done.merged.duplicates);
             metrics.damaged_entries.inc_by(done.merged.damaged_rows);
-            metrics.deleted_entries.inc_by(done.merged.left_out);
+            metrics.deleted_entries.inc_by(done.deleted);
+            metrics.expired_entries.inc_by(done.merged.left_out - done.deleted);
             metrics.amplify();
             tracing::info!(
                 %tenant, %day, %class,
@@ -290,7 +313,8 @@ fn compact(shared: &Shared, job: &Job) -> bool {
                 segments = done.inputs,
                 entries = done.merged.rows,
                 duplicates = done.merged.duplicates,
-                deleted = done.merged.left_out,
+                deleted = done.deleted,
+                expired = done.merged.left_out - done.deleted,
                 read_bytes = done.read_bytes,
                 bytes = done.written_bytes,
                 millis = nanos / 1_000_000,

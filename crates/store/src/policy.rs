@@ -88,15 +88,27 @@ impl Periods {
                 settings.policies.len()
             )));
         }
-        policies.sort_by_key(|policy| {
-            let is_rest = policy.matchers.is_empty();
-            let priority = std::cmp::Reverse(policy.priority);
-            (is_rest, policy.tenant.is_none(), priority, Period::of_secs(policy.period_secs))
-        });
+        sort(&mut policies);
         Ok(Self {
             policies,
             default: Period::of_secs(settings.period().map_or(0, |period| period.as_secs())),
         })
+    }
+
+    /// Makes the periods of another time.
+    pub(crate) fn of_epoch(mut policies: Vec<RetentionPolicy>, default_secs: u64) -> Self {
+        sort(&mut policies);
+        Self { policies, default: Period::of_secs(default_secs) }
+    }
+
+    /// Returns the policies in the order in which they are asked.
+    pub(crate) fn policies(&self) -> &[RetentionPolicy] {
+        &self.policies
+    }
+
+    /// Returns the period of streams that no policy is about.
+    pub(crate) fn default(&self) -> Period {
+        self.default
     }
 
     /// Returns the period of a stream.
@@ -138,6 +150,15 @@ impl Periods {
             .iter()
             .filter(move |policy| policy.tenant.as_ref().is_none_or(|one| one.as_str() == tenant))
     }
+}
+
+/// Puts policies in the order in which they are asked.
+fn sort(policies: &mut [RetentionPolicy]) {
+    policies.sort_by_key(|policy| {
+        let is_rest = policy.matchers.is_empty();
+        let priority = std::cmp::Reverse(policy.priority);
+        (is_rest, policy.tenant.is_none(), priority, Period::of_secs(policy.period_secs))
+    });
 }
 
 #[cfg(test)]

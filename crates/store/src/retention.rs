@@ -7,11 +7,15 @@
 //! A clock that jumps must not cost a month of logs: files go only after the clock has run evenly for an hour.
 
 use crate::catalog_record::LostRecord;
+use crate::compaction_plan::Job;
+use crate::epochs::{self, Past, floor_max_ns, floor_ns};
 use crate::error::{Error, Result};
 use crate::folder::{day_last_ns, day_name};
+use crate::head::order_of;
 use crate::policy::{Period, Periods};
 use crate::run_part::part;
 use crate::segment::{Segment, SegmentReads};
+use crate::segment_tables::RunRow;
 use crate::shared::Shared;
 use crate::snapshot;
 use logyard_codec::{Block, BlockView, Kind, RunView};
@@ -19,6 +23,8 @@ use logyard_model::{Stream, StreamId, Tenant, TimeRange};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+const DAY_NS: i64 = 86_400_000_000_000;
 
 /// How long the clock has to run evenly, and by how much it may be put right meanwhile.
 const EVEN_NS: u64 = 3_600_000_000_000;
@@ -29,6 +35,7 @@ pub(crate) struct Window<'a> {
     /// What the streams that are kept longest answer.
     pub(crate) range: TimeRange,
     periods: &'a Periods,
+    past: Arc<Vec<Past>>,
     tenant: &'a str,
     now_ns: i64,
     /// Whether there may be entries in the range that are too old for their stream.
@@ -40,6 +47,7 @@ impl<'a> Window<'a> {
     /// Returns `None` if all of the range is too old.
     pub(crate) fn new(
         periods: &'a Periods,
+        past: Arc<Vec<Past>>,
         tenant: &'a Tenant,
         range: TimeRange,
         now_ns: i64,
@@ -51,17 +59,18 @@ impl<'a> Window<'a> {
             periods,
             tenant,
             now_ns,
-            has_border: range.start_ns < shortest.cutoff_ns(now_ns),
-            is_uniform: periods.is_uniform(tenant),
+            has_border: range.start_ns < shortest.cutoff_ns(now_ns).max(floor_max_ns(&past, tenant)),
+            is_uniform: periods.is_uniform(tenant) && past.is_empty(),
+            past,
         })
     }
 
-    /// Returns what is left for one stream.
-    pub(crate) fn of(&self, stream: &Stream) -> Option<TimeRange> {
+    /// Returns what is left for one stream, of entries of a place in order of arrival.
+    pub(crate) fn of(&self, order: u64, stream: &Stream) -> Option<TimeRange> {
         if self.is_uniform || !self.has_border {
             return Some(self.range);
         }
-        clamp(self.range, self.cutoff_ns(stream))
+        clamp(self.range, self.cutoff_ns(order, stream))
     }
 
     /// Takes the rows that are too old out of views. Errors and cost: as [`trim`].
@@ -69,12 +78,16 @@ impl<'a> Window<'a> {
         if !self.has_border {
             return Ok(());
         }
-        let mut known: HashMap<StreamId, i64> = HashMap::new();
-        trim(views, |stream| *known.entry(stream.id).or_insert_with(|| self.cutoff_ns(stream)))
+        let mut known: HashMap<(usize, StreamId), i64> = HashMap::new();
+        trim(views, |order, stream| {
+            let over = self.past.partition_point(|epoch| epoch.order_end < order);
+            *known.entry((over, stream.id)).or_insert_with(|| self.cutoff_ns(order, stream))
+        })
     }
 
-    fn cutoff_ns(&self, stream: &Stream) -> i64 {
-        self.periods.of(self.tenant, &stream.labels).cutoff_ns(self.now_ns)
+    fn cutoff_ns(&self, order: u64, stream: &Stream) -> i64 {
+        let present = self.periods.of(self.tenant, &stream.labels).cutoff_ns(self.now_ns);
+        present.max(floor_ns(&self.past, order, self.tenant, &stream.labels))
     }
 }
 
@@ -88,11 +101,11 @@ fn clamp(range: TimeRange, cutoff_ns: i64) -> Option<TimeRange> {
 ///
 /// Errors: `Kind::Unavailable` if a block at the border cannot be read. Damaged ones are left out.
 /// Cost: reads the timestamps and lengths of the blocks with entries on both sides of the border.
-fn trim(views: &mut Vec<BlockView>, mut cutoff_of: impl FnMut(&Stream) -> i64) -> Result<()> {
+fn trim(views: &mut Vec<BlockView>, mut cutoff_of: impl FnMut(u64, &Stream) -> i64) -> Result<()> {
     for view in views.iter_mut() {
         let mut kept = Vec::with_capacity(view.runs.len());
         for run in view.runs.drain(..) {
-            let cutoff_ns = cutoff_of(&run.stream);
+            let cutoff_ns = cutoff_of(order_of(view.arrival), &run.stream);
             if run.min_ns >= cutoff_ns {
                 kept.push(run);
                 continue;
@@ -156,6 +169,7 @@ impl Expiry {
         if is_even {
             snapshot::expire(shared, now_ns);
         }
+        epochs::see(shared, is_even.then_some(now_ns));
         if is_even && shared.periods.is_limited() {
             let segments = Arc::clone(&shared.view.read().segments);
             let is_expired = |segment: &&Arc<Segment>| {
@@ -175,6 +189,38 @@ impl Expiry {
         }
         cap(shared);
     }
+}
+
+/// Returns the jobs that write segments anew of which more than a quarter is too old, if they would stay for more than
+/// a day: those of several periods, and those from before a period was made longer.
+///
+/// Each stays in its class: what counts for its streams is the period in force, wherever they lie.
+/// Cost: reads the tables of segments that may hold something too old.
+pub(crate) fn to_reclaim(shared: &Shared) -> Vec<Job> {
+    let (periods, epochs) = (&shared.periods, &shared.epochs);
+    let Some(seen_ns) = epochs.seen_ns() else { return Vec::new() };
+    let segments = Arc::clone(&shared.view.read().segments);
+    let is_worth_it = |segment: &&Arc<Segment>| {
+        let record = &segment.record;
+        let stays = |gone: i64| gone > seen_ns.saturating_add(DAY_NS);
+        if record.min_ns >= epochs.gone_before_max_ns(periods, &record.tenant)
+            || !gone_ns(periods, &shared.reads, segment).is_none_or(stays)
+        {
+            return false;
+        }
+        let Ok(index) = shared.reads.index(segment) else { return false };
+        let gone_before = |stream: &Arc<Stream>| {
+            epochs.gone_before_ns(periods, record.order, &record.tenant, &stream.labels)
+        };
+        let gone_before: Vec<i64> = index.streams.iter().map(gone_before).collect();
+        let is_gone = |row: &&RunRow| {
+            gone_before.get(row.run.stream_ref as usize).is_some_and(|gone_ns| row.run.max_ns < *gone_ns)
+        };
+        let gone: u64 = index.runs.iter().filter(is_gone).map(|row| row.run.raw_bytes).sum();
+        // A line may be empty.
+        gone * 4 > record.raw_bytes || record.max_ns < gone_before.iter().copied().min().unwrap_or(i64::MIN)
+    };
+    segments.iter().filter(is_worth_it).map(|segment| Job::rewrite(&segment.record)).collect()
 }
 
 /// Takes lost segments off the list whose day would be gone by now. How long their streams are kept cannot be read from

@@ -254,6 +254,7 @@ impl SegmentIndex {
     /// the window leaves of the stream.
     fn each_run(
         &self,
+        order: u64,
         matchers: &[Matcher],
         window: &Window<'_>,
         mut visit: impl FnMut(&RunRow, &Arc<Stream>, TimeRange),
@@ -261,7 +262,7 @@ impl SegmentIndex {
         let mut runs = self.runs.as_slice();
         for stream_ref in self.matching(matchers) {
             let Some(stream) = self.streams.get(stream_ref as usize) else { continue };
-            let Some(range) = window.of(stream) else { continue };
+            let Some(range) = window.of(order, stream) else { continue };
             let start = runs.partition_point(|row| row.run.stream_ref < stream_ref);
             runs = runs.get(start..).unwrap_or_default();
             for row in runs.iter().take_while(|row| row.run.stream_ref == stream_ref) {
@@ -284,7 +285,7 @@ impl SegmentIndex {
     ) {
         let mut open_block = None;
         let candidates = segment_content::candidates(reads, segment, self, prefilter);
-        self.each_run(matchers, window, |row, stream, _| {
+        self.each_run(segment.record.order, matchers, window, |row, stream, _| {
             if candidates.as_ref().is_some_and(|blocks| !blocks.contains(row.block as usize)) {
                 return;
             }
@@ -314,11 +315,12 @@ impl SegmentIndex {
     /// Adds the matching streams with entries in the window.
     pub(crate) fn streams(
         &self,
+        order: u64,
         matchers: &[Matcher],
         window: &Window<'_>,
         streams: &mut BTreeMap<StreamId, Arc<Stream>>,
     ) {
-        self.each_run(matchers, window, |_, stream, _| {
+        self.each_run(order, matchers, window, |_, stream, _| {
             streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));
         });
     }
@@ -326,12 +328,13 @@ impl SegmentIndex {
     /// Adds counts over the matching runs; those at the borders of the window count in proportion.
     pub(crate) fn stats(
         &self,
+        order: u64,
         matchers: &[Matcher],
         window: &Window<'_>,
         streams: &mut BTreeMap<StreamId, Arc<Stream>>,
         stats: &mut Stats,
     ) {
-        self.each_run(matchers, window, |row, stream, range| {
+        self.each_run(order, matchers, window, |row, stream, range| {
             let run = &row.run;
             stats.add_run(range, run.min_ns, run.max_ns, u64::from(run.rows), run.raw_bytes);
             streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));

@@ -104,7 +104,7 @@ pub struct RetentionSettings {
     /// longer: what is accepted is kept, unless this says otherwise.
     pub period_secs: Option<u64>,
     /// Periods of their own for some streams or tenants. A change counts for what is stored, too: at once for
-    /// queries. Default none.
+    /// queries. What has been too old for an hour is gone for good, also if its period is made longer. Default none.
     pub policies: Vec<RetentionPolicySettings>,
     /// Most bytes of all segment files. Beyond it whole days go early: the oldest day first, of a day the class of
     /// the lowest priority; the newest day stays. 0 for no limit. Default 0.

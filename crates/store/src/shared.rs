@@ -7,6 +7,7 @@ use crate::arrivals::Followers;
 use crate::catalog::Catalog;
 use crate::catalog_record::{DeletedRecord, Edit, LostRecord, SegmentRecord};
 use crate::deletes::Deletes;
+use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::head::Head;
@@ -75,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) imports: Mutex<()>,
     pub(crate) space: Space,
     pub(crate) periods: Periods,
+    pub(crate) epochs: Epochs,
     pub(crate) deletes: Deletes,
     pub(crate) next_segment_key: AtomicU64,
     pub(crate) recovered_bytes: AtomicU64,

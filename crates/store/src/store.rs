@@ -5,10 +5,11 @@ use crate::catalog::{Catalog, last_order};
 use crate::damage::DamagedBlock;
 use crate::delete_filter::ParseDelete;
 use crate::deletes::{Deletes, Hiding};
+use crate::epochs::{self, Epochs};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::fsck::Progress;
-use crate::head::{Head, weight};
+use crate::head::{Head, order_of, weight};
 use crate::import::{self, ImportInfo, ImportOptions};
 use crate::maintenance::{self, Maintenance, QueryGuard};
 use crate::metrics::Metrics;
@@ -190,6 +191,7 @@ impl Store {
         parts: StoreParts<'_>,
     ) -> Result<Self> {
         let store = Self::open_at_rest(data_dir, settings, rules, parts)?;
+        store.begin_epoch();
         if let Some(threads) = &mut *store.inner.threads.lock() {
             threads.maintenance = start_maintenance(&store.inner.shared);
         }
@@ -220,6 +222,7 @@ impl Store {
             (0..).zip(live).map(|(key, (record, path))| Arc::new(Segment::new(key, record, path))).collect();
         let segments: Arc<Vec<Arc<Segment>>> = Arc::new(segments);
         let active = Arc::new(Head::new(last_order(catalog.state()) + 1));
+        let epochs = Epochs::new(catalog.state(), &periods);
         let deletes = Deletes::new(rules.parse_delete, &catalog.state().deletes);
         let shared = Arc::new(Shared {
             recovery_bytes: AtomicU64::new(recovery::wal_bytes(&*disk, &folder)),
@@ -237,6 +240,7 @@ impl Store {
             maintenance: Maintenance::default(),
             space,
             periods,
+            epochs,
             deletes,
             reads: Arc::new(SegmentReads::new(Arc::clone(&disk), &metrics)),
             queue: Queue::new(settings.wal.queue_bytes_max),
@@ -390,8 +394,8 @@ impl Store {
             let seen = runs.into_iter().map(|(run, _)| (run.stream.id, run.stream));
             return Ok(seen.collect::<BTreeMap<_, _>>().into_values().collect());
         }
-        self.each_segment(&view, tenant, window.range, |_, index| {
-            index.streams(matchers, &window, &mut streams);
+        self.each_segment(&view, tenant, window.range, |segment, index| {
+            index.streams(segment.record.order, matchers, &window, &mut streams);
             Ok(())
         })?;
         for head in view.heads() {
@@ -415,8 +419,8 @@ impl Store {
             stats.streams = streams.len() as u64;
             return Ok(stats);
         }
-        self.each_segment(&view, tenant, window.range, |_, index| {
-            index.stats(matchers, &window, &mut streams, &mut stats);
+        self.each_segment(&view, tenant, window.range, |segment, index| {
+            index.stats(segment.record.order, matchers, &window, &mut streams, &mut stats);
             Ok(())
         })?;
         for head in view.heads() {
@@ -570,8 +574,11 @@ impl Store {
         self.inner.shared.maintenance.stop();
         let (done, ended) = oneshot::channel();
         // Joining blocks for as long as a flush takes, which no caller's async thread should.
+        let shared = Arc::clone(&self.inner.shared);
         let spawned = std::thread::Builder::new().name("store-close".to_owned()).spawn(move || {
             threads.join();
+            epochs::note(&shared);
+            drop(shared);
             let is_awaited = done.send(()).is_ok();
             tracing::info!(is_awaited, "store closed");
         });
@@ -591,10 +598,20 @@ impl Store {
         &self.inner.shared
     }
 
+    /// Takes the settings of retention as those in force from now on.
+    fn begin_epoch(&self) {
+        if let Err(error) = epochs::begin(&self.inner.shared) {
+            tracing::warn!(
+                ?error,
+                "cannot note that store.retention has changed: what was too old before may be answered again"
+            );
+        }
+    }
+
     /// Returns what of a range is not too old; `None` if nothing.
     fn window<'a>(&'a self, tenant: &'a Tenant, range: TimeRange) -> Option<Window<'a>> {
         let shared = &self.inner.shared;
-        Window::new(&shared.periods, tenant, range, shared.clock.now_ns())
+        Window::new(&shared.periods, shared.epochs.past(), tenant, range, shared.clock.now_ns())
     }
 
     /// Returns what hides entries in a window; `None` if nothing does.
@@ -616,11 +633,13 @@ impl Store {
         let Some(mut hiding) = self.hiding(tenant, window) else { return Ok(None) };
         let (reads, mut left) = (&self.inner.shared.reads, Vec::new());
         let mut add = |views: &mut Vec<BlockView>| {
-            for run in views.drain(..).flat_map(|view| view.runs) {
-                if let Some(range) =
-                    window.of(&run.stream).filter(|range| range.overlaps(run.min_ns, run.max_ns))
-                {
-                    left.push((run, range));
+            for view in views.drain(..) {
+                let order = order_of(view.arrival);
+                for run in view.runs {
+                    let range = window.of(order, &run.stream);
+                    if let Some(range) = range.filter(|range| range.overlaps(run.min_ns, run.max_ns)) {
+                        left.push((run, range));
+                    }
                 }
             }
         };

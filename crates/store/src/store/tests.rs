@@ -84,7 +84,9 @@ fn open_with_rules(
         random: Arc::new(Random::seeded(next_seed())),
         registry: &mut registry,
     };
-    Store::open_at_rest(&root(), settings, rules, parts)
+    let store = Store::open_at_rest(&root(), settings, rules, parts)?;
+    store.begin_epoch();
+    Ok(store)
 }
 
 fn open_with(disk: &SimDisk, settings: StoreSettings) -> Store {

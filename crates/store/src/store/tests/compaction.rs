@@ -452,6 +452,7 @@ fn plain_blocks_of_an_earlier_version_are_shredded_when_they_are_compacted_again
             &[],
             &HashSet::new(),
             &HashSet::new(),
+            &[],
             shared.clock.now_ns(),
         );
         crate::compaction::run(&shared, &jobs[0], LineCodec::Plain, &mut Pace::new(&shared)).unwrap();

@@ -269,7 +269,7 @@ fn a_merge_leaves_out_what_is_due_and_several_requests_share_the_work() {
     let jobs = {
         let catalog = shared.catalog.lock();
         let none = Default::default();
-        crate::compaction_plan::plan(&catalog.state().segments, &[], &none, &Default::default(), NOON_NS)
+        crate::compaction_plan::plan(&catalog.state().segments, &[], &none, &Default::default(), &[], NOON_NS)
     };
     assert_eq!(jobs[0].inputs.len(), 9);
     let mut pace = crate::maintenance::Pace::new(shared);

@@ -1,5 +1,6 @@
 //! Random histories against a plain list: entries in any order, late and repeated, flushes, compaction, retention by
-//! policies that change, delete requests, clocks that jump, crashes at any point, restarts, and queries between all of it.
+//! policies that change, delete requests, clocks that jump, crashes at any point, restarts, and queries between all
+//! of it.
 //!
 //! `LOGYARD_LONG` makes it 100,000 steps, `LOGYARD_MODEL_SEED` runs one history alone.
 
@@ -120,7 +121,7 @@ impl History {
                 };
                 entries.push(ts_ns, &line, level, &metadata);
                 let found = (labels.clone(), ts_ns, line, level.to_owned(), metadata.to_string());
-                pushed.push(Pushed { app, found, has_expired: false });
+                pushed.push(Pushed { app, found, has_expired: false, is_gone: false });
             }
             if self.has_repeats && self.below(3) == 0 {
                 self.push_again(&labels, &mut entries);
@@ -145,8 +146,11 @@ impl History {
     fn push_again(&self, labels: &str, entries: &mut Entries) {
         let plain = LabelSet::default();
         let no_metadata = plain.to_string();
-        let mut of_stream =
-            self.oracle.stored.iter().filter(|one| one.found.0 == *labels && one.found.4 == no_metadata);
+        let mut of_stream = self
+            .oracle
+            .stored
+            .iter()
+            .filter(|one| one.found.0 == *labels && one.found.4 == no_metadata && !one.is_gone);
         if let Some(one) = of_stream.nth(self.below(10) as usize) {
             entries.push(one.found.1, &one.found.2, &one.found.3, &plain);
         }
@@ -322,7 +326,15 @@ impl History {
 
     /// Starts with other policies: what is too old by one of them may go for good.
     fn change_rules(&mut self) {
+        let is_settled = self.below(2) == 0;
+        if is_settled {
+            run(self.store.flush()).unwrap();
+            self.expire();
+        }
         run(self.store.close()).unwrap();
+        if is_settled && self.has_time {
+            self.oracle.bury(self.rules, self.clock.now_ns());
+        }
         self.oracle.age(self.rules, self.clock.now_ns());
         self.rules = &RULES[self.below(RULES.len() as u64) as usize];
         self.oracle.age(self.rules, self.clock.now_ns());
@@ -408,7 +420,8 @@ impl History {
         assert_eq!(stats.streams, streams);
         assert!(streams >= found, "{streams} streams, {found} of them found");
         let now_ns = self.clock.now_ns();
-        if !self.has_repeats && self.oracle.stored.iter().all(|one| is_due(one, self.rules, now_ns)) {
+        let counts_all = |one: &Pushed| is_due(one, self.rules, now_ns) && !one.is_gone;
+        if !self.has_repeats && self.oracle.stored.iter().all(counts_all) {
             assert_eq!((stats.entries, stats.streams), (all.len() as u64, found));
             assert_eq!(stats.bytes, all.iter().map(|entry| entry.2.len() as u64).sum::<u64>());
         }

@@ -271,3 +271,133 @@ fn empty_folders_go_with_their_last_file() {
         ["again"]
     );
 }
+
+#[test]
+fn what_was_too_old_stays_away_when_a_period_is_made_longer() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let reopened = |store: Store, disk: &SimDisk, classes: &[(&str, u64, i32)]| {
+        run(store.close()).unwrap();
+        drop(store);
+        open_classes(disk, &clock, classes, 0)
+    };
+    let store = open_classes(&disk, &clock, &[("short", 2, 0)], 0);
+    for app in ["short", "other"] {
+        append(&store, batch(app, None, &[(NOON_NS, app), (NOON_NS + 30 * HOUR_NS, "later")])).unwrap();
+    }
+    run(store.flush()).unwrap();
+    clock.set(NOON_NS + 50 * HOUR_NS);
+    assert_eq!(lines(&store), ["other", "later", "later"]);
+    // Put right within an hour: nothing has happened.
+    let store = reopened(store, &disk, &[]);
+    assert_eq!(lines(&store).len(), 4);
+    let store = reopened(store, &disk, &[("short", 2, 0)]);
+    expire(&store, &clock);
+    let store = reopened(store, &disk, &[]);
+    assert_eq!(lines(&store), ["other", "later", "later"], "it was too old for hours");
+    let tenant = Tenant::single();
+    let stats = store.stats(&tenant, &[], TimeRange::ALL).unwrap();
+    assert_eq!((stats.streams, stats.entries), (2, 3));
+    // What arrives now is of the new time, whatever its own.
+    append(&store, batch("short", None, &[(NOON_NS + 1, "brought in")])).unwrap();
+    run(store.flush()).unwrap();
+    let expect = ["other", "later", "later", "brought in"];
+    for _ in 0..2 {
+        let mut found = lines(&store);
+        found.sort();
+        let mut expect = expect.to_vec();
+        expect.sort();
+        assert_eq!(found, expect);
+        expire(&store, &clock);
+        let mut worker = crate::maintenance::Worker::default();
+        while worker.run_once(&store.inner.shared) {}
+    }
+    let epochs = store.inner.shared.catalog.lock().state().epochs.clone();
+    assert_eq!(epochs.len(), 2, "one is over, and there are files of it: {epochs:?}");
+    let rows: u64 = store.inner.shared.view().segments.iter().map(|segment| segment.record.rows).sum();
+    assert_eq!(rows, 4, "what was too old is out of the files");
+    // Ten days later nothing of that time is left, and it is forgotten.
+    clock.set(NOON_NS + 20 * 24 * HOUR_NS);
+    append(&store, batch("other", None, &[(clock.now_ns(), "new")])).unwrap();
+    run(store.flush()).unwrap();
+    expire(&store, &clock);
+    clock.advance(hours(2));
+    expire(&store, &clock);
+    let store = reopened(store, &disk, &[]);
+    assert_eq!(lines(&store), ["new"]);
+    assert_eq!(store.inner.shared.catalog.lock().state().epochs.len(), 1);
+}
+
+#[test]
+fn a_file_of_which_much_is_too_old_is_written_anew() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    // All of one class, as before there were policies.
+    let store = open_classes(&disk, &clock, &[], 0);
+    for (app, bytes) in [("short", 400), ("other", 600)] {
+        append(&store, batch(app, None, &[(NOON_NS, &app.repeat(bytes / 5))])).unwrap();
+    }
+    run(store.flush()).unwrap();
+    run(store.close()).unwrap();
+    let store = open_classes(&disk.crash(), &clock, &[("short", 2, 0)], 0);
+    let work = |store: &Store| {
+        let mut worker = crate::maintenance::Worker::default();
+        while worker.run_once(&store.inner.shared) {}
+        store.inner.shared.view().segments.iter().map(|segment| segment.record.rows).sum::<u64>()
+    };
+    assert_eq!(work(&store), 2);
+    clock.set(NOON_NS + 49 * HOUR_NS);
+    assert_eq!((work(&store), lines(&store).len()), (2, 1), "the clock is not believed yet");
+    expire(&store, &clock);
+    assert_eq!((work(&store), lines(&store).len()), (1, 1));
+    assert_eq!(
+        (classes(&store), store.inner.shared.metrics.expired_entries.get()),
+        (vec!["10d".to_owned()], 1)
+    );
+}
+
+#[test]
+fn entries_of_one_time_stay_in_order_of_arrival_when_their_stream_changes_its_class() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let mut number = 0;
+    let mut push = |store: &Store, apps: &[&str]| {
+        for app in apps {
+            number += 1;
+            append(store, batch(app, None, &[(NOON_NS, &format!("{number:02}"))])).unwrap();
+        }
+        run(store.flush()).unwrap();
+    };
+    // The policy comes, goes, and comes: files of both classes of the same day, the stream in either.
+    let rules: [&[(&str, u64, i32)]; 4] = [&[], &[("a", 2, 0)], &[], &[("a", 2, 0)]];
+    let mut arrived = Vec::new();
+    for policies in rules {
+        let store = open_classes(&disk, &clock, policies, 0);
+        for _ in 0..3 {
+            push(&store, &["a", "b"]);
+        }
+        expire(&store, &clock);
+        run(store.close()).unwrap();
+    }
+    clock.set(NOON_NS + 20 * HOUR_NS);
+    let store = open_classes(&disk, &clock, &[("a", 2, 0)], 0);
+    let of_a = [matcher("app", MatchOp::Equal, "a")];
+    let lines_of_a = |store: &Store| {
+        let found = find_in_order(store, &of_a);
+        found.into_iter().map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>()
+    };
+    arrived.extend((0..12).map(|index| format!("{:02}", 2 * index + 1)));
+    assert_eq!(lines_of_a(&store), arrived);
+    let mut worker = crate::maintenance::Worker::default();
+    let jobs = (0..100).take_while(|_| worker.run_once(&store.inner.shared)).count();
+    assert!(jobs >= 4, "{jobs} jobs");
+    assert_eq!(lines_of_a(&store), arrived);
+}
+
+/// Returns the lines of matching entries in the order of the views.
+fn find_in_order(store: &Store, matchers: &[Matcher]) -> Vec<Vec<u8>> {
+    let views = store.select(&Tenant::single(), matchers, TimeRange::ALL, &Prefilter::default()).unwrap();
+    let runs = views.iter().flat_map(|view| view.runs.iter().map(move |run| (view, run)));
+    let lines = runs.flat_map(|(view, run)| {
+        let lines = view.block.lines().unwrap();
+        run.rows.clone().map(move |row| lines.line(row).to_vec()).collect::<Vec<_>>()
+    });
+    lines.collect()
+}

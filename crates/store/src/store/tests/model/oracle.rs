@@ -51,8 +51,10 @@ impl Rules {
 pub(super) struct Pushed {
     pub(super) app: usize,
     pub(super) found: Found,
-    /// It was too old once: if its period is longer by now, it may be there again.
+    /// It was too old once, or is gone in part: it may be there again.
     pub(super) has_expired: bool,
+    /// It was too old for an hour, in a file: it never is there again.
+    pub(super) is_gone: bool,
 }
 
 /// A request to delete entries.
@@ -114,7 +116,8 @@ impl Oracle {
     /// Returns what is found of the stored entries that `passes` takes.
     pub(super) fn expected(&self, rules: &Rules, now_ns: i64, passes: impl Fn(&Pushed) -> bool) -> Expected {
         let mut expected = Expected::default();
-        let is_there = |one: &&Pushed| is_due(one, rules, now_ns) && !self.is_hidden(one) && passes(one);
+        let is_there =
+            |one: &&Pushed| is_due(one, rules, now_ns) && !one.is_gone && !self.is_hidden(one) && passes(one);
         for one in self.stored.iter().filter(is_there) {
             if !one.has_expired {
                 expected.must.push(one.found.clone());
@@ -183,6 +186,11 @@ impl Oracle {
     /// After a start: what is not listed now never will be.
     pub(super) fn settle_deletes(&mut self) {
         self.unsure_asked.clear();
+    }
+
+    /// Notes what is too old by these rules for good.
+    pub(super) fn bury(&mut self, rules: &Rules, now_ns: i64) {
+        self.stored.iter_mut().for_each(|one| one.is_gone |= !is_due(one, rules, now_ns));
     }
 
     /// Notes what is too old by these rules: their files may go.
