@@ -40,6 +40,9 @@ const FRAMES_WAITING_MAX: usize = 10;
 /// Clients have nothing to say; what they say is dropped.
 const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes read at once from a client, for as long as the tail lasts.
+const READ_BUFFER_BYTES: usize = 1 << 10;
+
 /// Longest reason of a closing frame, by RFC 6455.
 const CLOSE_REASON_BYTES_MAX: usize = 123;
 
@@ -98,6 +101,9 @@ async fn answer(
     };
     let upgrade = upgrade
         .map_err(|_| HttpError::bad_request("Bad Request\n"))?
+        .read_buffer_size(READ_BUFFER_BYTES)
+        // A frame is written at once, and none is built up behind it.
+        .write_buffer_size(0)
         .max_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_frame_size(CLIENT_MESSAGE_BYTES_MAX);
     let of_tenant = (state.settings.tails_max, "server.tails_max");
@@ -151,7 +157,7 @@ async fn serve(socket: &mut WebSocket, mut frames: mpsc::Receiver<Frame>) -> End
     loop {
         let message = tokio::select! {
             frame = frames.recv() => match frame {
-                Some(Ok(frame)) => Message::Text(frame.into()),
+                Some(Ok(frame)) => Message::Text(frame.text.into()),
                 Some(Err(reason)) => return End::Refused(reason),
                 None => return End::Refused("the tail ended: internal error, see the log of logyard".to_owned()),
             },

@@ -2,12 +2,14 @@
 //!
 //! The tail follows before it asks for the past, so that no entry falls between; what is in both is sent once. A
 //! reader who is slow for longer than [`ROOM_WAIT_MAX`] loses entries until there is room again, and is told which.
-//! Waiting are at most ten frames, what is held back for `delay_for`, and what the store keeps for a follower.
+//! What waits for a reader is bounded in bytes: frames ([`LINE_BYTES_MAX`]), the past and what is held back for
+//! `delay_for` ([`crate::tails`]), and what the store keeps for a follower.
 
 use crate::answer::folded;
 use crate::query::engine_error;
 use crate::select_local::evaluate;
 use crate::state::State;
+use crate::tails::HeldBytes;
 use logyard_codec::BlockView;
 use logyard_engine::{Follow, LogEntry, QueryKind, QueryRequest, QueryResult};
 use logyard_logql::Expr;
@@ -17,20 +19,34 @@ use logyard_wire::loki_tail::{TailForm, TailFrame};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 /// What is sent to the reader, or why nothing more is.
-pub(crate) type Frame = Result<String, String>;
+pub(crate) type Frame = Result<Sent, String>;
+
+/// A frame, and its bytes in the line of those that wait.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) text: String,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Most bytes of frames that wait for one reader; a larger frame waits alone.
+const LINE_BYTES_MAX: u32 = 128 << 10;
 
 /// Most entries of a frame (Loki v3.7.6).
 const FRAME_ENTRIES_MAX: usize = 100;
 
 /// Bytes from which a frame takes no further entry, so that those that wait are bounded.
-const FRAME_BYTES_FULL: usize = 64 << 10;
+const FRAME_BYTES_FULL: usize = 16 << 10;
 
 /// Pause after a look at what has arrived: with many lines a second, they are looked at together.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// Most bytes of lines that are looked at on the runtime: well below a millisecond, and hundreds of tails of some lines
+/// a second each need no threads.
+const INLINE_BYTES_MAX: u64 = 16 << 10;
 
 /// Longest wait for room before entries are dropped, so that a burst is not taken for a slow reader.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -41,9 +57,8 @@ const TELL_AFTER: Duration = Duration::from_secs(1);
 /// Most dropped entries that a frame names (Loki v3.7.6).
 const DROPPED_NAMED_MAX: usize = 1000;
 
-/// Most entries held back for `delay_for`, and their bytes.
-const HELD_ENTRIES_MAX: usize = 10_000;
-const HELD_BYTES_MAX: usize = 8 << 20;
+/// Bytes of an entry beside its texts.
+const ENTRY_BYTES: usize = 128;
 
 /// A tail, ready to run.
 #[derive(Debug)]
@@ -71,9 +86,10 @@ pub(crate) async fn run(feed: Feed, frames: mpsc::Sender<Frame>) {
 impl Feed {
     async fn run(&self, frames: &mpsc::Sender<Frame>) -> Result<(), String> {
         let arrivals = self.state.store.arrivals(&self.tenant, self.follow.matchers());
-        let mut out = Outbox { feed: self, frames, dropped: Dropped::default(), is_slow: false };
+        let line = Arc::new(Semaphore::new(LINE_BYTES_MAX as usize));
+        let mut out = Outbox { feed: self, frames, line, dropped: Dropped::default(), is_slow: false };
         let mut found = self.send_past(&arrivals, &mut out).await?;
-        let mut held = Held { entries: Vec::new(), bytes: 0, delay: self.delay };
+        let mut held = Held { entries: Vec::new(), bytes: self.state.tails.held(), delay: self.delay };
         loop {
             held.add(found, self.state.ingest.now_ns(), &mut out);
             out.send(&held.due()).await?;
@@ -82,7 +98,7 @@ impl Feed {
             tokio::select! {
                 () = arrivals.wait() => {}
                 () = tokio::time::sleep_until(due), if held.next().is_some() => {}
-                () = tokio::time::sleep(TELL_AFTER), if out.dropped.entries > 0 => out.tell()?,
+                () = tokio::time::sleep(TELL_AFTER), if out.dropped.entries > 0 => out.tell().await?,
             }
             let (views, missed) = arrivals.take();
             out.note(missed);
@@ -98,6 +114,11 @@ impl Feed {
         let mut found = self.find(views).await?;
         let known = Known::new(&past);
         found.retain(|entry| !known.holds(entry));
+        let mut bytes = self.state.tails.held();
+        let fit = past.iter().rev().take_while(|entry| bytes.take(entry_bytes(entry))).count();
+        let unfit: Vec<LogEntry> = past.drain(..past.len() - fit).collect();
+        out.drop_entries(&unfit);
+        drop(unfit);
         let delay_ns = i64::try_from(self.delay.as_nanos()).unwrap_or(i64::MAX);
         let due_ns = self.state.ingest.now_ns().saturating_sub(delay_ns);
         let held = past.split_off(past.partition_point(|entry| entry.ts_ns <= due_ns));
@@ -131,12 +152,11 @@ impl Feed {
         self.state.run_read(job).await.map_err(|error| error.text().to_owned())
     }
 
-    /// Returns the entries that pass, in order of time. Not on the runtime: a pipeline may take its time.
+    /// Returns the entries that pass, in order of time. Many lines are looked at on few threads, so that pushes and
+    /// queries find theirs.
     async fn find(&self, views: Vec<BlockView>) -> Result<Vec<LogEntry>, String> {
-        if views.is_empty() {
-            return Ok(Vec::new());
-        }
         let follow = Arc::clone(&self.follow);
+        let bytes: u64 = views.iter().flat_map(|view| &view.runs).map(|run| run.raw_bytes).sum();
         let job = move || {
             let mut found = Vec::new();
             views.iter().try_for_each(|view| follow.find(view, &mut found))?;
@@ -144,10 +164,17 @@ impl Feed {
             Ok(found)
         };
         let failed = |error: logyard_engine::Error| engine_error(error).text().to_owned();
-        match tokio::task::spawn_blocking(job).await {
-            Ok(found) => found.map_err(failed),
-            Err(_) => Err("the tail ended: internal error, see the log of logyard".to_owned()),
+        if bytes <= INLINE_BYTES_MAX {
+            return job().map_err(failed);
         }
+        let internal = || "the tail ended: internal error, see the log of logyard".to_owned();
+        let slot = self.state.tails.slot().await.ok_or_else(internal)?;
+        let work = tokio::task::spawn_blocking(move || {
+            let found = job();
+            drop(slot);
+            found
+        });
+        work.await.map_err(|_| internal())?.map_err(failed)
     }
 }
 
@@ -171,7 +198,7 @@ impl<'a> Known<'a> {
 /// Entries that wait until `delay_for` has passed since their time, in order of their time.
 struct Held {
     entries: Vec<(Instant, LogEntry)>,
-    bytes: usize,
+    bytes: HeldBytes,
     delay: Duration,
 }
 
@@ -180,15 +207,13 @@ impl Held {
     fn add(&mut self, entries: Vec<LogEntry>, now_ns: i64, out: &mut Outbox<'_>) {
         let now = Instant::now();
         for entry in entries {
-            let bytes = entry.line.len() + entry.metadata.text_bytes() + entry.parsed.text_bytes();
-            let is_full = self.entries.len() >= HELD_ENTRIES_MAX || self.bytes + bytes > HELD_BYTES_MAX;
-            if is_full && !self.delay.is_zero() {
+            // Without a delay nothing is held.
+            if !self.delay.is_zero() && !self.bytes.take(entry_bytes(&entry)) {
                 out.drop_entries(std::slice::from_ref(&entry));
                 continue;
             }
             let age = u64::try_from(now_ns.saturating_sub(entry.ts_ns)).unwrap_or(0);
             let due = now + self.delay.saturating_sub(Duration::from_nanos(age));
-            self.bytes += bytes;
             self.entries.push((due, entry));
         }
         self.entries.sort_by_key(|(due, entry)| (*due, entry.ts_ns));
@@ -202,11 +227,15 @@ impl Held {
         let now = Instant::now();
         let count = self.entries.partition_point(|(due, _)| *due <= now);
         let due: Vec<LogEntry> = self.entries.drain(..count).map(|(_, entry)| entry).collect();
-        let bytes =
-            |entry: &LogEntry| entry.line.len() + entry.metadata.text_bytes() + entry.parsed.text_bytes();
-        self.bytes -= due.iter().map(bytes).sum::<usize>();
+        if !self.delay.is_zero() {
+            self.bytes.give_back(due.iter().map(entry_bytes).sum());
+        }
         due
     }
+}
+
+fn entry_bytes(entry: &LogEntry) -> usize {
+    ENTRY_BYTES + entry.line.len() + entry.metadata.text_bytes() + entry.parsed.text_bytes()
 }
 
 /// Entries that were dropped since the last frame.
@@ -216,10 +245,15 @@ struct Dropped {
     entries: u64,
 }
 
+/// A place in the line of frames, and bytes in it.
+type Room<'a> = (mpsc::Permit<'a, Frame>, OwnedSemaphorePermit);
+
 /// The way to the reader.
 struct Outbox<'a> {
     feed: &'a Feed,
     frames: &'a mpsc::Sender<Frame>,
+    /// Bytes that may still wait for the reader.
+    line: Arc<Semaphore>,
     dropped: Dropped,
     /// The reader has let entries be dropped, and is not waited for until it takes a frame.
     is_slow: bool,
@@ -230,8 +264,10 @@ impl Outbox<'_> {
     async fn send_all(&mut self, entries: &[LogEntry]) -> Result<(), String> {
         let mut rest = entries;
         while !rest.is_empty() {
-            let room = self.frames.reserve().await.map_err(|_| gone())?;
-            rest = self.fill(room, rest);
+            let (text, count) = self.frame(rest);
+            let room = room(self.frames, Arc::clone(&self.line), text.len()).await?;
+            self.put(text, room);
+            rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
     }
@@ -241,32 +277,39 @@ impl Outbox<'_> {
         let mut rest = entries;
         while !rest.is_empty() {
             let wait = if self.is_slow { Duration::ZERO } else { ROOM_WAIT_MAX };
-            match tokio::time::timeout(wait, self.frames.reserve()).await {
-                Ok(room) => rest = self.fill(room.map_err(|_| gone())?, rest),
+            let (text, count) = self.frame(rest);
+            match tokio::time::timeout(wait, room(self.frames, Arc::clone(&self.line), text.len())).await {
+                Ok(room) => self.put(text, room?),
                 Err(_) => {
                     self.is_slow = true;
                     self.drop_entries(rest);
                     return Ok(());
                 }
             }
+            rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
     }
 
     /// Sends a frame without entries if there is room, to tell what was dropped. Errors: the reader is gone.
-    fn tell(&mut self) -> Result<(), String> {
-        match self.frames.try_reserve() {
-            Ok(room) => {
-                self.fill(room, &[]);
-                Ok(())
-            }
-            Err(mpsc::error::TrySendError::Full(())) => Ok(()),
-            Err(mpsc::error::TrySendError::Closed(())) => Err(gone()),
+    async fn tell(&mut self) -> Result<(), String> {
+        let (text, _) = self.frame(&[]);
+        if let Ok(room) =
+            tokio::time::timeout(Duration::ZERO, room(self.frames, Arc::clone(&self.line), text.len())).await
+        {
+            self.put(text, room?);
         }
+        Ok(())
     }
 
-    /// Sends a frame with the first of the entries; returns the others.
-    fn fill<'e>(&mut self, room: mpsc::Permit<'_, Frame>, entries: &'e [LogEntry]) -> &'e [LogEntry] {
+    fn put(&mut self, text: String, (place, bytes): Room<'_>) {
+        place.send(Ok(Sent { text, _room: bytes }));
+        self.dropped = Dropped::default();
+        self.is_slow = false;
+    }
+
+    /// Returns a frame with the first of the entries, and how many they are; and what was dropped.
+    fn frame(&self, entries: &[LogEntry]) -> (String, usize) {
         let mut frame = TailFrame::new(&self.feed.form);
         let is_folded = !matches!(self.feed.form, TailForm::Current { categorize: true, .. });
         for entry in entries {
@@ -281,10 +324,8 @@ impl Outbox<'_> {
             }
         }
         let count = frame.entries();
-        let dropped = std::mem::take(&mut self.dropped);
-        room.send(Ok(frame.finish(dropped.named.iter().map(|(ts_ns, labels)| (*ts_ns, &**labels)))));
-        self.is_slow = false;
-        entries.get(count..).unwrap_or_default()
+        let dropped = self.dropped.named.iter().map(|(ts_ns, labels)| (*ts_ns, &**labels));
+        (frame.finish(dropped), count)
     }
 
     fn drop_entries(&mut self, entries: &[LogEntry]) {
@@ -302,6 +343,16 @@ impl Outbox<'_> {
         let room = DROPPED_NAMED_MAX.saturating_sub(self.dropped.named.len());
         let named = missed.named.into_iter().take(room);
         self.dropped.named.extend(named.map(|(ts_ns, stream)| (ts_ns, Arc::new(stream.labels.clone()))));
+    }
+}
+
+/// Waits for room in the line. Errors: the reader is gone.
+async fn room(frames: &mpsc::Sender<Frame>, line: Arc<Semaphore>, bytes: usize) -> Result<Room<'_>, String> {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(LINE_BYTES_MAX);
+    let place = frames.reserve().await.map_err(|_| gone())?;
+    tokio::select! {
+        bytes = line.acquire_many_owned(bytes) => Ok((place, bytes.map_err(|_| gone())?)),
+        () = frames.closed() => Err(gone()),
     }
 }
 

@@ -1,10 +1,21 @@
-//! The live tails that are open: how many a tenant has, how many there are, and their end when the server stops.
+//! The live tails that are open: how many there are, of one tenant and in all, what they hold in memory, and their end
+//! when the server stops.
 
 use logyard_model::Tenant;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Threads that look at lines for tails at once.
+const THREADS_MAX: usize = 2;
+
+/// Most bytes of entries that one tail holds: the past until it is sent, and what waits for `delay_for`.
+const HELD_BYTES_MAX: usize = 8 << 20;
+
+/// Most bytes that all tails hold. Beyond, each has its share of as much again.
+const HELD_ALL_BYTES_MAX: usize = 64 << 20;
 
 /// Counts open tails by tenant.
 #[derive(Debug)]
@@ -14,6 +25,16 @@ pub(crate) struct Tails {
     count: watch::Sender<usize>,
     is_stopping: watch::Sender<bool>,
     shown: Gauge,
+    slots: Arc<Semaphore>,
+    /// Bytes of entries that tails hold.
+    held_bytes: AtomicUsize,
+}
+
+/// Bytes of entries that one tail holds; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct HeldBytes {
+    tails: Arc<Tails>,
+    bytes: usize,
 }
 
 /// How many there may be, and the name of the setting that says so.
@@ -30,7 +51,14 @@ impl Tails {
     /// Returns none open; `shown` tells how many there are.
     pub(crate) fn new(shown: Gauge) -> Arc<Self> {
         let (count, is_stopping) = (watch::Sender::new(0), watch::Sender::new(false));
-        Arc::new(Self { open: Mutex::default(), count, is_stopping, shown })
+        Arc::new(Self {
+            open: Mutex::default(),
+            count,
+            is_stopping,
+            shown,
+            slots: Arc::new(Semaphore::new(THREADS_MAX)),
+            held_bytes: AtomicUsize::new(0),
+        })
     }
 
     /// Takes a place among those of the tenant, and of all. Errors: the reason, as Loki words it.
@@ -57,11 +85,49 @@ impl Tails {
         Ok(TailPlace { tails: Arc::clone(self), tenant: tenant.clone() })
     }
 
+    /// Waits for a thread to look at lines; `None` never happens.
+    pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Returns the account of one tail, which holds nothing yet.
+    pub(crate) fn held(self: &Arc<Self>) -> HeldBytes {
+        HeldBytes { tails: Arc::clone(self), bytes: 0 }
+    }
+
     /// Ends all tails and waits until they are gone.
     pub(crate) async fn stop(&self) {
         self.is_stopping.send_replace(true);
         // The sender is here, so it cannot fail.
         drop(self.count.subscribe().wait_for(|count| *count == 0).await);
+    }
+}
+
+impl HeldBytes {
+    /// Notes that the tail holds so many bytes more, if it may.
+    #[must_use]
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        let own = self.bytes + bytes;
+        let all = self.tails.held_bytes.load(Ordering::Relaxed) + bytes;
+        let share = HELD_ALL_BYTES_MAX / (*self.tails.count.borrow()).max(1);
+        if own > HELD_BYTES_MAX || (all > HELD_ALL_BYTES_MAX && own > share) {
+            return false;
+        }
+        self.tails.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes = own;
+        true
+    }
+
+    /// Notes that so many of them are gone.
+    pub(crate) fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.tails.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
     }
 }
 
@@ -111,6 +177,23 @@ mod tests {
         let again = enter(&a).unwrap();
         drop((second, other, again));
         assert_eq!((*tails.count.borrow(), shown.get(), tails.open.lock().unwrap().len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_tails_hold_is_bounded_and_each_has_its_share() {
+        let tails = Tails::new(Gauge::default());
+        let places: Vec<TailPlace> =
+            (0..64).map(|_| tails.enter(&Tenant::single(), (64, ""), (64, "")).unwrap()).collect();
+        let mut greedy: Vec<HeldBytes> = places.iter().take(10).map(|_| tails.held()).collect();
+        let taken = greedy.iter_mut().map(|held| (0..100).filter(|_| held.take(1 << 20)).count());
+        // Eight for each, then the share of one.
+        assert_eq!(taken.collect::<Vec<_>>(), [8, 8, 8, 8, 8, 8, 8, 8, 1, 1]);
+        let mut late = tails.held();
+        assert!(late.take(1 << 20) && !late.take(1));
+        late.give_back(1);
+        assert!(late.take(1));
+        drop((greedy, late));
+        assert_eq!(tails.held_bytes.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

@@ -15,10 +15,15 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
-/// Most bytes of entries that wait for one follower, as the head counts them; shared by all who follow the same.
+/// Most bytes of entries that wait for one follower, as the head counts them.
 const WAITING_BYTES_MAX: u64 = 4 << 20;
+
+/// Most bytes that wait for all, those shared counted once. Beyond, a follower has its share of as much again, so that
+/// those who are slow take nothing from the others.
+const WAITING_ALL_BYTES_MAX: u64 = 32 << 20;
 
 /// Most entries that a follower is told by name to have missed; the others are counted.
 const MISSED_NAMED_MAX: usize = 1000;
@@ -46,11 +51,24 @@ pub struct Arrivals {
 #[derive(Debug, Default)]
 pub(crate) struct Followers {
     list: RwLock<Vec<Arc<Follower>>>,
+    /// Bytes that wait for anybody.
+    bytes: Arc<AtomicU64>,
+}
+
+/// The entries of one append, for as long as they wait for anybody.
+#[derive(Debug)]
+struct Handed {
+    view: BlockView,
+    bytes: u64,
+    all_bytes: Arc<AtomicU64>,
 }
 
 /// All who follow at this moment: nobody comes or goes while it lives.
 #[derive(Debug)]
-pub(crate) struct Following<'a>(RwLockReadGuard<'a, Vec<Arc<Follower>>>);
+pub(crate) struct Following<'a> {
+    list: RwLockReadGuard<'a, Vec<Arc<Follower>>>,
+    bytes: &'a Arc<AtomicU64>,
+}
 
 #[derive(Debug)]
 struct Follower {
@@ -62,7 +80,7 @@ struct Follower {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    views: Vec<BlockView>,
+    handed: Vec<Arc<Handed>>,
     bytes: u64,
     missed: Missed,
     known: HashMap<StreamId, bool>,
@@ -88,7 +106,8 @@ impl Arrivals {
     pub fn take(&self) -> (Vec<BlockView>, Missed) {
         let mut waiting = self.follower.waiting.lock();
         waiting.bytes = 0;
-        (mem::take(&mut waiting.views), mem::take(&mut waiting.missed))
+        let views = waiting.handed.drain(..).map(|handed| handed.view.clone()).collect();
+        (views, mem::take(&mut waiting.missed))
     }
 }
 
@@ -101,7 +120,7 @@ impl Drop for Arrivals {
 impl Followers {
     /// Keeps those who follow until the guard is dropped: after queries see what was handed over.
     pub(crate) fn hold(&self) -> Following<'_> {
-        Following(self.list.read())
+        Following { list: self.list.read(), bytes: &self.bytes }
     }
 }
 
@@ -111,24 +130,41 @@ impl Following<'_> {
         if entries.is_empty() {
             return;
         }
-        let mut view = None;
-        for follower in self.0.iter().filter(|follower| follower.tenant == *tenant) {
+        let share = WAITING_ALL_BYTES_MAX / self.list.len().max(1) as u64;
+        let mut shared: Option<Arc<Handed>> = None;
+        for follower in self.list.iter().filter(|follower| follower.tenant == *tenant) {
             let mut waiting = follower.waiting.lock();
             if !waiting.knows(stream, &follower.matchers) {
                 continue;
             }
             let bytes = weight(entries);
+            let has_room = waiting.bytes + bytes <= share
+                || shared.is_some()
+                || self.bytes.load(Ordering::Relaxed) + bytes <= WAITING_ALL_BYTES_MAX;
             // One append that is larger passes if nothing else waits.
-            if waiting.bytes > 0 && waiting.bytes + bytes > WAITING_BYTES_MAX {
+            if waiting.bytes > 0 && (waiting.bytes + bytes > WAITING_BYTES_MAX || !has_room) {
                 waiting.missed.add(stream, entries);
             } else {
-                let view = view.get_or_insert_with(|| view_of(stream, entries));
-                waiting.views.push(view.clone());
+                let handed = shared.get_or_insert_with(|| self.handed(stream, entries, bytes));
+                waiting.handed.push(Arc::clone(handed));
                 waiting.bytes += bytes;
             }
             drop(waiting);
             follower.news.notify_one();
         }
+    }
+}
+
+impl Following<'_> {
+    fn handed(&self, stream: &Arc<Stream>, entries: &Entries, bytes: u64) -> Arc<Handed> {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Arc::new(Handed { view: view_of(stream, entries), bytes, all_bytes: Arc::clone(self.bytes) })
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        self.all_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -232,6 +268,25 @@ mod tests {
         // With room again, it goes on.
         followers.hold().hand_over(&Tenant::single(), &stream("a"), &large);
         assert_eq!((slow.take().0.len(), slow.take().1.entries), (1, 0));
+    }
+
+    #[test]
+    fn what_waits_for_all_is_bounded_and_each_has_its_share() {
+        let followers = Arc::new(Followers::default());
+        let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        let slow: Vec<Arrivals> = names.iter().map(|name| follow(&followers, name)).collect();
+        let (some, last) = (entries(500, &[b'x'; 1000]), follow(&followers, "last"));
+        for name in names.iter().cycle().take(20 * 10) {
+            followers.hold().hand_over(&Tenant::single(), &stream(name), &some);
+        }
+        let waiting = followers.bytes.load(Ordering::Relaxed);
+        assert!((WAITING_ALL_BYTES_MAX / 2..2 * WAITING_ALL_BYTES_MAX).contains(&waiting), "{waiting}");
+        assert!(slow.iter().all(|arrivals| arrivals.follower.waiting.lock().missed.entries > 0));
+        followers.hold().hand_over(&Tenant::single(), &stream("last"), &entries(500, &[b'x'; 1000]));
+        followers.hold().hand_over(&Tenant::single(), &stream("last"), &entries(500, &[b'x'; 1000]));
+        assert_eq!(taken(&last).len(), 2);
+        drop(slow);
+        assert_eq!(followers.bytes.load(Ordering::Relaxed), 0);
     }
 
     #[test]
