@@ -9,6 +9,7 @@ use crate::announced;
 use crate::error::{Error, Kind};
 use crate::metrics::{Form, Metrics, Received};
 use crate::prepare::{self, Context, Prepared};
+use crate::prepare_documents::{self, DocumentVerdict, Item};
 use crate::prepare_native;
 use crate::rate::Rates;
 use crate::reason::Reason;
@@ -19,6 +20,8 @@ use logyard_codec::{BatchId, Entries, encode_batch};
 use logyard_model::{LabelSet, Tenant};
 use logyard_store::{Store, StoreBatch};
 use logyard_sys::Clock;
+use logyard_wire::body::{Encoding, unpack};
+use logyard_wire::documents::{self, FieldNames};
 use logyard_wire::loki_push::{Format, unpack_push};
 use logyard_wire::otlp;
 use prometheus_client::registry::Registry;
@@ -68,6 +71,17 @@ pub struct LokiPush {
     /// What the body counts for in a budget of the caller's. Given back when the request has ended, which may be
     /// after its sender has gone away.
     pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// A push of JSON documents, as it arrived.
+#[derive(Debug)]
+pub struct DocumentPush {
+    /// The request; its media type is not looked at.
+    pub push: LokiPush,
+    /// The form of the body.
+    pub form: documents::Form,
+    /// What the fields of a document mean.
+    pub names: FieldNames,
 }
 
 /// A push of encoded chunks, as it arrived.
@@ -137,6 +151,14 @@ impl Ingest {
         finished(tokio::spawn(async move { ingest.run_otlp(push).await }).await)
     }
 
+    /// Takes JSON documents, as Elasticsearch's `_bulk` has them or one a line.
+    ///
+    /// Errors and cost as for [`Ingest::push_loki`]; what becomes of each document is in the verdict.
+    pub async fn push_documents(&self, push: DocumentPush) -> Result<DocumentVerdict, Error> {
+        let ingest = self.clone();
+        finished(tokio::spawn(async move { ingest.run_documents(push).await }).await)
+    }
+
     /// Takes a batch of encoded chunks; a batch whose id is known is acknowledged and not stored again.
     ///
     /// Errors and cost as for [`Ingest::push_loki`].
@@ -169,6 +191,21 @@ impl Ingest {
         };
         let prepared = self.work(raw_bytes, job).await?;
         self.append(tenant, None, prepared).await
+    }
+
+    async fn run_documents(&self, mut push: DocumentPush) -> Result<DocumentVerdict, Error> {
+        let _room = push.push.room.take();
+        let inner = Arc::clone(&self.inner);
+        let tenant = push.push.tenant.clone();
+        let raw_bytes = announced::of_plain(&push.push.body, &push.push.content_encoding);
+        let job = move || {
+            let tenant = push.push.tenant.clone();
+            let (prepared, items) = inner.prepare_documents(push)?;
+            Ok((inner.admit(&tenant, prepared)?, items))
+        };
+        let (prepared, items) = self.work(raw_bytes, job).await?;
+        let verdict = self.append(tenant, None, prepared).await?;
+        Ok(DocumentVerdict { verdict, items })
     }
 
     async fn run_native(&self, mut push: NativePush) -> Result<Verdict, Error> {
@@ -256,6 +293,22 @@ impl Inner {
             .inspect_err(refused)?;
         let request = export.decode(self.clock.now_ns()).inspect_err(refused)?;
         let prepared = self.with_context(&tenant, |ctx| prepare::prepare(ctx, Form::Otlp, &request));
+        Ok(prepared.inspect_err(refused)?)
+    }
+
+    fn prepare_documents(&self, push: DocumentPush) -> Result<(Prepared, Vec<Item>), Error> {
+        let DocumentPush { push: LokiPush { tenant, body, content_encoding, .. }, form, names } = push;
+        let bytes_max = self.settings.push_unpacked_bytes_max;
+        let counted = match form {
+            documents::Form::Bulk => Form::Bulk,
+            documents::Form::Lines => Form::JsonLines,
+        };
+        let refused = |_: &logyard_wire::Error| self.metrics.refused(counted);
+        let encoding = Encoding::from_header(&content_encoding).inspect_err(refused)?;
+        let body = unpack(body, encoding, bytes_max).inspect_err(refused)?;
+        let documents = documents::decode(form, &body, &names, self.clock.now_ns(), bytes_max);
+        let documents = documents.inspect_err(refused)?;
+        let prepared = self.with_context(&tenant, |ctx| prepare_documents::prepare(ctx, counted, &documents));
         Ok(prepared.inspect_err(refused)?)
     }
 

@@ -1,6 +1,6 @@
 //! The front of the write path: decode, validate, limit, append.
 //!
-//! One validator for every way in: Loki's push and the native push of Logyard's own agent. An entry
+//! One validator for every way in: Loki's push, OpenTelemetry's, JSON documents, the native push of Logyard's own agent. An entry
 //! is either accepted, and then durable when the call returns, or rejected with a reason that is
 //! counted; a request that cannot be decoded changes nothing.
 //!
@@ -20,6 +20,7 @@ mod level_line;
 mod metadata_names;
 mod metrics;
 mod prepare;
+mod prepare_documents;
 mod prepare_native;
 mod rate;
 mod reason;
@@ -31,8 +32,9 @@ mod validate;
 mod verdict;
 
 pub use error::{Error, Kind};
-pub use ingest::{Ingest, LokiPush, NativePush};
+pub use ingest::{DocumentPush, Ingest, LokiPush, NativePush};
 pub use level::LEVEL_FIELDS;
+pub use prepare_documents::{DocumentVerdict, Item};
 pub use reason::Reason;
 pub use service_name::SERVICE_LABELS;
 pub use settings::IngestSettings;

@@ -14,6 +14,8 @@ pub(crate) enum Form {
     LokiJson,
     LokiProtobuf,
     Otlp,
+    Bulk,
+    JsonLines,
     Native,
 }
 
@@ -23,6 +25,8 @@ impl Form {
             Self::LokiJson => "loki_json",
             Self::LokiProtobuf => "loki_protobuf",
             Self::Otlp => "otlp",
+            Self::Bulk => "bulk",
+            Self::JsonLines => "json_lines",
             Self::Native => "native",
         };
         [("form", name)]

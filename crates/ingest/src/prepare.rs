@@ -52,23 +52,39 @@ pub(crate) fn prepare(
     form: Form,
     request: &PushRequest<'_>,
 ) -> Result<Prepared, logyard_wire::Error> {
+    prepare_noting(ctx, form, request, &mut |_, _, _| {})
+}
+
+/// Prepares a push, and tells `note` which entries are rejected: index of the stream, of the entry, and the reason.
+pub(crate) fn prepare_noting(
+    ctx: &Context<'_>,
+    form: Form,
+    request: &PushRequest<'_>,
+    note: &mut dyn FnMut(usize, usize, Reason),
+) -> Result<Prepared, logyard_wire::Error> {
     let mut builder = Builder::new(ctx, form);
-    let streams = request.streams.iter().filter(|stream| !stream.entries.is_empty());
+    let streams = request.streams.iter().enumerate().filter(|(_, stream)| !stream.entries.is_empty());
     // All labels are read before any entry is looked at: a fault in one fails the request cheaply.
     let labels: Vec<_> =
-        streams.clone().map(|stream| stream_labels::read(&stream.labels)).collect::<Result<_, _>>()?;
-    for (stream, labels) in streams.zip(labels) {
+        streams.clone().map(|(_, stream)| stream_labels::read(&stream.labels)).collect::<Result<_, _>>()?;
+    for ((at, stream), labels) in streams.zip(labels) {
         let bytes = |metadata: &[Pair<'_>], line: &[u8]| {
             metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + line.len()
         };
         let stream_bytes: usize = stream.entries.iter().map(|entry| bytes(entry.metadata, entry.line)).sum();
-        let Some(mut open) = builder.open_stream(labels, stream.entries.len(), stream_bytes) else {
-            continue;
+        let mut open = match builder.open_stream(labels, stream.entries.len(), stream_bytes) {
+            Ok(open) => open,
+            Err(reason) => {
+                (0..stream.entries.len()).for_each(|row| note(at, row, reason));
+                continue;
+            }
         };
-        for entry in &stream.entries {
+        for (row, entry) in stream.entries.iter().enumerate() {
             let entry_bytes = bytes(entry.metadata, entry.line);
             let pairs = entry.metadata.iter().map(|(name, value)| (&**name, &**value));
-            open.push(entry.time, entry.line, pairs, None, entry_bytes);
+            if let Err(reason) = open.push(entry.time, entry.line, pairs, None, entry_bytes) {
+                note(at, row, reason);
+            }
         }
         open.close(stream.entries.len());
     }
@@ -114,13 +130,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Begins a stream of `entries` entries and `bytes` bytes; `None` if it was rejected as a whole.
+    /// Begins a stream of `entries` entries and `bytes` bytes. Errors: it was rejected as a whole.
     pub(crate) fn open_stream(
         &mut self,
         labels: Result<LabelSet, Fault>,
         entries: usize,
         bytes: usize,
-    ) -> Option<OpenStream<'_, 'a>> {
+    ) -> Result<OpenStream<'_, 'a>, Reason> {
         self.received.entries += entries as u64;
         self.received.bytes += bytes as u64;
         let checked = labels.and_then(|mut labels| {
@@ -131,8 +147,9 @@ impl<'a> Builder<'a> {
         let labels = match checked {
             Ok(labels) => labels,
             Err(fault) => {
+                let reason = fault.reason;
                 self.reject(fault, entries as u64, bytes as u64);
-                return None;
+                return Err(reason);
             }
         };
         let stream = Stream::new(self.ctx.tenant, labels);
@@ -150,7 +167,7 @@ impl<'a> Builder<'a> {
             Some(_) => (self.ctx.newest_ns)(id),
             None => None,
         };
-        Some(OpenStream { builder: self, chunk, level, newest_ns, late: LateEntries::default() })
+        Ok(OpenStream { builder: self, chunk, level, newest_ns, late: LateEntries::default() })
     }
 
     fn reject(&mut self, fault: Fault, entries: u64, bytes: u64) {
@@ -175,6 +192,7 @@ impl<'a> Builder<'a> {
 
 impl OpenStream<'_, '_> {
     /// Adds an entry, or counts why not. `given_level` is a level that was found before, by the agent.
+    /// Errors: the entry is rejected and counted.
     pub(crate) fn push<'e>(
         &mut self,
         time: GoTime,
@@ -182,9 +200,15 @@ impl OpenStream<'_, '_> {
         pairs: impl Iterator<Item = (&'e str, &'e str)> + Clone,
         given_level: Option<&str>,
         bytes: usize,
-    ) {
-        if let Err(fault) = self.try_push(time, line, pairs, given_level, bytes) {
-            self.builder.reject(fault, 1, bytes as u64);
+    ) -> Result<(), Reason> {
+        match self.try_push(time, line, pairs, given_level, bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Reason::TooFarBehind),
+            Err(fault) => {
+                let reason = fault.reason;
+                self.builder.reject(fault, 1, bytes as u64);
+                Err(reason)
+            }
         }
     }
 
@@ -195,6 +219,7 @@ impl OpenStream<'_, '_> {
         }
     }
 
+    /// Returns whether the entry was added; one that is too late was counted.
     fn try_push<'e>(
         &mut self,
         time: GoTime,
@@ -202,8 +227,8 @@ impl OpenStream<'_, '_> {
         pairs: impl Iterator<Item = (&'e str, &'e str)> + Clone,
         given_level: Option<&str>,
         bytes: usize,
-    ) -> Result<(), Fault> {
-        let Some((stream, entries)) = self.builder.chunks.get_mut(self.chunk) else { return Ok(()) };
+    ) -> Result<bool, Fault> {
+        let Some((stream, entries)) = self.builder.chunks.get_mut(self.chunk) else { return Ok(false) };
         let counted = pairs.clone().filter(|(name, _)| *name != level::DETECTED_LEVEL);
         let (metadata_entries, metadata_bytes) = counted
             .fold((0, 0), |(count, bytes), (name, value)| (count + 1, bytes + name.len() + value.len()));
@@ -213,7 +238,7 @@ impl OpenStream<'_, '_> {
         if let Err(oldest_ns) = self.builder.validator.behind(ts_ns, self.newest_ns) {
             self.late.add(ts_ns, oldest_ns);
             self.builder.verdict.count(Reason::TooFarBehind, 1, bytes as u64);
-            return Ok(());
+            return Ok(false);
         }
         self.newest_ns = self.newest_ns.max(Some(ts_ns));
         let line = match lossy(line) {
@@ -234,7 +259,7 @@ impl OpenStream<'_, '_> {
         entries.push(ts_ns, line.as_bytes(), level, &metadata);
         self.builder.entries += 1;
         self.builder.bytes += bytes as u64;
-        Ok(())
+        Ok(true)
     }
 }
 

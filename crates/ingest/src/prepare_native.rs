@@ -105,17 +105,13 @@ fn rebuild(ctx: &Context<'_>, batch: &Batch) -> Prepared {
         let labels = LabelSet::new(labels).unwrap_or_default();
         let bytes: usize =
             (0..entries.len()).map(|row| entries.line(row).len() + entries.metadata(row).text_bytes()).sum();
-        let Some(mut open) = builder.open_stream(Ok(labels), entries.len(), bytes) else { continue };
+        let Ok(mut open) = builder.open_stream(Ok(labels), entries.len(), bytes) else { continue };
         for (row, &ts_ns) in entries.ts_ns().iter().enumerate() {
             let (line, metadata) = (entries.line(row), entries.metadata(row));
             let level = Some(entries.level(row)).filter(|level| !level.is_empty());
-            open.push(
-                GoTime::from_ns(ts_ns),
-                line,
-                metadata.iter(),
-                level,
-                line.len() + metadata.text_bytes(),
-            );
+            let bytes = line.len() + metadata.text_bytes();
+            // A rejected entry is counted; the answer to a batch has counts only.
+            open.push(GoTime::from_ns(ts_ns), line, metadata.iter(), level, bytes).unwrap_or_default();
         }
         open.close(entries.len());
     }

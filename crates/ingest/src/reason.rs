@@ -27,6 +27,8 @@ pub enum Reason {
     StructuredMetadataTooMany,
     /// A metadata name that is empty or has no letter or digit.
     InvalidStructuredMetadata,
+    /// A document that is no JSON object, or asks for something else than to be added.
+    InvalidDocument,
     /// Above `limits.rate_bytes_per_sec`.
     RateLimited,
     /// The store could not take the batch; the sender was told to try again.
@@ -35,7 +37,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::GreaterThanMaxSampleAge,
         Self::TooFarInFuture,
         Self::TooFarBehind,
@@ -48,6 +50,7 @@ impl Reason {
         Self::StructuredMetadataTooLarge,
         Self::StructuredMetadataTooMany,
         Self::InvalidStructuredMetadata,
+        Self::InvalidDocument,
         Self::RateLimited,
         Self::StoreUnavailable,
     ];
@@ -67,6 +70,7 @@ impl Reason {
             Self::StructuredMetadataTooLarge => "structured_metadata_too_large",
             Self::StructuredMetadataTooMany => "structured_metadata_too_many",
             Self::InvalidStructuredMetadata => "invalid_structured_metadata",
+            Self::InvalidDocument => "invalid_document",
             Self::RateLimited => "rate_limited",
             Self::StoreUnavailable => "store_unavailable",
         }

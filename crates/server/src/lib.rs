@@ -15,6 +15,7 @@ mod answer;
 mod connection;
 mod delete;
 mod detected;
+mod documents;
 mod drilldown;
 mod error;
 mod gzip;

@@ -101,7 +101,13 @@ pub(crate) async fn flush(Shared(state): Shared<Arc<State>>) -> Result<Response,
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn loki_push(tenant: Tenant, headers: &HeaderMap, body: Bytes, room: OwnedSemaphorePermit) -> LokiPush {
+/// Makes a push of a request that was read.
+pub(crate) fn loki_push(
+    tenant: Tenant,
+    headers: &HeaderMap,
+    body: Bytes,
+    room: OwnedSemaphorePermit,
+) -> LokiPush {
     let text = |name: HeaderName| {
         headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
@@ -116,7 +122,7 @@ fn loki_push(tenant: Tenant, headers: &HeaderMap, body: Bytes, room: OwnedSemaph
 
 /// Reads a push body whole. The permit stands for its bytes until it is dropped: whoever keeps the body
 /// keeps it.
-async fn read_body(
+pub(crate) async fn read_body(
     state: &State,
     request: Request<Body>,
 ) -> Result<(HeaderMap, Bytes, OwnedSemaphorePermit), HttpError> {

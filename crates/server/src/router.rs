@@ -3,7 +3,8 @@
 use crate::error::HttpError;
 use crate::state::State;
 use crate::{
-    delete, detected, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage, tail, volume,
+    delete, detected, documents, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage,
+    tail, volume,
 };
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State as Shared};
@@ -18,8 +19,9 @@ use std::sync::Arc;
 pub(crate) fn router(state: &Arc<State>) -> Router {
     let names = get(labels::names).post(labels::names);
     let values = get(labels::values).post(labels::values);
+    let setup = get(documents::setup).put(documents::setup).post(documents::setup);
     let routes = Router::new()
-        .route("/", get(status::root))
+        .route("/", get(documents::root))
         .route("/ready", get(status::ready))
         .route("/metrics", get(status::metrics))
         .route("/flush", post(push::flush))
@@ -29,6 +31,19 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/loki/api/v1/push", push_route())
         .route("/api/prom/push", push_route())
         .route("/otlp/v1/logs", post(push::otlp))
+        .route("/logyard/v1/push/jsonl", post(documents::lines))
+        .route("/_bulk", post(documents::bulk).put(documents::bulk))
+        .route("/{index}/_bulk", post(documents::bulk).put(documents::bulk))
+        .route("/_license", get(documents::license))
+        .route("/_xpack", get(documents::license))
+        .route("/_cluster/health", get(documents::health))
+        .route("/_ilm/policy/{name}", setup.clone())
+        .route("/_index_template/{name}", setup.clone())
+        .route("/_component_template/{name}", setup.clone())
+        .route("/_template/{name}", setup.clone())
+        .route("/_data_stream/{name}", setup.clone())
+        .route("/_alias/{name}", setup.clone())
+        .route("/_ingest/pipeline/{name}", setup)
         .route(native_push::PATH, post(push::native))
         .route(
             "/logyard/v1/admin/snapshot",
@@ -78,8 +93,9 @@ async fn around(Shared(state): Shared<Arc<State>>, request: Request, next: Next)
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
     let gzip = gzip::is_asked(request.headers());
-    // The router would answer HEAD like GET; Loki does not.
-    let answered = if method == Method::HEAD {
+    // The router would answer HEAD like GET; Loki does not, Elasticsearch does.
+    let is_elastic = route.ends_with('/') || route.contains("/_");
+    let answered = if method == Method::HEAD && !is_elastic {
         StatusCode::METHOD_NOT_ALLOWED.into_response()
     } else {
         next.run(request).await

@@ -54,11 +54,6 @@ pub(crate) async fn services() -> Response {
     text(["server", "store", "ingest", "engine"].map(|name| format!("{name} => Running\n")).concat())
 }
 
-/// `GET /`: Vector's health check wants a 200 here.
-pub(crate) async fn root() -> Response {
-    text(format!("Logyard {}\n", env!("CARGO_PKG_VERSION")))
-}
-
 fn text(body: String) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], body).into_response()
 }

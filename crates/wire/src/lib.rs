@@ -1,5 +1,5 @@
-//! Bytes on the network: Loki's push and query formats, OpenTelemetry's export, the native push, and the small text forms
-//! (label sets, times) they share. Encode and decode only.
+//! Bytes on the network: Loki's push and query formats, OpenTelemetry's export, JSON documents, the native push, and the
+//! small text forms (label sets, times) they share. Encode and decode only.
 //!
 //! Owns: the decoders of push bodies, the encoder of query answers, the structs a client decodes
 //! answers into. Deliberately absent: sockets, HTTP types, limits of a tenant (see `ingest`), the
@@ -15,6 +15,8 @@
 
 pub mod body;
 mod budget;
+pub mod bulk;
+pub mod documents;
 mod error;
 pub mod explain;
 pub mod go_time;

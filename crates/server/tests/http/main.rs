@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 
 mod delete;
 mod detected;
+mod documents;
 mod drilldown;
 mod otlp;
 mod patterns;
@@ -637,7 +638,7 @@ async fn gzip_only_when_asked() {
 async fn status_pages() {
     let world = world().await;
     assert_eq!(world.get("/ready").await.text(), "ready\n");
-    assert!(world.get("/").await.text().starts_with("Logyard "));
+    assert!(world.get("/").await.text().contains("\"tagline\":\"Logyard "));
     assert!(world.get("/loki/api/v1/status/buildinfo").await.text().starts_with("{\"version\":\"3.7.6\""));
     world.push_json(&stream(r#"{"app":"s"}"#, &[(NOW_NS - SEC_NS, "abc"), (1, "old")])).await;
     let metrics = world.get("/metrics").await;
