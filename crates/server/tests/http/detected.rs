@@ -11,7 +11,7 @@ async fn ask(world: &World, path: &str, more: &str) -> Value {
 }
 
 #[tokio::test]
-async fn labels_of_ids_are_left_out() {
+async fn check_52_labels_of_ids_are_left_out() {
     let world = world().await;
     let streams = [
         stream(r#"{"app":"a","id":"1","pod":"7"}"#, &[(NOW_NS, "x")]),
@@ -32,7 +32,7 @@ async fn labels_of_ids_are_left_out() {
 }
 
 #[tokio::test]
-async fn fields_come_from_metadata_and_lines() {
+async fn check_53_fields_come_from_metadata_and_lines() {
     let world = world().await;
     let entry = |at: i64, line: &str, trace: &str| {
         format!("[\"{}\",{},{{\"trace_id\":\"{trace}\"}}]", NOW_NS - at * SEC_NS, json!(line))

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn limits_are_those_in_force() {
+async fn check_55_limits_are_those_in_force() {
     let settings = ServerSettings { volume_series_max: 7, auth_enabled: true, ..ServerSettings::default() };
     let world = world_with(IngestSettings::default(), settings).await;
     let answer = world.get("/loki/api/v1/drilldown-limits").await;

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+mod checks;
 mod delete;
 mod detected;
 mod documents;
@@ -219,7 +220,7 @@ async fn protobuf_and_gzip_push_are_answered() {
 }
 
 #[tokio::test]
-async fn malformed_pushes_change_nothing() {
+async fn check_13_to_15_malformed_pushes_change_nothing() {
     let world = world().await;
     let good = stream(r#"{"app":"m"}"#, &[(NOW_NS - SEC_NS, "good")]);
     for (bad, status) in [
@@ -246,7 +247,7 @@ async fn malformed_pushes_change_nothing() {
 }
 
 #[tokio::test]
-async fn limits_are_named_and_the_good_part_is_kept() {
+async fn check_16_and_17_limits_are_named_and_the_good_part_is_kept() {
     let limits = IngestSettings {
         line_bytes_max: 10,
         push_body_bytes_max: 1000,
@@ -281,7 +282,7 @@ async fn limits_are_named_and_the_good_part_is_kept() {
 }
 
 #[tokio::test]
-async fn rate_limits_store_nothing_and_say_when_to_come_back() {
+async fn check_18_rate_limits_store_nothing_and_say_when_to_come_back() {
     let limits = IngestSettings { rate_bytes_per_sec: 10, rate_burst_bytes: 10, ..IngestSettings::default() };
     let world = world_with(limits, ServerSettings::default()).await;
     // Larger than the burst: it passes once, or it never would, and what follows pays for it.
@@ -486,7 +487,7 @@ async fn a_damaged_block_is_a_warning() {
 }
 
 #[tokio::test]
-async fn the_health_query_of_grafana() {
+async fn check_28_the_health_query_of_grafana() {
     let world = world().await;
     let answer =
         world.get("/loki/api/v1/query?direction=backward&query=vector(1)%2Bvector(1)&time=4000000000").await;
@@ -525,7 +526,7 @@ async fn categories_follow_the_header() {
 }
 
 #[tokio::test]
-async fn faults_of_queries_are_texts() {
+async fn check_03_faults_of_queries_are_texts() {
     let world = world().await;
     let selector = escape("{a=\"b\"}");
     for (path, status, text) in [
@@ -590,7 +591,7 @@ async fn methods_and_forms() {
 }
 
 #[tokio::test]
-async fn tenants_are_walls_when_asked_for() {
+async fn check_11_tenants_are_walls_when_asked_for() {
     let world = world_with(
         IngestSettings::default(),
         ServerSettings { auth_enabled: true, ..ServerSettings::default() },
@@ -616,7 +617,7 @@ async fn tenants_are_walls_when_asked_for() {
 }
 
 #[tokio::test]
-async fn gzip_only_when_asked() {
+async fn check_10_gzip_only_when_asked() {
     let world = world().await;
     let entries: Vec<(i64, &str)> =
         (0..100).map(|index| (NOW_NS - SEC_NS - index, "a line that repeats itself")).collect();

@@ -19,7 +19,7 @@ fn message(answer: &Answer) -> &str {
 }
 
 #[tokio::test]
-async fn exports_of_both_forms_are_answered() {
+async fn check_26_exports_of_both_forms_are_answered() {
     let world = world().await;
     let json = format!(
         r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"shop"}}}},
@@ -53,7 +53,7 @@ async fn exports_of_both_forms_are_answered() {
 }
 
 #[tokio::test]
-async fn faults_are_a_status_of_protobuf() {
+async fn check_26_faults_are_a_status_of_protobuf() {
     let limits = IngestSettings { line_bytes_max: 5, push_body_bytes_max: 500, ..IngestSettings::default() };
     let world = world_with(limits, ServerSettings::default()).await;
     let long = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"too long"}}]}]}]}"#;

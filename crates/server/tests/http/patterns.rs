@@ -4,7 +4,7 @@ use super::*;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn lines_are_told_by_pattern_and_found_again() {
+async fn check_54_lines_are_told_by_pattern_and_found_again() {
     let world = world().await;
     let minute = NOW_NS.div_euclid(60 * SEC_NS) * 60 * SEC_NS - 60 * SEC_NS;
     let entries: Vec<(i64, String)> = (0..30)

@@ -115,7 +115,7 @@ async fn closed(socket: &mut Socket) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_past_comes_first_then_what_arrives() {
+async fn check_44_the_past_comes_first_then_what_arrives() {
     let live = live(ServerSettings::default()).await;
     let at = |secs: i64| NOW_NS - secs * SEC_NS;
     live.push("a", &[(at(7200), "too old"), (at(30), "one"), (at(20), "two"), (at(10), "three")]).await;
@@ -143,7 +143,7 @@ async fn the_past_comes_first_then_what_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pipeline_is_applied_and_categories_are_told() {
+async fn check_45_the_pipeline_is_applied_and_categories_are_told() {
     let live = live(ServerSettings::default()).await;
     let query = r#"{app="a"} |= "x" | logfmt | level="warn" | line_format "{{.n}}!""#;
     let path = format!("/loki/api/v1/tail?query={}", escape(query));
@@ -189,7 +189,7 @@ async fn no_entry_is_missed_or_sent_twice_while_a_tail_begins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_reader_is_told_what_it_missed_and_slows_nobody() {
+async fn check_47_a_slow_reader_is_told_what_it_missed_and_slows_nobody() {
     let live = live(ServerSettings::default()).await;
     let mut slow = live.tail("{app=\"a\"}", "").await;
     let mut quick = live.tail("{app=\"a\"} |= \"5 x\"", "").await;
@@ -235,7 +235,7 @@ async fn entries_are_held_back_and_put_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_before_the_upgrade_as_loki_does() {
+async fn check_46_what_is_wrong_is_said_before_the_upgrade() {
     let live = live(ServerSettings::default()).await;
     for (params, status, expect) in [
         ("", 400, "parse error : syntax error: unexpected $end"),
@@ -289,7 +289,7 @@ async fn tenants_see_their_own_entries_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_refusals_close_the_socket_with_a_reason() {
+async fn check_46_other_refusals_close_the_socket_with_a_reason() {
     let live = live(ServerSettings { tails_max: 1, ..ServerSettings::default() }).await;
     let mut metric = live.tail("rate({app=\"a\"}[1m])", "").await;
     assert_eq!(closed(&mut metric).await, (1011, "only log selector is supported".to_owned()));
@@ -305,7 +305,7 @@ async fn other_refusals_close_the_socket_with_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_sides_may_ping_and_what_clients_say_is_dropped() {
+async fn check_44_both_sides_may_ping_and_what_clients_say_is_dropped() {
     let live = live(ServerSettings::default()).await;
     let mut socket = live.tail("{app=\"a\"}", "").await;
     socket.send(Message::Text("what clients say is dropped".into())).await.unwrap();
@@ -321,7 +321,7 @@ async fn both_sides_may_ping_and_what_clients_say_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tail_lasts_so_long() {
+async fn check_46_a_tail_lasts_so_long() {
     let short = SpanText(Duration::from_millis(50));
     let live = live(ServerSettings { tail_duration_max: short, ..ServerSettings::default() }).await;
     let mut socket = live.tail("{app=\"a\"}", "").await;

@@ -44,7 +44,7 @@ async fn rows(world: &World, path: &str, query: &str, more: &str) -> Vec<String>
 }
 
 #[tokio::test]
-async fn groups_are_sorted_by_bytes_and_cut() {
+async fn check_51_groups_are_sorted_by_bytes_and_cut() {
     let world = filled().await;
     for _ in ["in memory", "flushed"] {
         assert_eq!(
