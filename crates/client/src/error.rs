@@ -41,6 +41,11 @@ impl Error {
         }
     }
 
+    /// Makes an error about a limit that the store told of in words.
+    pub(crate) fn limited(text: impl Into<String>) -> Self {
+        Self { kind: Kind::Limited, text: text.into(), status: None, retry_after: None, is_from_store: false }
+    }
+
     /// Makes an error from an HTTP status other than 2xx; `message` is the body's text.
     pub(crate) fn from_status(status: u16, message: &str, retry_after: Option<Duration>) -> Self {
         // 408 and 5xx say nothing about the request itself; 413 and other 4xx say it is at fault.

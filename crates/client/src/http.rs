@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use logyard_model::Tenant;
 use logyard_wire::{loki_query, native_push};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{RequestBuilder, Response, Url};
 
 use crate::error::Error;
@@ -42,6 +42,9 @@ pub struct ClientSettings {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// Sent with every call.
+    headers: HeaderMap,
+    timeout: Duration,
 }
 
 impl Client {
@@ -56,9 +59,11 @@ impl Client {
                 .map_err(|_| Error::invalid(format!("tenant {tenant} cannot be sent as a header")))?;
             headers.insert(loki_query::ORG_ID_HEADER, value);
         }
+        let user_agent = HeaderValue::from_str(&settings.user_agent)
+            .map_err(|_| Error::invalid(format!("{:?} cannot be sent as a header", settings.user_agent)))?;
+        headers.insert(USER_AGENT, user_agent);
         let http = reqwest::Client::builder()
-            .default_headers(headers)
-            .user_agent(settings.user_agent)
+            .default_headers(headers.clone())
             .timeout(settings.timeout)
             .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT_MAX))
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -68,12 +73,22 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| Error::invalid(format!("cannot set up the HTTP client: {}", root(&error))))?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, headers, timeout: settings.timeout })
     }
 
     /// Returns the address the client was made for.
     pub fn base(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Returns what is sent with every call, for those that are not HTTP all along.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Returns the longest time for one call.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Returns the full address of `path`, whose segments are joined to the base and escaped.

@@ -1,4 +1,4 @@
-//! HTTP client of a store: push, query, retry with backoff.
+//! HTTP client of a store: push, query, live tail, retry with backoff.
 //!
 //! Owns: outgoing HTTP to a Logyard or Loki store, the kinds of its failures and the pauses between
 //! attempts. Deliberately absent: what is sent (callers encode with `wire` and `codec`), when to give
@@ -16,6 +16,7 @@ mod http;
 mod push;
 mod query;
 mod retry;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -23,3 +24,4 @@ pub use error::{Error, Kind};
 pub use http::{Client, ClientSettings};
 pub use query::{InstantQuery, RangeQuery};
 pub use retry::{Backoff, BackoffSettings};
+pub use tail::{TailQuery, Tailing};

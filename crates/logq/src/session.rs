@@ -4,7 +4,7 @@ use std::io::{Read as _, Write};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use logyard_client::{Client, ClientSettings, InstantQuery, RangeQuery};
+use logyard_client::{Client, ClientSettings, InstantQuery, Kind, RangeQuery, TailQuery, Tailing};
 use logyard_logql::INPUT_BYTES_MAX;
 use logyard_model::{Direction, Tenant, TimeRange};
 use logyard_wire::loki_query::{Labels, QueryAnswer, QueryData};
@@ -29,7 +29,7 @@ const PAGE_ENTRIES: usize = 5000;
 /// Entries that an explained log query asks for: as many as the query itself would.
 const EXPLAINED_ENTRIES: usize = 100;
 
-/// Pause between two polls of `tail`.
+/// Pause of `tail` before it opens a new connection, or polls where there is none.
 const POLL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Pause of `tail` while the store does not answer.
@@ -278,10 +278,19 @@ impl<'a> Session<'a> {
         let mut printer = Printer::new(self.all_labels);
         printer.print(self, &first, err)?;
         let mut tail = Tail::new(&first, (self.now_ns)());
-        let mut away = false;
+        let (mut away, mut is_live) = (false, true);
         loop {
             self.out.flush()?;
-            tokio::time::sleep(if away { AWAY_PAUSE } else { POLL_PAUSE }).await;
+            // Opened before the rest is read, so that nothing falls between.
+            let mut tailing = None;
+            if is_live {
+                let live = TailQuery { query: query.to_owned(), start_ns: (self.now_ns)(), limit: 1 };
+                match self.client.tail(&live).await {
+                    Ok(opened) => tailing = Some(opened),
+                    // A store or a proxy without websockets; or the query, which reading tells as well.
+                    Err(error) => is_live = error.kind() != Kind::Invalid,
+                }
+            }
             let poll = tail.range((self.now_ns)());
             match self.read(query, poll, Direction::Forward, 0, err).await {
                 Ok(read) => {
@@ -296,6 +305,40 @@ impl<'a> Session<'a> {
                 }
                 Err(stop) => return Err(stop),
             }
+            if let Some(tailing) = tailing.filter(|_| !away)
+                && let Err(reason) = self.live(tailing, &mut tail, &mut printer, err).await?
+            {
+                writeln!(err, "logq: {reason}; asking every {} ms instead", POLL_PAUSE.as_millis())?;
+                is_live = false;
+            }
+            tokio::time::sleep(if away { AWAY_PAUSE } else { POLL_PAUSE }).await;
+        }
+    }
+
+    /// Prints what arrives until the connection ends, or returns why the store ended it.
+    async fn live(
+        &mut self,
+        mut tailing: Tailing,
+        tail: &mut Tail,
+        printer: &mut Printer,
+        err: &mut dyn Write,
+    ) -> Result<Result<(), logyard_client::Error>, Stop> {
+        loop {
+            self.out.flush()?;
+            let frame = match tailing.next().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+            };
+            if !frame.dropped_entries.is_empty() {
+                let count = frame.dropped_entries.len();
+                writeln!(
+                    err,
+                    "logq: too slow: the store left out {count} entries or more; a query finds them"
+                )?;
+            }
+            let entries = merge(frame.streams, Direction::Forward);
+            printer.print(self, &tail.arrived(entries, (self.now_ns)()), err)?;
         }
     }
 

@@ -1,9 +1,9 @@
-//! Following a query by polling, without losing or repeating entries.
+//! Following a query without losing or repeating entries, live or by polling.
 //!
 //! A pure state machine, as `pages`. Entries do not become visible in order of time: each agent ships
 //! its batches when they are full. So every poll reads again the last [`LATE_NS`] before the newest
 //! entry, and what was printed before is left out by identity. An entry that arrives later than that
-//! behind a newer one is not printed by `tail`; it is in the store all the same.
+//! behind a newer one is printed live, and not by a poll; it is in the store all the same.
 
 use std::collections::HashMap;
 
@@ -71,6 +71,23 @@ impl Tail {
         fresh
     }
 
+    /// Takes what has just arrived, however old, and returns what has not been printed yet.
+    pub(crate) fn arrived(&mut self, entries: Vec<Entry>, now_ns: i64) -> Vec<Entry> {
+        let mut fresh = Vec::new();
+        for entry in entries {
+            if self.printed.contains_key(&entry.identity()) {
+                continue;
+            }
+            // No poll reads what is older.
+            if entry.ts_ns >= self.start_ns {
+                self.remember(&entry);
+            }
+            fresh.push(entry);
+        }
+        self.advance(now_ns);
+        fresh
+    }
+
     fn remember(&mut self, entry: &Entry) {
         self.newest_ns = self.newest_ns.max(Some(entry.ts_ns));
         let printed =
@@ -117,6 +134,18 @@ mod tests {
         stored.push(Entry::sample(103 * S, "b"));
         assert_eq!(poll(&stored, 105 * S), ["late", "b"]);
         assert!(poll(&stored, 106 * S).is_empty());
+    }
+
+    #[test]
+    fn what_arrives_live_and_is_polled_comes_once() {
+        let mut stored = vec![Entry::sample(100 * S, "a")];
+        let mut tail = Tail::new(&stored, 101 * S);
+        let lines = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.line).collect::<Vec<_>>();
+        let arrive = [Entry::sample(100 * S, "a"), Entry::sample(102 * S, "b"), Entry::sample(S, "old")];
+        assert_eq!(lines(tail.arrived(arrive.to_vec(), 102 * S)), ["b", "old"]);
+        stored.extend([Entry::sample(102 * S, "b"), Entry::sample(103 * S, "c")]);
+        assert_eq!(lines(tail.take(read(&stored, tail.range(103 * S)), 103 * S)), ["c"]);
+        assert_eq!(lines(tail.arrived(vec![Entry::sample(103 * S, "c")], 103 * S)), Vec::<String>::new());
     }
 
     #[test]

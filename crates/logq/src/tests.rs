@@ -74,6 +74,93 @@ fn entries_are_printed_newest_first() {
     assert!(request.contains("direction=backward"), "{request}");
 }
 
+/// Reads the head of a request without taking it; true for one that asks for a websocket.
+async fn asks_for_a_socket(connection: &tokio::net::TcpStream) -> bool {
+    let mut head = vec![0; 8192];
+    loop {
+        let bytes = connection.peek(&mut head).await.unwrap();
+        let text = String::from_utf8_lossy(&head[..bytes]).to_lowercase();
+        if text.contains("\r\n\r\n") {
+            return text.contains("upgrade: websocket");
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Answers calls in turn; whoever asks for a websocket gets the frames, then the reason why it ends, and is
+/// refused the next time.
+fn serve_live(bodies: Vec<String>, frames: Vec<String>, reason: &'static str) -> String {
+    use futures_util::SinkExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let addr = format!("http://{}", listener.local_addr().unwrap());
+    let serving = async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let (mut bodies, mut frames) = (bodies.into_iter(), Some(frames));
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let is_socket = asks_for_a_socket(&connection).await;
+            if let Some(frames) = frames.take_if(|_| is_socket) {
+                let mut socket = tokio_tungstenite::accept_async(connection).await.unwrap();
+                for frame in frames {
+                    socket.send(Message::Text(frame.into())).await.unwrap();
+                }
+                let end = CloseFrame { code: CloseCode::Error, reason: reason.into() };
+                socket.close(Some(end)).await.unwrap();
+                continue;
+            }
+            let mut head = vec![0; 8192];
+            assert!(connection.read(&mut head).await.unwrap() > 0);
+            let body = if is_socket { "404 no".to_owned() } else { bodies.next().unwrap() };
+            let (status, body) = body.split_once(' ').unwrap();
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            connection.write_all(answer.as_bytes()).await.unwrap();
+            connection.shutdown().await.unwrap();
+        }
+    };
+    std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serving)
+    });
+    addr
+}
+
+#[test]
+fn tail_follows_live_and_then_by_asking() {
+    let frame = |entries: &str, more: &str| {
+        format!(r#"{{"streams":[{{"stream":{{"container":"web"}},"values":[{entries}]}}]{more}}}"#)
+    };
+    let entry =
+        |secs_ago: i64, line: &str| format!(r#"["{}","{line}",{{}}]"#, NOW_NS - secs_ago * 1_000_000_000);
+    let dropped = r#","dropped_entries":[{"timestamp":"1","labels":{"container":"web"}}]"#;
+    let frames = vec![
+        frame(&format!("{},{}", entry(2, "between"), entry(1, "live")), ""),
+        frame(&entry(1, "late"), dropped),
+    ];
+    let bodies = vec![
+        entries(&[(3, "old")]),
+        entries(&[(3, "old"), (2, "between")]),
+        entries(&[(3, "old"), (2, "between"), (1, "live"), (1, "late"), (0, "asked")]),
+        "400 that is enough".to_owned(),
+    ];
+    let addr = serve_live(bodies, frames, "no more of them");
+    let outcome = command(&["tail", r#"{container="web"}"#, "-o", "raw", "--addr", &addr], &[]);
+    assert_eq!(outcome.out, "old\nbetween\nlive\nlate\nasked\n", "{}", outcome.err);
+    assert_eq!(
+        outcome.err,
+        "logq: too slow: the store left out 1 entries or more; a query finds them\n\
+         logq: the store ended the tail: no more of them; asking every 500 ms instead\n\
+         logq: that is enough\n"
+    );
+    assert_eq!(outcome.status, TROUBLE);
+}
+
 #[test]
 fn pages_are_joined() {
     let pages = vec![entries(&[(9, "a"), (8, "b")]), entries(&[(8, "b"), (7, "c")]), entries(&[(7, "c")])];
