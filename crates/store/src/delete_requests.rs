@@ -136,10 +136,12 @@ impl Store {
     }
 }
 
-/// Returns whether the time to cancel a request is over.
+/// Returns whether the time to cancel a request is over. A clock that jumps does not end it: it counts once it has run
+/// evenly for an hour, unless there is no such time.
 pub(crate) fn is_due(shared: &Shared, created_ns: i64) -> bool {
     let cancel_ns = i64::try_from(shared.settings.deletes.cancel_secs).unwrap_or(i64::MAX);
-    shared.clock.now_ns() >= created_ns.saturating_add(cancel_ns.saturating_mul(1_000_000_000))
+    let due_ns = created_ns.saturating_add(cancel_ns.saturating_mul(1_000_000_000));
+    cancel_ns == 0 || shared.epochs.seen_ns().is_some_and(|seen_ns| seen_ns >= due_ns)
 }
 
 /// Edits the catalog; a failed sync turns the store read-only.

@@ -102,9 +102,11 @@ fn settle(
             read_orphans.push((*file, segment));
         }
     }
-    // Outputs of outputs first: they supersede the others. Of one level the newest, which may be made of the others.
-    read_orphans.sort_by(|(_, left), (_, right)| {
-        (right.record.level, &right.record.ulid).cmp(&(left.record.level, &left.record.ulid))
+    // Outputs of outputs first: they supersede the others. One that is made of another of its level has a longer
+    // lineage; its name tells nothing, since the clock may have gone back.
+    read_orphans.sort_by_key(|(_, segment)| {
+        let earlier = segment.lineage.sources.len() + segment.lineage.ancestors.len();
+        std::cmp::Reverse((segment.record.level, earlier))
     });
     let mut gone = HashSet::new();
     for (file, FoundSegment { record, lineage, .. }) in read_orphans {

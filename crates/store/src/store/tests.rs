@@ -1,6 +1,7 @@
 //! The store as a whole on a simulated disk.
 
 mod bit_flips;
+mod clocks;
 mod compaction;
 mod content;
 mod crash_points;

@@ -201,7 +201,18 @@ fn files_are_written_anew_when_the_time_to_cancel_is_over() {
     let id = place.delete("a secret", range(0, 305));
     let expect = lines(&place.store);
     assert_eq!(expect.len(), 90 - 3 * 3 - 2);
+    let mut expiry = crate::retention::Expiry::default();
+    let mut look = || {
+        expiry.run(&place.store.inner.shared);
+        place.store.delete_requests(&Tenant::single())[0].done_ns
+    };
+    // A clock that jumps does not end the time to cancel.
+    place.clock.set(NOON_NS + 40 * 24 * HOUR_NS);
+    assert_eq!((look(), place.work()), (None, 0));
+    place.clock.set(NOON_NS + HOUR_NS);
+    assert_eq!((look(), place.work()), (None, 0));
     place.clock.advance(DAY);
+    look();
     assert_eq!(
         place.store.cancel_delete(&Tenant::single(), &id, false).unwrap(),
         CancelOutcome::TooLate { cancel_secs: 86_400 },
@@ -210,6 +221,10 @@ fn files_are_written_anew_when_the_time_to_cancel_is_over() {
     // Not yet compacted: the day is over just now, so each file is one of its own.
     place.settings.compaction.enabled = false;
     place.restart();
+    let mut expiry = crate::retention::Expiry::default();
+    expiry.run(&place.store.inner.shared);
+    place.clock.advance(DAY / 12);
+    expiry.run(&place.store.inner.shared);
     assert!(place.work() >= 5, "four files and the end");
     assert_eq!((place.state(), lines(&place.store)), ((true, 11), expect.clone()));
     let metrics = &place.store.inner.shared.metrics;
