@@ -12,6 +12,7 @@ mod files;
 mod formats;
 mod import;
 mod model;
+mod month;
 mod repair;
 mod retention;
 mod scenarios;
