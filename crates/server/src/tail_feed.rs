@@ -17,6 +17,7 @@ use logyard_model::{Direction, LabelSet, Tenant};
 use logyard_store::{Arrivals, Missed};
 use logyard_wire::loki_tail::{TailForm, TailFrame};
 use std::collections::HashMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -47,6 +48,9 @@ const GATHER: Duration = Duration::from_millis(20);
 /// Most bytes of lines that are looked at on the runtime: well below a millisecond, and hundreds of tails of some lines
 /// a second each need no threads.
 const INLINE_BYTES_MAX: u64 = 16 << 10;
+
+/// Most bytes of lines whose entries are in memory at once: they take several times as much as in the store.
+const PORTION_BYTES: u64 = 256 << 10;
 
 /// Longest wait for room before entries are dropped, so that a burst is not taken for a slow reader.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -88,10 +92,10 @@ impl Feed {
         let arrivals = self.state.store.arrivals(&self.tenant, self.follow.matchers());
         let line = Arc::new(Semaphore::new(LINE_BYTES_MAX as usize));
         let mut out = Outbox { feed: self, frames, line, dropped: Dropped::default(), is_slow: false };
-        let mut found = self.send_past(&arrivals, &mut out).await?;
+        let found = self.send_past(&arrivals, &mut out).await?;
         let mut held = Held { entries: Vec::new(), bytes: self.state.tails.held(), delay: self.delay };
+        held.add(found, self.state.ingest.now_ns(), &mut out);
         loop {
-            held.add(found, self.state.ingest.now_ns(), &mut out);
             out.send(&held.due()).await?;
             tokio::time::sleep(GATHER).await;
             let due = held.next().unwrap_or_else(|| Instant::now() + TELL_AFTER);
@@ -102,7 +106,12 @@ impl Feed {
             }
             let (views, missed) = arrivals.take();
             out.note(missed);
-            found = self.find(views).await?;
+            let mut views = views.into_iter().peekable();
+            while views.peek().is_some() {
+                let found = self.find(portion(&mut views)).await?;
+                held.add(found, self.state.ingest.now_ns(), &mut out);
+                out.send(&held.due()).await?;
+            }
         }
     }
 
@@ -156,7 +165,7 @@ impl Feed {
     /// queries find theirs.
     async fn find(&self, views: Vec<BlockView>) -> Result<Vec<LogEntry>, String> {
         let follow = Arc::clone(&self.follow);
-        let bytes: u64 = views.iter().flat_map(|view| &view.runs).map(|run| run.raw_bytes).sum();
+        let bytes: u64 = views.iter().map(raw_bytes).sum();
         let job = move || {
             let mut found = Vec::new();
             views.iter().try_for_each(|view| follow.find(view, &mut found))?;
@@ -176,6 +185,20 @@ impl Feed {
         });
         work.await.map_err(|_| internal())?.map_err(failed)
     }
+}
+
+/// Takes views up to [`PORTION_BYTES`], one at least.
+fn portion(views: &mut Peekable<impl Iterator<Item = BlockView>>) -> Vec<BlockView> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    while let Some(view) = views.next_if(|view| bytes == 0 || bytes + raw_bytes(view) <= PORTION_BYTES) {
+        bytes += raw_bytes(&view).max(1);
+        taken.push(view);
+    }
+    taken
+}
+
+fn raw_bytes(view: &BlockView) -> u64 {
+    view.runs.iter().map(|run| run.raw_bytes).sum()
 }
 
 /// Entries of the past, to be recognised.
