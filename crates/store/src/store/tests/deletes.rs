@@ -240,6 +240,42 @@ fn files_are_written_anew_when_the_time_to_cancel_is_over() {
 }
 
 #[test]
+fn a_request_reaches_memory_flushed_and_compacted_files_with_a_restart_behind_each_step() {
+    let mut place = Place::new(0);
+    for at in 0..8 {
+        ten(&place.store, "a", at * 100);
+        run(place.store.flush()).unwrap();
+    }
+    assert!(place.work() > 0, "eight flushed files are merged");
+    ten(&place.store, "a", 900);
+    run(place.store.flush()).unwrap();
+    ten(&place.store, "a", 1000);
+    let levels = |place: &Place| -> Vec<u32> {
+        place.store.inner.shared.view().segments.iter().map(|segment| segment.record.level).collect()
+    };
+    assert_eq!(levels(&place), [1, 0]);
+    place.settings.flush.on_close = false;
+    place.delete("a secret", range(0, 2000));
+    let expect = lines(&place.store);
+    assert_eq!(expect.len(), 10 * 7);
+    let mut steps = 0;
+    while !place.state().0 {
+        place.restart();
+        assert_eq!(lines(&place.store), expect, "step {steps}");
+        Worker::default().run_once(&place.store.inner.shared);
+        place.store.inner.shared.sweep();
+        assert_eq!(lines(&place.store), expect, "step {steps}");
+        steps += 1;
+        assert!(steps < 20, "never done");
+    }
+    assert!(steps >= 4, "three files and the end: {steps}");
+    place.restart();
+    assert_eq!((place.state(), lines(&place.store)), ((true, 30), expect));
+    let rows: u64 = place.store.inner.shared.view().segments.iter().map(|segment| segment.record.rows).sum();
+    assert_eq!(rows, 70);
+}
+
+#[test]
 fn files_without_a_match_stay_as_they_are_and_other_tenants_too() {
     let place = Place::new(0);
     ten(&place.store, "b", 0);
