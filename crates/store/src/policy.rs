@@ -4,7 +4,8 @@
 //! wins, of equals the one that keeps less (as in Loki v3.7.6); a tenant's policy without selector stands for the
 //! rest of its streams, and the default period for everything else.
 //!
-//! A *class* is a period as the name of a folder: `30d`, `36h`, `90s`, or `forever`. Entries are flushed to the
+//! A *class* is a period as the name of a folder: `30d`, `36h`, `90s`, or `forever`, rounded up where that
+//! takes more than 8 bytes. Entries are flushed to the
 //! class of their stream, so that days go as whole files. What counts is always the period that is in force now:
 //! the class says where a file lies, not when it goes. A file that holds streams of several periods, flushed before a
 //! policy changed, stays until the longest of them is over; what is too old in it is not answered meanwhile.
@@ -14,6 +15,8 @@ use crate::settings::RetentionSettings;
 use logyard_model::{LabelSet, Matcher, Tenant};
 
 const SECOND_NS: i64 = 1_000_000_000;
+/// Highest number in the name of a class, which has room for 8 bytes in the header of a segment.
+const CLASS_COUNT_MAX: u64 = 9_999_999;
 
 /// One policy with its selector parsed.
 #[derive(Clone, Debug)]
@@ -67,13 +70,15 @@ impl Period {
         if self == Self::FOREVER { 0 } else { self.0 }
     }
 
-    /// Returns the name of the class.
+    /// Returns the name of the class: in the largest unit that is exact, or the smallest in which it is short enough.
     pub(crate) fn class(self) -> String {
-        match self.0 {
-            u64::MAX => "forever".to_owned(),
-            secs if secs.is_multiple_of(86_400) => format!("{}d", secs / 86_400),
-            secs if secs.is_multiple_of(3_600) => format!("{}h", secs / 3_600),
-            secs => format!("{secs}s"),
+        let units = [(86_400, 'd'), (3_600, 'h'), (1, 's')];
+        let is_short = |secs: u64, unit: u64| secs.div_ceil(unit) <= CLASS_COUNT_MAX;
+        let exact = units.iter().find(|(unit, _)| self.0.is_multiple_of(*unit) && is_short(self.0, *unit));
+        let short = || units.iter().rev().find(|(unit, _)| is_short(self.0, *unit));
+        match exact.or_else(short) {
+            Some((unit, letter)) => format!("{}{letter}", self.0.div_ceil(*unit)),
+            None => "forever".to_owned(),
         }
     }
 }
@@ -215,6 +220,18 @@ mod tests {
     fn classes_are_names_of_periods() {
         for (secs, class) in [(30 * 86_400, "30d"), (36 * 3600, "36h"), (90, "90s"), (0, "forever")] {
             assert_eq!(Period::of_secs(secs).class(), class);
+        }
+        // Too long to say exactly: rounded up.
+        let year = 31_556_952;
+        let long =
+            [(9_999_999, "9999999s"), (10_000_000, "2778h"), (year, "8766h"), (u64::MAX - 1, "forever")];
+        for (secs, class) in long {
+            assert_eq!(Period::of_secs(secs).class(), class);
+        }
+        for bits in 0..64 {
+            for secs in [u64::MAX >> bits, (u64::MAX >> bits).wrapping_add(1)] {
+                assert!(Period::of_secs(secs).class().len() <= 8, "{secs}");
+            }
         }
         assert_eq!(Period::of_secs(0).cutoff_ns(77), i64::MIN);
         assert_eq!(Period::of_secs(2).cutoff_ns(3 * SECOND_NS), SECOND_NS);

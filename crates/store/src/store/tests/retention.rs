@@ -401,3 +401,22 @@ fn find_in_order(store: &Store, matchers: &[Matcher]) -> Vec<Vec<u8>> {
     });
     lines.collect()
 }
+
+#[test]
+fn a_period_whose_seconds_are_many_digits_is_kept() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let mut settings = StoreSettings::default();
+    // A year of the Gregorian calendar: no whole number of hours.
+    settings.retention.period_secs = Some(31_556_952);
+    let open = |disk: &SimDisk| {
+        let store = open_at(disk, settings.clone(), &clock).unwrap();
+        run(store.recovered()).unwrap();
+        store
+    };
+    let store = open(&disk);
+    append(&store, batch("a", None, &[(NOON_NS, "a line")])).unwrap();
+    run(store.flush()).unwrap();
+    drop(store);
+    assert_eq!(lines(&open(&disk.crash())), ["a line"]);
+    assert!(segment_files(&disk)[0].starts_with(root().join("tenants/fake/20260601/8766h")));
+}
