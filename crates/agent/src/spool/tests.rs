@@ -317,3 +317,45 @@ fn damage_in_the_middle_reads_again_what_it_cost() {
     assert_eq!(taken.last().unwrap().0.epoch, 2);
     assert!(numbers(&taken).starts_with(&(1..=position).collect::<Vec<_>>()), "{:?}", numbers(&taken));
 }
+
+#[test]
+fn a_flipped_bit_anywhere_loses_nothing_that_waits() {
+    let disk = SimDisk::new();
+    let (mut spool, _) = open(&disk);
+    let mut pushed = Vec::new();
+    for number in 1..=12 {
+        append(&mut spool, number).unwrap();
+        if number % 3 == 0 {
+            let front = spool.front().unwrap().unwrap();
+            pushed.push((front.id, number_of(&front.encoded.unwrap())));
+            spool.ack(front.record).unwrap();
+        }
+    }
+    spool.sync().unwrap();
+    drop(spool);
+    let acked = pushed.len() as i64;
+    let dir = Path::new(DIR).join("spool");
+    let files = disk.list(&dir).unwrap().into_iter().filter(|item| item.name.ends_with(".log"));
+    let places = files.flat_map(|item| (0..item.bytes).map(move |at| (item.name.clone(), at)));
+    let mut reread = 0;
+    for (name, at) in places.step_by(3) {
+        let place = format!("byte {at} of {name}");
+        let disk = disk.crash();
+        disk.damage(&dir.join(&name), at, 1 << (at % 8)).unwrap();
+        let (mut spool, found) = open(&disk);
+        assert!(found.is_damaged, "{place} is not told");
+        // What is beyond the position is read again from where it came.
+        let position = reached(&spool);
+        reread = reread.max(12 - position);
+        append(&mut spool, 13).unwrap();
+        let taken = take_all(&mut spool);
+        let is_there = |number: i64| taken.iter().any(|(_, taken)| *taken == number);
+        let lost = (acked + 1..=position).find(|number| !is_there(*number));
+        assert_eq!(lost, None, "{place}, position {position}: {:?}", numbers(&taken));
+        for (id, number) in &taken {
+            let other = pushed.iter().find(|(pushed_id, other)| pushed_id == id && other != number);
+            assert_eq!(other, None, "{place}: an id names two batches");
+        }
+    }
+    assert!((2..12).contains(&reread), "damage is met by reading {reread} batches again at most");
+}
