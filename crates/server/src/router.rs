@@ -4,7 +4,7 @@ use crate::error::HttpError;
 use crate::state::State;
 use crate::{
     delete, detected, documents, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage,
-    tail, volume,
+    tail, tenant, volume,
 };
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State as Shared};
@@ -20,6 +20,13 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
     let names = get(labels::names).post(labels::names);
     let values = get(labels::values).post(labels::values);
     let setup = get(documents::setup).put(documents::setup).post(documents::setup);
+    let of_all_tenants = Router::new()
+        .route(
+            "/logyard/v1/admin/snapshot",
+            post(snapshot::create).get(snapshot::list).delete(snapshot::delete),
+        )
+        .route("/logyard/v1/admin/import", post(storage::import))
+        .route_layer(from_fn_with_state(Arc::clone(state), tenant::refuse));
     let routes = Router::new()
         .route("/", get(documents::root))
         .route("/ready", get(status::ready))
@@ -45,11 +52,6 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/_alias/{name}", setup.clone())
         .route("/_ingest/pipeline/{name}", setup)
         .route(native_push::PATH, post(push::native))
-        .route(
-            "/logyard/v1/admin/snapshot",
-            post(snapshot::create).get(snapshot::list).delete(snapshot::delete),
-        )
-        .route("/logyard/v1/admin/import", post(storage::import))
         .route("/logyard/v1/storage", get(storage::report))
         .route(
             "/loki/api/v1/delete",
@@ -74,7 +76,8 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/api/prom/tail", get(tail::old))
         .route("/api/prom/label", get(labels::old_names).post(labels::old_names))
         .route("/api/prom/label/{name}/values", get(labels::old_values).post(labels::old_values))
-        .route("/api/prom/series", get(labels::series).post(labels::series));
+        .route("/api/prom/series", get(labels::series).post(labels::series))
+        .merge(of_all_tenants);
     let prefix = state.settings.path_prefix.trim_end_matches('/');
     let routes = if prefix.is_empty() { routes } else { Router::new().nest(prefix, routes) };
     routes

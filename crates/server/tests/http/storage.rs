@@ -71,6 +71,30 @@ async fn a_tenant_is_told_of_nobody_else() {
 }
 
 #[tokio::test]
+async fn what_is_about_all_tenants_is_not_for_one() {
+    for is_walled in [true, false] {
+        let settings = ServerSettings { auth_enabled: is_walled, ..ServerSettings::default() };
+        let world = world_with(IngestSettings::default(), settings).await;
+        for (method, path) in [
+            ("GET", "/logyard/v1/admin/snapshot"),
+            ("POST", "/logyard/v1/admin/snapshot?id=one"),
+            ("DELETE", "/logyard/v1/admin/snapshot?id=one"),
+            ("POST", "/logyard/v1/admin/import?id=one"),
+        ] {
+            let send = async |tenant: Option<&str>| {
+                let request = Request::builder().method(method).uri(path);
+                let request =
+                    tenant.iter().fold(request, |request, name| request.header("x-scope-orgid", *name));
+                world.send(request.body(Body::empty()).unwrap()).await.status
+            };
+            let of_tenant = send(Some("a")).await;
+            assert_eq!(of_tenant == StatusCode::FORBIDDEN, is_walled, "{method} {path}: {of_tenant}");
+            assert_ne!(send(None).await, StatusCode::FORBIDDEN, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_exports_in_the_own_folder_are_taken_in() {
     let world = world().await;
     let post = async |query: &str| {
