@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 mod checks;
+mod damage;
 mod delete;
 mod detected;
 mod documents;
@@ -437,53 +438,6 @@ async fn what_is_beyond_loki_is_answered() {
     let formatted = world.get(&format!("/loki/api/v1/format_query?query={}", escape(query))).await;
     let expect = r#"| label_format \"k8s.io/app\"=app [1m]"#;
     assert!(formatted.text().contains(expect), "{}", formatted.text());
-}
-
-/// Flips a bit in the first block of the only segment.
-fn damage_segment(world: &World) {
-    let mut dir = world.folder.path().join("tenants");
-    loop {
-        let item = RealDisk.list(&dir).unwrap().remove(0);
-        dir = dir.join(item.name);
-        if !item.is_dir {
-            break;
-        }
-    }
-    let mut bytes = RealDisk.read(&dir).unwrap();
-    bytes[70] ^= 1;
-    RealDisk.write_atomic(&dir, &bytes).unwrap();
-}
-
-#[tokio::test]
-async fn a_damaged_block_is_a_warning() {
-    // A compaction writes the segment anew as soon as the damage is known, and ends the warning.
-    let compaction = CompactionSettings { enabled: false, ..CompactionSettings::default() };
-    let store = StoreSettings { compaction, ..StoreSettings::default() };
-    let world = world_over(store, IngestSettings::default(), ServerSettings::default()).await;
-    let day_ns = 24 * 3600 * SEC_NS;
-    world.push_json(&stream(r#"{"app":"f"}"#, &[(NOW_NS - day_ns, "old")])).await;
-    world.send(Request::post("/flush").body(Body::empty()).unwrap()).await;
-    world.push_json(&stream(r#"{"app":"f"}"#, &[(NOW_NS - SEC_NS, "new")])).await;
-    damage_segment(&world);
-    let start = NOW_NS - 2 * day_ns;
-    let range = format!("&start={start}&end={NOW_NS}");
-    for (query, more) in [("{app=\"f\"} |= \"o\"", "&direction=forward"), ("{app=\"f\"}", "")] {
-        let answer =
-            world.get(&format!("/loki/api/v1/query_range?query={}{range}{more}", escape(query))).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-        assert!(
-            answer.text().contains("answer is incomplete: the block at offset 64 of "),
-            "{}",
-            answer.text()
-        );
-        assert!(answer.text().contains(".seg with 1 entries from "), "{}", answer.text());
-    }
-    assert_eq!(world.lines("{app=\"f\"}", &range).await, ["new"]);
-    let metrics = world.get("/metrics").await;
-    assert!(metrics.text().contains("logyard_store_damaged_blocks_total 1"), "{}", metrics.text());
-    let today = format!("&start={}&end={NOW_NS}", NOW_NS - 3600 * SEC_NS);
-    let answer = world.get(&format!("/loki/api/v1/query_range?query={}{today}", escape("{app=\"f\"}"))).await;
-    assert!(!answer.text().contains("warnings"), "{}", answer.text());
 }
 
 #[tokio::test]
