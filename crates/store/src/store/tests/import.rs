@@ -384,6 +384,51 @@ fn a_crash_at_any_point_leaves_all_or_none() {
 }
 
 #[test]
+fn a_disk_that_fails_anywhere_leaves_all_or_none() {
+    use std::io::ErrorKind::{Other, StorageFull};
+    let (from, store) = source();
+    let (prepared, _) = exported(&from, &store, &everything());
+    let want = lines(&store);
+    drop(open(&prepared));
+    for (kind, count) in [(StorageFull, 1), (StorageFull, u64::MAX), (Other, 1), (Other, u64::MAX)] {
+        let mut refused = 0;
+        for point in 0.. {
+            let what = format!("{kind:?} of {count} changes after {point}");
+            let disk = prepared.crash();
+            let target = open(&disk);
+            let before = disk.operations();
+            disk.fail_changes(point, count, kind);
+            let is_done = import(&target, None).is_ok();
+            let changes = disk.operations() - before;
+            refused += u64::from(!is_done);
+            let crashed = disk.crash_seeded(point);
+            let while_it_lasts = lines(&target);
+            assert!(
+                while_it_lasts == want || !is_done && while_it_lasts.is_empty(),
+                "{what}: {while_it_lasts:?}"
+            );
+            disk.heal();
+            if target.readiness() == Readiness::Ready {
+                import(&target, None).unwrap_or_else(|error| panic!("{what}, and is over: {error:?}"));
+                assert_eq!(lines(&target), want, "{what}, and is over");
+            }
+            drop(target);
+            for (disk, how) in [(disk, "a restart"), (crashed, "a crash")] {
+                let target = open(&disk);
+                let found = lines(&target);
+                assert!(found == want || !is_done && found.is_empty(), "{what}, and {how}: {found:?}");
+                import(&target, None).unwrap_or_else(|error| panic!("{what}, and {how}: {error:?}"));
+                assert_eq!(lines(&target), want, "{what}, and {how}");
+            }
+            if changes <= point {
+                assert!(is_done && refused > 5, "{what}: {refused} refused");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_running_store_takes_in_what_is_put_into_its_folder() {
     let (from, store) = source();
     let (disk, info) = exported(&from, &store, &everything());
