@@ -14,10 +14,15 @@
 //! - what a delete request means is not answered from the request on, and what it does not mean stays;
 //! - a damaged file is taken out of service, said once, and stops nothing.
 //!
-//! [`fsck`] checks a folder that no process uses, [`repair`] mends it; [`storage_report`] tells what lies in one.
+//! What is kept how long is said by policies (`policy`); each stream is answered for the period in force now, and flushed to
+//! the *class* of that period, so that days go as whole files (`retention`), the oldest first where the size cap says so.
+//! What free space is left decides over pushes and compaction (`space`).
 //!
-//! Three threads at most: the writer, a flush thread while there is a flush, and maintenance, which compacts and drops
-//! what is too old. Everything read runs on the caller's thread.
+//! [`fsck`] checks a folder that no process uses, [`repair`] mends it; [`storage_report`] tells what lies in one. [`snapshot`]
+//! makes a folder of links for backups, [`export`] and [`import`] carry segments between stores.
+//!
+//! Threads: the writer; one for a flush, a snapshot or the close while there is one; and maintenance, which compacts, does
+//! the work of delete requests and drops what is too old. Everything read runs on the caller's thread.
 //!
 //! Change bytes on disk, also touch: `schemas/segment.md`, `schemas/wal.md`, `schemas/catalog.md` with their
 //! version, the sample files in `tests/data`, the fuzz targets `segment`, `wal_record`, `catalog_record`.
