@@ -104,10 +104,13 @@ fn a_data_folder_in_use_is_refused() {
     let taken = first.data_dir();
     second = second.with_arguments(&["--data-dir", taken.to_str().unwrap()]);
     second.spawn_in_place();
-    assert!(!second.wait_for_end().success());
+    assert_eq!(second.wait_for_end().code(), Some(1));
     let log = second.log();
     assert!(log.contains("uses it; stop that one") && log.contains(taken.to_str().unwrap()), "{log}");
     assert_eq!(http::get(&first.url("/ready")).unwrap().status, 200, "the first is unharmed");
+    let body = format!(r#"{{"streams":[{{"stream":{{"app":"a"}},"values":[["{}","a line"]]}}]}}"#, now_ns());
+    assert_eq!(push_json(&first, &body).status, 204, "and takes entries");
+    assert_eq!(first.lines(r#"{app="a"}"#).len(), 1, "and answers");
 }
 
 #[test]
