@@ -12,7 +12,10 @@ Examples:
   logyard --data-dir /var/lib/logyard --listen 0.0.0.0:3100
   logyard store --listen 0.0.0.0:3100        only keep and answer
   logyard agent --push-url http://logs:3100  only read and send there
+  logyard agent --promtail-config promtail.yaml
+                                             take Promtail's place with its own file and positions
   logyard config --config logyard.yaml       check a config file and print what is in effect
+  logyard config from-promtail promtail.yaml print a promtail.yaml as a config file of Logyard
   logyard fsck --deep                        check all files, while logyard is stopped
   logq '{container=\"web\"} |= \"ERROR\"'        ask (see logq --help)
 
@@ -100,7 +103,10 @@ pub(crate) enum Command {
     /// Only keep and answer
     Store,
     /// Check the settings and print what is in effect
-    Config,
+    Config {
+        #[command(subcommand)]
+        command: Option<ConfigCommand>,
+    },
     /// Show what a file of the data folder holds: a segment, or a file of write-ahead log, catalog or spool
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArguments),
@@ -122,6 +128,17 @@ pub(crate) enum Command {
     /// Take in what an export holds
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArguments),
+}
+
+/// What `logyard config` is asked besides.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print a promtail.yaml as a config file of Logyard
+    FromPromtail {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// What `logyard export` is asked.
@@ -280,6 +297,18 @@ pub(crate) struct Flags {
     /// Store that `logyard agent` sends to [default: http://logyard:3100] [env: LOGYARD_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) push_url: Option<String>,
+
+    /// Read what a promtail.yaml says, for all and agent; its positions are taken over once
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) promtail_config: Option<PathBuf>,
+
+    /// Replace variables such as ${HOST} in the promtail.yaml first
+    #[arg(long, global = true)]
+    pub(crate) expand_env: bool,
+
+    /// Leave out what a promtail.yaml asks for and the agent cannot do, with a warning
+    #[arg(long, global = true)]
+    pub(crate) skip_unsupported: bool,
 }
 
 impl Flags {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings};
+use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings, ImportedPositions};
 use logyard_client::{Client, ClientSettings};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
@@ -43,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     /// Writes events to a file as well, once told where.
     pub(crate) own_log: OwnLog,
+    /// How far another agent has read.
+    pub(crate) imported: ImportedPositions,
 }
 
 /// The parts of one process, running.
@@ -267,6 +269,7 @@ async fn start_agent(
         registry,
         client,
         data_dir: data_dir.to_owned(),
+        imported: parts.imported.clone(),
     };
     Ok(Agent::start(settings, agent_parts).await?)
 }
@@ -358,7 +361,8 @@ mod tests {
     #[test]
     fn without_an_engine_the_own_log_is_read() {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
-        let parts = Parts { disk, clock: Arc::new(SimClock::new(0)), own_log: OwnLog::default() };
+        let imported = ImportedPositions::default();
+        let parts = Parts { disk, clock: Arc::new(SimClock::new(0)), own_log: OwnLog::default(), imported };
         let settings = Settings { data_dir: PathBuf::from("/data"), ..Settings::default() };
         let mut agent = settings.agent.clone();
         agent.docker.host = "unix:///nonexistent/docker.sock".to_owned();

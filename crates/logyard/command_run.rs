@@ -11,6 +11,7 @@ use crate::assemble::{Parts, Running};
 use crate::banner;
 use crate::config::Settings;
 use crate::logging::{self, OwnLog};
+use crate::promtail_load::Taken;
 use crate::signals::Signals;
 
 /// Threads of the async runtime. Evaluation and compression have threads of their own; what is left is
@@ -44,17 +45,25 @@ impl Role {
 }
 
 /// Runs a role until a signal asks for the end.
-pub(crate) fn run(role: Role, settings: Settings, disk: Arc<dyn Disk>) -> anyhow::Result<()> {
+pub(crate) fn run(
+    role: Role,
+    settings: Settings,
+    promtail: Taken,
+    disk: Arc<dyn Disk>,
+) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let own_log = OwnLog::default();
     logging::start(&settings.log, Arc::clone(&clock), own_log.clone())?;
+    promtail.notes.iter().for_each(|note| tracing::info!("{note}"));
+    promtail.refused.iter().for_each(|refused| tracing::warn!("{refused}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("logyard")
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let result = runtime.block_on(serve(role, settings, Parts { disk, clock, own_log }));
+    let result =
+        runtime.block_on(serve(role, settings, Parts { disk, clock, own_log, imported: promtail.positions }));
     // Everything is in order by now; a thread stuck in a dead mount must not keep the process alive.
     runtime.shutdown_timeout(LAST_THREADS_WAIT);
     result

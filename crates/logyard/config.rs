@@ -125,6 +125,12 @@ pub struct Sources {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl std::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)

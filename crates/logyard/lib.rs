@@ -30,6 +30,10 @@ mod config_units;
 mod logging;
 mod output;
 mod own_store;
+mod promtail;
+mod promtail_env;
+mod promtail_load;
+mod promtail_map;
 mod signals;
 
 use std::ffi::OsString;
@@ -45,8 +49,9 @@ use logyard_sys::{Disk, RealDisk};
 pub use config::{ConfigError, LogFormat, LogSettings, PushSettings, Settings, Sources, load, print};
 pub use config_schema::{json_schema, reference_page};
 
-use crate::args::{Arguments, Command, Flags};
+use crate::args::{Arguments, Command, ConfigCommand, Flags};
 use crate::command_run::Role;
+use crate::promtail_load::{How, Taken};
 
 /// Exit status of wrong arguments and settings, as `clap` has it.
 const WRONG_USE: u8 = 2;
@@ -69,11 +74,26 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&error, WRONG_USE),
     };
+    let how =
+        How { expand_env: arguments.flags.expand_env, skip_unsupported: arguments.flags.skip_unsupported };
+    let (settings, taken) = match &arguments.flags.promtail_config {
+        None => (settings, Taken::default()),
+        Some(path) => match promtail_load::take(path, how, settings, &*disk) {
+            Ok(taken) => taken,
+            Err(error) => return fail(&error, WRONG_USE),
+        },
+    };
     let done = match arguments.command.unwrap_or(Command::All) {
-        Command::All => command_run::run(Role::All, settings, disk),
-        Command::Agent => command_run::run(Role::Agent, settings, disk),
-        Command::Store => command_run::run(Role::Store, settings, disk),
-        Command::Config => command_config::run(&settings),
+        Command::All => command_run::run(Role::All, settings, taken, disk),
+        Command::Agent => command_run::run(Role::Agent, settings, taken, disk),
+        Command::Store => command_run::run(Role::Store, settings, taken, disk),
+        Command::Config { command: None } => command_config::run(&settings),
+        Command::Config { command: Some(ConfigCommand::FromPromtail { file }) } => {
+            match promtail_load::take(&file, how, settings, &*disk) {
+                Ok((settings, taken)) => command_config::run_from_promtail(&settings, &taken),
+                Err(error) => return fail(&error, WRONG_USE),
+            }
+        }
         Command::Inspect(arguments) => return tell(command_inspect::run(&arguments, &*disk)),
         Command::Fsck(arguments) => return tell(command_fsck::run(arguments, &settings, &*disk)),
         Command::Repair(arguments) => return tell(command_fsck::run_repair(arguments, &settings, disk)),

@@ -17,6 +17,7 @@ mod files;
 mod full_disk;
 mod http;
 mod process;
+mod promtail;
 mod push_whole;
 mod stages;
 mod storage;

@@ -22,6 +22,7 @@ use crate::docker_engine::{Engine, engine_host};
 use crate::docker_target::TargetParts;
 use crate::error::Error;
 use crate::file_jobs::{default_files, file_jobs};
+use crate::import::{ImportedPositions, import};
 use crate::machine::{machine_name, own_container_id};
 use crate::metrics::Metrics;
 use crate::refused::RefusedFolder;
@@ -60,6 +61,8 @@ pub struct AgentParts<'a> {
     pub client: Client,
     /// The data folder; the agent keeps to `agent` inside it.
     pub data_dir: PathBuf,
+    /// How far another agent has read; counts while this one has no positions of its own.
+    pub imported: ImportedPositions,
 }
 
 /// A running agent. Dropping it ends reading without a last push; [`Agent::stop`] is kinder.
@@ -87,7 +90,7 @@ impl Agent {
     /// written, or that another agent holds (`Kind::Unavailable`). Must run inside a tokio runtime.
     pub async fn start(settings: AgentSettings, parts: AgentParts<'_>) -> Result<Self, Error> {
         settings.check()?;
-        let AgentParts { disk, clock, random, registry, client, data_dir } = parts;
+        let AgentParts { disk, clock, random, registry, client, data_dir, imported } = parts;
         let dir = data_dir.join("agent");
         disk.create_dir_all(&dir).map_err(Error::file("create", &dir))?;
         let lock_path = dir.join("lock");
@@ -97,7 +100,8 @@ impl Agent {
         registry.register_collector(Box::new(stage_metrics.clone()));
         let spool = open_spool(&settings, &disk, &clock, &random, &dir, &metrics)?;
         let board = Board::default();
-        let (stop, stop_seen) = watch::channel(false);
+        let (stop, mut stop_seen) = watch::channel(false);
+        import(&imported, &*disk, &spool, &mut stop_seen).await;
         let (until, until_seen) = watch::channel(ShipUntil::Never);
         let (last_call, last_call_seen) = watch::channel(false);
         let (pieces, pieces_taken) = mpsc::channel(PIECES_WAITING_MAX);

@@ -28,6 +28,8 @@ pub(crate) struct FileJob {
     exclude: GlobSet,
     labels: BTreeMap<String, String>,
     relabel: Relabeling,
+    /// A file never seen before and unchanged for this long is read from its end.
+    pub(crate) unchanged_ns_max: i64,
     /// What happens to lines.
     pub(crate) pipeline: Pipeline,
 }
@@ -70,6 +72,10 @@ fn file_job(
         exclude: globs("files.exclude", &settings.exclude)?,
         labels,
         relabel,
+        unchanged_ns_max: match settings.unchanged_secs_max {
+            0 => i64::MAX,
+            seconds => i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000),
+        },
         pipeline: compile_stages("files.stages", &settings.stages, LinesFrom::Files, line_bytes_max)?,
     })
 }
@@ -92,7 +98,8 @@ impl FileJob {
     pub(crate) fn labels_of(&self, path: &str) -> Option<LabelSet> {
         let given = self.labels.iter().filter(|(_, value)| !value.is_empty());
         let mut labels = LabelSet::from_pairs(given.map(|(name, value)| (name.as_str(), value.as_str())));
-        if !self.relabel.is_empty() {
+        let has_meta = labels.iter().any(|(name, _)| name.starts_with("__"));
+        if has_meta || !self.relabel.is_empty() {
             labels.insert("__path__", path);
             if !self.relabel.apply(&mut labels) {
                 return None;

@@ -23,6 +23,7 @@ mod docker_target;
 mod error;
 mod file_jobs;
 mod file_target;
+mod import;
 pub mod inspect;
 mod labels;
 mod log_decoder;
@@ -50,7 +51,8 @@ mod timestamp;
 
 pub use agent::{Agent, AgentParts};
 pub use error::{Error, Kind};
-pub use logyard_pipeline::{RelabelAction, RelabelSettings, settings as stages};
+pub use import::ImportedPositions;
+pub use logyard_pipeline::{self as pipeline, RelabelAction, RelabelSettings};
 pub use report::{AgentReport, EngineReport, TargetReport, TargetState};
 pub use settings::{
     AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, SpoolSettings,

@@ -128,6 +128,9 @@ pub struct FileSettings {
     pub exclude: Vec<String>,
     /// Labels of these files' streams besides `filename`, `host` and `job`, which they may replace.
     pub labels: BTreeMap<String, String>,
+    /// A file never seen before that nobody wrote to for longer than this is read from its end. Default 604800, which is
+    /// 7 days; 0: every file is read from its beginning.
+    pub unchanged_secs_max: u64,
     /// Whether streams bear `job`, `host` and the labels of `agent.labels`, besides `filename` and `labels`.
     pub default_labels: bool,
     /// Rules that make, change and remove labels, or leave files out; `__path__` is the path of the file. `filename` is
@@ -142,6 +145,7 @@ impl Default for FileSettings {
         Self {
             path: Vec::new(),
             exclude: Vec::new(),
+            unchanged_secs_max: 7 * 86_400,
             labels: BTreeMap::new(),
             default_labels: true,
             relabel: Vec::new(),

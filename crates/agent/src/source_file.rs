@@ -34,8 +34,6 @@ const POLL_ACTIVE: Duration = Duration::from_millis(250);
 const SEARCH_INTERVAL_NS: u64 = 10_000_000_000;
 /// A renamed file is closed when nothing came for this long.
 const ROTATE_WAIT_NS: u64 = 5_000_000_000;
-/// A file never seen before and unchanged for this long is read from its end.
-const OLD_NS: i64 = 7 * 86_400 * 1_000_000_000;
 
 /// What the source needs.
 #[derive(Debug)]
@@ -285,7 +283,8 @@ impl Live {
             None => {
                 let mut position = new_position(text, &meta, &*file)?;
                 let age_ns = self.source.clock.now_ns().saturating_sub(meta.modified_ns);
-                if age_ns > OLD_NS {
+                let unchanged_ns_max = self.source.jobs.get(job).map_or(i64::MAX, |job| job.unchanged_ns_max);
+                if age_ns > unchanged_ns_max {
                     position.offset = meta.bytes;
                 }
                 position
@@ -408,7 +407,7 @@ fn named_before(position: &FilePosition) -> bool {
     position.offset > 0
 }
 
-fn key_of((device, inode): FileIdentity) -> String {
+pub(crate) fn key_of((device, inode): FileIdentity) -> String {
     format!("{TARGET_PREFIX}{device}:{inode}")
 }
 

@@ -18,8 +18,9 @@ use crate::metrics::Metrics;
 
 pub(crate) use logyard_pipeline::Line;
 
-/// Longest time until stages are looked at that hold something: the clock may be set back meanwhile.
-const DUE_MAX: Duration = Duration::from_secs(5);
+/// Longest time until stages are looked at that hold something: the clock may be set back meanwhile. More than the
+/// silence after which the response of an ended container is left, which a look begins anew.
+const DUE_MAX: Duration = Duration::from_secs(10);
 
 /// What the stages of all targets share.
 #[derive(Clone, Debug)]

@@ -32,3 +32,4 @@ pub use relabel::{RelabelAction, RelabelSettings, Relabeling, is_label_name, lab
 pub use run::{Finished, Line, Now, Pipeline, Run, Tally};
 pub use stage::LinesFrom;
 pub use stage_metrics::{MetricFamily, MetricSample};
+pub use stage_select::parse_size;

@@ -110,7 +110,7 @@ pub struct JsonSettings {
     /// Names and JMESPath expressions of their values; nothing: the same name.
     pub expressions: Names,
     /// Extracted value that is read; nothing: the line.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Whether entries that are no JSON object are discarded, with the reason `malformed_json`.
     #[serde(default)]
@@ -124,7 +124,7 @@ pub struct LogfmtSettings {
     /// Names and keys of their values; nothing: the same name.
     pub mapping: Names,
     /// Extracted value that is read; nothing: the line.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
 
@@ -135,7 +135,7 @@ pub struct RegexSettings {
     /// Go regular expression with named groups, `(?P<name>…)`; it may match anywhere.
     pub expression: String,
     /// Extracted value that is read; nothing: the line.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
 
@@ -146,7 +146,7 @@ pub struct ReplaceSettings {
     /// Go regular expression; what its groups match is replaced, wherever it matches.
     pub expression: String,
     /// Extracted value that is read and set; nothing: the line.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Go template of the replacement; `.Value` is what the group matched. Default empty.
     #[serde(default)]
@@ -177,7 +177,7 @@ pub struct TimestampSettings {
     #[serde(default)]
     pub fallback_formats: Vec<String>,
     /// IANA zone of times without a zone, such as `Europe/Berlin`. Default UTC.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// What happens to an entry whose time cannot be read. Default `fudge`.
     #[serde(default)]
@@ -216,10 +216,10 @@ pub struct MatchSettings {
     #[serde(default)]
     pub action: MatchAction,
     /// Name of the inner stages; not used.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_name: Option<String>,
     /// Reason under which discarded entries are counted. Default `match_stage`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_counter_reason: Option<String>,
 }
 
@@ -244,16 +244,22 @@ pub struct DropSettings {
     #[schemars(extend("type" = ["array", "string"]))]
     pub source: Vec<String>,
     /// Stands between joined values. Default `;`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     /// What the joined values must be.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// Go regular expression that must match somewhere in the joined values, or in the line if there is no `source`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expression: Option<String>,
     /// Go duration: the entry must be older.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<String>,
     /// Size such as `8kb`, which is 8192 bytes: the line must be longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub longer_than: Option<String>,
     /// Reason under which discarded entries are counted. Default `drop_stage`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_counter_reason: Option<String>,
 }
 
@@ -269,10 +275,10 @@ pub struct LimitSettings {
     #[serde(default)]
     pub drop: bool,
     /// A label: each of its values has a limit of its own. Wants `drop: true`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_label_name: Option<String>,
     /// Values of that label kept apart; more, and all start anew. Default and least 10000.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_distinct_labels: Option<usize>,
 }
 
@@ -283,7 +289,7 @@ pub struct SamplingSettings {
     /// Share of entries let through, from 0 to 1.
     pub rate: f64,
     /// Reason under which discarded entries are counted. Default `sampling_stage`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_counter_reason: Option<String>,
 }
 
@@ -294,10 +300,10 @@ pub struct MultilineSettings {
     /// Go regular expression of a first line; the lines after it are joined to it until the next first line.
     pub firstline: String,
     /// Go duration: an open entry is let go when no line came for so long. Default `3s`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_wait_time: Option<String>,
     /// Most lines of one entry; further ones make another, under the same first line's time and labels. Default 128.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_lines: Option<u64>,
 }
 
@@ -321,16 +327,16 @@ pub struct MetricSettings {
     #[serde(rename = "type", deserialize_with = "any_case")]
     pub kind: MetricType,
     /// What the page says about it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Extracted value that is looked at. Default the name of the metric.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Stands before the name. Default `promtail_custom_`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// Go duration: a series that nothing changed for so long is forgotten. Default `5m`, least `1s`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_idle_duration: Option<String>,
     /// What changes it.
     #[serde(default)]
@@ -354,14 +360,17 @@ pub enum MetricType {
 #[serde(deny_unknown_fields, default)]
 pub struct MetricConfig {
     /// Of a counter `inc` or `add`, of a gauge any, of a histogram none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<MetricAction>,
     /// The extracted value must be this.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// Of a counter: every entry counts.
     pub match_all: bool,
     /// Of a counter with `match_all` and `add`: adds the bytes of the line.
     pub count_entry_bytes: bool,
     /// Upper bounds of a histogram, ascending.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub buckets: Option<Vec<f64>>,
 }
 

@@ -120,7 +120,7 @@ impl DropStage {
             None => None,
         };
         let older_ns = older_than.as_deref().map(parse_go_duration).transpose();
-        let longer_bytes = longer_than.as_deref().map(size_of).transpose();
+        let longer_bytes = longer_than.as_deref().map(parse_size).transpose();
         Ok(Self {
             source: source.clone(),
             separator: settings.separator.clone().unwrap_or_else(|| ";".to_owned()),
@@ -151,9 +151,11 @@ impl DropStage {
     }
 }
 
-/// Reads a size as Promtail's settings have it: whole bytes, or with a unit, each 1,024 of the one before; `kb` is not
-/// LogQL's thousand.
-fn size_of(text: &str) -> Result<usize, String> {
+/// Reads a size as Promtail's settings have it: whole bytes, or with a unit in any case, each 1,024 of the one before;
+/// `kb` is not LogQL's thousand.
+///
+/// Errors: what a size would look like.
+pub fn parse_size(text: &str) -> Result<usize, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = unit.trim().to_ascii_lowercase();

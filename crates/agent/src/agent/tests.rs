@@ -125,6 +125,15 @@ async fn start(disk: &SimDisk, base: &str) -> (Agent, Registry) {
 
 /// Starts an agent that reads `log/*.log` and keeps its folder in `data`, both below `root`.
 async fn start_at(disk: Arc<dyn Disk>, base: &str, root: &Path) -> (Agent, Registry) {
+    start_with(disk, base, root, ImportedPositions::default()).await
+}
+
+async fn start_with(
+    disk: Arc<dyn Disk>,
+    base: &str,
+    root: &Path,
+    imported: ImportedPositions,
+) -> (Agent, Registry) {
     let pattern = root.join("log/*.log").display().to_string();
     let settings = AgentSettings {
         docker: DockerSettings { enabled: false, ..DockerSettings::default() },
@@ -141,6 +150,7 @@ async fn start_at(disk: Arc<dyn Disk>, base: &str, root: &Path) -> (Agent, Regis
         registry: &mut registry,
         client: Client::new(base, client).unwrap(),
         data_dir: root.join("data"),
+        imported,
     };
     (Agent::start(settings, parts).await.unwrap(), registry)
 }
@@ -208,6 +218,34 @@ async fn what_waits_at_a_power_cut_is_pushed_after_it_under_the_same_id() {
 }
 
 #[tokio::test]
+async fn positions_of_another_agent_are_taken_over_once() {
+    let disk = SimDisk::new();
+    write(&disk, "one\ntwo\n");
+    disk.append_file(Path::new("/log/cut.log")).unwrap().write_all(b"new\n").unwrap();
+    let (store, base) = Store::listen(0).await;
+    let imported = ImportedPositions {
+        files: [("/log/a.log".to_owned(), 4), ("/log/cut.log".to_owned(), 9), ("/log/gone".to_owned(), 1)]
+            .into(),
+        containers: [("c".to_owned(), 7)].into(),
+    };
+    let start = |imported: &ImportedPositions| {
+        let (disk, base, imported) = (Arc::new(disk.clone()), base.clone(), imported.clone());
+        async move { start_with(disk, &base, Path::new("/"), imported).await.0 }
+    };
+    let agent = start(&imported).await;
+    let pushes = store.wait_for_pushes(1).await;
+    let mut lines: Vec<String> = pushes.into_iter().flat_map(|(_, lines)| lines).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["new", "two"]);
+    agent.stop().await;
+    // Positions of its own are there now: the others do not count any more.
+    write(&disk, "three\n");
+    let agent = start(&ImportedPositions { files: [("/log/a.log".to_owned(), 0)].into(), ..imported }).await;
+    assert_eq!(store.wait_for_pushes(2).await[1].1, ["three"]);
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn two_agents_do_not_share_a_folder() {
     let disk = SimDisk::new();
     let (_store, base) = Store::listen(0).await;
@@ -222,6 +260,7 @@ async fn two_agents_do_not_share_a_folder() {
         registry: &mut registry,
         client: Client::new(&base, client).unwrap(),
         data_dir: "/data".into(),
+        imported: ImportedPositions::default(),
     };
     let error = Agent::start(AgentSettings::default(), parts).await.unwrap_err();
     assert_eq!(error.kind(), crate::error::Kind::Unavailable);

@@ -183,6 +183,7 @@ async fn start_as(
         registry: &mut registry,
         client: Client::new(base, client).unwrap(),
         data_dir: "/data".into(),
+        imported: ImportedPositions::default(),
     };
     (Agent::start(settings, parts).await.unwrap(), registry)
 }

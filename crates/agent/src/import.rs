@@ -1,0 +1,73 @@
+//! Positions of another agent, taken over once.
+//!
+//! They count only while this agent has none of its own, and go to the spool in one record: either all are taken over
+//! or, after a crash in between, all again. A file that was cut since begins anew; of a container the second of its
+//! position is read again, since the other agent kept no finer time.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use logyard_codec::encode_batch;
+use logyard_sys::Disk;
+use tokio::sync::watch;
+
+use crate::batch::SealedBatch;
+use crate::docker_target::target_key;
+use crate::file_target::new_position;
+use crate::position::{OutputPosition, Position};
+use crate::source_file::key_of;
+use crate::spool_shared::SharedSpool;
+
+/// How far another agent has read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportedPositions {
+    /// Paths of files and offsets.
+    pub files: BTreeMap<String, u64>,
+    /// Full ids of containers and times, in whole seconds since the Unix epoch.
+    pub containers: BTreeMap<String, i64>,
+}
+
+/// Takes positions over if the spool has none.
+pub(crate) async fn import(
+    imported: &ImportedPositions,
+    disk: &dyn Disk,
+    spool: &SharedSpool,
+    stop: &mut watch::Receiver<bool>,
+) {
+    if !spool.positions().is_empty() {
+        return;
+    }
+    let mut positions = BTreeMap::new();
+    for (path, offset) in &imported.files {
+        match file_position(disk, path, *offset) {
+            Ok(Some((key, position))) => drop(positions.insert(key, position)),
+            Ok(None) => tracing::debug!(path, "a file with an imported position is gone"),
+            Err(error) => {
+                tracing::warn!(path, %error, "cannot take over the position of a file, so it is read from its start")
+            }
+        }
+    }
+    for (id, seconds) in &imported.containers {
+        let ns = seconds.saturating_mul(1_000_000_000).saturating_sub(1);
+        let output = OutputPosition { ns, ordinal: 1, proof_ns: ns, step: None };
+        positions.insert(target_key(id), Position::Container([Some(output); 2]));
+    }
+    if positions.is_empty() {
+        return;
+    }
+    tracing::info!(targets = positions.len(), "taking over positions of another agent");
+    let batch = SealedBatch { encoded: Bytes::from(encode_batch(&[])), entries: 0, positions };
+    spool.append(batch, stop).await;
+}
+
+fn file_position(disk: &dyn Disk, path: &str, offset: u64) -> io::Result<Option<(String, Position)>> {
+    let Some(meta) = disk.metadata(Path::new(path))?.filter(|meta| meta.is_file) else {
+        return Ok(None);
+    };
+    let file = disk.open_file(Path::new(path))?;
+    let mut position = new_position(path, &meta, &*file)?;
+    position.offset = if offset <= meta.bytes { offset } else { 0 };
+    Ok(Some((key_of((meta.device, meta.inode)), Position::File(position))))
+}

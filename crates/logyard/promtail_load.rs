@@ -1,0 +1,133 @@
+//! From the path of a `promtail.yaml` to settings and positions; and the settings as a file of ours.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use logyard_agent::{FileSettings, ImportedPositions, RelabelSettings};
+use logyard_sys::Disk;
+use serde_yaml_ng::Value;
+
+use crate::config::Settings;
+use crate::promtail::{self, Remark};
+use crate::promtail_env::expand;
+use crate::promtail_map::map;
+
+/// Prefix of the keys of containers' positions; those of the journal have it too.
+const CURSOR: &str = "cursor-";
+
+/// How to treat the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct How {
+    /// Variables are replaced first.
+    pub(crate) expand_env: bool,
+    /// What is refused is left out instead.
+    pub(crate) skip_unsupported: bool,
+}
+
+/// What was taken besides settings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken {
+    /// Keys with another effect.
+    pub(crate) notes: Vec<String>,
+    /// Keys left out because they cannot be honoured.
+    pub(crate) refused: Vec<String>,
+    pub(crate) positions: ImportedPositions,
+}
+
+/// Puts a file over settings.
+///
+/// Errors: a file that cannot be read, or holds what is refused; each such key is named with its line.
+pub(crate) fn take(
+    path: &Path,
+    how: How,
+    settings: Settings,
+    disk: &dyn Disk,
+) -> anyhow::Result<(Settings, Taken)> {
+    let shown = path.display();
+    let bytes = disk.read(path).with_context(|| format!("cannot read {shown}"))?;
+    let mut text = String::from_utf8(bytes).with_context(|| format!("cannot read {shown}"))?;
+    if how.expand_env {
+        text = expand(&text, &|name| std::env::var(name).ok())
+            .map_err(|reason| anyhow::anyhow!("cannot read {shown}: {reason}"))?;
+    }
+    let (file, refused) = promtail::read(path, &text)?;
+    let mapped = map(&file, settings, refused);
+    let lines =
+        |remarks: &[Remark]| remarks.iter().map(|remark| promtail::shown(path, &text, remark)).collect();
+    let refused: Vec<String> = lines(&mapped.refused);
+    if !refused.is_empty() && !how.skip_unsupported {
+        anyhow::bail!(
+            "cannot use {}\nmend these, or leave them out with --skip-unsupported",
+            refused.join("\n")
+        );
+    }
+    let positions = match &mapped.positions {
+        Some(path) => read_positions(path, disk)?,
+        None => ImportedPositions::default(),
+    };
+    Ok((mapped.settings, Taken { notes: lines(&mapped.notes), refused, positions }))
+}
+
+/// Reads Promtail's file of positions; one that is not there holds none.
+fn read_positions(path: &Path, disk: &dyn Disk) -> anyhow::Result<ImportedPositions> {
+    if disk.metadata(path).ok().flatten().is_none() {
+        return Ok(ImportedPositions::default());
+    }
+    let what = || {
+        format!("cannot take over positions from {}; mend it, or remove positions.filename", path.display())
+    };
+    let bytes = disk.read(path).with_context(what)?;
+    let document: Value = serde_yaml_ng::from_slice(&bytes).with_context(what)?;
+    let mut imported = ImportedPositions::default();
+    let entries = document.get("positions").and_then(Value::as_mapping);
+    for (key, value) in entries.into_iter().flatten() {
+        let Some(key) = key.as_str() else { continue };
+        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+        match (key.strip_prefix(CURSOR), number) {
+            // Cursors of the journal are no numbers, and it is not read.
+            (_, None) => {}
+            (Some(id), Some(seconds)) => {
+                imported.containers.insert(id.to_owned(), i64::try_from(seconds).unwrap_or(i64::MAX));
+            }
+            (None, Some(offset)) => drop(imported.files.insert(key.to_owned(), offset)),
+        }
+    }
+    Ok(imported)
+}
+
+/// Writes settings as a config file of ours, without what has its default anyhow.
+pub(crate) fn print_short(settings: &Settings) -> anyhow::Result<String> {
+    let printed = |settings: &Settings| -> anyhow::Result<Value> {
+        Ok(serde_yaml_ng::from_str(&crate::config::print(settings)?)?)
+    };
+    let short = without_defaults(printed(settings)?, &printed(&Settings::default())?)?;
+    Ok(serde_yaml_ng::to_string(&short)?)
+}
+
+fn without_defaults(value: Value, default: &Value) -> anyhow::Result<Value> {
+    let Value::Mapping(entries) = value else { return Ok(value) };
+    let mut short = serde_yaml_ng::Mapping::new();
+    for (key, value) in entries {
+        let usual = default.get(&key).unwrap_or(&Value::Null);
+        if value == *usual || value.is_null() {
+            continue;
+        }
+        let item = match key.as_str() {
+            Some("files") => Some(serde_yaml_ng::to_value(FileSettings::default())?),
+            Some("relabel") => Some(serde_yaml_ng::to_value(RelabelSettings::default())?),
+            _ => None,
+        };
+        let value = match (value, item) {
+            (Value::Sequence(items), Some(item)) => {
+                let items = items.into_iter().map(|value| without_defaults(value, &item));
+                Value::Sequence(items.collect::<anyhow::Result<_>>()?)
+            }
+            (value, _) => without_defaults(value, usual)?,
+        };
+        short.insert(key, value);
+    }
+    Ok(Value::Mapping(short))
+}
+
+#[cfg(test)]
+mod tests;

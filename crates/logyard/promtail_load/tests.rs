@@ -1,0 +1,190 @@
+//! Files of Promtail's users, and what they become.
+
+use super::*;
+use logyard_sys::SimDisk;
+
+/// Every kind of key that is taken or mapped.
+const WHOLE: &str = r#"server:
+  http_listen_port: 9080
+  grpc_listen_port: 0
+  log_level: warn
+positions:
+  filename: /tmp/positions.yaml
+clients:
+  - url: http://loki:3100/loki/api/v1/push
+    batchwait: 1s
+    timeout: 45s
+    tenant_id: team
+    backoff_config: {min_period: 500ms, max_retries: 10}
+    external_labels: {site: home, cost: $5}
+limits_config: {max_line_size: 64KB, readline_rate_enabled: true, readline_rate: 5, readline_burst: 7}
+target_config: {sync_period: 10s}
+scrape_configs:
+- job_name: system
+  static_configs:
+  - targets: [localhost]
+    labels:
+      job: varlogs
+      year: 2026
+      __path__: /var/log/{syslog,*.log}
+      __path_exclude__: /var/log/private.log
+  - labels: {job: none}
+  pipeline_stages:
+  - docker:
+  - cri: {}
+  - decolorize:
+  - non_indexed_labels: {id: }
+  - drop: {source: level, value: debug, longer_than: 8kb}
+  - match:
+      selector: '{job="varlogs"} |= "x"'
+      stages:
+      - metrics: {seen: {type: Counter, config: {action: inc, match_all: true}}}
+- job_name: containers
+  docker_sd_configs:
+  - host: unix:///var/run/docker.sock
+    refresh_interval: 5s
+    filters: [{name: label, values: [logging=promtail]}, {name: status, values: [running]}]
+  relabel_configs:
+  - source_labels: [__meta_docker_container_name]
+    regex: '/(.*)'
+    target_label: container
+  - {action: LabelMap, regex: '__meta_docker_container_label_(.+)'}
+"#;
+
+fn taken(text: &str, how: How) -> anyhow::Result<(Settings, Taken)> {
+    let disk = SimDisk::new();
+    let put = |path: &str, text: &str| {
+        let path = Path::new(path);
+        disk.create_dir_all(path.parent().unwrap()).unwrap();
+        disk.write_atomic(path, text.as_bytes()).unwrap();
+    };
+    put("/etc/promtail.yaml", text);
+    let id = "0123456789abcdef".repeat(4);
+    let positions = format!(
+        "positions:\n  /var/log/syslog: \"1234\"\n  /var/log/a.log: 7\n  cursor-{id}: \"1700000000\"\n  cursor-journal: s=ab;i=1\n"
+    );
+    put("/tmp/positions.yaml", &positions);
+    take(Path::new("/etc/promtail.yaml"), how, Settings::default(), &disk)
+}
+
+#[test]
+fn a_whole_file() {
+    let (settings, taken) = taken(WHOLE, How::default()).unwrap();
+    assert!(taken.refused.is_empty());
+    assert_eq!(
+        taken.positions.files,
+        [("/var/log/a.log".to_owned(), 7), ("/var/log/syslog".to_owned(), 1234)].into()
+    );
+    assert_eq!(taken.positions.containers.values().copied().collect::<Vec<_>>(), [1_700_000_000]);
+    let printed = print_short(&settings).unwrap();
+    let want = r#"log:
+  level: warn
+push:
+  url: http://loki:3100
+  tenant: team
+  timeout_secs: 45s
+agent:
+  docker:
+    host: unix:///var/run/docker.sock
+    filters:
+    - name: label
+      values:
+      - logging=promtail
+    default_labels: false
+"#;
+    assert!(printed.starts_with(want), "{printed}");
+    for want in [
+        "line_bytes_max: 64KiB\n",
+        "job: varlogs\n      year: '2026'\n",
+        "path:\n    - /var/log/{syslog,*.log}\n    exclude:\n    - /var/log/private.log\n",
+        "unchanged_secs_max: '0'\n",
+        "limit:\n        rate: 5.0\n        burst: 7\n        drop: true\n",
+        "source:\n        - level\n        value: debug\n        longer_than: 8kb\n",
+        "structured_metadata:\n        id: null\n",
+        "type: counter\n",
+        "action: labelmap\n",
+        "regex: ^$\n      target_label: cost\n      replacement: $$5\n",
+    ] {
+        assert!(printed.contains(want), "{want:?} in\n{printed}");
+    }
+    let notes = taken.notes.join("\n");
+    for want in [
+        "/etc/promtail.yaml line 2: \"server.http_listen_port\" has no effect",
+        "line 6: \"positions.filename\" is read once",
+        "line 12: \"clients[0].backoff_config\" has no effect",
+        "\"scrape_configs[0].static_configs[1]\" reads nothing",
+        "line 39: \"scrape_configs[1].docker_sd_configs[0].refresh_interval\" has no effect",
+    ] {
+        assert!(notes.contains(want), "{want:?} in\n{notes}");
+    }
+    // What is printed means the same.
+    let file = Some(("short.yaml".into(), printed));
+    let again = crate::config::load(&crate::Sources { file, ..crate::Sources::default() }).unwrap();
+    assert_eq!(again, settings);
+}
+
+#[track_caller]
+fn refuses(text: &str, want: &[&str]) {
+    let error = format!("{:#}", taken(text, How::default()).unwrap_err());
+    for want in want {
+        assert!(error.contains(want), "{want:?} in {error}");
+    }
+}
+
+const FILES: &str = "scrape_configs:\n- job_name: a\n  static_configs: [{labels: {__path__: /a}}]\n";
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_file_line_and_name() {
+    refuses(
+        &format!(
+            "{FILES}- job_name: j\n  journal: {{max_age: 12h}}\n- job_name: k\n  kafka: {{brokers: []}}\n"
+        ),
+        &[
+            "/etc/promtail.yaml line 5: \"scrape_configs[1].journal\" is refused: the journal is not read yet",
+            "/etc/promtail.yaml line 7: \"scrape_configs[2].kafka\" is refused: not an agent source here",
+            "--skip-unsupported",
+        ],
+    );
+    refuses(
+        &format!("{FILES}  pipeline_stages:\n  - tenant: {{source: t}}\n  - regex: {{expression: '('}}\n"),
+        &[
+            "line 5: \"scrape_configs[0].pipeline_stages[0].tenant\" is refused",
+            "regex.expression\" cannot be used: ",
+        ],
+    );
+    refuses(
+        &format!(
+            "{FILES}  pipeline_stages:\n  - match:\n      selector: '{{a=\"b\"}}'\n      stages:\n      - jsn: {{}}\n"
+        ),
+        &["line 8: \"scrape_configs[0].pipeline_stages[0].match.stages[0].jsn\" is no setting", "\"json\""],
+    );
+    refuses(
+        &format!(
+            "clients:\n- url: https://logs.example/loki/api/v1/push\n  basic_auth: {{username: a}}\n{FILES}"
+        ),
+        &[
+            "line 2: \"clients[0].url\" is refused: want http://",
+            "line 3: \"clients[0].basic_auth\" is refused",
+        ],
+    );
+    refuses(&format!("{FILES}  relable_configs: []\n"), &["line 4: ", "\"relabel_configs\""]);
+    refuses("scrape_configs: []\n", &["line 1: \"scrape_configs\" leaves nothing to read"]);
+    refuses("scrape_configs: [\n", &["no valid YAML", "line 2"]);
+    refuses("positions: {filename: /etc/promtail.yaml, x: 1}\n", &["\"positions.x\" is no setting"]);
+}
+
+#[test]
+fn what_is_refused_can_be_left_out() {
+    let how = How { skip_unsupported: true, ..How::default() };
+    let (settings, taken) = taken(&format!("{FILES}- job_name: j\n  journal: {{}}\n"), how).unwrap();
+    assert_eq!((taken.refused.len(), settings.agent.files.len()), (1, 1));
+    assert!(!settings.agent.docker.enabled);
+}
+
+#[test]
+fn variables_are_expanded_when_asked_for() {
+    let text = FILES.replace("/a}", "'/${LOGYARD_TEST_NONE:-b}'}");
+    let path = |how| taken(&text, how).unwrap().0.agent.files.remove(0).path;
+    assert_eq!(path(How { expand_env: true, ..How::default() }), ["/b"]);
+    assert_eq!(path(How::default()), ["/${LOGYARD_TEST_NONE:-b}"]);
+}

@@ -1,0 +1,411 @@
+//! What the keys of a `promtail.yaml` become here.
+//!
+//! A key with another effect is remarked on, a key that cannot be honoured is refused by name and line. Nothing is
+//! left out silently. Sources that are read keep Promtail's labels: ours are not added.
+
+use std::path::PathBuf;
+
+use logyard_agent::pipeline::settings::{LimitSettings, StageSettings};
+use logyard_agent::pipeline::{LinesFrom, Pipeline, Relabeling, parse_size};
+use logyard_agent::{FileSettings, FilterName, FilterSettings, RelabelSettings};
+use serde_yaml_ng::Value;
+
+use crate::config::{LogFormat, PushSettings, Settings};
+use crate::config_locate::Step;
+use crate::config_units::Unit;
+use crate::promtail::{
+    Anything, PromtailClient, PromtailDocker, PromtailFile, PromtailJob, PromtailLimits, Remark, place,
+};
+
+/// Path of the push endpoint behind the address of a store.
+const PUSH_PATH: &str = "/loki/api/v1/push";
+
+/// A file as our settings.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) settings: Settings,
+    /// Keys with another effect, or none.
+    pub(crate) notes: Vec<Remark>,
+    /// Keys that cannot be honoured.
+    pub(crate) refused: Vec<Remark>,
+    /// The file of positions to take over.
+    pub(crate) positions: Option<PathBuf>,
+}
+
+/// Puts what a file says over settings; what was given otherwise (`settings` differs from the default) stays.
+pub(crate) fn map(file: &PromtailFile, settings: Settings, refused: Vec<Remark>) -> Mapped {
+    let positions = file.positions.as_ref().and_then(|positions| positions.filename.clone());
+    let mut mapped = Mapped { settings, notes: Vec::new(), refused, positions: positions.map(PathBuf::from) };
+    mapped.settings.agent.docker.enabled = false;
+    mapped.server(file.server.as_ref());
+    mapped.whole(file);
+    let external = mapped.clients(file);
+    let limits = file.limits_config.clone().unwrap_or_default();
+    let limit = mapped.limits(&limits);
+    for (index, job) in file.scrape_configs.iter().flatten().enumerate() {
+        mapped.job(index, job, &external, limit.as_ref());
+    }
+    let agent = &mapped.settings.agent;
+    if agent.files.is_empty() && !agent.docker.enabled {
+        mapped.refuse(
+            place!["scrape_configs"],
+            "leaves nothing to read; add static_configs or docker_sd_configs",
+        );
+    }
+    mapped
+}
+
+impl Mapped {
+    fn note(&mut self, path: Vec<Step>, text: impl Into<String>) {
+        self.notes.push(Remark { path, text: text.into() });
+    }
+
+    fn refuse(&mut self, path: Vec<Step>, text: impl Into<String>) {
+        self.refused.push(Remark { path, text: text.into() });
+    }
+
+    fn server(&mut self, server: Option<&Anything>) {
+        let Some(Anything(Value::Mapping(keys))) = server else { return };
+        for (key, value) in keys {
+            let (Some(key), text) = (key.as_str(), value.as_str().unwrap_or_default()) else { continue };
+            match key {
+                "log_level" => text.clone_into(&mut self.settings.log.level),
+                "log_format" if text == "json" => self.settings.log.format = LogFormat::Json,
+                "log_format" => self.settings.log.format = LogFormat::Logfmt,
+                _ => self.note(place!["server", key], "has no effect: the agent opens no port of its own"),
+            }
+        }
+    }
+
+    /// Keys about the program as a whole.
+    fn whole(&mut self, file: &PromtailFile) {
+        if file.global.is_some() {
+            self.note(
+                place!["global"],
+                "has no effect: files are looked at four times a second while lines come",
+            );
+        }
+        if file.options.is_some() {
+            self.note(place!["options"], "has no effect");
+        }
+        if file.tracing.is_some() {
+            self.note(place!["tracing"], "has no effect: there is no tracing");
+        }
+        if file.wal.is_some() {
+            self.note(place!["wal"], "is always on: the spool in the data folder; see agent.spool");
+        }
+        if let Some(positions) = &file.positions {
+            let text =
+                "is read once, when the agent has no positions of its own; those are in the data folder";
+            if positions.filename.is_some() {
+                self.note(place!["positions", "filename"], text);
+            }
+            if positions.sync_period.is_some() || positions.ignore_invalid_yaml.is_some() {
+                self.note(
+                    place!["positions"],
+                    "has no other effect: positions are saved with the lines they stand for",
+                );
+            }
+        }
+        if let Some(targets) = &file.target_config {
+            if targets.sync_period.is_some() {
+                self.note(
+                    place!["target_config", "sync_period"],
+                    "has no effect: files are searched for every 10 s",
+                );
+            }
+            if targets.stdin == Some(true) {
+                self.refuse(
+                    place!["target_config", "stdin"],
+                    "is refused: the agent does not read its input",
+                );
+            }
+        }
+    }
+
+    /// Takes the address to push to; returns the labels that everything gets.
+    fn clients(&mut self, file: &PromtailFile) -> Vec<(String, String)> {
+        let listed = file.clients.iter().flatten().enumerate();
+        let listed = listed.map(|(index, client)| (place!["clients", index], client));
+        let all: Vec<(Vec<Step>, &PromtailClient)> =
+            listed.chain(file.client.iter().map(|client| (place!["client"], client))).collect();
+        for (at, _) in all.iter().skip(1) {
+            self.refuse(at.clone(), "is refused: the agent pushes to one store; remove all but one");
+        }
+        let Some((at, client)) = all.first() else { return Vec::new() };
+        self.client(at, client);
+        client.external_labels.clone().unwrap_or_default().into_iter().collect()
+    }
+
+    fn client(&mut self, at: &[Step], client: &PromtailClient) {
+        let below = |key: &str| [at.to_vec(), place![key]].concat();
+        let defaults = PushSettings::default();
+        match client.url.strip_prefix("http://").and_then(|rest| rest.strip_suffix(PUSH_PATH)) {
+            Some(rest) if !rest.is_empty() => {
+                if self.settings.push.url == defaults.url {
+                    self.settings.push.url = format!("http://{rest}");
+                }
+                self.note(below("url"), "must be the address of a Logyard store");
+            }
+            _ => self.refuse(
+                below("url"),
+                format!("is refused: want http://<host>:<port>{PUSH_PATH}, of a Logyard store"),
+            ),
+        }
+        if let Some(tenant) =
+            client.tenant_id.as_ref().filter(|_| self.settings.push.tenant == defaults.tenant)
+        {
+            self.settings.push.tenant.clone_from(tenant);
+        }
+        if let Some(timeout) = &client.timeout {
+            match Unit::of_key("timeout_ms").and_then(|unit| unit.parse(timeout)) {
+                Some(ms) => self.settings.push.timeout_secs = (ms / 1_000).max(defaults.timeout_secs),
+                None => self
+                    .refuse(below("timeout"), format!("is refused: {timeout:?} is no duration such as 10s")),
+            }
+        }
+        let effectless = [
+            ("name", client.name.is_some(), "has no effect: there is one store"),
+            ("batchwait", client.batchwait.is_some(), "has no effect: a batch waits 0.2 s, under load 1 s"),
+            ("batchsize", client.batchsize.is_some(), "has no effect: a batch holds up to 1 MiB of lines"),
+            (
+                "backoff_config",
+                client.backoff_config.is_some(),
+                "has no effect: a push is tried again until the store takes it, and nothing is given up",
+            ),
+            ("no_proxy", client.no_proxy.is_some(), "has no effect: there is no proxy"),
+            (
+                "proxy_from_environment",
+                client.proxy_from_environment.is_some(),
+                "has no effect: the store is spoken to directly",
+            ),
+            ("follow_redirects", client.follow_redirects.is_some(), "has no effect"),
+            ("enable_http2", client.enable_http2.is_some(), "has no effect: HTTP/1.1 is spoken"),
+            (
+                "drop_rate_limited_batches",
+                client.drop_rate_limited_batches == Some(true),
+                "has no effect: batches wait until the store takes them",
+            ),
+        ];
+        for (key, is_given, text) in effectless {
+            if is_given {
+                self.note(below(key), text);
+            }
+        }
+        let refused = [
+            ("headers", &client.headers),
+            ("basic_auth", &client.basic_auth),
+            ("authorization", &client.authorization),
+            ("bearer_token", &client.bearer_token),
+            ("bearer_token_file", &client.bearer_token_file),
+            ("oauth2", &client.oauth2),
+            ("tls_config", &client.tls_config),
+            ("proxy_url", &client.proxy_url),
+            ("proxy_connect_header", &client.proxy_connect_header),
+        ];
+        for (key, value) in refused {
+            if value.is_some() {
+                let text = "is refused: the agent speaks plain HTTP without credentials; put a proxy that adds them beside it";
+                self.refuse(below(key), text);
+            }
+        }
+    }
+
+    /// Takes bounds; returns a stage for those on lines a second.
+    fn limits(&mut self, limits: &PromtailLimits) -> Option<StageSettings> {
+        let below = |key: &str| place!["limits_config", key];
+        if let Some(text) = limits.max_line_size.as_deref().filter(|text| !matches!(*text, "" | "0")) {
+            match parse_size(text).map(u32::try_from) {
+                Ok(Ok(bytes)) => {
+                    self.settings.agent.line_bytes_max = bytes;
+                    if limits.max_line_size_truncate != Some(true) {
+                        self.note(below("max_line_size"), "cuts longer lines instead of dropping them");
+                    }
+                }
+                _ => self
+                    .refuse(below("max_line_size"), format!("is refused: {text:?} is no size such as 256KB")),
+            }
+        }
+        if limits.max_streams.is_some_and(|streams| streams > 0) {
+            self.note(below("max_streams"), "has no effect: the store bounds streams by limits of its own");
+        }
+        if limits.readline_rate_enabled != Some(true) {
+            return None;
+        }
+        self.note(below("readline_rate_enabled"), "counts for each list of static_configs by itself");
+        let limit = LimitSettings {
+            rate: limits.readline_rate.unwrap_or(10_000.0),
+            burst: limits.readline_burst.unwrap_or(10_000),
+            drop: limits.readline_rate_drop.unwrap_or(true),
+            ..LimitSettings::default()
+        };
+        Some(StageSettings { limit: Some(limit), ..StageSettings::default() })
+    }
+
+    fn job(
+        &mut self,
+        index: usize,
+        job: &PromtailJob,
+        external: &[(String, String)],
+        limit: Option<&StageSettings>,
+    ) {
+        let at = |key: &str| place!["scrape_configs", index, key];
+        let rules = job.relabel_configs.clone().unwrap_or_default();
+        let stages = job.pipeline_stages.clone().unwrap_or_default();
+        self.check_job(index, &rules, &stages);
+        if let Some(encoding) = job.encoding.as_deref()
+            && !matches!(encoding.to_lowercase().as_str(), "" | "utf-8" | "utf8" | "us-ascii" | "ascii")
+        {
+            self.refuse(at("encoding"), "is refused: only UTF-8 is read");
+        }
+        if job.decompression.as_ref().is_some_and(|form| form.enabled == Some(true)) {
+            self.refuse(at("decompression"), "is refused: compressed files are not read; unpack them");
+        }
+        let relabel: Vec<RelabelSettings> = rules.into_iter().chain(external.iter().map(as_rule)).collect();
+        let stages: Vec<StageSettings> = limit.cloned().into_iter().chain(stages).collect();
+        for (number, group) in job.static_configs.iter().flatten().enumerate() {
+            let at = place!["scrape_configs", index, "static_configs", number];
+            let mut labels = group.labels.clone().unwrap_or_default();
+            let Some(pattern) = labels.remove("__path__").filter(|pattern| !pattern.is_empty()) else {
+                self.note(at, "reads nothing: it has no label __path__");
+                continue;
+            };
+            if labels.remove("__host__").is_some() {
+                let text = "is refused: targets are not chosen by host; give each host the files that it has";
+                self.refuse([at.clone(), place!["labels", "__host__"]].concat(), text);
+            }
+            if !pattern.starts_with('/') {
+                let text = format!("is refused: {pattern:?} is no absolute path");
+                self.refuse([at, place!["labels", "__path__"]].concat(), text);
+                continue;
+            }
+            let exclude = labels.remove("__path_exclude__").filter(|pattern| !pattern.is_empty());
+            self.settings.agent.files.push(FileSettings {
+                path: vec![pattern],
+                exclude: exclude.into_iter().collect(),
+                labels,
+                default_labels: false,
+                unchanged_secs_max: 0,
+                relabel: relabel.clone(),
+                stages: stages.clone(),
+            });
+        }
+        for (number, docker) in job.docker_sd_configs.iter().flatten().enumerate() {
+            let at = place!["scrape_configs", index, "docker_sd_configs", number];
+            if self.settings.agent.docker.enabled {
+                self.refuse(at, "is refused: one engine is read once; join all docker_sd_configs to one, with rules for what differs");
+                continue;
+            }
+            self.docker(&at, docker);
+            let settings = &mut self.settings.agent.docker;
+            settings.relabel.clone_from(&relabel);
+            settings.stages.clone_from(&stages);
+        }
+    }
+
+    /// Finds rules and stages that cannot be used, with their lines.
+    fn check_job(&mut self, index: usize, rules: &[RelabelSettings], stages: &[StageSettings]) {
+        let line_bytes_max = self.settings.agent.line_bytes_max as usize;
+        let faults = [
+            ("relabel_configs", Relabeling::compile(rules).err()),
+            ("pipeline_stages", Pipeline::compile(stages, LinesFrom::Files, line_bytes_max).err()),
+        ];
+        for (key, fault) in faults {
+            let Some(fault) = fault else { continue };
+            let inner = fault.path().iter().map(|step| match step.parse::<usize>() {
+                Ok(number) => Step::Item(number),
+                Err(_) => Step::Key(step.clone()),
+            });
+            let at = place!["scrape_configs", index, key].into_iter().chain(inner).collect();
+            self.refuse(at, format!("cannot be used: {}", fault.reason()));
+        }
+    }
+
+    fn docker(&mut self, at: &[Step], docker: &PromtailDocker) {
+        let below = |key: &str| [at.to_vec(), place![key]].concat();
+        let settings = &mut self.settings.agent.docker;
+        settings.enabled = true;
+        settings.default_labels = false;
+        settings.host.clone_from(&docker.host);
+        if !docker.host.starts_with("unix://") && !docker.host.starts_with("tcp://") {
+            self.refuse(
+                below("host"),
+                format!("is refused: got {:?}, want unix:///path or tcp://host:port", docker.host),
+            );
+        }
+        for (number, filter) in docker.filters.iter().flatten().enumerate() {
+            let name = match filter.name.as_str() {
+                "name" => FilterName::Name,
+                "id" => FilterName::Id,
+                "label" => FilterName::Label,
+                "ancestor" => FilterName::Ancestor,
+                "status" if filter.values.iter().any(|value| value == "running") => {
+                    let text =
+                        "has no effect: containers that run are read, and those that stopped to their end";
+                    self.note([below("filters"), place![number]].concat(), text);
+                    continue;
+                }
+                other => {
+                    let text = format!(
+                        "is refused: cannot filter by {other:?}; use name, id, label or ancestor, or relabel_configs"
+                    );
+                    self.refuse([below("filters"), place![number, "name"]].concat(), text);
+                    continue;
+                }
+            };
+            self.settings.agent.docker.filters.push(FilterSettings { name, values: filter.values.clone() });
+        }
+        let effectless = [
+            (
+                "refresh_interval",
+                docker.refresh_interval.is_some(),
+                "has no effect: the engine tells of containers at once",
+            ),
+            ("port", docker.port.is_some(), "has no effect: a container is one target whatever its ports"),
+            (
+                "host_networking_host",
+                docker.host_networking_host.is_some(),
+                "has no effect: it shapes addresses only",
+            ),
+            (
+                "match_first_network",
+                docker.match_first_network.is_some(),
+                "has no effect: a container is one target",
+            ),
+        ];
+        for (key, is_given, text) in effectless {
+            if is_given {
+                self.note(below(key), text);
+            }
+        }
+        let refused = [
+            ("basic_auth", &docker.basic_auth),
+            ("authorization", &docker.authorization),
+            ("bearer_token", &docker.bearer_token),
+            ("bearer_token_file", &docker.bearer_token_file),
+            ("oauth2", &docker.oauth2),
+            ("proxy_url", &docker.proxy_url),
+            ("tls_config", &docker.tls_config),
+        ];
+        for (key, value) in refused {
+            if value.is_some() {
+                self.refuse(
+                    below(key),
+                    "is refused: the engine is spoken to without credentials or TLS; use its socket",
+                );
+            }
+        }
+    }
+}
+
+/// A label of `external_labels`: it yields to one that is there.
+fn as_rule((name, value): &(String, String)) -> RelabelSettings {
+    RelabelSettings {
+        source_labels: vec![name.clone()],
+        regex: "^$".to_owned(),
+        // A dollar sign would begin the name of a group.
+        replacement: value.replace('$', "$$"),
+        target_label: name.clone(),
+        ..RelabelSettings::default()
+    }
+}
