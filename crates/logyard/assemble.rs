@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings, ImportedPositions};
-use logyard_client::{Client, ClientSettings};
+use logyard_client::{Client, ClientSettings, Token};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::Tenant;
-use logyard_server::{Server, ServerParts};
+use logyard_server::{Secret, Server, ServerParts};
 use logyard_store::{
     RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreRules, StoreSettings,
 };
@@ -25,6 +25,7 @@ use crate::banner::Facts;
 use crate::command_run::Role;
 use crate::config::{PushSettings, Settings};
 use crate::logging::{OwnLog, with_causes};
+use crate::secrets;
 
 /// Where an engine listens if nobody says otherwise.
 const ENGINE_SOCKET: &str = "/var/run/docker.sock";
@@ -67,13 +68,16 @@ struct Keeping {
 
 impl Running {
     /// Starts the parts of a role. Errors say which part cannot start, why, and what to do.
-    pub(crate) async fn start(role: Role, settings: Settings, parts: Parts) -> anyhow::Result<Self> {
+    pub(crate) async fn start(role: Role, mut settings: Settings, parts: Parts) -> anyhow::Result<Self> {
         let mut registry = Registry::default();
         let random = Arc::new(Random::os());
+        secrets::read_files(&mut settings, &*parts.disk)?;
+        settings.server.check().map_err(anyhow::Error::msg)?;
+        let own_token = secrets::own(&mut settings.server, &random);
         // The port first: a taken one is the most likely reason not to start, and the agent of this
         // process pushes to the port that was really bound.
         let listener = match role.keeps() {
-            true => Some(bind(&settings.listen).await?),
+            true => Some(bind(&settings).await?),
             false => None,
         };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -84,7 +88,8 @@ impl Running {
         let mut agent_settings = settings.agent.clone();
         let own_log =
             if role.reads() { follow_own_log(&mut agent_settings, &settings, &parts) } else { None };
-        let push = address.map_or_else(|| settings.push.clone(), |address| own_push(address, &settings.push));
+        let push =
+            address.map_or_else(|| settings.push.clone(), |address| own_push(address, &settings, own_token));
         let pushes_to = (!role.keeps()).then(|| push.url.clone());
         let agent = match role.reads() {
             true => Some(
@@ -151,16 +156,17 @@ impl Running {
     }
 }
 
-async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
+async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let listen = settings.listen.as_str();
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}: choose another address with --listen, or stop what listens there")
     })?;
     let is_open = !listener.local_addr()?.ip().is_loopback();
-    if is_open {
+    if is_open && settings.server.tokens.is_empty() {
         tracing::warn!(
             listen,
             "listening beyond this machine without access control: whoever reaches this port reads and writes \
-             all logs; put a proxy with authentication in front, or listen on 127.0.0.1"
+             all logs; set server.tokens, put a proxy with authentication in front, or listen on 127.0.0.1"
         );
     }
     Ok(listener)
@@ -258,6 +264,7 @@ async fn start_agent(
         ClientSettings {
             timeout: Duration::from_secs(push.timeout_secs),
             org_id: tenant,
+            token: Token::new(push.token.expose()),
             user_agent: concat!("logyard-agent/", env!("CARGO_PKG_VERSION")).to_owned(),
         },
     )
@@ -276,7 +283,7 @@ async fn start_agent(
 
 /// Returns where the agent of a process with a store pushes to: to its own port, over loopback when it
 /// listens everywhere.
-fn own_push(address: SocketAddr, push: &PushSettings) -> PushSettings {
+fn own_push(address: SocketAddr, settings: &Settings, token: Secret) -> PushSettings {
     let mut reachable = address;
     if address.ip().is_unspecified() {
         reachable.set_ip(match address.ip() {
@@ -284,7 +291,8 @@ fn own_push(address: SocketAddr, push: &PushSettings) -> PushSettings {
             std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
-    PushSettings { url: format!("http://{reachable}"), ..push.clone() }
+    let prefix = settings.server.path_prefix.trim_end_matches('/');
+    PushSettings { url: format!("http://{reachable}{prefix}"), token, ..settings.push.clone() }
 }
 
 /// Where no engine listens and no files are named, the machine's logs and Logyard's own are read: this
@@ -346,15 +354,18 @@ mod tests {
 
     #[test]
     fn the_own_agent_pushes_to_an_address_that_is_reachable() {
-        let push = PushSettings { tenant: "team".to_owned(), ..PushSettings::default() };
+        let mut settings = Settings::default();
+        settings.push.tenant = "team".to_owned();
+        settings.server.path_prefix = "/logs/".to_owned();
         for (bound, want) in [
             ("127.0.0.1:3100", "http://127.0.0.1:3100"),
             ("0.0.0.0:4000", "http://127.0.0.1:4000"),
             ("[::]:4000", "http://[::1]:4000"),
             ("10.0.0.7:1", "http://10.0.0.7:1"),
         ] {
-            let own = own_push(bound.parse().unwrap(), &push);
-            assert_eq!((own.url.as_str(), own.tenant.as_str()), (want, "team"));
+            let own = own_push(bound.parse().unwrap(), &settings, Secret::new("own"));
+            assert_eq!((own.url, own.tenant.as_str()), (format!("{want}/logs"), "team"));
+            assert_eq!(own.token, Secret::new("own"));
         }
     }
 

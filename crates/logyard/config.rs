@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use logyard_agent::AgentSettings;
 use logyard_engine::EngineSettings;
 use logyard_ingest::IngestSettings;
-use logyard_server::ServerSettings;
+use logyard_server::{Secret, ServerSettings};
 use logyard_store::StoreSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,8 @@ const FILE_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Address and port of the HTTP server. Default `127.0.0.1:3100`, this machine only: there is no
-    /// access control yet.
+    /// Address and port of the HTTP server. Default `127.0.0.1:3100`, this machine only: without
+    /// server.tokens whoever reaches the port may do everything.
     pub listen: String,
     /// Folder of everything that must survive a restart. Default `./logyard-data`. One process at a time.
     pub data_dir: PathBuf,
@@ -100,13 +100,23 @@ pub struct PushSettings {
     pub url: String,
     /// Tenant of everything that is sent. Default empty: none is named.
     pub tenant: String,
+    /// Token that the store asks for, see server.tokens. Default empty: none. Better kept in a file.
+    pub token: Secret,
+    /// File that holds the token, read at start; white space around it does not count.
+    pub token_file: String,
     /// Longest time for one push until its acknowledgement. Default 30 s.
     pub timeout_secs: u64,
 }
 
 impl Default for PushSettings {
     fn default() -> Self {
-        Self { url: "http://logyard:3100".to_owned(), tenant: String::new(), timeout_secs: 30 }
+        Self {
+            url: "http://logyard:3100".to_owned(),
+            tenant: String::new(),
+            token: Secret::default(),
+            token_file: String::new(),
+            timeout_secs: 30,
+        }
     }
 }
 

@@ -34,6 +34,7 @@ mod promtail;
 mod promtail_env;
 mod promtail_load;
 mod promtail_map;
+mod secrets;
 mod signals;
 
 use std::ffi::OsString;

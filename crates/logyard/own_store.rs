@@ -5,14 +5,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use logyard_client::{Client, ClientSettings, Error};
 use logyard_model::Tenant;
+use logyard_sys::RealDisk;
 
 use crate::config::Settings;
+use crate::secrets;
 
 /// Returns a client of the store that these settings start, on this machine.
 pub(crate) fn client(settings: &Settings, tenant: Option<Tenant>, wait: Duration) -> anyhow::Result<Client> {
     let address = own_address(&settings.listen, &settings.server.path_prefix);
+    let mut settings = settings.clone();
+    secrets::read_files(&mut settings, &RealDisk)?;
+    let token = secrets::operator(&settings.server);
     let user_agent = concat!("logyard/", env!("CARGO_PKG_VERSION")).to_owned();
-    Client::new(&address, ClientSettings { timeout: wait, org_id: tenant, user_agent })
+    Client::new(&address, ClientSettings { timeout: wait, org_id: tenant, token, user_agent })
         .context("cannot use listen")
 }
 

@@ -1,11 +1,12 @@
 //! One connection pool to one store, and the reading of its answers.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use logyard_model::Tenant;
 use logyard_wire::{loki_query, native_push};
-use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{RequestBuilder, Response, Url};
 
 use crate::error::Error;
@@ -23,6 +24,23 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// Longest wait for a connection, whatever the timeout of the whole call.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
+/// What a call shows to be let in. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Keeps a token; `None` if it is empty.
+    pub fn new(token: &str) -> Option<Self> {
+        (!token.is_empty()).then(|| Self(token.to_owned()))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// How calls are made; every field is spelled out by the caller.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
@@ -30,6 +48,8 @@ pub struct ClientSettings {
     pub timeout: Duration,
     /// Tenant named in `X-Scope-OrgID`; none sends no header.
     pub org_id: Option<Tenant>,
+    /// Sent as `Authorization: Bearer`; none sends no header.
+    pub token: Option<Token>,
     /// Sent as `User-Agent`, such as `logyard-agent/0.1.0`.
     pub user_agent: String,
 }
@@ -62,6 +82,12 @@ impl Client {
         let user_agent = HeaderValue::from_str(&settings.user_agent)
             .map_err(|_| Error::invalid(format!("{:?} cannot be sent as a header", settings.user_agent)))?;
         headers.insert(USER_AGENT, user_agent);
+        if let Some(Token(token)) = &settings.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| Error::invalid("the token holds characters that cannot be sent as a header"))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let http = reqwest::Client::builder()
             .default_headers(headers.clone())
             .timeout(settings.timeout)
@@ -225,6 +251,7 @@ mod tests {
         let settings = ClientSettings {
             timeout: Duration::from_secs(1),
             org_id: None,
+            token: None,
             user_agent: "logyard-test".to_owned(),
         };
         Client::new(base, settings)

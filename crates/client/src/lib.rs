@@ -21,7 +21,7 @@ mod tail;
 mod tests;
 
 pub use error::{Error, Kind};
-pub use http::{Client, ClientSettings};
+pub use http::{Client, ClientSettings, Token};
 pub use query::{InstantQuery, RangeQuery};
 pub use retry::{Backoff, BackoffSettings};
 pub use tail::{TailQuery, Tailing};

@@ -43,6 +43,7 @@ impl Server {
         let settings = ClientSettings {
             timeout: Duration::from_secs(5),
             org_id: Some(Tenant::new("team-a").unwrap()),
+            token: None,
             user_agent: "logyard-test/1".to_owned(),
         };
         Client::new(&self.base, settings).unwrap()

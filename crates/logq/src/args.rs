@@ -21,7 +21,8 @@ Examples:
 
 Order: newest first; with --forward, and in tail, oldest first.
 Exit status: 0 something was found, 1 nothing was found, 2 an error occurred.
-Environment: LOGQ_ADDR or LOKI_ADDR for --addr, LOGQ_ORG_ID or LOKI_ORG_ID for --org-id, NO_COLOR.";
+Environment: LOGQ_ADDR or LOKI_ADDR for --addr, LOGQ_ORG_ID or LOKI_ORG_ID for --org-id,
+  LOGQ_TOKEN or LOKI_BEARER_TOKEN for a token, NO_COLOR.";
 
 /// Ask a Logyard (or Loki) store for logs.
 #[derive(Debug, Parser)]

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use logyard_client::{Client, ClientSettings, InstantQuery, Kind, RangeQuery, TailQuery, Tailing};
+use logyard_client::{Client, ClientSettings, InstantQuery, Kind, RangeQuery, TailQuery, Tailing, Token};
 use logyard_logql::INPUT_BYTES_MAX;
 use logyard_model::{Direction, Tenant, TimeRange};
 use logyard_wire::loki_query::{Labels, QueryAnswer, QueryData};
@@ -419,7 +419,9 @@ fn connect(shared: &SharedFlags, env: &dyn Fn(&str) -> Option<String>) -> Result
     let org_id = shared.org_id.clone().or_else(|| set("LOGQ_ORG_ID")).or_else(|| set("LOKI_ORG_ID"));
     let org_id = org_id.map(|name| Tenant::new(&name)).transpose().map_err(|error| error.to_string())?;
     let timeout_ns = parse_duration_ns(&shared.timeout)?;
+    let token = set("LOGQ_TOKEN").or_else(|| set("LOKI_BEARER_TOKEN")).and_then(|token| Token::new(&token));
     let settings = ClientSettings {
+        token,
         timeout: Duration::from_nanos(u64::try_from(timeout_ns).unwrap_or_default()),
         org_id,
         user_agent: concat!("logq/", env!("CARGO_PKG_VERSION")).to_owned(),

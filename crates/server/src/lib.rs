@@ -11,6 +11,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
+mod access;
 mod answer;
 mod connection;
 mod delete;
@@ -27,6 +28,8 @@ mod patterns;
 mod push;
 mod query;
 mod router;
+mod routes;
+mod secret;
 mod select_local;
 mod server;
 mod settings;
@@ -40,7 +43,10 @@ mod tails;
 mod tenant;
 mod volume;
 
+pub use access::{Need, Scope, TokenSettings};
 pub use delete::parse_delete;
 pub use labels::parse_selector;
+pub use routes::Route;
+pub use secret::{SECRET_BYTES_MAX, Secret};
 pub use server::{Server, ServerParts};
 pub use settings::ServerSettings;

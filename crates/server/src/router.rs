@@ -1,93 +1,105 @@
 //! Which path goes where, and what every answer gets.
 
+use crate::access::Need;
 use crate::error::HttpError;
+use crate::routes::{Route, Routes};
 use crate::state::State;
 use crate::{
     delete, detected, documents, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage,
-    tail, tenant, volume,
+    tail, volume,
 };
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post};
 use logyard_wire::native_push;
 use std::sync::Arc;
 
+/// Returns all endpoints, and the list of them.
+pub(crate) fn routes(state: &Arc<State>) -> (Router<Arc<State>>, Vec<Route>) {
+    const GET: &[Method] = &[Method::GET];
+    const POST: &[Method] = &[Method::POST];
+    let routes = of_documents(Routes::new(state))
+        .add(GET, "/", Need::Any, documents::root)
+        .add(GET, "/ready", Need::Open, status::ready)
+        .add(GET, "/metrics", Need::Read, status::metrics)
+        .add(GET, "/services", Need::Read, status::services)
+        .add(POST, "/flush", Need::Admin, push::flush)
+        .add(GET, "/loki/api/v1/status/buildinfo", Need::Read, status::buildinfo)
+        .add(GET, "/loki/api/v1/drilldown-limits", Need::Read, drilldown::limits)
+        .push("/loki/api/v1/push", push::loki)
+        .push("/api/prom/push", push::loki)
+        .add(GET, "/loki/api/v1/push", Need::Open, push::wrong_method)
+        .add(GET, "/api/prom/push", Need::Open, push::wrong_method)
+        .push("/otlp/v1/logs", push::otlp)
+        .push(native_push::PATH, push::native)
+        .add(POST, "/logyard/v1/admin/snapshot", Need::Operator, snapshot::create)
+        .add(GET, "/logyard/v1/admin/snapshot", Need::Operator, snapshot::list)
+        .add(&[Method::DELETE], "/logyard/v1/admin/snapshot", Need::Operator, snapshot::delete)
+        .add(POST, "/logyard/v1/admin/import", Need::Operator, storage::import)
+        .add(GET, "/logyard/v1/storage", Need::Admin, storage::report)
+        .add(&[Method::POST, Method::PUT], "/loki/api/v1/delete", Need::Admin, delete::create)
+        .add(GET, "/loki/api/v1/delete", Need::Admin, delete::list)
+        .add(&[Method::DELETE], "/loki/api/v1/delete", Need::Admin, delete::cancel)
+        .add(GET, "/loki/api/v1/tail", Need::Read, tail::current)
+        .add(GET, "/api/prom/tail", Need::Read, tail::old);
+    of_queries(routes).finish()
+}
+
+fn of_documents(routes: Routes) -> Routes {
+    const SETUP: [&str; 7] = [
+        "/_ilm/policy/{name}",
+        "/_index_template/{name}",
+        "/_component_template/{name}",
+        "/_template/{name}",
+        "/_data_stream/{name}",
+        "/_alias/{name}",
+        "/_ingest/pipeline/{name}",
+    ];
+    let put_or_post = [Method::POST, Method::PUT];
+    let routes = routes
+        .push("/logyard/v1/push/jsonl", documents::lines)
+        .add(&put_or_post, "/_bulk", Need::Write, documents::bulk)
+        .add(&put_or_post, "/{index}/_bulk", Need::Write, documents::bulk)
+        .add(&[Method::GET], "/_license", Need::Write, documents::license)
+        .add(&[Method::GET], "/_xpack", Need::Write, documents::license)
+        .add(&[Method::GET], "/_cluster/health", Need::Write, documents::health);
+    let methods = [Method::GET, Method::PUT, Method::POST];
+    SETUP.into_iter().fold(routes, |routes, path| routes.add(&methods, path, Need::Write, documents::setup))
+}
+
+fn of_queries(routes: Routes) -> Routes {
+    routes
+        .read("/loki/api/v1/query_range", query::range)
+        .read("/loki/api/v1/query", query::instant)
+        .read("/loki/api/v1/format_query", query::format)
+        .read("/loki/api/v1/labels", labels::names)
+        .read("/loki/api/v1/label", labels::names)
+        .read("/loki/api/v1/label/{name}/values", labels::values)
+        .read("/loki/api/v1/series", labels::series)
+        .read("/loki/api/v1/index/stats", labels::stats)
+        .read("/loki/api/v1/index/volume", volume::instant)
+        .read("/loki/api/v1/index/volume_range", volume::range)
+        .read("/loki/api/v1/detected_labels", detected::labels)
+        .read("/loki/api/v1/detected_fields", detected::fields)
+        .read("/loki/api/v1/detected_field/{name}/values", detected::values)
+        .read("/loki/api/v1/patterns", patterns::patterns)
+        .read("/api/prom/query", query::old)
+        .read("/api/prom/label", labels::old_names)
+        .read("/api/prom/label/{name}/values", labels::old_values)
+        .read("/api/prom/series", labels::series)
+}
+
 /// Builds the router with all endpoints under the configured prefix.
 pub(crate) fn router(state: &Arc<State>) -> Router {
-    let names = get(labels::names).post(labels::names);
-    let values = get(labels::values).post(labels::values);
-    let setup = get(documents::setup).put(documents::setup).post(documents::setup);
-    let of_all_tenants = Router::new()
-        .route(
-            "/logyard/v1/admin/snapshot",
-            post(snapshot::create).get(snapshot::list).delete(snapshot::delete),
-        )
-        .route("/logyard/v1/admin/import", post(storage::import))
-        .route_layer(from_fn_with_state(Arc::clone(state), tenant::refuse));
-    let routes = Router::new()
-        .route("/", get(documents::root))
-        .route("/ready", get(status::ready))
-        .route("/metrics", get(status::metrics))
-        .route("/flush", post(push::flush))
-        .route("/services", get(status::services))
-        .route("/loki/api/v1/status/buildinfo", get(status::buildinfo))
-        .route("/loki/api/v1/drilldown-limits", get(drilldown::limits))
-        .route("/loki/api/v1/push", push_route())
-        .route("/api/prom/push", push_route())
-        .route("/otlp/v1/logs", post(push::otlp))
-        .route("/logyard/v1/push/jsonl", post(documents::lines))
-        .route("/_bulk", post(documents::bulk).put(documents::bulk))
-        .route("/{index}/_bulk", post(documents::bulk).put(documents::bulk))
-        .route("/_license", get(documents::license))
-        .route("/_xpack", get(documents::license))
-        .route("/_cluster/health", get(documents::health))
-        .route("/_ilm/policy/{name}", setup.clone())
-        .route("/_index_template/{name}", setup.clone())
-        .route("/_component_template/{name}", setup.clone())
-        .route("/_template/{name}", setup.clone())
-        .route("/_data_stream/{name}", setup.clone())
-        .route("/_alias/{name}", setup.clone())
-        .route("/_ingest/pipeline/{name}", setup)
-        .route(native_push::PATH, post(push::native))
-        .route("/logyard/v1/storage", get(storage::report))
-        .route(
-            "/loki/api/v1/delete",
-            post(delete::create).put(delete::create).get(delete::list).delete(delete::cancel),
-        )
-        .route("/loki/api/v1/query_range", get(query::range).post(query::range))
-        .route("/loki/api/v1/query", get(query::instant).post(query::instant))
-        .route("/loki/api/v1/format_query", get(query::format).post(query::format))
-        .route("/loki/api/v1/labels", names.clone())
-        .route("/loki/api/v1/label", names)
-        .route("/loki/api/v1/label/{name}/values", values)
-        .route("/loki/api/v1/series", get(labels::series).post(labels::series))
-        .route("/loki/api/v1/index/stats", get(labels::stats).post(labels::stats))
-        .route("/loki/api/v1/index/volume", get(volume::instant).post(volume::instant))
-        .route("/loki/api/v1/index/volume_range", get(volume::range).post(volume::range))
-        .route("/loki/api/v1/detected_labels", get(detected::labels).post(detected::labels))
-        .route("/loki/api/v1/detected_fields", get(detected::fields).post(detected::fields))
-        .route("/loki/api/v1/detected_field/{name}/values", get(detected::values).post(detected::values))
-        .route("/loki/api/v1/patterns", get(patterns::patterns).post(patterns::patterns))
-        .route("/api/prom/query", get(query::old).post(query::old))
-        .route("/loki/api/v1/tail", get(tail::current))
-        .route("/api/prom/tail", get(tail::old))
-        .route("/api/prom/label", get(labels::old_names).post(labels::old_names))
-        .route("/api/prom/label/{name}/values", get(labels::old_values).post(labels::old_values))
-        .route("/api/prom/series", get(labels::series).post(labels::series))
-        .merge(of_all_tenants);
+    let (routes, _) = routes(state);
     let prefix = state.settings.path_prefix.trim_end_matches('/');
     let routes = if prefix.is_empty() { routes } else { Router::new().nest(prefix, routes) };
     routes
         .fallback(|| async { HttpError::not_found() })
         .layer(from_fn_with_state(Arc::clone(state), around))
         .with_state(Arc::clone(state))
-}
-
-fn push_route() -> MethodRouter<Arc<State>> {
-    post(push::loki).get(push::wrong_method)
 }
 
 /// Counts, compresses and signs every answer.

@@ -5,7 +5,8 @@
 //! within `server.shutdown_timeout`, and idle connections are closed at once.
 
 use crate::connection::{Careful, Unread};
-use crate::router::router;
+use crate::router::{router, routes};
+use crate::routes::Route;
 use crate::settings::ServerSettings;
 use crate::state::State;
 use axum::Router;
@@ -61,6 +62,11 @@ impl Server {
     /// Returns the routes as a service, for tests and for embedding.
     pub fn router(&self) -> Router {
         router(&self.state)
+    }
+
+    /// Returns every route with what it needs of a request.
+    pub fn routes(&self) -> Vec<Route> {
+        routes(&self.state).1
     }
 
     /// Serves until `shutdown` is ready, then lets requests under way end.

@@ -1,5 +1,6 @@
 //! The settings of the HTTP server, section `server` of the config.
 
+use crate::access::{self, TokenSettings};
 use logyard_ingest::SpanText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ pub struct ServerSettings {
     /// Whether requests must name their tenant in X-Scope-OrgID. Default false: the header is ignored
     /// and everything belongs to one tenant, `fake`, as in Loki.
     pub auth_enabled: bool,
+    /// Who may do what. Default none: whoever reaches the port may do everything.
+    pub tokens: Vec<TokenSettings>,
     /// Path in front of all endpoints, as in `/logs`; empty for none. Default empty.
     pub path_prefix: String,
     /// Most connections at once, further ones wait to be accepted; and most live tails. Default 512.
@@ -37,11 +40,19 @@ pub struct ServerSettings {
     pub shutdown_timeout: SpanText,
 }
 
+impl ServerSettings {
+    /// Checks what the types do not say. Errors: the text of a fault, which begins with its key.
+    pub fn check(&self) -> Result<(), String> {
+        access::check_settings(&self.tokens, self.auth_enabled)
+    }
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         let secs = |secs| SpanText(Duration::from_secs(secs));
         Self {
             auth_enabled: false,
+            tokens: Vec::new(),
             path_prefix: String::new(),
             connections_max: 512,
             push_inflight_bytes_max: 256 << 20,

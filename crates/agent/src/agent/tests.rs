@@ -140,7 +140,12 @@ async fn start_with(
         files: vec![FileSettings { path: vec![pattern], ..FileSettings::default() }],
         ..AgentSettings::default()
     };
-    let client = ClientSettings { timeout: Duration::from_secs(10), org_id: None, user_agent: "test".into() };
+    let client = ClientSettings {
+        timeout: Duration::from_secs(10),
+        org_id: None,
+        token: None,
+        user_agent: "test".into(),
+    };
     let mut registry = Registry::default();
     let parts = AgentParts {
         disk,
@@ -251,7 +256,12 @@ async fn two_agents_do_not_share_a_folder() {
     let (_store, base) = Store::listen(0).await;
     let (agent, _registry) = start(&disk, &base).await;
     let mut registry = Registry::default();
-    let client = ClientSettings { timeout: Duration::from_secs(1), org_id: None, user_agent: "test".into() };
+    let client = ClientSettings {
+        timeout: Duration::from_secs(1),
+        org_id: None,
+        token: None,
+        user_agent: "test".into(),
+    };
     let parts = AgentParts {
         disk: Arc::new(disk.clone()),
         // The simulated disk's times begin at 0, and a file unchanged for a week is read from its end.

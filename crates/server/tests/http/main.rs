@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+mod access;
 mod checks;
 mod damage;
 mod delete;

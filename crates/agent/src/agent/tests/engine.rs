@@ -174,7 +174,12 @@ async fn start_as(
     base: &str,
 ) -> (Agent, Registry) {
     let settings = AgentSettings { docker, ..AgentSettings::default() };
-    let client = ClientSettings { timeout: Duration::from_secs(1), org_id: None, user_agent: "test".into() };
+    let client = ClientSettings {
+        timeout: Duration::from_secs(1),
+        org_id: None,
+        token: None,
+        user_agent: "test".into(),
+    };
     let mut registry = Registry::default();
     let parts = AgentParts {
         disk: Arc::new(disk.clone()),
