@@ -43,6 +43,8 @@ impl Server {
             .arg("--data-dir")
             .arg(folder.path().join("data"))
             .args(["--listen", &format!("127.0.0.1:{port}")])
+            // How full the disk of the machine is does not matter here.
+            .env("LOGYARD_STORE__DISK__FREE_BYTES_MIN", "100000000")
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(log_path(&folder)).unwrap())
             .spawn()
