@@ -61,7 +61,7 @@ impl Default for WalSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct FlushSettings {
     /// Raw bytes of entries in memory that start a flush; twice as much is the most there can be.
-    /// Default 64 MiB: the store's share of memory, and about what a restart has to replay.
+    /// Default 32 MiB: the store's share of memory, and about what a restart has to replay.
     pub head_bytes_max: u64,
     /// Bytes of the write-ahead log that start a flush. Default 256 MiB.
     pub wal_bytes_max: u64,
@@ -73,7 +73,7 @@ pub struct FlushSettings {
 
 impl Default for FlushSettings {
     fn default() -> Self {
-        Self { head_bytes_max: 64 * MIB, wal_bytes_max: 256 * MIB, age_secs_max: 1800, on_close: true }
+        Self { head_bytes_max: 32 * MIB, wal_bytes_max: 256 * MIB, age_secs_max: 1800, on_close: true }
     }
 }
 
@@ -173,7 +173,7 @@ pub struct DiskSettings {
     /// default 1 GiB or 3 % of the disk, whichever is more, but at most a tenth of it.
     pub free_bytes_min: Option<u64>,
     /// Size of a file that is given up when the disk is full, so that what was accepted can be flushed and what is
-    /// too old can go. At most a sixteenth of the disk is taken; 0 for none. Default 16 MiB: a quarter of
+    /// too old can go. At most a sixteenth of the disk is taken; 0 for none. Default 16 MiB: half of
     /// `flush.head_bytes_max`, of which a flush writes about a sixth. Lines that take more wait in memory and in the
     /// write-ahead log until there is room.
     pub ballast_bytes: u64,
