@@ -99,10 +99,11 @@ impl Reading<'_> {
                     continue;
                 }
                 () = sleep(SILENCE_AFTER_END), if self.target.wish.borrow().is_over => {
-                    // Read as one that ended: a look at the container, then at its whole log.
+                    // A look at the container, then at its log from the seam. A line that is open stays so: its rest
+                    // may be among what the engine has not shown.
                     self.target.parts.metrics.left_open.inc();
                     tracing::debug!(target = %self.target.facts.name, "the engine leaves the log of an ended container open");
-                    break;
+                    return ReadEnd::Ended(self.accepted);
                 }
                 () = sleep(LAG_OVER), if self.target.is_lagging => {
                     // Nothing came for a while, so everything there is was read.

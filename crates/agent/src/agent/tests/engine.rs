@@ -125,12 +125,14 @@ impl FakeEngine {
     }
 
     fn frames(lines: &[(u32, &str)]) -> Vec<u8> {
-        let frame = |(second, text): &(u32, &str)| {
-            let line = format!("2023-11-14T22:13:{second:02}.000000000Z {text}\n");
-            let length = u32::try_from(line.len()).unwrap().to_be_bytes();
-            [&[1, 0, 0, 0], &length[..], line.as_bytes()].concat()
-        };
-        lines.iter().flat_map(frame).collect()
+        lines.iter().flat_map(|(second, text)| Self::part(*second, &format!("{text}\n"))).collect()
+    }
+
+    /// Returns a frame of the standard output; a line is over at its newline.
+    fn part(second: u32, text: &str) -> Vec<u8> {
+        let stamped = format!("2023-11-14T22:13:{second:02}.000000000Z {text}");
+        let length = u32::try_from(stamped.len()).unwrap().to_be_bytes();
+        [&[1, 0, 0, 0], &length[..], stamped.as_bytes()].concat()
     }
 
     fn note_log(&self, path: &str) {
@@ -333,12 +335,21 @@ async fn an_ended_container_is_read_to_its_end_when_the_engine_leaves_the_respon
     let (engine, host) = FakeEngine::default().listen().await;
     let clock = Arc::new(SimClock::new(1_700_000_030_000_000_000));
     let (agent, registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+    // A line in two parts, of which those who follow are shown the first.
+    let first = "x".repeat(crate::log_join::PART_BYTES);
+    let (start, end) = (FakeEngine::part(22, &first), FakeEngine::part(22, "y\n"));
     engine.print(&[(20, "a"), (21, "b")]);
+    engine.lines.lock().unwrap().push(start);
+    engine.told.notify_waiters();
     assert_eq!(store.wait_for_pushes(1).await[0].1, ["a", "b"]);
-    *engine.unseen.lock().unwrap() = FakeEngine::frames(&[(22, "c"), (23, "d")]);
+    *engine.unseen.lock().unwrap() = [end, FakeEngine::frames(&[(23, "d")])].concat();
     *engine.is_over.lock().unwrap() = true;
     engine.tell("old", "die");
-    assert_eq!(store.wait_for_pushes(2).await[1].1, ["c", "d"], "and nothing twice");
+    assert_eq!(
+        store.wait_for_pushes(2).await[1].1,
+        [first + "y", "d".to_owned()],
+        "whole, and nothing twice"
+    );
     assert_eq!(value(&registry, "left_open_total"), 1);
     agent.stop().await;
 }
