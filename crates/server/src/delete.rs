@@ -106,7 +106,7 @@ fn asked(params: &Params, now_ns: i64) -> Result<(String, TimeRange), HttpError>
     }
     let filters = |kind: &StageKind| matches!(kind, StageKind::LineFilter(_) | StageKind::LabelFilter(_));
     if log.stages.iter().any(|stage| filters(&stage.kind)) {
-        check_interval(params, end_ns - start_ns)?;
+        check_interval(params, end_ns.saturating_sub(start_ns))?;
     }
     Ok((query.to_owned(), TimeRange { start_ns, end_ns: end_ns.saturating_add(1) }))
 }
@@ -137,7 +137,7 @@ fn named_time(name: &str, text: &str) -> Result<i64, HttpError> {
     let found = match parse_rfc3339(text) {
         Some(time) => time.to_ns().map(|ns| ns.div_euclid(NS_PER_MS) * NS_PER_MS),
         // Nothing but seconds of our time: a number of another length is of another unit.
-        None if text.len() == 10 => text.parse::<i64>().ok().map(|secs| secs * NS_PER_SEC),
+        None if text.len() == 10 => text.parse::<i64>().ok().and_then(|secs| secs.checked_mul(NS_PER_SEC)),
         None => None,
     };
     found.ok_or_else(|| {
@@ -282,6 +282,11 @@ mod tests {
             &format!("{hour}&max_interval=2h"),
             Err("max_interval can't be greater than the interval to be deleted (1h0m0s)"),
         );
+        // Times at the ends of what nanoseconds can say.
+        let text = "invalid start time: require unix seconds or RFC3339 format";
+        check(&format!("{filter}&start=9999999999&end=1770598800"), Err(text));
+        let ages = Ok((-8_520_336_000 * NS_PER_SEC, at(1_770_598_800) + 1));
+        check(&format!("{filter}&start=1700-01-01T00:00:00Z&end=1770598800"), ages);
         for wrong in ["1d", "10ms", "x"] {
             let text = "invalid max_interval: valid time units are 's', 'm', 'h'";
             check(&format!("{hour}&max_interval={wrong}"), Err(text));
