@@ -11,11 +11,20 @@ use crate::error::HttpError;
 use crate::secret::{SECRET_BYTES_MAX, Secret};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use logyard_model::Tenant;
 use logyard_wire::loki_query::ORG_ID_HEADER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// With padding or without: clients differ.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +34,7 @@ pub enum Scope {
     Read,
     /// Pushes.
     Write,
-    /// Everything: also deletes and, unless bound to tenants, snapshots, imports, flushes.
+    /// Everything: also deletes, flushes and, unless bound to tenants, snapshots and imports.
     Admin,
 }
 
@@ -96,6 +105,9 @@ pub(crate) fn check_settings(tokens: &[TokenSettings], auth_enabled: bool) -> Re
         }
         if length == 0 {
             return fault("no token; set token or token_file");
+        }
+        if let Some(other) = tokens.iter().take(number).find(|other| other.token == token.token) {
+            return fault(&format!("its token is that of {:?}; give each its own", other.name));
         }
         if length > SECRET_BYTES_MAX {
             return fault(&format!("its token has {length} bytes, at most {SECRET_BYTES_MAX} are allowed"));
@@ -189,7 +201,7 @@ impl Shown {
         if !scheme.eq_ignore_ascii_case(b"basic") {
             return None;
         }
-        let decoded = base64(rest)?;
+        let decoded = BASE64.decode(rest).ok()?;
         let at = decoded.iter().position(|byte| *byte == b':')?;
         let (user, token) = decoded.split_at_checked(at)?;
         Some(Self { user: Some(user.to_vec()), token: token.get(1..)?.to_vec() })
@@ -222,31 +234,6 @@ pub(crate) fn refuse(error: HttpError) -> Response {
         }
     }
     response
-}
-
-/// Undoes base64, with padding or without; `None` for any other character.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    let digits = text.get(..text.len() - padding)?;
-    let mut bytes = Vec::with_capacity(digits.len());
-    let (mut bits, mut count) = (0_u32, 0_u32);
-    for digit in digits {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -332,6 +319,7 @@ mod tests {
         };
         check(&[good(), token("b", "y", &[Scope::Admin], &["t"])], true, "");
         check(&[good(), good()], false, "server.tokens.1: the name \"a\" occurs twice");
+        check(&[good(), token("b", "x", &[Scope::Admin], &[])], false, "its token is that of \"a\"");
         check(&[token("", "x", &[Scope::Read], &[])], false, "want a name");
         check(&[token("a", "", &[Scope::Read], &[])], false, "token_file");
         check(&[token("a", &"x".repeat(513), &[Scope::Read], &[])], false, "513 bytes");

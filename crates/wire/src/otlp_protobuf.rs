@@ -15,6 +15,8 @@ use crate::Error;
 use crate::budget::Budget;
 use crate::otlp::{AnyValue, Attribute, DEPTH_MAX, Record, ResourceLogs, ScopeLogs};
 use crate::protobuf::{Fields, Value};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use std::borrow::Cow;
 
 pub(crate) fn decode<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<Vec<ResourceLogs<'a>>, Error> {
@@ -210,16 +212,6 @@ fn hexadecimal<'a>(id: &[u8], budget: &mut Budget) -> Result<Cow<'a, str>, Error
 
 /// Prints bytes as JSON has them: base64 with padding.
 fn base64<'a>(bytes: &[u8], budget: &mut Budget) -> Result<Cow<'a, str>, Error> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     budget.take_allocation(bytes.len().saturating_mul(2))?;
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |at: usize| group.get(at).copied().map_or(0, u32::from);
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for (place, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            let digit = DIGITS.get((bits >> shift & 63) as usize).copied().unwrap_or_default();
-            text.push(if place <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    Ok(Cow::Owned(text))
+    Ok(Cow::Owned(BASE64_STANDARD.encode(bytes)))
 }
