@@ -109,7 +109,9 @@ async fn around(Shared(state): Shared<Arc<State>>, request: Request, next: Next)
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
     let gzip = gzip::is_asked(request.headers());
     // The router would answer HEAD like GET; Loki does not, Elasticsearch does.
-    let is_elastic = route.ends_with('/') || route.contains("/_");
+    let prefix = state.settings.path_prefix.trim_end_matches('/');
+    let own = route.strip_prefix(prefix).unwrap_or(&route);
+    let is_elastic = matches!(own, "" | "/") || own.contains("/_");
     let answered = if method == Method::HEAD && !is_elastic {
         StatusCode::METHOD_NOT_ALLOWED.into_response()
     } else {

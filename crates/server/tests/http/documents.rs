@@ -45,6 +45,11 @@ async fn clients_find_what_they_ask_for_first() {
             assert!(parsed(&answer).is_object(), "{path}");
         }
     }
+    let settings = ServerSettings { path_prefix: "/logs".to_owned(), ..ServerSettings::default() };
+    let below = world_with(IngestSettings::default(), settings).await;
+    for (path, status) in [("/logs", 200), ("/logs/_template/x", 200), ("/logs/loki/api/v1/labels", 405)] {
+        assert_eq!(send(&below, "HEAD", path, "", "").await.status.as_u16(), status, "{path}");
+    }
     let root = parsed(&world.get("/").await);
     assert!(root["version"]["number"].as_str().unwrap().starts_with("8."));
     assert_eq!(parsed(&world.get("/_license").await)["license"]["status"], "active");
