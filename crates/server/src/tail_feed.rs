@@ -299,6 +299,10 @@ impl Outbox<'_> {
     async fn send(&mut self, entries: &[LogEntry]) -> Result<(), String> {
         let mut rest = entries;
         while !rest.is_empty() {
+            if self.is_slow && !self.has_room() {
+                self.drop_entries(rest);
+                return Ok(());
+            }
             let wait = if self.is_slow { Duration::ZERO } else { ROOM_WAIT_MAX };
             let (text, count) = self.frame(rest);
             match tokio::time::timeout(wait, room(self.frames, Arc::clone(&self.line), text.len())).await {
@@ -312,6 +316,12 @@ impl Outbox<'_> {
             rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Returns whether a full frame finds room: one that would be dropped need not be written first.
+    fn has_room(&self) -> bool {
+        self.frames.is_closed()
+            || (self.frames.capacity() > 0 && self.line.available_permits() >= FRAME_BYTES_FULL)
     }
 
     /// Sends a frame without entries if there is room, to tell what was dropped. Errors: the reader is gone.

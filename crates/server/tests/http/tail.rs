@@ -135,6 +135,7 @@ async fn check_44_the_past_comes_first_then_what_arrives() {
     // Of any age, once they arrive.
     live.push("a", &[(at(9000), "late")]).await;
     assert_eq!(lines(&mut socket, 1).await, ["late"]);
+    assert!(live.world.get("/metrics").await.text().contains("logyard_server_tails 1"));
     socket.close(None).await.unwrap();
     drop(socket);
     while live.world.get("/metrics").await.text().contains("logyard_server_tails 1") {
@@ -218,7 +219,12 @@ async fn check_47_a_slow_reader_is_told_what_it_missed_and_slows_nobody() {
     );
     assert_eq!(missed[0].labels["app"], "a");
     assert!(missed[0].timestamp.len() == 19, "{}", missed[0].timestamp);
-    assert!(!live.world.get("/metrics").await.text().contains("tail_dropped_entries_total 0"));
+    let metrics = live.world.get("/metrics").await;
+    let dropped = metrics
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix("logyard_server_tail_dropped_entries_total "));
+    assert!(dropped.unwrap().parse::<u64>().unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
