@@ -39,9 +39,10 @@ impl Store {
         for (name, value) in settings {
             command.env(format!("LOGYARD_SERVER__{}", name.to_uppercase()), value);
         }
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let store = Self { child, address, _folder: folder };
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        let mut store = Self { child, address, _folder: folder };
         while !store.is_ready().await {
+            assert!(store.child.try_wait().unwrap().is_none(), "the store has ended");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         store
