@@ -57,9 +57,29 @@ struct Live {
     leaving: Vec<(FileTarget, u64)>,
     /// How far each file was read that was seen by this agent or one before it.
     known: HashMap<FileIdentity, FilePosition>,
-    /// Refused or unreadable files, told of once.
-    refused: HashSet<FileIdentity>,
+    /// Files left out for good, told of once, with the name under which each was found.
+    refused: HashMap<FileIdentity, PathBuf>,
+    /// Jobs of which it was told that they match too much.
+    told_full: HashSet<usize>,
     searched_at_ns: Option<u64>,
+}
+
+/// Why a file that matches is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LeftOut {
+    NoFile,
+    Binary,
+    Rules,
+}
+
+impl LeftOut {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::NoFile => "it is a pipe, socket or device; add it to agent.files.exclude",
+            Self::Binary => "it is not text; add it to agent.files.exclude",
+            Self::Rules => "agent.files.relabel leaves it out",
+        }
+    }
 }
 
 /// The channel is closed: the agent stops.
@@ -98,7 +118,8 @@ impl Live {
             named: BTreeMap::new(),
             leaving: Vec::new(),
             known,
-            refused: HashSet::new(),
+            refused: HashMap::new(),
+            told_full: HashSet::new(),
             searched_at_ns: None,
         }
     }
@@ -183,6 +204,10 @@ impl Live {
     fn read_leaving(&mut self, stop: &watch::Receiver<bool>) -> Result<bool, Closed> {
         let mut is_active = false;
         for (mut target, mut quiet_since_ns) in std::mem::take(&mut self.leaving) {
+            if self.source.clock.monotonic_ns() < target.paused_until_ns {
+                self.leaving.push((target, quiet_since_ns));
+                continue;
+            }
             let now_ns = self.source.clock.now_ns();
             let turn = target.turn(now_ns).unwrap_or_default();
             if turn.lines > 0 {
@@ -206,12 +231,13 @@ impl Live {
 
     /// Searches for new files.
     fn search(&mut self) {
+        self.forget_refused();
         for job in 0..self.source.jobs.len() {
             let (found, is_cut) = match self.source.jobs.get(job) {
                 Some(job) => job.find(&*self.source.disk),
                 None => continue,
             };
-            if is_cut && self.refused.insert((0, job as u64)) {
+            if is_cut && self.told_full.insert(job) {
                 tracing::warn!("more files match agent.files than are read; make the patterns narrower");
             }
             for path in found {
@@ -249,27 +275,19 @@ impl Live {
         let is_open = open.any(|target| target.identity() == identity);
         if meta.is_dir
             || is_open
-            || self.refused.contains(&identity)
+            || self.refused.contains_key(&identity)
             || meta.bytes == 0 && self.is_special(path)
         {
             return Ok(None);
         }
         // Asked before opening: to open a pipe is to wait for its writer, for ever if need be.
         if !meta.is_file {
-            self.refused.insert(identity);
-            tracing::warn!(
-                path = text,
-                "a match of agent.files is a pipe, socket or device; it is left out, add it to exclude"
-            );
+            self.leave_out(identity, path, LeftOut::NoFile);
             return Ok(None);
         }
         let file = self.source.disk.open_file(path)?;
         if is_binary(&*file)? {
-            self.refused.insert(identity);
-            tracing::warn!(
-                path = text,
-                "a file that matches agent.files is not text; it is left out, add it to exclude"
-            );
+            self.leave_out(identity, path, LeftOut::Binary);
             return Ok(None);
         }
         let known = match self.known.get(&identity) {
@@ -292,19 +310,36 @@ impl Live {
         };
         // Its name now decides how it is watched; the stream keeps the name of the first sight.
         let Some(labels) = self.labels(job, &position.path) else {
-            if self.refused.insert(identity) {
-                let board = &self.source.board;
-                board.name_target(&key_of(identity), text, LabelSet::default());
-                board.set_state(
-                    &key_of(identity),
-                    TargetState::Excluded,
-                    "agent.files.relabel leaves it out",
-                );
-            }
+            self.leave_out(identity, path, LeftOut::Rules);
             return Ok(None);
         };
         position.path = text.to_owned();
         Ok(self.target(job, file, position, labels))
+    }
+
+    /// Notes that a file is not read, and why.
+    fn leave_out(&mut self, identity: FileIdentity, path: &Path, why: LeftOut) {
+        self.refused.insert(identity, path.to_owned());
+        let (board, key) = (&self.source.board, key_of(identity));
+        board.name_target(&key, &path.to_string_lossy(), LabelSet::default());
+        board.set_state(&key, TargetState::Excluded, why.reason());
+        if why != LeftOut::Rules {
+            let reason = why.reason();
+            tracing::warn!(path = %path.display(), reason, "a file that matches agent.files is left out");
+        }
+    }
+
+    /// Forgets refused files that are gone: the disk gives their numbers to others.
+    fn forget_refused(&mut self) {
+        let FileSource { disk, board, .. } = &self.source;
+        self.refused.retain(|identity, path| {
+            let named = disk.metadata(path).ok().flatten();
+            let is_there = named.is_some_and(|meta| (meta.device, meta.inode) == *identity);
+            if !is_there {
+                board.remove_target(&key_of(*identity));
+            }
+            is_there
+        });
     }
 
     /// Devices and pipes under /proc and /dev have no length and no end.
@@ -435,3 +470,6 @@ fn send(
     };
     source.pieces.blocking_send(piece).map_err(|_| Closed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Tests of the source on a simulated disk and clock, round by round.
+
+use super::*;
+use crate::file_jobs::file_jobs;
+use crate::settings::FileSettings;
+use crate::spool::{Spool, SpoolBounds, SpoolParts};
+use logyard_sys::{Random, SimClock, SimDisk};
+
+struct Watched {
+    disk: SimDisk,
+    clock: Arc<SimClock>,
+    board: Board,
+    live: Live,
+    pieces: mpsc::Receiver<Piece>,
+    stop: watch::Receiver<bool>,
+    _stopper: watch::Sender<bool>,
+}
+
+impl Watched {
+    fn new(settings: &str) -> Self {
+        let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(1)));
+        let random = Arc::new(Random::seeded(1));
+        for dir in ["/data/agent", "/log"] {
+            disk.create_dir_all(Path::new(dir)).unwrap();
+        }
+        let bounds = SpoolBounds::new(1 << 30);
+        let (spool, _) = Spool::open(SpoolParts {
+            disk: Arc::new(disk.clone()),
+            clock: Arc::<SimClock>::clone(&clock),
+            random: Arc::clone(&random),
+            dir: "/data/agent".into(),
+            bounds,
+        })
+        .unwrap();
+        let (metrics, board) = (Metrics::default(), Board::default());
+        let settings: FileSettings = serde_json::from_str(settings).unwrap();
+        let (sender, pieces) = mpsc::channel(64);
+        let (stopper, stop) = watch::channel(false);
+        let live = Live::new(FileSource {
+            disk: Arc::new(disk.clone()),
+            clock: Arc::<SimClock>::clone(&clock),
+            metrics: metrics.clone(),
+            board: board.clone(),
+            spool: SharedSpool::new(spool, metrics.clone()),
+            pieces: sender,
+            jobs: file_jobs(&[settings], &BTreeMap::new(), 1 << 18).unwrap(),
+            staging: StageParts { line_bytes_max: 1 << 18, random, metrics },
+        });
+        Self { disk, clock, board, live, pieces, stop, _stopper: stopper }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        self.disk.append_file(&Path::new("/log").join(name)).unwrap().write_all(bytes).unwrap();
+    }
+
+    /// Lets ten seconds pass and returns the lines that the next round reads.
+    fn round(&mut self) -> Vec<String> {
+        self.round_after(10)
+    }
+
+    fn round_after(&mut self, seconds: u64) -> Vec<String> {
+        self.clock.advance(Duration::from_secs(seconds));
+        self.live.round(&self.stop).unwrap();
+        let mut lines = Vec::new();
+        while let Ok(piece) = self.pieces.try_recv() {
+            for (_, entries) in &piece.chunks {
+                let line = |row| String::from_utf8_lossy(entries.line(row)).into_owned();
+                lines.extend((0..entries.len()).map(line));
+            }
+        }
+        lines
+    }
+
+    /// Returns name, state and reason of all rows of the board.
+    fn rows(&self) -> Vec<(String, &'static str, String)> {
+        let report = self.board.report(String::new(), 0);
+        let row = |target: crate::report::TargetReport| (target.name, target.state.as_str(), target.detail);
+        report.targets.into_iter().map(row).collect()
+    }
+}
+
+#[test]
+fn a_refused_file_is_shown_with_its_reason_and_forgotten_with_its_name() {
+    let mut watched = Watched::new(
+        r#"{"path": ["/log/*"], "relabel": [
+            {"source_labels": ["__path__"], "regex": ".*/secret.*", "action": "drop"}]}"#,
+    );
+    watched.write("wtmp", b"\0\0\0\0");
+    watched.write("secret.log", b"one\n");
+    assert!(watched.round().is_empty());
+    let text = |text: &str| text.to_owned();
+    let want = [
+        (text("/log/secret.log"), "excluded", text("agent.files.relabel leaves it out")),
+        (text("/log/wtmp"), "excluded", text("it is not text; add it to agent.files.exclude")),
+    ];
+    assert_eq!(watched.rows(), want);
+
+    // Under another name the rules may say otherwise.
+    watched.disk.rename(Path::new("/log/secret.log"), Path::new("/log/open.log")).unwrap();
+    watched.disk.remove_file(Path::new("/log/wtmp")).unwrap();
+    assert_eq!(watched.round(), ["one"]);
+    assert_eq!(watched.rows(), [(text("/log/open.log"), "following", text(""))]);
+}
+
+#[test]
+fn the_number_of_a_refused_file_that_is_gone_may_be_another_files() {
+    let mut watched = Watched::new(r#"{"path": ["/log/*"]}"#);
+    watched.write("a.log", b"one\n");
+    let meta = watched.disk.metadata(Path::new("/log/a.log")).unwrap().unwrap();
+    let identity = (meta.device, meta.inode);
+    watched.live.leave_out(identity, Path::new("/log/wtmp"), LeftOut::Binary);
+    assert_eq!(watched.round(), ["one"]);
+}
+
+#[test]
+fn a_renamed_file_waits_as_long_as_its_stages_want() {
+    let mut watched =
+        Watched::new(r#"{"path": ["/log/*.log"], "stages": [{"limit": {"rate": 0.05, "burst": 1}}]}"#);
+    watched.write("a.log", b"one\n");
+    assert_eq!(watched.round(), ["one"]);
+    watched.disk.rename(Path::new("/log/a.log"), Path::new("/log/a.log.1")).unwrap();
+    assert!(watched.round_after(1).is_empty());
+    watched.write("a.log.1", b"two\nthree\n");
+    assert_eq!(watched.round_after(1), ["two", "three"]);
+    // Each line costs 20 s, which is waited for before the next one is read.
+    watched.write("a.log.1", b"four\n");
+    assert!(watched.round_after(30).is_empty());
+    assert_eq!(watched.round_after(10), ["four"]);
+}
