@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use logyard_sys::{Disk, LockGuard, Random};
-use logyard_wal::{FileScan, scan_file};
+use logyard_wal::{FileScan, log_files, scan_file};
 use serde::Serialize;
 
 use crate::agent_id::AgentId;
@@ -87,13 +87,8 @@ impl Check<'_> {
         if self.disk.metadata(dir).map_err(Error::file("look at", dir))?.is_none() {
             return Ok(());
         }
-        let items = self.disk.list(dir).map_err(Error::file("list", dir))?;
-        let is_log = |name: &str| name.strip_suffix(".log").is_some_and(|stem| stem.len() == 20);
-        let paths: Vec<PathBuf> = items
-            .iter()
-            .filter(|item| !item.is_dir && is_log(&item.name))
-            .map(|item| dir.join(&item.name))
-            .collect();
+        let files = log_files(self.disk, dir).map_err(Error::file("list", dir))?;
+        let paths: Vec<PathBuf> = files.into_iter().map(|(_, path)| path).collect();
         let (mut replay, mut next) = (Replay::default(), None::<u64>);
         for (number, path) in (1..).zip(&paths) {
             let mut bad = Vec::new();

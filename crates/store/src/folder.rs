@@ -151,8 +151,7 @@ impl Folder {
     }
 
     fn has_catalog(&self, disk: &dyn Disk) -> bool {
-        let items = disk.list(&self.catalog()).unwrap_or_default();
-        items.iter().any(|item| !item.is_dir && item.name.ends_with(".log"))
+        logyard_wal::log_files(disk, &self.catalog()).is_ok_and(|files| !files.is_empty())
     }
 
     /// Writes the format number into a folder that has none.

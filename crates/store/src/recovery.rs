@@ -17,7 +17,7 @@ use crate::snapshot;
 use crate::wal_record;
 use crate::writer::{Writer, freeze, trim};
 use logyard_model::Stream;
-use logyard_sys::{DirItem, Disk};
+use logyard_sys::Disk;
 use logyard_wal::{Log, LogSettings};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -195,8 +195,7 @@ pub(crate) fn wal_bytes(disk: &dyn Disk, folder: &Folder) -> u64 {
 /// To be asked about a folder that has flushed something.
 pub(crate) fn has_lost_wal(disk: &dyn Disk, folder: &Folder) -> bool {
     let is_there = |path: &Path| matches!(disk.metadata(path), Ok(Some(_)));
-    let has_file = |items: Vec<DirItem>| items.iter().any(|item| item.name.ends_with(".log"));
-    let is_empty = disk.list(&folder.wal()).is_ok_and(|items| !has_file(items));
+    let is_empty = logyard_wal::log_files(disk, &folder.wal()).is_ok_and(|files| files.is_empty());
     is_empty && !is_there(&folder.root().join(snapshot::ABOUT))
 }
 

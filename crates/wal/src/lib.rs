@@ -24,5 +24,5 @@ mod tests;
 
 pub use error::{Error, Kind};
 pub use log::{Log, LogSettings, Replay};
-pub use recovery::Recovery;
+pub use recovery::{Recovery, log_files};
 pub use scan::{FileScan, ScannedRecord, scan_file};

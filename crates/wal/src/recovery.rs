@@ -67,7 +67,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, Error> {
     let (out, files) = (Recovery::default(), Vec::new());
     let mut state = Recovering { disk, dir, next_sequence: 1, has_begun: false, out, files };
-    let named = state.list()?;
+    let named = log_files(disk, dir).map_err(|source| io_error("list", dir, source))?;
     // Sequences that a name speaks of count as used, even if nothing in the file can be read.
     let named_max = named.last().map_or(0, |(first_sequence, _)| *first_sequence);
     let count = named.len();
@@ -83,6 +83,21 @@ pub(crate) fn recover(
     Ok(Recovered { files: state.files, next_sequence, is_last_file_open, recovery: state.out })
 }
 
+/// Returns first sequence and path of the files of a log, in order. Other names are left alone.
+///
+/// Errors: the folder cannot be listed.
+pub fn log_files(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut named = Vec::new();
+    for item in disk.list(dir)? {
+        let digits = item.name.strip_suffix(".log").filter(|digits| digits.len() == 20);
+        let sequence = digits.and_then(|digits| digits.parse::<u64>().ok());
+        if let (Some(sequence), false) = (sequence, item.is_dir) {
+            named.push((sequence, dir.join(&item.name)));
+        }
+    }
+    Ok(named)
+}
+
 struct Recovering<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
@@ -95,20 +110,6 @@ struct Recovering<'a> {
 }
 
 impl Recovering<'_> {
-    /// Returns first sequence and path of the log files, in order. Other names are left alone.
-    fn list(&self) -> Result<Vec<(u64, PathBuf)>, Error> {
-        let items = self.disk.list(self.dir).map_err(|source| io_error("list", self.dir, source))?;
-        let mut named = Vec::new();
-        for item in items {
-            let digits = item.name.strip_suffix(".log").filter(|digits| digits.len() == 20);
-            let sequence = digits.and_then(|digits| digits.parse::<u64>().ok());
-            if let (Some(sequence), false) = (sequence, item.is_dir) {
-                named.push((sequence, self.dir.join(&item.name)));
-            }
-        }
-        Ok(named)
-    }
-
     /// Reads one file. Returns whether it is kept and whole, so that it may grow.
     fn read_file(
         &mut self,
