@@ -235,7 +235,8 @@ impl FileTarget {
             entries.push(line.ts_ns, line.text, "", metadata);
             return;
         }
-        let line = Line { labels: &self.labels, ts_ns: line.ts_ns, text: line.text, metadata, output: 0 };
+        let text = line.text.into();
+        let line = Line { labels: &self.labels, ts_ns: line.ts_ns, text, metadata, output: 0 };
         self.staging.push(line, start, now_ns);
     }
 

@@ -110,7 +110,7 @@ mod tests {
         registry.register_collector(Box::new(metrics));
         let labels = Arc::new(LabelSet::from_pairs([("app", "7")]));
         let (metadata, random) = (LabelSet::default(), Random::seeded(1));
-        let line = Line { labels: &labels, ts_ns: 0, text: b"l", metadata: &metadata, output: 0 };
+        let line = Line { labels: &labels, ts_ns: 0, text: b"l".into(), metadata: &metadata, output: 0 };
         Run::new(&pipeline).push(line, (), Now { ns: 0, random: &random });
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();

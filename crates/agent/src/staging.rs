@@ -92,6 +92,7 @@ impl<M: Clone> Staging<M> {
             self.parts.metrics.discarded(reason, *count);
         }
         self.parts.metrics.lines_joined.inc_by(tally.joined);
+        self.parts.metrics.lines_cut.inc_by(tally.cut);
         self.parts.metrics.times_refused.inc_by(tally.times_refused);
         let mut chunks: Vec<(Arc<LabelSet>, Entries)> = Vec::new();
         for entry in self.finished.drain(..) {

@@ -77,16 +77,15 @@ fn write_json(value: &Json, out: &mut String) {
             out.push(']');
         }
         Json::Object(members) => {
-            let mut names: Vec<&String> = members.keys().collect();
-            names.sort_unstable();
+            // The map keeps its keys sorted.
             out.push('{');
-            for (index, name) in names.into_iter().enumerate() {
+            for (index, (name, member)) in members.iter().enumerate() {
                 if index > 0 {
                     out.push(',');
                 }
                 write_json_text(name, out);
                 out.push(':');
-                write_json(members.get(name).unwrap_or(&Json::Null), out);
+                write_json(member, out);
             }
             out.push('}');
         }
@@ -103,8 +102,6 @@ pub(crate) fn write_json_text(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
             c if c < ' ' || matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') => {
                 out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }

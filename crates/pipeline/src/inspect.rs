@@ -48,6 +48,7 @@ pub fn run_stages(
     let mut run = Run::new(&pipeline);
     let mut finished = Vec::new();
     for (number, text) in lines.iter().enumerate() {
+        let text = (*text).into();
         run.push(Line { labels, ts_ns: now.ns, text, metadata: &metadata, output: 0 }, number, now);
         // The mark never goes back, and stands before a line that was read.
         let mark = run.take(&mut finished);

@@ -5,6 +5,7 @@
 //! brings a *mark*, the position before it, and [`Run::take`] hands over only what lies wholly before the oldest
 //! open line, together with the mark of that line. Everything held is bounded: beyond the bound all is let go.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -29,14 +30,14 @@ pub struct Pipeline {
 }
 
 /// A line as it was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Line<'a> {
     /// Labels of its stream.
     pub labels: &'a Arc<LabelSet>,
     /// Its time, in ns since the Unix epoch.
     pub ts_ns: i64,
-    /// Without its end of line; any bytes.
-    pub text: &'a [u8],
+    /// Without its end of line; any bytes. What is owned is not copied.
+    pub text: Cow<'a, [u8]>,
     /// Structured metadata.
     pub metadata: &'a LabelSet,
     /// Which of the target's outputs it came from: lines of different ones are never joined.
@@ -65,6 +66,8 @@ pub struct Tally {
     pub discarded: BTreeMap<Arc<str>, u64>,
     /// Lines that became part of another's entry.
     pub joined: u64,
+    /// Entries of several lines cut where they got too long.
+    pub cut: u64,
     /// Times read by `timestamp` and not believed, since they lie too far ahead.
     pub times_refused: u64,
     /// How long the target is to wait before it reads on, in ns.
@@ -72,9 +75,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn discard(&mut self, reason: &Arc<str>, (first, last): (u64, u64)) {
-        // Of a joined entry the other lines are counted as joined.
-        debug_assert!(first <= last, "lines {first} to {last}");
+    /// Counts an entry as one line: the others of a joined one are counted as joined.
+    pub(crate) fn discard(&mut self, reason: &Arc<str>) {
         *self.discarded.entry(Arc::clone(reason)).or_default() += 1;
     }
 }
@@ -164,7 +166,7 @@ impl<M: Clone> Run<M> {
         let entry = Entry {
             labels: Arc::clone(line.labels),
             ts_ns: line.ts_ns,
-            line: line.text.to_vec(),
+            line: line.text.into_owned(),
             metadata: line.metadata.clone(),
             extracted: Extracted::new(line.labels),
             output: line.output,

@@ -195,7 +195,7 @@ pub(crate) fn pass(stages: &mut [Stage], mut entry: Entry, around: &mut Around<'
             return;
         }
         if let Err(reason) = stage.apply(&mut entry, around) {
-            around.tally.discard(&reason, entry.lines);
+            around.tally.discard(&reason);
             return;
         }
         rest = after;
@@ -296,7 +296,7 @@ impl Stage {
                 entry.extracted.set_text("content", String::from_utf8_lossy(&content).into_owned());
                 entry.set_label("stream", stream);
                 entry.line = content;
-                around.tally.joined += u64::from(parts.push(entry, is_part, around.now_ns, out));
+                parts.push(entry, is_part, around, out);
             }
             Self::Docker(parts) => {
                 let Some((line, stream, time, is_part)) = read_docker(&entry.line) else {
@@ -308,7 +308,7 @@ impl Stage {
                 entry.set_label("stream", &stream);
                 entry.extracted.set_text("stream", stream);
                 entry.line = line;
-                around.tally.joined += u64::from(parts.push(entry, is_part, around.now_ns, out));
+                parts.push(entry, is_part, around, out);
             }
             _ => out.push(entry),
         }

@@ -8,6 +8,7 @@ use regex::bytes::Regex;
 use crate::entry::{Entry, JoinKey};
 use crate::error::Error;
 use crate::settings::{CriSettings, MultilineSettings};
+use crate::stage::Around;
 use crate::stage_extract::compile_regex;
 
 const WAIT_NS: i64 = 3_000_000_000;
@@ -157,7 +158,16 @@ pub(crate) struct PartsStage {
     line_bytes_max: usize,
     /// A part that nobody continues for so long is let go.
     wait_ns: i64,
-    open: HashMap<JoinKey, (Entry, i64)>,
+    open: HashMap<JoinKey, OpenLine>,
+}
+
+/// A line of which parts are missing.
+#[derive(Clone, Debug)]
+struct OpenLine {
+    entry: Entry,
+    touched_ns: i64,
+    /// Its end was cut, and counted.
+    is_cut: bool,
 }
 
 impl PartsStage {
@@ -175,41 +185,46 @@ impl PartsStage {
         Self { label_sets_max: BLOCKS_MAX, line_bytes_max: bytes_max, wait_ns: WAIT_NS, open: HashMap::new() }
     }
 
-    /// Takes a line or a part; hands over what is complete by it. Returns whether it was joined to another.
+    /// Takes a line or a part; hands over what is complete by it. Counts what is joined and what is cut.
     pub(crate) fn push(
         &mut self,
         mut entry: Entry,
         is_part: bool,
-        now_ns: i64,
+        around: &mut Around<'_>,
         out: &mut Vec<Entry>,
-    ) -> bool {
+    ) {
         let key = entry.key();
         let begun = self.open.remove(&key);
-        let is_joined = begun.is_some();
-        if let Some((begun, _)) = begun {
-            let mut line = begun.line;
+        around.tally.joined += u64::from(begun.is_some());
+        let mut is_cut = false;
+        if let Some(begun) = begun {
+            let mut line = begun.entry.line;
             line.append(&mut entry.line);
             entry.line = line;
-            entry.lines.0 = begun.lines.0;
+            entry.lines.0 = begun.entry.lines.0;
+            is_cut = begun.is_cut;
         }
-        entry.line.truncate(self.line_bytes_max);
+        if entry.line.len() > self.line_bytes_max {
+            entry.line.truncate(self.line_bytes_max);
+            around.tally.cut += u64::from(!is_cut);
+            is_cut = true;
+        }
         if !is_part {
             out.push(entry);
-            return is_joined;
+            return;
         }
         if self.open.len() >= self.label_sets_max {
-            self.flush(now_ns, true, out);
+            self.flush(around.now_ns, true, out);
         }
-        self.open.insert(key, (entry, now_ns));
-        is_joined
+        self.open.insert(key, OpenLine { entry, touched_ns: around.now_ns, is_cut });
     }
 
     /// Hands over parts that waited long enough, or all, as they are.
     pub(crate) fn flush(&mut self, now_ns: i64, everything: bool, out: &mut Vec<Entry>) {
         let before = out.len();
         let is_due = |touched_ns: i64| everything || is_past(touched_ns, self.wait_ns, now_ns);
-        let due = self.open.extract_if(|_, (_, touched_ns)| is_due(*touched_ns));
-        out.extend(due.map(|(_, (entry, _))| entry));
+        let due = self.open.extract_if(|_, open| is_due(open.touched_ns));
+        out.extend(due.map(|(_, open)| open.entry));
         if let Some(added) = out.get_mut(before..) {
             added.sort_unstable_by_key(|entry| entry.lines.0);
         }
@@ -219,7 +234,7 @@ impl PartsStage {
     pub(crate) fn held(&self) -> Option<(u64, i64)> {
         self.open
             .values()
-            .map(|(entry, touched_ns)| (entry.lines.0, touched_ns.saturating_add(self.wait_ns)))
+            .map(|open| (open.entry.lines.0, open.touched_ns.saturating_add(self.wait_ns)))
             .reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)))
     }
 

@@ -290,7 +290,7 @@ mod tests {
         let mut run = Run::new(&pipeline);
         for text in lines {
             let line =
-                Line { labels: &labels, ts_ns: 0, text: text.as_bytes(), metadata: &metadata, output: 0 };
+                Line { labels: &labels, ts_ns: 0, text: text.as_bytes().into(), metadata: &metadata, output: 0 };
             run.push(line, (), Now { ns: 0, random: &random });
         }
         let mut shown = Vec::new();

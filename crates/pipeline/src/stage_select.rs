@@ -227,11 +227,14 @@ impl LimitStage {
             },
         };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= self.distinct_max && !buckets.contains_key(key) {
-            buckets.clear();
+        // A key is copied when it is new, not for each line.
+        if !buckets.contains_key(key) {
+            if buckets.len() >= self.distinct_max {
+                buckets.clear();
+            }
+            buckets.insert(key.to_owned(), Bucket { tokens: self.burst, at_ns: now_ns });
         }
-        let full = Bucket { tokens: self.burst, at_ns: now_ns };
-        let mut bucket = buckets.get(key).copied().unwrap_or(full);
+        let Some(bucket) = buckets.get_mut(key) else { return Limited::Pass };
         let passed_ns = now_ns.saturating_sub(bucket.at_ns).max(0);
         bucket.tokens = (bucket.tokens + passed_ns as f64 / 1e9 * self.rate).min(self.burst);
         bucket.at_ns = now_ns;
@@ -245,7 +248,6 @@ impl LimitStage {
         if limited != Limited::Discard {
             bucket.tokens -= 1.0;
         }
-        buckets.insert(key.to_owned(), bucket);
         limited
     }
 }

@@ -119,6 +119,10 @@ impl ReplaceStage {
 
     pub(crate) fn apply(&self, entry: &mut Entry, now_ns: i64) {
         let Some(input) = entry.input(self.source.as_deref()) else { return };
+        // Without a match the text stays as it is; most lines have none.
+        if !self.regex.is_match(&input) {
+            return;
+        }
         let input = input.into_owned();
         let mut out = Vec::with_capacity(input.len());
         let mut copied = 0;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use logyard_model::LabelSet;
-use logyard_template::parse_time;
+use logyard_template::Layout;
 
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::settings::{TimestampFailure, TimestampSettings};
 
 /// Layouts with a name.
-const NAMED: [(&str, &str); 10] = [
+const NAMED: [(&str, &str); 8] = [
     ("ANSIC", "Mon Jan _2 15:04:05 2006"),
     ("UnixDate", "Mon Jan _2 15:04:05 MST 2006"),
     ("RubyDate", "Mon Jan 02 15:04:05 -0700 2006"),
@@ -22,9 +22,10 @@ const NAMED: [(&str, &str); 10] = [
     ("RFC850", "Monday, 02-Jan-06 15:04:05 MST"),
     ("RFC1123", "Mon, 02 Jan 2006 15:04:05 MST"),
     ("RFC1123Z", "Mon, 02 Jan 2006 15:04:05 -0700"),
-    ("RFC3339", "2006-01-02T15:04:05Z07:00"),
-    ("RFC3339Nano", "2006-01-02T15:04:05.999999999Z07:00"),
 ];
+/// Names of the form that has a reader of its own. Go reads a fraction whether the layout shows one or not.
+const RFC3339: [&str; 4] =
+    ["RFC3339", "RFC3339Nano", "2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05.999999999Z07:00"];
 /// Label sets of which the last good time is remembered.
 const LABEL_SETS_MAX: usize = 10_000;
 /// Times further ahead of the present are not believed.
@@ -36,9 +37,10 @@ const SECOND_NS: i64 = 1_000_000_000;
 enum Format {
     /// A count since the epoch, of so many ns each; seconds may have a fraction.
     Count(i64),
-    Layout(String),
+    Rfc3339,
+    Layout(Layout),
     /// A layout that does not show the year.
-    Yearless(String),
+    Yearless(Layout),
 }
 
 /// `timestamp`.
@@ -117,11 +119,13 @@ fn format_of(text: &str) -> Format {
         "UnixMs" => Format::Count(1_000_000),
         "UnixUs" => Format::Count(1_000),
         "UnixNs" => Format::Count(1),
+        _ if RFC3339.contains(&text) => Format::Rfc3339,
         _ => {
-            let layout = NAMED.iter().find(|(name, _)| *name == text).map_or(text, |(_, layout)| layout);
-            match layout.contains("06") {
-                true => Format::Layout(layout.to_owned()),
-                false => Format::Yearless(layout.to_owned()),
+            let text = NAMED.iter().find(|(name, _)| *name == text).map_or(text, |(_, layout)| layout);
+            let layout = Layout::new(text);
+            match layout.has_year() {
+                true => Format::Layout(layout),
+                false => Format::Yearless(layout),
             }
         }
     }
@@ -138,9 +142,10 @@ impl Format {
                 whole.checked_mul(SECOND_NS)?.checked_add(digits.parse().ok()?)
             }
             Self::Count(unit_ns) => text.parse::<i64>().ok()?.checked_mul(*unit_ns),
-            Self::Layout(layout) => ns_of(parse_time(layout, text, zone)?.timestamp()),
+            Self::Rfc3339 => read_rfc3339(text),
+            Self::Layout(layout) => ns_of(layout.read(text, zone)?.timestamp()),
             Self::Yearless(layout) => {
-                let read = parse_time(layout, text, zone)?;
+                let read = layout.read(text, zone)?;
                 let now = Timestamp::from_nanosecond(i128::from(now_ns)).ok()?.to_zoned(zone.clone());
                 let year = match (read.month(), now.month()) {
                     (12, 1) => now.year() - 1,
@@ -148,7 +153,7 @@ impl Format {
                     _ => now.year(),
                 };
                 let date = read.datetime().with().year(year).build().ok()?;
-                let zoned = match layout_has_zone(layout) {
+                let zoned = match layout.has_offset() {
                     true => read.offset().to_timestamp(date).ok()?,
                     false => date.to_zoned(zone.clone()).ok()?.timestamp(),
                 };
@@ -158,17 +163,48 @@ impl Format {
     }
 }
 
-/// Whether a layout shows an offset: its times are not in the stage's zone.
-fn layout_has_zone(layout: &str) -> bool {
-    ["-07", "Z07"].iter().any(|offset| layout.contains(offset))
-}
-
-/// Reads a time in the form of RFC 3339.
+/// Reads a time in the form of RFC 3339, in the one spelling that Go's layout of that name takes.
 pub(crate) fn read_rfc3339(text: &str) -> Option<i64> {
-    let layout = "2006-01-02T15:04:05.999999999Z07:00";
-    ns_of(parse_time(layout, text, &TimeZone::UTC)?.timestamp())
+    let bytes = text.as_bytes();
+    let at = |place: usize| bytes.get(place).copied();
+    let has_offset = matches!(bytes, [.., b'Z'] | [.., b'+' | b'-', _, _, b':', _, _]);
+    // jiff reads other separators, shorter times and leap seconds as well.
+    let is_strict = at(10) == Some(b'T') && at(16) == Some(b':') && at(17) != Some(b'6') && has_offset;
+    let is_plain = !bytes.contains(&b'[');
+    (is_strict && is_plain).then(|| text.parse().ok().and_then(ns_of)).flatten()
 }
 
 fn ns_of(timestamp: Timestamp) -> Option<i64> {
     i64::try_from(timestamp.as_nanosecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_3339_is_read_as_go_reads_it() {
+        let layout = Layout::new("2006-01-02T15:04:05.999999999Z07:00");
+        for text in [
+            "1970-01-01T00:00:01Z",
+            "2026-07-15T12:30:59.123456789Z",
+            "2026-07-15T12:30:59.5+02:00",
+            "2026-07-15T12:30:59,25-11:30",
+            "0999-01-01T00:00:00Z",
+            "2026-07-15 12:30:59Z",
+            "2026-07-15t12:30:59z",
+            "2026-07-15T12:30Z",
+            "2026-07-15T12:30:59",
+            "2026-07-15T12:30:59+0200",
+            "2026-07-15T12:30:59+02",
+            "2026-07-15T12:30:60Z",
+            "2026-02-30T12:30:59Z",
+            "2026-07-15T12:30:59Z[UTC]",
+            "2026-07-15T12:30:59.Z",
+            "",
+        ] {
+            let want = layout.read(text, &TimeZone::UTC).and_then(|time| ns_of(time.timestamp()));
+            assert_eq!(read_rfc3339(text), want, "{text}");
+        }
+    }
 }

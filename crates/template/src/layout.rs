@@ -3,6 +3,7 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
+use std::ops::Range;
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -20,10 +21,18 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
+/// A layout taken apart once, to read many times by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    text: String,
+    parts: Vec<Part>,
+}
+
 /// One part of a layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part<'a> {
-    Literal(&'a str),
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    /// Bytes of the layout that stand for themselves.
+    Literal(Range<usize>),
     LongMonth,
     ShortMonth,
     /// Width 1 or 2.
@@ -66,8 +75,8 @@ const OFFSETS: [(&str, bool, bool, bool); 5] = [
 ];
 
 /// Reads the part at the start of a layout; returns what is left. `None` if there is none.
-fn part(text: &str) -> Option<(Part<'_>, &str)> {
-    let simple: [(&str, Part<'_>); 20] = [
+fn part(text: &str) -> Option<(Part, &str)> {
+    let simple: [(&str, Part); 20] = [
         ("January", Part::LongMonth),
         ("Monday", Part::LongWeekday),
         ("MST", Part::Zone),
@@ -89,7 +98,8 @@ fn part(text: &str) -> Option<(Part<'_>, &str)> {
         ("PM", Part::UpperHalf),
         ("pm", Part::LowerHalf),
     ];
-    if let Some((part, rest)) = simple.iter().find_map(|(name, part)| Some((*part, text.strip_prefix(name)?)))
+    if let Some((part, rest)) =
+        simple.into_iter().find_map(|(name, part)| Some((part, text.strip_prefix(name)?)))
     {
         return Some((part, rest));
     }
@@ -120,21 +130,20 @@ fn part(text: &str) -> Option<(Part<'_>, &str)> {
     Some((Part::Fraction { digits, drops: digit == '9', comma: text.starts_with(',') }, rest))
 }
 
-fn parts(layout: &str) -> Vec<Part<'_>> {
+fn parts(layout: &str) -> Vec<Part> {
     let (mut parts, mut rest) = (Vec::new(), layout);
-    let mut literal = rest;
+    let mut literal_start = 0;
     loop {
         let found = part(rest);
-        if found.is_some() || rest.is_empty() {
-            let before = literal.get(..literal.len() - rest.len()).unwrap_or_default();
-            if !before.is_empty() {
-                parts.push(Part::Literal(before));
-            }
+        let literal = literal_start..layout.len() - rest.len();
+        if (found.is_some() || rest.is_empty()) && !literal.is_empty() {
+            parts.push(Part::Literal(literal));
         }
         match found {
             Some((part, after)) => {
                 parts.push(part);
-                (rest, literal) = (after, after);
+                rest = after;
+                literal_start = layout.len() - rest.len();
             }
             None => {
                 let Some(c) = rest.chars().next() else { return parts };
@@ -160,17 +169,17 @@ pub(crate) fn weekday_name(time: &Zoned) -> &'static str {
 
 /// Writes a time by a layout.
 pub(crate) fn format(layout: &str, time: &Zoned) -> String {
-    parts(layout).into_iter().map(|part| format_part(part, time)).collect()
+    parts(layout).into_iter().map(|part| format_part(layout, part, time)).collect()
 }
 
-fn format_part(part: Part<'_>, time: &Zoned) -> String {
+fn format_part(layout: &str, part: Part, time: &Zoned) -> String {
     let short = |name: &str| name.chars().take(3).collect();
     let hour12 = match time.hour() % 12 {
         0 => 12,
         hour => hour,
     };
     match part {
-        Part::Literal(text) => text.to_owned(),
+        Part::Literal(range) => layout.get(range).unwrap_or_default().to_owned(),
         Part::LongMonth => month_name(time).to_owned(),
         Part::ShortMonth => short(month_name(time)),
         Part::Month(width) => format!("{:0width$}", time.month()),
@@ -232,22 +241,38 @@ struct Read {
     offset: Option<i32>,
 }
 
-/// Reads a time by a layout; one without an offset is in `zone`, one without a year in the year 0.
-///
-/// Errors: `None` if the text does not follow the layout, or is no time.
-pub fn parse_time(layout: &str, text: &str, zone: &TimeZone) -> Option<Zoned> {
-    let mut read = Read::default();
-    let parts = parts(layout);
-    let mut rest = text;
-    for (index, part) in parts.iter().enumerate() {
-        rest = read.part(*part, rest)?;
-        // A fraction that the layout does not show is read all the same.
-        let shown = matches!(parts.get(index + 1), Some(Part::Fraction { .. }));
-        if matches!(part, Part::Second(_)) && !shown && has_fraction(rest) {
-            rest = read.fraction(rest)?;
-        }
+impl Layout {
+    /// Takes a layout apart.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), parts: parts(text) }
     }
-    if rest.is_empty() { read.finish(zone) } else { None }
+
+    /// Reads a time; one without an offset is in `zone`, one without a year in the year 0.
+    ///
+    /// Errors: `None` if the text does not follow the layout, or is no time.
+    pub fn read(&self, text: &str, zone: &TimeZone) -> Option<Zoned> {
+        let mut read = Read::default();
+        let mut rest = text;
+        for (index, part) in self.parts.iter().enumerate() {
+            rest = read.part(&self.text, part, rest)?;
+            // A fraction that the layout does not show is read all the same.
+            let shown = matches!(self.parts.get(index + 1), Some(Part::Fraction { .. }));
+            if matches!(part, Part::Second(_)) && !shown && has_fraction(rest) {
+                rest = read.fraction(rest)?;
+            }
+        }
+        if rest.is_empty() { read.finish(zone) } else { None }
+    }
+
+    /// Returns whether the layout shows the offset or the zone of a time.
+    pub fn has_offset(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Offset { .. } | Part::Zone))
+    }
+
+    /// Returns whether the layout shows the year.
+    pub fn has_year(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::LongYear | Part::ShortYear))
+    }
 }
 
 fn has_fraction(text: &str) -> bool {
@@ -274,17 +299,17 @@ fn lookup<'a>(names: &[&str], text: &'a str, short: bool) -> Option<(i8, &'a str
 }
 
 impl Read {
-    fn part<'a>(&mut self, part: Part<'_>, text: &'a str) -> Option<&'a str> {
+    fn part<'a>(&mut self, layout: &str, part: &Part, text: &'a str) -> Option<&'a str> {
         let wide = |width: usize| width == 2;
-        let (value, rest) = match part {
-            Part::Literal(literal) => return skip(text, literal),
+        let (value, rest) = match *part {
+            Part::Literal(ref range) => return skip(text, layout.get(range.clone())?),
             Part::LongMonth | Part::ShortMonth => {
-                let (month, rest) = lookup(&MONTHS, text, part == Part::ShortMonth)?;
+                let (month, rest) = lookup(&MONTHS, text, *part == Part::ShortMonth)?;
                 self.month = Some(month + 1);
                 return Some(rest);
             }
             Part::LongWeekday | Part::ShortWeekday => {
-                return lookup(&DAYS, text, part == Part::ShortWeekday).map(|(_, rest)| rest);
+                return lookup(&DAYS, text, *part == Part::ShortWeekday).map(|(_, rest)| rest);
             }
             Part::LongYear => {
                 let year = text.get(..4).filter(|year| year.bytes().all(|byte| byte.is_ascii_digit()))?;
@@ -292,7 +317,7 @@ impl Read {
                 return text.get(4..);
             }
             Part::UpperHalf | Part::LowerHalf => {
-                let upper = part == Part::UpperHalf;
+                let upper = *part == Part::UpperHalf;
                 let (noon, night) = if upper { ("PM", "AM") } else { ("pm", "am") };
                 self.afternoon = Some(text.starts_with(noon));
                 return text.strip_prefix(noon).or_else(|| text.strip_prefix(night));
@@ -315,13 +340,13 @@ impl Read {
                 return (drops || text.len() - rest.len() == digits + 1).then_some(rest);
             }
             Part::YearDay | Part::SpacedYearDay => {
-                let text = if part == Part::SpacedYearDay { text.trim_start_matches(' ') } else { text };
+                let text = if *part == Part::SpacedYearDay { text.trim_start_matches(' ') } else { text };
                 let digits = text.bytes().take(3).take_while(u8::is_ascii_digit).count();
                 self.year_day = Some(text.get(..digits)?.parse().ok()?);
                 return text.get(digits..);
             }
             Part::SpacedDay => number(text.strip_prefix(' ').unwrap_or(text), false)?,
-            Part::ShortYear | Part::Hour => number(text, part == Part::ShortYear)?,
+            Part::ShortYear | Part::Hour => number(text, *part == Part::ShortYear)?,
             Part::Month(width)
             | Part::Day(width)
             | Part::Hour12(width)
@@ -451,7 +476,8 @@ mod tests {
     #[test]
     fn read_back() {
         let check = |layout: &str, text: &str, expect: Option<i64>| {
-            let found = parse_time(layout, text, &TimeZone::UTC).map(|time| time.timestamp().as_second());
+            let read = Layout::new(layout).read(text, &TimeZone::UTC);
+            let found = read.map(|time| time.timestamp().as_second());
             assert_eq!(found, expect, "{layout} {text}");
         };
         check("2006-01-02", "2026-01-11", Some(1_768_089_600));
@@ -463,7 +489,7 @@ mod tests {
         check("2006-01-02", "bad", None);
         check("Mon, 02 Jan 2006 15:04:05 MST", "Thu, 01 Jan 1970 00:00:01 UTC", Some(1));
         let berlin = TimeZone::get("Europe/Berlin").unwrap();
-        let noon = parse_time("2006-01-02 15:04", "2026-01-11 12:00", &berlin).unwrap();
+        let noon = Layout::new("2006-01-02 15:04").read("2026-01-11 12:00", &berlin).unwrap();
         assert_eq!(noon.timestamp().as_second(), 1_768_129_200);
         assert_eq!(format("15:04 -07:00 MST", &noon), "12:00 +01:00 CET");
     }

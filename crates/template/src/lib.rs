@@ -32,7 +32,7 @@ mod value;
 pub use call::Dialect;
 pub use fields::Fields;
 pub use json_string::{unescape, unicode_escape};
-pub use layout::parse_time;
+pub use layout::Layout;
 pub use value::{IntType, Value};
 
 use crate::call::Surroundings;

@@ -1,7 +1,7 @@
 //! Functions of templates on times. Where Go would use the zone of the server, it is UTC.
 
 use crate::call::{Function, Param, Surroundings, function, int, text};
-use crate::layout::{format, from_ns, month_name, parse_time, weekday_name};
+use crate::layout::{Layout, format, from_ns, month_name, weekday_name};
 use crate::value::Value;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -50,7 +50,7 @@ fn date(around: &Surroundings<'_>, args: &[Value]) -> Result<Value, String> {
 
 fn read(layout: &[u8], text: &[u8], zone: &TimeZone) -> Value {
     let (layout, text) = (String::from_utf8_lossy(layout), String::from_utf8_lossy(text));
-    Value::Time(Rc::new(parse_time(&layout, &text, zone).unwrap_or_else(zero)))
+    Value::Time(Rc::new(Layout::new(&layout).read(&text, zone).unwrap_or_else(zero)))
 }
 
 fn count(args: &[Value], unit_ns: i128) -> Value {

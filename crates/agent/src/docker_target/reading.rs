@@ -236,7 +236,7 @@ impl Reading<'_> {
             };
             let metadata = &target.labels.metadata;
             let output = u8::from(output == Output::Stderr);
-            target.staging.push(Line { labels, ts_ns, text: &line, metadata, output }, mark, now_ns);
+            target.staging.push(Line { labels, ts_ns, text: line.into(), metadata, output }, mark, now_ns);
         }
         let is_sent = target.hand_over(chunks, false).await;
         self.accepted += turn.count;

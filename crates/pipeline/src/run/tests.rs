@@ -31,8 +31,13 @@ fn run_all(pipeline: &Pipeline, lines: &[&str]) -> (Vec<String>, Tally) {
     let mut run = Run::new(pipeline);
     for text in lines {
         let metadata = LabelSet::default();
-        let line =
-            Line { labels: &labels, ts_ns: NOW_NS, text: text.as_bytes(), metadata: &metadata, output: 0 };
+        let line = Line {
+            labels: &labels,
+            ts_ns: NOW_NS,
+            text: text.as_bytes().into(),
+            metadata: &metadata,
+            output: 0,
+        };
         run.push(line, (), now);
     }
     run.flush(true, now);
@@ -334,8 +339,13 @@ fn outputs_are_told_apart_and_long_entries_divided() {
     let (metadata, random) = (LabelSet::default(), Random::seeded(1));
     let now = Now { ns: NOW_NS, random: &random };
     for (output, text) in [(0, "out"), (1, "err"), (0, " 1"), (1, " 2"), (0, " long")] {
-        let line =
-            Line { labels: &labels, ts_ns: NOW_NS, text: text.as_bytes(), metadata: &metadata, output };
+        let line = Line {
+            labels: &labels,
+            ts_ns: NOW_NS,
+            text: text.as_bytes().into(),
+            metadata: &metadata,
+            output,
+        };
         run.push(line, (), now);
     }
     run.flush(true, now);
@@ -357,7 +367,7 @@ fn open_entries_are_let_go_by_time() {
     let line = |text: &'static str| Line {
         labels: &labels,
         ts_ns: 1,
-        text: text.as_bytes(),
+        text: text.as_bytes().into(),
         metadata: &metadata,
         output: 0,
     };
@@ -422,7 +432,8 @@ fn container_runtimes() {
     for (number, text) in
         ["1970-01-01T00:00:00Z stdout P a", "1970-01-01T00:00:00Z stderr F b"].iter().enumerate()
     {
-        let line = Line { labels: &labels, ts_ns: 0, text: text.as_bytes(), metadata: &metadata, output: 0 };
+        let line =
+            Line { labels: &labels, ts_ns: 0, text: text.as_bytes().into(), metadata: &metadata, output: 0 };
         run.push(line, number, Now { ns: 0, random: &random });
     }
     run.flush(false, Now { ns: 59_000_000_000, random: &random });
@@ -445,6 +456,78 @@ fn lines_rewritten() {
         &["\u{1b}[31mred\u{1b}[0m plain \u{1b}[1;32mgreen\u{1b}[m"],
         &[r#"{app="x"}|red plain green"#],
     );
+}
+
+#[test]
+fn texts_of_json_are_escaped_as_promtails_library_does() {
+    let mut text = String::new();
+    crate::entry::write_json_text("\u{8}\u{c}\n\t\"<\u{2028}\u{7f}", &mut text);
+    assert_eq!(text, "\"\\u0008\\u000c\\n\\t\\\"\\u003c\\u2028\u{7f}\"");
+}
+
+#[test]
+fn joined_lines_cut_are_counted_once_each() {
+    let stages = r#"[{"cri": {"max_partial_line_size": 4, "max_partial_line_size_truncate": true}}]"#;
+    let row = |flag: &str, text: &str| format!("2023-11-14T22:13:20Z stdout {flag} {text}");
+    let lines = [row("P", "abc"), row("P", "def"), row("F", "ghi"), row("F", "four"), row("P", "fifth")];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let (found, tally) = run_all(&compile(stages).unwrap(), &lines);
+    assert_eq!(found, ["abcd", "four", "fift"].map(|line| format!(r#"{{app="x", stream="stdout"}}|{line}"#)));
+    assert_eq!((tally.joined, tally.cut), (2, 2));
+}
+
+#[test]
+fn old_entries_are_discarded_by_their_own_time() {
+    let stages = r#"[{"regex": {"expression": "(?P<t>\\d+)"}}, {"timestamp": {"source": "t", "format": "Unix"}},
+        {"drop": {"older_than": "1h"}}]"#;
+    let lines = ["1699996400", "1699996399", "1700000000"];
+    let (found, tally) = run_all(&compile(stages).unwrap(), &lines);
+    assert_eq!(found, [r#"{app="x"}|1699996400|-3600000000000"#, r#"{app="x"}|1700000000"#]);
+    assert_eq!(tally.discarded, BTreeMap::from([("drop_stage".into(), 1)]));
+}
+
+#[test]
+fn limits_fill_up_again_to_their_burst() {
+    let mut run = Run::new(&compile(r#"[{"limit": {"rate": 1, "burst": 2, "drop": true}}]"#).unwrap());
+    let labels = Arc::new(LabelSet::from_pairs([("app", "x")]));
+    let (metadata, random) = (LabelSet::default(), Random::seeded(1));
+    let mut passed = |seconds: i64| {
+        let now = Now { ns: NOW_NS + seconds * 1_000_000_000, random: &random };
+        for _ in 0..4 {
+            let line = Line { labels: &labels, ts_ns: 0, text: b"x".into(), metadata: &metadata, output: 0 };
+            run.push(line, (), now);
+        }
+        let mut out = Vec::new();
+        run.take(&mut out);
+        out.len()
+    };
+    assert_eq!([0, 0, 1, 100, 99].map(&mut passed), [2, 0, 1, 2, 0], "and a clock set back adds nothing");
+}
+
+/// Lines of another stream wait behind an open entry, so what waits is bounded by number and by bytes.
+#[test]
+fn what_waits_behind_an_open_entry_is_bounded() {
+    let stages = r#"[{"multiline": {"firstline": "^F", "max_wait_time": "1h"}}]"#;
+    let sets = ["x", "y"].map(|app| Arc::new(LabelSet::from_pairs([("app", app)])));
+    let (metadata, random) = (LabelSet::default(), Random::seeded(1));
+    let now = Now { ns: NOW_NS, random: &random };
+    for (bytes, lines_until) in [(1, LINES_MAX), (BYTES_MAX / 4, 4)] {
+        let mut run = Run::new(&compile(stages).unwrap());
+        let text = format!("F{}", "x".repeat(bytes - 1));
+        let mut out = Vec::new();
+        for number in 0.. {
+            let labels = if number == 0 { &sets[0] } else { &sets[1] };
+            let text = text.as_bytes().into();
+            run.push(Line { labels, ts_ns: 0, text, metadata: &metadata, output: 0 }, number, now);
+            let mark = run.take(&mut out);
+            if !out.is_empty() {
+                assert_eq!((number, mark, out.len()), (lines_until, None, lines_until + 1));
+                break;
+            }
+            assert_eq!(mark, Some(0));
+            assert!(number < 2 * LINES_MAX, "let go at last");
+        }
+    }
 }
 
 proptest! {
@@ -471,7 +554,7 @@ proptest! {
             for _ in 0..count.min(shape.len() - read) {
                 let (set, is_first) = shape[read];
                 let text = format!("{}{read}", if is_first { "F" } else { "c" });
-                run.push(Line { labels: &sets[set], ts_ns: 0, text: text.as_bytes(), metadata: &metadata, output: 0 }, read, now);
+                run.push(Line { labels: &sets[set], ts_ns: 0, text: text.as_bytes().into(), metadata: &metadata, output: 0 }, read, now);
                 read += 1;
             }
             let mut out = Vec::new();
