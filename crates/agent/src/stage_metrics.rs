@@ -1,6 +1,6 @@
 //! Metrics that stages keep of lines, on the page of metrics under the names that their settings give them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,9 +35,22 @@ impl StageMetrics {
         Self { clock, families: Arc::default() }
     }
 
-    /// Adds what the stages of a job keep.
+    /// Adds what the stages of a job keep. Metrics of one name are shown as one; one that differs from the first of
+    /// its name cannot be, and is left out.
     pub(crate) fn add(&self, pipeline: &Pipeline) {
-        self.families.lock().unwrap_or_else(PoisonError::into_inner).extend(pipeline.metrics());
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        for family in pipeline.metrics() {
+            let first = families.iter().find(|first| first.name() == family.name());
+            if first.is_some_and(|first| !first.has_shape_of(&family)) {
+                let metric = family.name();
+                tracing::warn!(
+                    metric,
+                    "two stages keep metrics of one name and other types or buckets, so only the first is shown; rename one"
+                );
+                continue;
+            }
+            families.push(family);
+        }
     }
 }
 
@@ -61,14 +74,14 @@ impl Collector for StageMetrics {
             };
             let mut descriptor = encoder.encode_descriptor(name, first.help(), None, shown)?;
             let kind = first.kind();
-            let mut seen = BTreeSet::new();
-            for sample in
-                families.iter().filter(|family| family.kind() == kind).flat_map(|f| f.samples(now_ns))
-            {
-                if seen.insert(sample.labels.clone()) {
-                    encode(&mut descriptor, shown, &sample)?;
+            let mut merged: BTreeMap<LabelSet, MetricSample> = BTreeMap::new();
+            for sample in families.iter().flat_map(|family| family.samples(now_ns)) {
+                match merged.get_mut(&sample.labels) {
+                    Some(held) => held.merge(&sample, kind),
+                    None => drop(merged.insert(sample.labels.clone(), sample)),
                 }
             }
+            merged.values().try_for_each(|sample| encode(&mut descriptor, shown, sample))?;
         }
         Ok(())
     }
@@ -93,6 +106,33 @@ mod tests {
     use logyard_pipeline::{Line, LinesFrom, Now, Run};
     use logyard_sys::{Random, SimClock};
     use prometheus_client::registry::Registry;
+
+    #[test]
+    fn jobs_with_one_metric_are_added_up() {
+        let pipeline = |json: &str| {
+            let settings: Vec<_> = serde_json::from_str(json).unwrap();
+            Pipeline::compile(&settings, LinesFrom::Files, 1 << 10).unwrap()
+        };
+        let counts =
+            r#"[{"metrics": {"n": {"type": "counter", "config": {"action": "inc", "match_all": true}}}}]"#;
+        let other =
+            r#"[{"metrics": {"n": {"type": "gauge", "source": "app", "config": {"action": "set"}}}}]"#;
+        let metrics = StageMetrics::new(Arc::new(SimClock::new(1)));
+        let labels = Arc::new(LabelSet::from_pairs([("app", "7")]));
+        let (metadata, random) = (LabelSet::default(), Random::seeded(1));
+        for json in [counts, counts, other] {
+            let pipeline = pipeline(json);
+            metrics.add(&pipeline);
+            let line = Line { labels: &labels, ts_ns: 0, text: b"l".into(), metadata: &metadata, output: 0 };
+            Run::new(&pipeline).push(line, (), Now { ns: 0, random: &random });
+        }
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(metrics));
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        let lines: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(lines, ["promtail_custom_n{app=\"7\"} 2.0"], "{page}");
+    }
 
     #[test]
     fn the_page_shows_them_under_their_own_names() {

@@ -18,6 +18,8 @@ use crate::settings::{MetricAction, MetricSettings, MetricType};
 const SERIES_MAX: usize = 10_000;
 const IDLE_NS: i64 = 300 * 1_000_000_000;
 const IDLE_NS_MIN: i64 = 1_000_000_000;
+/// While a metric is full, idle series are looked for this often: a look costs a walk over all of them.
+const SWEEP_NS: i64 = 1_000_000_000;
 const PREFIX: &str = "promtail_custom_";
 /// Bounds of a histogram that names none, as Prometheus' libraries have them.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -47,7 +49,14 @@ pub struct MetricFamily {
     kind: MetricType,
     buckets: Arc<[f64]>,
     idle_ns: i64,
-    series: Arc<Mutex<HashMap<Arc<LabelSet>, Series>>>,
+    series: Arc<Mutex<AllSeries>>,
+}
+
+#[derive(Debug, Default)]
+struct AllSeries {
+    by_labels: HashMap<Arc<LabelSet>, Series>,
+    /// When idle ones were last looked for to make room.
+    swept_ns: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -67,6 +76,26 @@ pub struct MetricSample {
     pub value: f64,
     /// Of a histogram: upper bound and number of observations of each bucket, not added up; the last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
+    /// When an entry last changed it, in ns since the Unix epoch.
+    pub touched_ns: i64,
+}
+
+impl MetricSample {
+    /// Adds another job's sample of the same metric and labels: counts are added up, of a gauge the later value counts.
+    ///
+    /// Histograms must have the same bounds; see [`MetricFamily::has_shape_of`].
+    pub fn merge(&mut self, other: &Self, kind: MetricType) {
+        let is_later = other.touched_ns > self.touched_ns;
+        self.touched_ns = self.touched_ns.max(other.touched_ns);
+        match kind {
+            MetricType::Gauge if is_later => self.value = other.value,
+            MetricType::Gauge => {}
+            MetricType::Counter | MetricType::Histogram => self.value += other.value,
+        }
+        for ((_, count), (_, more)) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count += more;
+        }
+    }
 }
 
 impl MetricsStage {
@@ -208,10 +237,15 @@ impl MetricFamily {
         self.kind
     }
 
+    /// Returns whether two metrics are of one type, with the same buckets: then their samples can be merged.
+    pub fn has_shape_of(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.buckets == other.buckets
+    }
+
     /// Returns the present values, sorted by labels, and forgets those that were idle too long.
     pub fn samples(&self, now_ns: i64) -> Vec<MetricSample> {
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        forget_idle(&mut series, now_ns, self.idle_ns);
+        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        forget_idle(&mut all.by_labels, now_ns, self.idle_ns);
         let sample = |(labels, series): (&Arc<LabelSet>, &Series)| MetricSample {
             labels: LabelSet::clone(labels),
             value: series.value,
@@ -222,8 +256,9 @@ impl MetricFamily {
                 .chain([f64::INFINITY])
                 .zip(series.counts.iter().copied())
                 .collect(),
+            touched_ns: series.touched_ns,
         };
-        let mut samples: Vec<MetricSample> = series.iter().map(sample).collect();
+        let mut samples: Vec<MetricSample> = all.by_labels.iter().map(sample).collect();
         samples.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         samples
     }
@@ -240,13 +275,18 @@ impl MetricFamily {
             false => Arc::clone(&entry.labels),
             true => Arc::new(crate::relabel::without_meta(&entry.labels)),
         };
-        if all.len() >= SERIES_MAX && !all.contains_key(&labels) {
-            forget_idle(&mut all, now_ns, idle_ns);
-            if all.len() >= SERIES_MAX {
+        if all.by_labels.len() >= SERIES_MAX && !all.by_labels.contains_key(&labels) {
+            // The clock may have been set back.
+            let is_due = all.swept_ns.is_none_or(|at| now_ns.saturating_sub(at).saturating_abs() >= SWEEP_NS);
+            if is_due {
+                all.swept_ns = Some(now_ns);
+                forget_idle(&mut all.by_labels, now_ns, idle_ns);
+            }
+            if all.by_labels.len() >= SERIES_MAX {
                 return;
             }
         }
-        let series = all.entry(labels).or_default();
+        let series = all.by_labels.entry(labels).or_default();
         series.touched_ns = now_ns;
         change(series, &self.buckets);
     }
@@ -289,8 +329,13 @@ mod tests {
         let (metadata, random) = (LabelSet::default(), Random::seeded(1));
         let mut run = Run::new(&pipeline);
         for text in lines {
-            let line =
-                Line { labels: &labels, ts_ns: 0, text: text.as_bytes().into(), metadata: &metadata, output: 0 };
+            let line = Line {
+                labels: &labels,
+                ts_ns: 0,
+                text: text.as_bytes().into(),
+                metadata: &metadata,
+                output: 0,
+            };
             run.push(line, (), Now { ns: 0, random: &random });
         }
         let mut shown = Vec::new();
@@ -354,6 +399,52 @@ mod tests {
             ],
         );
         assert!(run(metrics, &LINES, 3 * SECOND_NS).is_empty());
+    }
+
+    #[test]
+    fn a_full_metric_makes_room_once_a_second_at_most() {
+        let json = r#"[{"metrics": {"n": {"type": "counter", "max_idle_duration": "2s",
+            "config": {"action": "inc", "match_all": true}}}}]"#;
+        let settings: Vec<StageSettings> = serde_json::from_str(json).unwrap();
+        let pipeline = Pipeline::compile(&settings, LinesFrom::Files, 1 << 10).unwrap();
+        let (metadata, random) = (LabelSet::default(), Random::seeded(1));
+        let mut run = Run::new(&pipeline);
+        let mut count = |number: usize, now_ns: i64| {
+            let labels = Arc::new(LabelSet::from_pairs([("n", number.to_string().as_str())]));
+            let line = Line { labels: &labels, ts_ns: 0, text: b"x".into(), metadata: &metadata, output: 0 };
+            run.push(line, (), Now { ns: now_ns, random: &random });
+            run.take(&mut Vec::new());
+            let families = pipeline.metrics();
+            let all = families[0].series.lock().unwrap();
+            (all.by_labels.len(), all.swept_ns)
+        };
+        for number in 0..SERIES_MAX {
+            count(number, 0);
+        }
+        assert_eq!(count(SERIES_MAX, SECOND_NS), (SERIES_MAX, Some(SECOND_NS)));
+        assert_eq!(count(SERIES_MAX, 2 * SECOND_NS - 1), (SERIES_MAX, Some(SECOND_NS)), "no second look");
+        assert_eq!(count(SERIES_MAX, 3 * SECOND_NS), (1, Some(3 * SECOND_NS)), "all others were idle");
+    }
+
+    #[test]
+    fn samples_of_several_jobs_are_merged() {
+        let sample = |value: f64, touched_ns: i64| MetricSample {
+            labels: LabelSet::default(),
+            value,
+            buckets: vec![(1.0, 2), (f64::INFINITY, 1)],
+            touched_ns,
+        };
+        let merged = |kind: MetricType| {
+            let mut first = sample(5.0, 7);
+            first.merge(&sample(2.0, 6), kind);
+            (first.value, first.buckets[0].1, first.touched_ns)
+        };
+        assert_eq!(merged(MetricType::Counter), (7.0, 4, 7));
+        assert_eq!(merged(MetricType::Histogram), (7.0, 4, 7));
+        assert_eq!(merged(MetricType::Gauge), (5.0, 4, 7));
+        let mut first = sample(5.0, 6);
+        first.merge(&sample(2.0, 7), MetricType::Gauge);
+        assert_eq!(first.value, 2.0);
     }
 
     #[test]
