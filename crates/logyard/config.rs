@@ -17,7 +17,7 @@ use serde_yaml_ng::Value;
 
 use crate::config_check::{Fault, check};
 use crate::config_env::{self, Overlay};
-use crate::config_locate::{Step, line_of};
+use crate::config_locate::{Step, line_of, name_of};
 use crate::config_units::Unit;
 
 /// Most bytes of a config file; the largest sensible one has a few thousand.
@@ -239,14 +239,7 @@ fn read_file(path: &Path, text: &str) -> Result<Value, ConfigError> {
 
 /// Says where a fault comes from: the last flag or variable that set it, else the line of the file.
 fn blame(fault: &Fault, sources: &Sources, overlays: &[Overlay]) -> ConfigError {
-    let mut name = String::new();
-    for step in &fault.path {
-        match step {
-            Step::Key(key) if name.is_empty() => name.push_str(key),
-            Step::Key(key) => name.extend([".", key]),
-            Step::Item(index) => name.push_str(&format!("[{index}]")),
-        }
-    }
+    let name = name_of(&fault.path);
     let culprit = overlays.iter().rev().find(|overlay| config_env::is_to_blame(overlay, &fault.path));
     let place = match (culprit, &sources.file) {
         (Some(overlay), _) => overlay.variable.clone(),

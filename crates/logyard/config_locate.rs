@@ -19,6 +19,31 @@ pub(crate) enum Step {
     Item(usize),
 }
 
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Self::Item(index)
+    }
+}
+
+/// Writes a path as messages name it, as in `agent.files[1].path`; empty for the document itself.
+pub(crate) fn name_of(path: &[Step]) -> String {
+    let mut name = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if name.is_empty() => name.push_str(key),
+            Step::Key(key) => name.extend([".", key]),
+            Step::Item(index) => name.push_str(&format!("[{index}]")),
+        }
+    }
+    name
+}
+
 /// Returns the line (from 1) on which the last key of a path stands, if the text has it.
 pub(crate) fn line_of(text: &str, path: &[Step]) -> Option<usize> {
     let keys_end = path.iter().rposition(|step| matches!(step, Step::Key(_)))?;
@@ -140,6 +165,13 @@ agent:
         assert_eq!(line(&["store", "flush", "age_secs_max"]), Some(8));
         assert_eq!(line(&["agent", "files", "1", "exlude"]), Some(13));
         assert_eq!(line(&["agent", "files", "1"]), Some(10));
+    }
+
+    #[test]
+    fn paths_have_names() {
+        let path = [Step::from("agent"), Step::from("files"), Step::from(1), Step::from("path")];
+        assert_eq!(name_of(&path), "agent.files[1].path");
+        assert_eq!(name_of(&[]), "");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use crate::config::ConfigError;
 use crate::config_check::check;
-use crate::config_locate::{Step, line_of};
+use crate::config_locate::{Step, line_of, name_of};
 
 /// Longest file.
 const FILE_BYTES_MAX: usize = 4 << 20;
@@ -68,9 +68,9 @@ pub(crate) struct PromtailClient {
     pub(crate) external_labels: Option<BTreeMap<String, String>>,
     pub(crate) headers: Option<Anything>,
     pub(crate) basic_auth: Option<Anything>,
-    pub(crate) authorization: Option<Anything>,
-    pub(crate) bearer_token: Option<Anything>,
-    pub(crate) bearer_token_file: Option<Anything>,
+    pub(crate) authorization: Option<PromtailAuthorization>,
+    pub(crate) bearer_token: Option<String>,
+    pub(crate) bearer_token_file: Option<String>,
     pub(crate) oauth2: Option<Anything>,
     pub(crate) tls_config: Option<Anything>,
     pub(crate) proxy_url: Option<Anything>,
@@ -79,6 +79,16 @@ pub(crate) struct PromtailClient {
     pub(crate) proxy_connect_header: Option<Anything>,
     pub(crate) follow_redirects: Option<bool>,
     pub(crate) enable_http2: Option<bool>,
+}
+
+/// What is shown to the store.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PromtailAuthorization {
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) credentials: Option<String>,
+    pub(crate) credentials_file: Option<String>,
 }
 
 /// Where positions are kept.
@@ -224,28 +234,30 @@ pub(crate) struct Remark {
 
 /// Makes the way to a place: texts are keys.
 macro_rules! place {
-    ($($step:expr),* $(,)?) => { vec![$($crate::promtail::step($step)),*] };
+    ($($step:expr),* $(,)?) => { vec![$($crate::config_locate::Step::from($step)),*] };
 }
 pub(crate) use place;
 
-/// A key or the number of an item.
-pub(crate) fn step(step: impl Into<PathStep>) -> Step {
-    step.into().0
-}
-
-/// What a step may be made of.
-pub(crate) struct PathStep(Step);
-
-impl From<&str> for PathStep {
-    fn from(key: &str) -> Self {
-        Self(Step::Key(key.to_owned()))
+/// Returns where a place of the file without its refused stages stands in the file itself.
+pub(crate) fn in_file(path: Vec<Step>, refused: &[Remark]) -> Vec<Step> {
+    let mut found = Vec::with_capacity(path.len());
+    for step in path {
+        let is_in_stages =
+            matches!(found.last(), Some(Step::Key(key)) if key == "pipeline_stages" || key == "stages");
+        let Step::Item(mut index) = step else {
+            found.push(step);
+            continue;
+        };
+        // Refused stages are in the order of the file, so each shifts those that come behind it.
+        for remark in refused.iter().filter(|_| is_in_stages) {
+            match remark.path.strip_prefix(found.as_slice()) {
+                Some([Step::Item(gone), Step::Key(_)]) if *gone <= index => index += 1,
+                _ => {}
+            }
+        }
+        found.push(Step::Item(index));
     }
-}
-
-impl From<usize> for PathStep {
-    fn from(index: usize) -> Self {
-        Self(Step::Item(index))
-    }
+    found
 }
 
 /// Returns the file and what is refused of it while reading. `text` has its variables expanded.
@@ -263,7 +275,8 @@ pub(crate) fn read(path: &Path, text: &str) -> Result<(PromtailFile, Vec<Remark>
     normalize(&mut document, &mut refused);
     let schema = schemars::schema_for!(PromtailFile).to_value();
     let checked = check(&document, &schema).map_err(|fault| {
-        ConfigError::new(shown(path, text, &Remark { path: fault.path, text: fault.text }))
+        let remark = Remark { path: in_file(fault.path, &refused), text: fault.text };
+        ConfigError::new(shown(path, text, &remark))
     })?;
     let file = serde_yaml_ng::from_value(checked)
         .map_err(|error| ConfigError::new(format!("cannot use {}: {error}", path.display())))?;
@@ -272,14 +285,7 @@ pub(crate) fn read(path: &Path, text: &str) -> Result<(PromtailFile, Vec<Remark>
 
 /// Writes a remark with file, line and key.
 pub(crate) fn shown(file: &Path, text: &str, remark: &Remark) -> String {
-    let mut name = String::new();
-    for step in &remark.path {
-        match step {
-            Step::Key(key) if name.is_empty() => name.push_str(key),
-            Step::Key(key) => name.extend([".", key]),
-            Step::Item(index) => name.push_str(&format!("[{index}]")),
-        }
-    }
+    let name = name_of(&remark.path);
     match line_of(text, &remark.path) {
         Some(line) => format!("{} line {line}: {name:?} {}", file.display(), remark.text),
         None => format!("{}: {name:?} {}", file.display(), remark.text),

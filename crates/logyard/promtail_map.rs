@@ -5,16 +5,18 @@
 
 use std::path::PathBuf;
 
-use logyard_agent::pipeline::settings::{LimitSettings, StageSettings};
+use logyard_agent::pipeline::settings::{LimitSettings, MatchAction, MatchSettings, StageSettings};
 use logyard_agent::pipeline::{LinesFrom, Pipeline, Relabeling, parse_size};
-use logyard_agent::{FileSettings, FilterName, FilterSettings, RelabelSettings};
+use logyard_agent::{AgentSettings, FileSettings, FilterName, FilterSettings, RelabelSettings};
+use logyard_server::Secret;
 use serde_yaml_ng::Value;
 
-use crate::config::{LogFormat, PushSettings, Settings};
+use crate::config::{LogFormat, LogSettings, PushSettings, Settings};
 use crate::config_locate::Step;
 use crate::config_units::Unit;
 use crate::promtail::{
-    Anything, PromtailClient, PromtailDocker, PromtailFile, PromtailJob, PromtailLimits, Remark, place,
+    Anything, PromtailClient, PromtailDocker, PromtailFile, PromtailJob, PromtailLimits, Remark, in_file,
+    place,
 };
 
 /// Path of the push endpoint behind the address of a store.
@@ -66,12 +68,15 @@ impl Mapped {
 
     fn server(&mut self, server: Option<&Anything>) {
         let Some(Anything(Value::Mapping(keys))) = server else { return };
+        let defaults = LogSettings::default();
         for (key, value) in keys {
             let (Some(key), text) = (key.as_str(), value.as_str().unwrap_or_default()) else { continue };
             match key {
-                "log_level" => text.clone_into(&mut self.settings.log.level),
-                "log_format" if text == "json" => self.settings.log.format = LogFormat::Json,
-                "log_format" => self.settings.log.format = LogFormat::Logfmt,
+                "log_level" => put(&mut self.settings.log.level, &defaults.level, text.to_owned()),
+                "log_format" if text == "json" => {
+                    put(&mut self.settings.log.format, &defaults.format, LogFormat::Json);
+                }
+                "log_format" => {}
                 _ => self.note(place!["server", key], "has no effect: the agent opens no port of its own"),
             }
         }
@@ -142,9 +147,7 @@ impl Mapped {
         let defaults = PushSettings::default();
         match client.url.strip_prefix("http://").and_then(|rest| rest.strip_suffix(PUSH_PATH)) {
             Some(rest) if !rest.is_empty() => {
-                if self.settings.push.url == defaults.url {
-                    self.settings.push.url = format!("http://{rest}");
-                }
+                put(&mut self.settings.push.url, &defaults.url, format!("http://{rest}"));
                 self.note(below("url"), "must be the address of a Logyard store");
             }
             _ => self.refuse(
@@ -152,18 +155,25 @@ impl Mapped {
                 format!("is refused: want http://<host>:<port>{PUSH_PATH}, of a Logyard store"),
             ),
         }
-        if let Some(tenant) =
-            client.tenant_id.as_ref().filter(|_| self.settings.push.tenant == defaults.tenant)
-        {
-            self.settings.push.tenant.clone_from(tenant);
+        if let Some(tenant) = &client.tenant_id {
+            put(&mut self.settings.push.tenant, &defaults.tenant, tenant.clone());
         }
         if let Some(timeout) = &client.timeout {
             match Unit::of_key("timeout_ms").and_then(|unit| unit.parse(timeout)) {
-                Some(ms) => self.settings.push.timeout_secs = (ms / 1_000).max(defaults.timeout_secs),
+                Some(ms) => {
+                    let (got, least) = (ms / 1_000, defaults.timeout_secs);
+                    put(&mut self.settings.push.timeout_secs, &least, got.max(least));
+                    if got < least {
+                        let text =
+                            format!("is raised to {least} s: a push ends when the store has synced it");
+                        self.note(below("timeout"), text);
+                    }
+                }
                 None => self
                     .refuse(below("timeout"), format!("is refused: {timeout:?} is no duration such as 10s")),
             }
         }
+        self.credentials(at, client);
         let effectless = [
             ("name", client.name.is_some(), "has no effect: there is one store"),
             ("batchwait", client.batchwait.is_some(), "has no effect: a batch waits 0.2 s, under load 1 s"),
@@ -195,19 +205,49 @@ impl Mapped {
         let refused = [
             ("headers", &client.headers),
             ("basic_auth", &client.basic_auth),
-            ("authorization", &client.authorization),
-            ("bearer_token", &client.bearer_token),
-            ("bearer_token_file", &client.bearer_token_file),
             ("oauth2", &client.oauth2),
             ("tls_config", &client.tls_config),
             ("proxy_url", &client.proxy_url),
             ("proxy_connect_header", &client.proxy_connect_header),
         ];
         for (key, value) in refused {
+            let text = match key {
+                "basic_auth" | "oauth2" => {
+                    "is refused: a token is all the agent shows; set bearer_token_file here, or push.token_file"
+                }
+                _ => {
+                    "is refused: the agent speaks plain HTTP to the store; put a proxy beside it that adds this"
+                }
+            };
             if value.is_some() {
-                let text = "is refused: the agent speaks plain HTTP without credentials; put a proxy that adds them beside it";
                 self.refuse(below(key), text);
             }
+        }
+    }
+
+    /// Takes the token to show; one that was given otherwise stays.
+    fn credentials(&mut self, at: &[Step], client: &PromtailClient) {
+        let below = |key: &str| [at.to_vec(), place![key]].concat();
+        let authorization = client.authorization.clone().unwrap_or_default();
+        let is_bearer = authorization
+            .kind
+            .as_deref()
+            .is_none_or(|kind| kind.is_empty() || kind.eq_ignore_ascii_case("bearer"));
+        if !is_bearer {
+            let text = "is refused: want Bearer; a token is all the agent shows";
+            self.refuse([below("authorization"), place!["type"]].concat(), text);
+        }
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let token = given(&client.bearer_token).or(given(&authorization.credentials));
+        let file = given(&client.bearer_token_file).or(given(&authorization.credentials_file));
+        if token.is_some() && file.is_some() {
+            self.refuse(at.to_vec(), "is refused: it has both a token and a file of one; remove one");
+            return;
+        }
+        let push = &mut self.settings.push;
+        if push.token.is_empty() && push.token_file.is_empty() {
+            push.token = token.map(|token| Secret::new(&token)).unwrap_or_default();
+            push.token_file = file.unwrap_or_default();
         }
     }
 
@@ -217,7 +257,8 @@ impl Mapped {
         if let Some(text) = limits.max_line_size.as_deref().filter(|text| !matches!(*text, "" | "0")) {
             match parse_size(text).map(u32::try_from) {
                 Ok(Ok(bytes)) => {
-                    self.settings.agent.line_bytes_max = bytes;
+                    let default = AgentSettings::default().line_bytes_max;
+                    put(&mut self.settings.agent.line_bytes_max, &default, bytes);
                     if limits.max_line_size_truncate != Some(true) {
                         self.note(below("max_line_size"), "cuts longer lines instead of dropping them");
                     }
@@ -261,8 +302,14 @@ impl Mapped {
         if job.decompression.as_ref().is_some_and(|form| form.enabled == Some(true)) {
             self.refuse(at("decompression"), "is refused: compressed files are not read; unpack them");
         }
-        let relabel: Vec<RelabelSettings> = rules.into_iter().chain(external.iter().map(as_rule)).collect();
-        let stages: Vec<StageSettings> = limit.cloned().into_iter().chain(stages).collect();
+        // Behind the stages, which neither see these labels nor remove them; without stages a rule costs less.
+        let (rules_last, stages_last): (Vec<_>, Vec<_>) = match stages.is_empty() {
+            true => (external.iter().map(as_rule).collect(), Vec::new()),
+            false => (Vec::new(), external.iter().map(as_stage).collect()),
+        };
+        let relabel: Vec<RelabelSettings> = rules.into_iter().chain(rules_last).collect();
+        let stages: Vec<StageSettings> =
+            limit.cloned().into_iter().chain(stages).chain(stages_last).collect();
         for (number, group) in job.static_configs.iter().flatten().enumerate() {
             let at = place!["scrape_configs", index, "static_configs", number];
             let mut labels = group.labels.clone().unwrap_or_default();
@@ -317,6 +364,7 @@ impl Mapped {
                 Err(_) => Step::Key(step.clone()),
             });
             let at = place!["scrape_configs", index, key].into_iter().chain(inner).collect();
+            let at = in_file(at, &self.refused);
             self.refuse(at, format!("cannot be used: {}", fault.reason()));
         }
     }
@@ -372,6 +420,12 @@ impl Mapped {
                 docker.match_first_network.is_some(),
                 "has no effect: a container is one target",
             ),
+            (
+                "follow_redirects",
+                docker.follow_redirects.is_some(),
+                "has no effect: an engine does not redirect",
+            ),
+            ("enable_http2", docker.enable_http2.is_some(), "has no effect: HTTP/1.1 is spoken"),
         ];
         for (key, is_given, text) in effectless {
             if is_given {
@@ -396,6 +450,29 @@ impl Mapped {
             }
         }
     }
+}
+
+/// Puts a value in place unless another one was given.
+fn put<T: PartialEq>(slot: &mut T, default: &T, value: T) {
+    if slot == default {
+        *slot = value;
+    }
+}
+
+/// A label of `external_labels` behind stages: it yields to one that is there.
+fn as_stage((name, value): &(String, String)) -> StageSettings {
+    let set = StageSettings {
+        static_labels: Some([(name.clone(), Some(value.clone()))].into()),
+        ..StageSettings::default()
+    };
+    let absent = MatchSettings {
+        selector: format!("{{{name}=\"\"}}"),
+        stages: vec![set],
+        action: MatchAction::Keep,
+        pipeline_name: None,
+        drop_counter_reason: None,
+    };
+    StageSettings { match_: Some(absent), ..StageSettings::default() }
 }
 
 /// A label of `external_labels`: it yields to one that is there.

@@ -104,6 +104,8 @@ agent:
         "type: counter\n",
         "action: labelmap\n",
         "regex: ^$\n      target_label: cost\n      replacement: $$5\n",
+        // Behind the stages of the files.
+        "selector: '{cost=\"\"}'\n        stages:\n        - static_labels:\n            cost: $5\n",
     ] {
         assert!(printed.contains(want), "{want:?} in\n{printed}");
     }
@@ -171,6 +173,85 @@ fn what_cannot_be_honoured_is_refused_by_file_line_and_name() {
     refuses("scrape_configs: []\n", &["line 1: \"scrape_configs\" leaves nothing to read"]);
     refuses("scrape_configs: [\n", &["no valid YAML", "line 2"]);
     refuses("positions: {filename: /etc/promtail.yaml, x: 1}\n", &["\"positions.x\" is no setting"]);
+}
+
+#[test]
+fn places_behind_a_refused_stage_are_named_as_the_file_has_them() {
+    let stages = "  pipeline_stages:\n  - tenant: {source: t}\n  - decolorize:\n  - match:\n      selector: '{a=\"b\"}'\n      stages:\n      - geoip: {db: x}\n      - tenant: {source: t}\n";
+    refuses(
+        &format!("{FILES}{stages}      - regex: {{expression: '('}}\n"),
+        &[
+            "line 12: \"scrape_configs[0].pipeline_stages[2].match.stages[2].regex.expression\" cannot be used: ",
+        ],
+    );
+    refuses(
+        &format!("{FILES}{stages}      - rgex: {{expression: '(a)'}}\n"),
+        &["line 12: \"scrape_configs[0].pipeline_stages[2].match.stages[2].rgex\" is no setting"],
+    );
+}
+
+#[test]
+fn tokens_are_taken_over() {
+    let push = |keys: &str| {
+        let text = format!("clients:\n- url: http://logs:3100/loki/api/v1/push\n{keys}{FILES}");
+        taken(&text, How::default()).unwrap().0.push
+    };
+    assert_eq!(push("  bearer_token: sesame\n").token, logyard_server::Secret::new("sesame"));
+    assert_eq!(push("  bearer_token_file: /run/token\n").token_file, "/run/token");
+    assert_eq!(push("  authorization: {credentials_file: /run/token}\n").token_file, "/run/token");
+    assert_eq!(
+        push("  authorization: {type: bearer, credentials: sesame}\n").token,
+        logyard_server::Secret::new("sesame")
+    );
+    let client = "clients:\n- url: http://logs:3100/loki/api/v1/push\n";
+    refuses(
+        &format!("{client}  basic_auth: {{username: a, password: b}}\n{FILES}"),
+        &[
+            "line 3: \"clients[0].basic_auth\" is refused: a token is all the agent shows; set bearer_token_file",
+        ],
+    );
+    refuses(
+        &format!("{client}  authorization: {{type: Basic, credentials: b}}\n{FILES}"),
+        &["line 3: \"clients[0].authorization.type\" is refused"],
+    );
+    refuses(
+        &format!("{client}  bearer_token: a\n  bearer_token_file: b\n{FILES}"),
+        &["line 1: \"clients[0]\" is refused: it has both"],
+    );
+}
+
+#[test]
+fn what_was_given_otherwise_wins_over_the_file() {
+    let disk = SimDisk::new();
+    disk.write_atomic(Path::new("/promtail.yaml"), WHOLE.as_bytes()).unwrap();
+    let mut given = Settings::default();
+    given.log.level = "debug".to_owned();
+    given.log.format = crate::config::LogFormat::Json;
+    given.push.url = "http://other:3100".to_owned();
+    given.push.timeout_secs = 7;
+    given.push.token_file = "/run/token".to_owned();
+    given.agent.line_bytes_max = 4_096;
+    let text = WHOLE.replace("log_level: warn", "log_level: warn\n  log_format: logfmt");
+    disk.write_atomic(Path::new("/promtail.yaml"), text.as_bytes()).unwrap();
+    let (settings, _) = take(Path::new("/promtail.yaml"), How::default(), given.clone(), &disk).unwrap();
+    assert_eq!((&settings.log, settings.agent.line_bytes_max), (&given.log, 4_096));
+    assert_eq!(settings.push, crate::config::PushSettings { tenant: "team".to_owned(), ..given.push });
+}
+
+#[test]
+fn each_key_without_effect_is_told_of() {
+    let client =
+        "clients:\n- url: http://logs:3100/loki/api/v1/push\n  timeout: 10s\n  follow_redirects: true\n";
+    let docker = "scrape_configs:\n- docker_sd_configs:\n  - host: unix:///var/run/docker.sock\n    follow_redirects: true\n    enable_http2: true\n";
+    let notes = taken(&format!("{client}{docker}"), How::default()).unwrap().1.notes.join("\n");
+    for want in [
+        "line 3: \"clients[0].timeout\" is raised to 30 s",
+        "line 4: \"clients[0].follow_redirects\" has no effect",
+        "line 8: \"scrape_configs[0].docker_sd_configs[0].follow_redirects\" has no effect",
+        "line 9: \"scrape_configs[0].docker_sd_configs[0].enable_http2\" has no effect",
+    ] {
+        assert!(notes.contains(want), "{want:?} in\n{notes}");
+    }
 }
 
 #[test]
