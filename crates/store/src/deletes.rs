@@ -127,24 +127,21 @@ impl Deletes {
         Arc::clone(&self.pending.read().requests)
     }
 
-    /// Returns what hides entries of a tenant in a range; `None` if nothing does.
+    /// Returns what hides entries of a tenant; `None` if nothing does in a range.
+    ///
+    /// Shape: all requests of the tenant, also those over other times: what is found for a run is kept for queries over
+    /// any range, and a run may reach beyond the range of this one.
     pub(crate) fn hiding(&self, tenant: &Tenant, range: TimeRange) -> Option<Hiding<'_>> {
         let Pending { requests, generation } = self.pending.read().clone();
-        let of_query = |request: &&Arc<PendingDelete>| {
-            request.tenant == tenant.as_str()
-                && request.range.overlaps(range.start_ns, range.end_ns.saturating_sub(1))
-        };
-        let requests: Vec<_> = requests.iter().filter(of_query).map(Arc::clone).collect();
-        (!requests.is_empty()).then(|| Hiding {
-            deletes: self,
-            generation,
-            requests,
-            matching: HashMap::new(),
-        })
+        let of_tenant = |request: &&Arc<PendingDelete>| request.tenant == tenant.as_str();
+        let requests: Vec<_> = requests.iter().filter(of_tenant).map(Arc::clone).collect();
+        let last_ns = range.end_ns.saturating_sub(1);
+        let is_concerned = requests.iter().any(|request| request.range.overlaps(range.start_ns, last_ns));
+        is_concerned.then(|| Hiding { deletes: self, generation, requests, matching: HashMap::new() })
     }
 }
 
-/// The requests that concern one query.
+/// The requests of one tenant.
 #[derive(Debug)]
 pub(crate) struct Hiding<'a> {
     deletes: &'a Deletes,

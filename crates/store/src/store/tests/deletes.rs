@@ -167,6 +167,21 @@ fn entries_are_hidden_at_once_in_memory_and_in_files_and_come_back_when_cancelle
 }
 
 #[test]
+fn what_is_hidden_of_a_run_does_not_depend_on_which_times_were_asked_for_first() {
+    let place = Place::new(86_400);
+    ten(&place.store, "a", 0);
+    run(place.store.flush()).unwrap();
+    // One run, and a request for each half of it.
+    place.delete("a secret", range(0, 5));
+    place.delete("a secret", range(5, 10));
+    let found = |asked: TimeRange| find(&place.store, &Tenant::single(), &[], asked).len();
+    assert_eq!(found(range(0, 2)), 1, "rows 0 and 1 of which one is a secret");
+    assert_eq!(found(range(0, 10)), 7);
+    assert_eq!(found(range(6, 9)), 2);
+    assert_eq!(stats(&place.store).1, 7);
+}
+
+#[test]
 fn a_request_without_a_filter_takes_streams_as_a_whole() {
     let place = Place::new(0);
     ten(&place.store, "a", 0);
