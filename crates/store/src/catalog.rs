@@ -164,10 +164,13 @@ fn log_recovery(recovery: &Recovery) {
     }
 }
 
-/// Returns the highest place in order of arrival that any segment has, live or lost.
+/// Returns the highest place in order of arrival that is taken: that of any segment, live or lost, and that of the end
+/// of any epoch, whose segments may all be gone. What arrives next must not stand before it.
 pub(crate) fn last_order(state: &Snapshot) -> u64 {
     let lost = state.lost.iter().map(|lost| &lost.segment);
-    state.segments.iter().chain(lost).map(|segment: &SegmentRecord| segment.order).max().unwrap_or(0)
+    let of_segments = state.segments.iter().chain(lost).map(|segment: &SegmentRecord| segment.order);
+    let of_epochs = state.epochs.iter().filter_map(|epoch| epoch.order_end);
+    of_segments.chain(of_epochs).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -328,6 +328,28 @@ fn what_was_too_old_stays_away_when_a_period_is_made_longer() {
 }
 
 #[test]
+fn what_arrives_after_all_segments_of_an_epoch_are_gone_is_not_of_it() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let store = open_classes(&disk, &clock, &[("a", 2, 0)], 0);
+    append(&store, batch("a", None, &[(NOON_NS, "first")])).unwrap();
+    run(store.flush()).unwrap();
+    expire(&store, &clock);
+    run(store.close()).unwrap();
+    drop(store);
+    let store = open_classes(&disk, &clock, &[("a", 100, 0)], 0);
+    assert_eq!(store.inner.shared.epochs.past().len(), 1, "the first policy's time is over");
+    // As a delete request does, or too many bytes.
+    let segments = store.inner.shared.view().segments;
+    store.inner.shared.replace_segments(&segments, Vec::new(), Vec::new()).unwrap();
+    drop((segments, store));
+    let store = open_classes(&disk.crash(), &clock, &[("a", 100, 0)], 0);
+    append(&store, batch("a", None, &[(NOON_NS - 3 * 24 * HOUR_NS, "brought in")])).unwrap();
+    assert_eq!(lines(&store), ["brought in"], "in memory");
+    run(store.flush()).unwrap();
+    assert_eq!(lines(&store), ["brought in"], "in a file");
+}
+
+#[test]
 fn a_file_of_which_much_is_too_old_is_written_anew() {
     let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
     // All of one class, as before there were policies.
