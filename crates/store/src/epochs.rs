@@ -13,7 +13,7 @@
 //! The end of an epoch is a wall for compaction: a stream may have changed its class there, and entries of equal times
 //! stay in order of arrival only among segments of one class. An epoch is forgotten with the last of its segments.
 
-use crate::catalog::last_order;
+use crate::catalog::{Catalog, last_order};
 use crate::catalog_record::{Edit, EpochRecord, MatcherRecord, PolicyRecord, SegmentRecord, Snapshot};
 use crate::delete_requests::edit;
 use crate::error::Result;
@@ -44,6 +44,8 @@ pub(crate) struct Epochs {
     /// The oldest first.
     past: RwLock<Arc<Vec<Past>>>,
     seen: Mutex<Seen>,
+    /// The last place in order of arrival when the store was opened: what came later is of the present epoch.
+    opened_order: u64,
 }
 
 /// Of the present epoch.
@@ -56,7 +58,7 @@ struct Seen {
 impl Epochs {
     /// Takes in what the catalog says; `periods` are those in force now.
     pub(crate) fn new(state: &Snapshot, periods: &Periods) -> Self {
-        let epochs = Self::default();
+        let epochs = Self { opened_order: last_order(state), ..Self::default() };
         epochs.set_past(state);
         let present = state.epochs.last().filter(|epoch| epoch.order_end.is_none());
         if let Some(present) = present.filter(|epoch| is_same(epoch, periods)) {
@@ -76,6 +78,14 @@ impl Epochs {
     /// Returns the epochs that are over, the oldest first.
     pub(crate) fn past(&self) -> Arc<Vec<Past>> {
         Arc::clone(&self.past.read())
+    }
+
+    /// Returns the last places in order of arrival before the policies changed, the first change first.
+    pub(crate) fn walls(&self, state: &Snapshot, periods: &Periods) -> Vec<u64> {
+        // The catalog may not have taken a change in yet: see `note`.
+        let is_over = state.epochs.last().is_some_and(|last| has_ended(last, periods));
+        let ended = state.epochs.iter().filter_map(|epoch| epoch.order_end);
+        ended.chain(is_over.then_some(self.opened_order)).collect()
     }
 
     /// Returns the last instant at which the clock was believed; `None` if it is not.
@@ -116,15 +126,19 @@ pub(crate) fn floor_max_ns(past: &[Past], tenant: &str) -> i64 {
     cutoffs.max().unwrap_or(i64::MIN)
 }
 
-/// Ends the epoch of the catalog if other policies are in force now. To be called before anything is flushed.
+/// Ends the epoch of the catalog if other policies are in force now than when it was noted.
 ///
-/// Errors: `Kind::Unavailable` if the catalog cannot be edited; it then goes on as it was until the next start.
+/// Errors: `Kind::Unavailable` if the catalog cannot be edited; it then goes on as it was until the next note.
 pub(crate) fn begin(shared: &Shared) -> Result<()> {
-    let mut catalog = shared.catalog.lock();
+    begin_in(shared, &mut shared.catalog.lock())
+}
+
+fn begin_in(shared: &Shared, catalog: &mut Catalog) -> Result<()> {
     let mut epochs = catalog.state().epochs.clone();
-    let order_end = last_order(catalog.state());
+    // Not the last place of now: something may have been flushed since a first try failed.
+    let order_end = shared.epochs.opened_order;
     match epochs.last_mut() {
-        Some(last) if last.order_end.is_none() && !is_same(last, &shared.periods) => {
+        Some(last) if has_ended(last, &shared.periods) => {
             last.order_end = Some(order_end);
             // A clock that was ahead for hours and is right now must not hide what is young.
             last.seen_ns = last.seen_ns.min(shared.clock.now_ns());
@@ -132,7 +146,7 @@ pub(crate) fn begin(shared: &Shared) -> Result<()> {
         _ => return Ok(()),
     }
     prune(&mut epochs, catalog.state());
-    edit(shared, &mut catalog, Edit::Epochs { epochs })?;
+    edit(shared, catalog, Edit::Epochs { epochs })?;
     shared.epochs.set_past(catalog.state());
     Ok(())
 }
@@ -158,6 +172,11 @@ pub(crate) fn note(shared: &Shared) {
         return;
     };
     let mut catalog = shared.catalog.lock();
+    // The start may have failed to end the epoch of other policies: those were not in force at this instant.
+    if let Err(error) = begin_in(shared, &mut catalog) {
+        tracing::debug!(?error, "cannot note that store.retention has changed");
+        return;
+    }
     let mut epochs = catalog.state().epochs.clone();
     match epochs.last_mut() {
         Some(last) if last.order_end.is_none() => last.seen_ns = seen_ns,
@@ -180,6 +199,11 @@ fn prune(epochs: &mut Vec<EpochRecord>, state: &Snapshot) {
     let first = orders.min().unwrap_or(u64::MAX);
     epochs.retain(|epoch| epoch.order_end.is_none_or(|order_end| order_end >= first));
     epochs.drain(..epochs.len().saturating_sub(EPOCHS_MAX));
+}
+
+/// Returns whether an epoch is over that the catalog has as the present one.
+fn has_ended(epoch: &EpochRecord, periods: &Periods) -> bool {
+    epoch.order_end.is_none() && !is_same(epoch, periods)
 }
 
 fn is_same(epoch: &EpochRecord, periods: &Periods) -> bool {

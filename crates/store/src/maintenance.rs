@@ -199,7 +199,7 @@ impl Worker {
         let jobs = {
             let catalog = shared.catalog.lock();
             let state = catalog.state();
-            let walls: Vec<u64> = state.epochs.iter().filter_map(|epoch| epoch.order_end).collect();
+            let walls = shared.epochs.walls(state, &shared.periods);
             plan(&state.segments, &state.lost, &damaged, &growing, &walls, shared.clock.now_ns())
         };
         let now_ns = shared.clock.monotonic_ns();

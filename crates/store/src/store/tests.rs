@@ -63,9 +63,21 @@ fn open_at(disk: &SimDisk, settings: StoreSettings, clock: &Arc<SimClock>) -> Re
 
 fn open_with_rules(
     disk: &SimDisk,
-    mut settings: StoreSettings,
+    settings: StoreSettings,
     rules: StoreRules,
     clock: &Arc<SimClock>,
+) -> Result<Store> {
+    let store = open_at_rest(disk, settings, rules, Arc::<SimClock>::clone(clock))?;
+    store.begin_epoch();
+    Ok(store)
+}
+
+/// Opens a store that has not noted its policies yet.
+fn open_at_rest(
+    disk: &SimDisk,
+    mut settings: StoreSettings,
+    rules: StoreRules,
+    clock: Arc<dyn Clock>,
 ) -> Result<Store> {
     if settings.retention == crate::RetentionSettings::default() {
         // Many tests have entries of 1970.
@@ -78,7 +90,6 @@ fn open_with_rules(
         // Many tests fill the disk to see what a failed write does.
         settings.disk = crate::DiskSettings { free_bytes_min: Some(0), ballast_bytes: 0 };
     }
-    let clock: Arc<dyn Clock> = Arc::<SimClock>::clone(clock);
     let mut registry = Registry::default();
     let parts = StoreParts {
         disk: Arc::new(disk.clone()),
@@ -86,9 +97,7 @@ fn open_with_rules(
         random: Arc::new(Random::seeded(next_seed())),
         registry: &mut registry,
     };
-    let store = Store::open_at_rest(&root(), settings, rules, parts)?;
-    store.begin_epoch();
-    Ok(store)
+    Store::open_at_rest(&root(), settings, rules, parts)
 }
 
 fn open_with(disk: &SimDisk, settings: StoreSettings) -> Store {

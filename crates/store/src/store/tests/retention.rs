@@ -350,6 +350,43 @@ fn what_arrives_after_all_segments_of_an_epoch_are_gone_is_not_of_it() {
 }
 
 #[test]
+fn a_start_that_cannot_note_other_policies_does_not_let_the_old_ones_go_on() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let store = open_classes(&disk, &clock, &[("a", 2, 0)], 0);
+    append(&store, batch("a", None, &[(NOON_NS, "first"), (NOON_NS + 24 * HOUR_NS, "second")])).unwrap();
+    run(store.flush()).unwrap();
+    expire(&store, &clock);
+    run(store.close()).unwrap();
+    drop(store);
+    let mut settings = StoreSettings::default();
+    settings.retention.period_secs = Some(100 * 86_400);
+    let store = open_at_rest(&disk, settings, StoreRules::default(), Arc::<SimClock>::clone(&clock)).unwrap();
+    run(store.recovered()).unwrap();
+    disk.set_free_bytes(Some(0));
+    store.begin_epoch();
+    disk.set_free_bytes(None);
+    let epochs = || store.inner.shared.catalog.lock().state().epochs.clone();
+    let noted = epochs();
+    assert_eq!((noted.len(), noted[0].order_end), (1, None));
+    for app in ["a", "b"] {
+        append(&store, batch(app, None, &[(NOON_NS - 50 * HOUR_NS, "brought in")])).unwrap();
+        run(store.flush()).unwrap();
+    }
+    let shared = &store.inner.shared;
+    assert_eq!(shared.epochs.walls(shared.catalog.lock().state(), &shared.periods), [1]);
+    clock.set(NOON_NS + 55 * HOUR_NS);
+    disk.set_free_bytes(Some(0));
+    expire(&store, &clock);
+    assert_eq!(epochs(), noted, "the old policies were not in force at that time");
+    disk.set_free_bytes(None);
+    expire(&store, &clock);
+    let now = epochs();
+    assert_eq!((now.len(), now[0].order_end, now[0].seen_ns), (2, Some(1), noted[0].seen_ns));
+    // By the old policy the first would be gone, and what was brought in never have been there.
+    assert_eq!(lines(&store), ["brought in", "brought in", "first", "second"]);
+}
+
+#[test]
 fn a_file_of_which_much_is_too_old_is_written_anew() {
     let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
     // All of one class, as before there were policies.
