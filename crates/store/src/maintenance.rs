@@ -177,6 +177,12 @@ pub(crate) fn run(shared: &Shared) {
 }
 
 impl Worker {
+    /// Returns a worker that has looked for segments to reclaim, and found these.
+    #[cfg(test)]
+    pub(crate) fn reclaiming(to_reclaim: Vec<Job>) -> Self {
+        Self { to_reclaim, look_ns: u64::MAX, ..Self::default() }
+    }
+
     /// Does the first job that is due and possible. Returns whether there was one that succeeded.
     pub(crate) fn run_once(&mut self, shared: &Shared) -> bool {
         if shared.maintenance.is_stopping() || !matches!(*shared.phase.read(), Phase::Ready) {
@@ -227,6 +233,11 @@ impl Worker {
             self.look_ns = now_ns.saturating_add(LOOK_EVERY_NS);
             self.to_reclaim = retention::to_reclaim(shared);
         }
+        // Meanwhile compaction or retention may have taken some of them.
+        let segments = Arc::clone(&shared.view.read().segments);
+        let is_live = |ulid: &String| segments.iter().any(|segment| segment.record.ulid == *ulid);
+        self.to_reclaim.retain(|job| job.inputs.iter().all(is_live));
+        drop(segments);
         let is_free =
             |job: &Job| self.failed.get(&job.partition).is_none_or(|failure| failure.retry_ns <= now_ns);
         let next = self.to_reclaim.iter().position(|job| is_free(job) && has_room(shared, job));

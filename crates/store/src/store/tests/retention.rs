@@ -1,6 +1,8 @@
 //! What is too old is not answered, and goes.
 
 use super::*;
+use crate::compaction_plan::Job;
+use crate::maintenance::Worker;
 use crate::retention::Expiry;
 use std::time::Duration;
 
@@ -308,7 +310,7 @@ fn what_was_too_old_stays_away_when_a_period_is_made_longer() {
         expect.sort();
         assert_eq!(found, expect);
         expire(&store, &clock);
-        let mut worker = crate::maintenance::Worker::default();
+        let mut worker = Worker::default();
         while worker.run_once(&store.inner.shared) {}
     }
     let epochs = store.inner.shared.catalog.lock().state().epochs.clone();
@@ -398,7 +400,7 @@ fn a_file_of_which_much_is_too_old_is_written_anew() {
     run(store.close()).unwrap();
     let store = open_classes(&disk.crash(), &clock, &[("short", 2, 0)], 0);
     let work = |store: &Store| {
-        let mut worker = crate::maintenance::Worker::default();
+        let mut worker = Worker::default();
         while worker.run_once(&store.inner.shared) {}
         store.inner.shared.view().segments.iter().map(|segment| segment.record.rows).sum::<u64>()
     };
@@ -411,6 +413,24 @@ fn a_file_of_which_much_is_too_old_is_written_anew() {
         (classes(&store), store.inner.shared.metrics.expired_entries.get()),
         (vec!["10d".to_owned()], 1)
     );
+}
+
+#[test]
+fn a_file_that_has_gone_meanwhile_is_not_written_anew() {
+    let (_, clock, store) = world();
+    append(&store, batch("a", None, &[(NOON_NS, "first"), (NOON_NS + 48 * HOUR_NS, "third")])).unwrap();
+    run(store.flush()).unwrap();
+    let shared = &store.inner.shared;
+    let jobs = || shared.view().segments.iter().map(|one| Job::rewrite(&one.record)).collect::<Vec<_>>();
+    let mut worker = Worker::reclaiming(jobs());
+    // One of the two goes before its turn comes.
+    clock.set(NOON_NS + i64::try_from(DAYS).unwrap() * 24 * HOUR_NS + 24 * HOUR_NS);
+    expire(&store, &clock);
+    assert_eq!(jobs().len(), 1);
+    while worker.run_once(shared) {}
+    let metrics = &shared.metrics;
+    assert_eq!((metrics.compactions.get() > 0, metrics.compaction_failures.get()), (true, 0));
+    assert_eq!(lines(&store), ["third"]);
 }
 
 #[test]
@@ -444,7 +464,7 @@ fn entries_of_one_time_stay_in_order_of_arrival_when_their_stream_changes_its_cl
     };
     arrived.extend((0..12).map(|index| format!("{:02}", 2 * index + 1)));
     assert_eq!(lines_of_a(&store), arrived);
-    let mut worker = crate::maintenance::Worker::default();
+    let mut worker = Worker::default();
     let jobs = (0..100).take_while(|_| worker.run_once(&store.inner.shared)).count();
     assert!(jobs >= 4, "{jobs} jobs");
     assert_eq!(lines_of_a(&store), arrived);
