@@ -75,6 +75,7 @@ mod segment_tables;
 mod segment_write;
 mod settings;
 mod shared;
+mod sight;
 pub mod snapshot;
 mod space;
 mod stats;

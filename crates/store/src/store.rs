@@ -4,28 +4,28 @@ use crate::arrivals::Arrivals;
 use crate::catalog::{Catalog, last_order};
 use crate::damage::DamagedBlock;
 use crate::delete_filter::ParseDelete;
-use crate::deletes::{Deletes, Hiding};
+use crate::deletes::Deletes;
 use crate::epochs::{self, Epochs};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::fsck::Progress;
-use crate::head::{Head, order_of, weight};
+use crate::head::{Head, weight};
 use crate::import::{self, ImportInfo, ImportOptions};
 use crate::maintenance::{self, Maintenance, QueryGuard};
 use crate::metrics::Metrics;
 use crate::policy::{Periods, RetentionPolicy};
 use crate::queue::{PendingBatch, Queue, Stop};
 use crate::recovery::{self, BATCH_RAW_BYTES_MAX, WAL_SETTINGS};
-use crate::retention::Window;
-use crate::segment::{IndexError, Segment, SegmentIndex, SegmentReads};
+use crate::segment::{Segment, SegmentReads};
 use crate::settings::StoreSettings;
 use crate::shared::{Phase, Shared, View, WriterGuard};
+use crate::sight::{Part, Sight, complete_view};
 use crate::snapshot::{self, SnapshotInfo};
 use crate::space::Space;
 use crate::storage_report::{self, StorageQuery, StorageReport};
 use crate::{Stats, wal_record};
 use bytes::Bytes;
-use logyard_codec::{BatchId, BlockView, Entries, RunView, encode_batch};
+use logyard_codec::{BatchId, BlockView, Entries, encode_batch};
 use logyard_model::{LabelSet, Matcher, Prefilter, Stream, StreamId, Tenant, TimeRange};
 use logyard_sys::{Clock, Disk, LockGuard, Random};
 use parking_lot::{Mutex, RwLock};
@@ -291,7 +291,7 @@ impl Store {
     pub async fn recovered(&self) -> Result<()> {
         let mut is_recovered = self.inner.shared.is_recovered.subscribe();
         is_recovered.wait_for(|done| *done).await.map_err(|_| stopped())?;
-        self.complete_view().map(drop)
+        complete_view(&self.inner.shared).map(drop)
     }
 
     /// Stores a batch; resolves once it is durable and visible to queries.
@@ -357,25 +357,8 @@ impl Store {
         range: TimeRange,
         prefilter: &Prefilter,
     ) -> Result<Vec<BlockView>> {
-        let view = self.complete_view()?;
-        let Some(window) = self.window(tenant, range) else { return Ok(Vec::new()) };
-        let (reads, mut views) = (&self.inner.shared.reads, Vec::new());
-        let mut hiding = self.hiding(tenant, &window);
-        self.each_segment(&view, tenant, window.range, |segment, index| {
-            let first = views.len();
-            index.views(segment, reads, matchers, &window, prefilter, &mut views);
-            let Some(hiding) = &mut hiding else { return Ok(()) };
-            hiding.hide_in_segment(segment, index, reads, &mut views, first)
-        })?;
-        for head in view.heads() {
-            let first = views.len();
-            head.views(tenant, matchers, &window, &mut views);
-            if let Some(hiding) = &mut hiding {
-                hiding.hide_in_head(&mut views, first)?;
-            }
-        }
-        window.trim(&mut views)?;
-        Ok(views)
+        let sight = Sight::new(&self.inner.shared, tenant, range)?;
+        sight.map_or_else(|| Ok(Vec::new()), |sight| sight.views(matchers, prefilter))
     }
 
     /// Returns the distinct matching streams that may have entries in `range`, in order of their ids.
@@ -387,20 +370,17 @@ impl Store {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Vec<Arc<Stream>>> {
-        let view = self.complete_view()?;
-        let Some(window) = self.window(tenant, range) else { return Ok(Vec::new()) };
         let mut streams = BTreeMap::new();
-        if let Some(runs) = self.runs_left(&view, tenant, matchers, &window)? {
-            let seen = runs.into_iter().map(|(run, _)| (run.stream.id, run.stream));
-            return Ok(seen.collect::<BTreeMap<_, _>>().into_values().collect());
-        }
-        self.each_segment(&view, tenant, window.range, |segment, index| {
-            index.streams(segment.record.order, matchers, &window, &mut streams);
-            Ok(())
+        let Some(mut sight) = Sight::new(&self.inner.shared, tenant, range)? else { return Ok(Vec::new()) };
+        sight.each_part(matchers, |window, part| match part {
+            Part::Segment(segment, index) => {
+                index.streams(segment.record.order, matchers, window, &mut streams);
+            }
+            Part::Head(head) => head.streams(tenant, matchers, window, &mut streams),
+            Part::Run(run, _) => {
+                streams.insert(run.stream.id, run.stream);
+            }
         })?;
-        for head in view.heads() {
-            head.streams(tenant, matchers, &window, &mut streams);
-        }
         Ok(streams.into_values().collect())
     }
 
@@ -408,24 +388,18 @@ impl Store {
     ///
     /// Errors and cost: as [`Store::select`]. Equal entries that no flush or query has met yet count twice.
     pub fn stats(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Result<Stats> {
-        let view = self.complete_view()?;
-        let Some(window) = self.window(tenant, range) else { return Ok(Stats::default()) };
         let (mut streams, mut stats) = (BTreeMap::new(), Stats::default());
-        if let Some(runs) = self.runs_left(&view, tenant, matchers, &window)? {
-            for (run, range) in runs {
+        let Some(mut sight) = Sight::new(&self.inner.shared, tenant, range)? else { return Ok(stats) };
+        sight.each_part(matchers, |window, part| match part {
+            Part::Segment(segment, index) => {
+                index.stats(segment.record.order, matchers, window, &mut streams, &mut stats);
+            }
+            Part::Head(head) => head.stats(tenant, matchers, window, &mut streams, &mut stats),
+            Part::Run(run, range) => {
                 stats.add_run(range, run.min_ns, run.max_ns, run.rows.len() as u64, run.raw_bytes);
                 streams.insert(run.stream.id, run.stream);
             }
-            stats.streams = streams.len() as u64;
-            return Ok(stats);
-        }
-        self.each_segment(&view, tenant, window.range, |segment, index| {
-            index.stats(segment.record.order, matchers, &window, &mut streams, &mut stats);
-            Ok(())
         })?;
-        for head in view.heads() {
-            head.stats(tenant, matchers, &window, &mut streams, &mut stats);
-        }
         stats.streams = streams.len() as u64;
         Ok(stats)
     }
@@ -546,7 +520,7 @@ impl Store {
         options: &ImportOptions,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<ImportInfo> {
-        self.complete_view()?;
+        complete_view(&self.inner.shared)?;
         import::import(&self.inner.shared, source, options, progress)
     }
 
@@ -561,7 +535,7 @@ impl Store {
     ///
     /// Errors and cost: as [`storage_report::of_folder`], and `Kind::Unavailable` while recovering; blocks.
     pub fn storage_report(&self, query: &StorageQuery) -> Result<StorageReport> {
-        storage_report::of_store(&self.inner.shared, &self.complete_view()?, query)
+        storage_report::of_store(&self.inner.shared, &complete_view(&self.inner.shared)?, query)
     }
 
     /// Stops cleanly: finishes what was accepted, flushes if `flush.on_close` says so, gives up the folder.
@@ -606,90 +580,6 @@ impl Store {
                 "cannot note that store.retention has changed: what was too old before may be answered again"
             );
         }
-    }
-
-    /// Returns what of a range is not too old; `None` if nothing.
-    fn window<'a>(&'a self, tenant: &'a Tenant, range: TimeRange) -> Option<Window<'a>> {
-        let shared = &self.inner.shared;
-        Window::new(&shared.periods, shared.epochs.past(), tenant, range, shared.clock.now_ns())
-    }
-
-    /// Returns what hides entries in a window; `None` if nothing does.
-    fn hiding(&self, tenant: &Tenant, window: &Window<'_>) -> Option<Hiding<'_>> {
-        self.inner.shared.deletes.hiding(tenant, window.range)
-    }
-
-    /// Returns what delete requests leave of the matching runs in a window, each with what the window leaves of its
-    /// stream; `None` if they concern none, and the tables tell as well.
-    ///
-    /// Errors and cost: as [`Store::select`].
-    fn runs_left(
-        &self,
-        view: &View,
-        tenant: &Tenant,
-        matchers: &[Matcher],
-        window: &Window<'_>,
-    ) -> Result<Option<Vec<(RunView, TimeRange)>>> {
-        let Some(mut hiding) = self.hiding(tenant, window) else { return Ok(None) };
-        let (reads, mut left) = (&self.inner.shared.reads, Vec::new());
-        let mut add = |views: &mut Vec<BlockView>| {
-            for view in views.drain(..) {
-                let order = order_of(view.arrival);
-                for run in view.runs {
-                    let range = window.of(order, &run.stream);
-                    if let Some(range) = range.filter(|range| range.overlaps(run.min_ns, run.max_ns)) {
-                        left.push((run, range));
-                    }
-                }
-            }
-        };
-        let mut views = Vec::new();
-        self.each_segment(view, tenant, window.range, |segment, index| {
-            index.views(segment, reads, matchers, window, &Prefilter::default(), &mut views);
-            hiding.hide_in_segment(segment, index, reads, &mut views, 0)?;
-            add(&mut views);
-            Ok(())
-        })?;
-        for head in view.heads() {
-            head.views(tenant, matchers, window, &mut views);
-            hiding.hide_in_head(&mut views, 0)?;
-            add(&mut views);
-        }
-        Ok(Some(left))
-    }
-
-    /// Returns a view that holds every acknowledged entry.
-    fn complete_view(&self) -> Result<View> {
-        let shared = &self.inner.shared;
-        match &*shared.phase.read() {
-            Phase::Ready | Phase::ReadOnly(_) => {}
-            Phase::Recovering => {
-                let text =
-                    "cannot answer yet: the store is replaying its write-ahead log; ask again in a moment";
-                return Err(Error::unavailable(text));
-            }
-            Phase::Failed(error) => return Err(error.clone()),
-        }
-        Ok(shared.view())
-    }
-
-    /// Calls `visit` for the tenant's segments that overlap `range`, in order of arrival.
-    fn each_segment(
-        &self,
-        view: &View,
-        tenant: &Tenant,
-        range: TimeRange,
-        mut visit: impl FnMut(&Arc<Segment>, &SegmentIndex) -> Result<()>,
-    ) -> Result<()> {
-        let shared = &self.inner.shared;
-        for segment in view.segments.iter().filter(|segment| segment.record.overlaps(tenant, range)) {
-            match shared.reads.index(segment) {
-                Ok(index) => visit(segment, &index)?,
-                Err(IndexError::Lost(error)) => shared.lose(segment, &error),
-                Err(IndexError::Failed(error)) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -413,6 +413,54 @@ fn a_file_of_which_nothing_was_to_stay_is_not_taken_in_again() {
     assert!(place.disk.read(&path).is_err(), "it is removed");
 }
 
+/// A clock that lets something happen when it is looked at.
+struct InterruptingClock {
+    clock: SimClock,
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for InterruptingClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.clock.fmt(f)
+    }
+}
+
+impl Clock for InterruptingClock {
+    fn now_ns(&self) -> i64 {
+        let then = self.then.lock().take();
+        if let Some(then) = then {
+            then();
+        }
+        self.clock.now_ns()
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.clock.monotonic_ns()
+    }
+}
+
+#[test]
+fn a_request_that_is_carried_out_while_a_query_begins_shows_nothing_again() {
+    let clock = InterruptingClock { clock: SimClock::new(NOON_NS + HOUR_NS), then: Mutex::default() };
+    let clock = Arc::new(clock);
+    let mut settings = StoreSettings::default();
+    settings.deletes.cancel_secs = 0;
+    let store =
+        open_at_rest(&SimDisk::new(), settings, rules(), Arc::<InterruptingClock>::clone(&clock)).unwrap();
+    run(store.recovered()).unwrap();
+    ten(&store, "a", 0);
+    run(store.flush()).unwrap();
+    store.request_delete(&Tenant::single(), "a secret", range(0, 100)).unwrap();
+    let shared = Arc::clone(&store.inner.shared);
+    *clock.then.lock() = Some(Box::new(move || {
+        let mut worker = Worker::default();
+        while worker.run_once(&shared) {}
+    }));
+    assert_eq!(lines(&store).len(), 7);
+    let requests = store.delete_requests(&Tenant::single());
+    assert!(requests[0].done_ns.is_some() && clock.then.lock().is_none(), "the query was interrupted");
+}
+
 #[test]
 fn a_request_that_can_be_read_no_more_hides_nothing_and_is_still_listed() {
     let place = Place::new(0);
