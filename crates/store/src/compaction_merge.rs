@@ -46,8 +46,8 @@ pub(crate) struct Input {
     is_shredded: bool,
     /// The last block that was decoded, which the next runs may lie in too; `None` for a damaged one.
     block: Option<(u32, Option<Arc<Block>>)>,
-    /// Of the last run that was looked through, by its index: the rows that stay.
-    left: Option<(usize, Vec<Range<u32>>)>,
+    /// Of the last run that was looked through, by its index: the rows that stay, in order.
+    left: Option<(usize, Arc<[Range<u32>]>)>,
 }
 
 /// What came of a merge.
@@ -265,12 +265,13 @@ impl Merge<'_> {
             return Err(Error::corrupt("a run does not hold the times that its table says"));
         }
         let mut left_out = u64::from(taken);
-        for rows in self.rows_left(source.input, source.runs.start, &block)? {
+        let left = self.rows_left(source.input, source.runs.start, &block)?;
+        // A run whose entries meet those of other inputs one by one is taken in as many parts.
+        let first = left.partition_point(|rows| rows.end <= start);
+        for rows in left.iter().skip(first).take_while(|rows| rows.start < start + taken) {
             let rows = rows.start.max(start)..rows.end.min(start + taken);
-            if !rows.is_empty() {
-                left_out -= rows.len() as u64;
-                emit(self, &block, rows)?;
-            }
+            left_out -= rows.len() as u64;
+            emit(self, &block, rows)?;
         }
         self.merged.left_out += left_out;
         self.merged.rows += u64::from(taken);
@@ -281,24 +282,24 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Returns the rows of a run that the output gets, in stretches.
-    fn rows_left(&mut self, input: usize, run_index: usize, block: &Block) -> Result<Vec<Range<u32>>> {
+    /// Returns the rows of a run that the output gets, in stretches, none of them empty.
+    fn rows_left(&mut self, input: usize, run_index: usize, block: &Block) -> Result<Arc<[Range<u32>]>> {
         let source = &mut self.inputs[input];
         if let Some((known, rows)) = &source.left
             && *known == run_index
         {
-            return Ok(rows.clone());
+            return Ok(Arc::clone(rows));
         }
         let row = source.run(run_index)?.clone();
         let whole = row.run.first_row..row.run.first_row + row.run.rows;
         let order = source.segment.record.order;
-        let rows = match stream_of(&source.index, &row) {
+        let rows: Arc<[Range<u32>]> = match stream_of(&source.index, &row) {
             Some(stream) if self.leave_out.concerns(order, &row, stream) => {
-                self.leave_out.rows_left(order, block, &row, stream).map_err(unreadable)?
+                self.leave_out.rows_left(order, block, &row, stream).map_err(unreadable)?.into()
             }
-            _ => vec![whole],
+            _ => Arc::new([whole]),
         };
-        source.left = Some((run_index, rows.clone()));
+        source.left = Some((run_index, Arc::clone(&rows)));
         Ok(rows)
     }
 
@@ -335,7 +336,7 @@ impl Merge<'_> {
         if concerned.is_some_and(|stream| self.leave_out.concerns(order, &row_of_run, &stream)) {
             let Some(block) = self.block(source.input, number, pace)? else { return Ok(false) };
             let whole = run.first_row..run.first_row + run.rows;
-            if self.rows_left(source.input, source.runs.start, &block)? != [whole] {
+            if *self.rows_left(source.input, source.runs.start, &block)? != [whole] {
                 return Ok(false);
             }
         }
