@@ -106,17 +106,22 @@ impl Job {
             partition: (record.tenant.clone(), record.day, record.class.clone()),
             inputs: vec![record.ulid.clone()],
             // Levels are at most LEVEL_TOP.
-            level: record.level.clamp(1, LEVEL_TOP) as u16,
+            level: rewritten(record) as u16,
             bytes: record.bytes,
         }
     }
+}
+
+/// Returns the level of a segment that is written anew.
+fn rewritten(record: &SegmentRecord) -> u32 {
+    record.level.clamp(1, LEVEL_TOP)
 }
 
 type Chosen<'a> = (Vec<&'a SegmentRecord>, u32);
 
 fn repair<'a>(stretches: &[Vec<&'a SegmentRecord>], damaged: &HashSet<String>) -> Option<Chosen<'a>> {
     let found = stretches.iter().flatten().find(|record| damaged.contains(&record.ulid))?;
-    Some((vec![*found], found.level))
+    Some((vec![*found], rewritten(found)))
 }
 
 /// Chooses neighbours of one level, the oldest first.
@@ -263,7 +268,8 @@ mod tests {
         assert_eq!(over[0].inputs.len(), 4);
         let damaged = HashSet::from([records[6].ulid.clone()]);
         let repair = plan(&live, &lost, &damaged, &HashSet::new(), &[], noon(DAY));
-        assert_eq!((repair[0].inputs.len(), repair[0].level), (1, 0));
+        assert_eq!(repair, [Job::rewrite(&records[6])]);
+        assert_eq!(repair[0].level, 1, "a file that was made of another is none that was flushed");
     }
 
     #[test]

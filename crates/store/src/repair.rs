@@ -161,13 +161,7 @@ async fn mend(
 }
 
 fn rewrite(shared: &Shared, segment: Arc<Segment>) -> Result<()> {
-    let record = &segment.record;
-    let job = Job {
-        partition: (record.tenant.clone(), record.day, record.class.clone()),
-        inputs: vec![record.ulid.clone()],
-        level: u16::try_from(record.level).map_err(|_| Error::corrupt("the catalog holds a bad level"))?,
-        bytes: record.bytes,
-    };
+    let job = Job::rewrite(&segment.record);
     drop(segment);
     compaction::run(shared, &job, LineCodec::BEST, &mut Pace::new(shared)).map(drop)
 }
