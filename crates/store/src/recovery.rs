@@ -190,7 +190,8 @@ pub(crate) fn wal_bytes(disk: &dyn Disk, folder: &Folder) -> u64 {
     items.iter().map(|item| item.bytes).sum()
 }
 
-/// Returns whether there was a WAL whose files are gone: an open log always has a file. A snapshot has no WAL.
+/// Returns whether there was a WAL whose files are gone: an open log always has a file. A snapshot has none until it is
+/// opened, which takes its description away.
 ///
 /// To be asked about a folder that has flushed something.
 pub(crate) fn has_lost_wal(disk: &dyn Disk, folder: &Folder) -> bool {
@@ -268,6 +269,7 @@ fn replay(shared: &Arc<Shared>) -> Result<(Writer, Option<Flush>)> {
     }
     let (mut log, found) = Log::open(Arc::clone(&shared.disk), &dir, WAL_SETTINGS, wal_done + 1, &mut apply)
         .map_err(|error| replay_error(&dir, error))?;
+    snapshot::end(&*shared.disk, &shared.folder);
     if found.missing > 0 || !found.quarantined.is_empty() {
         shared.metrics.damaged_records.inc_by(found.missing.max(found.quarantined.len() as u64));
         tracing::error!(

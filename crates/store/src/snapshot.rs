@@ -225,6 +225,24 @@ pub(crate) fn link_or_copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Resul
     Ok(false)
 }
 
+/// Takes its description from a snapshot that is in place of a data folder, whose WAL has been opened: a folder with a WAL
+/// is no snapshot any more, and if that goes missing later, it was lost. Does nothing to any other folder.
+///
+/// Until the WAL's file has its name for good, the description stays. What fails is done at the next start.
+pub(crate) fn end(disk: &dyn Disk, folder: &Folder) {
+    let about = folder.root().join(ABOUT);
+    if !matches!(disk.metadata(&about), Ok(Some(_))) {
+        return;
+    }
+    let removed = disk.sync_dir(&folder.wal()).and_then(|()| disk.remove_file(&about));
+    match removed.and_then(|()| disk.sync_dir(folder.root())) {
+        Ok(()) => tracing::info!(path = %about.display(), "the snapshot is a data folder from now on"),
+        Err(error) => {
+            tracing::warn!(%error, path = %about.display(), "cannot remove the description of a snapshot yet");
+        }
+    }
+}
+
 /// Removes what a crash left of snapshots that were being made or deleted.
 pub(crate) fn remove_unfinished(disk: &dyn Disk, folder: &Folder) {
     let dir = folder.snapshots();

@@ -103,6 +103,43 @@ fn what_the_store_removes_stays_in_a_snapshot() {
     }
 }
 
+#[test]
+fn a_restored_snapshot_whose_wal_is_lost_later_says_so() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    append(&store, batch("a", None, &[(NOON_NS, "one")])).unwrap();
+    snapshot(&store, "s").unwrap();
+    drop(store);
+    let restored = restore(&disk, "s");
+    let damaged = |store: &Store| store.inner.shared.metrics.damaged_records.get();
+    // The plug is pulled after each change of the first start, whose WAL file has a name at some point.
+    let mut starts = 0;
+    for point in 0.. {
+        let disk = restored.crash();
+        disk.halt_after(point);
+        drop(try_open(&disk, StoreSettings::default()).map(|store| run(store.recovered())));
+        let is_whole = disk.operations() < point;
+        let store = open(&disk.crash_seeded(point));
+        assert_eq!((damaged(&store), lines(&store)), (0, vec!["one".to_owned()]), "point {point}");
+        starts += 1;
+        if is_whole {
+            break;
+        }
+    }
+    assert!(starts > 5, "{starts} starts");
+    let store = open(&restored);
+    append(&store, batch("a", None, &[(NOON_NS + 1, "two")])).unwrap();
+    drop(store);
+    let wal = root().join("wal");
+    for item in restored.list(&wal).unwrap() {
+        restored.remove_file(&wal.join(&item.name)).unwrap();
+    }
+    restored.sync_dir(&wal).unwrap();
+    assert!(!fsck(&restored, &root(), false, &mut |_| {}).unwrap().is_clean());
+    let store = open(&restored);
+    assert_eq!((damaged(&store), lines(&store)), (1, vec!["one".to_owned()]));
+}
+
 /// The files of segments while a store has the lock.
 fn segment_files_of(disk: &SimDisk) -> Vec<PathBuf> {
     let files = recovery::find_files(disk, &Folder::at(&root())).unwrap();
