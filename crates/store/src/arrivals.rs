@@ -289,15 +289,6 @@ mod tests {
         assert_eq!(followers.bytes.load(Ordering::Relaxed), 0);
     }
 
-    #[test]
-    fn nobody_begins_to_follow_before_what_was_handed_over_is_seen() {
-        let followers = Arc::new(Followers::default());
-        let following = followers.hold();
-        assert!(followers.list.try_write().is_none());
-        drop(following);
-        assert!(followers.list.try_write().is_some());
-    }
-
     #[tokio::test]
     async fn news_are_waited_for() {
         let followers = Arc::new(Followers::default());

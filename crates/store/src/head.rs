@@ -320,6 +320,12 @@ impl HeadDay {
 }
 
 impl HeadStream {
+    /// Keeps the stream as it is until the guard is dropped: who appends to it or reads it waits.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.buffer.lock()
+    }
+
     /// Compresses the open buffer. Returns how many entries were dropped as equal to another.
     pub(crate) fn freeze(&self) -> Result<usize> {
         let mut buffer = self.buffer.lock();

@@ -9,6 +9,7 @@ mod deletes;
 mod disk_faults;
 mod faults;
 mod files;
+mod follow;
 mod formats;
 mod import;
 mod model;
