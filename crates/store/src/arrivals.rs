@@ -8,9 +8,10 @@
 //! begins to follow, then queries, then takes what has arrived, has every entry: each that the query found and that
 //! was not there before is among those taken, equal, and every other one comes later.
 
+use crate::deletes::Deletes;
 use crate::head::weight;
 use logyard_codec::{Block, BlockView, Entries, RunView};
-use logyard_model::{Matcher, Stream, StreamId, Tenant};
+use logyard_model::{Matcher, Stream, StreamId, Tenant, TimeRange};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::mem;
@@ -44,6 +45,7 @@ pub struct Missed {
 #[derive(Debug)]
 pub struct Arrivals {
     followers: Arc<Followers>,
+    deletes: Arc<Deletes>,
     follower: Arc<Follower>,
 }
 
@@ -87,11 +89,16 @@ struct Waiting {
 }
 
 impl Arrivals {
-    pub(crate) fn new(followers: &Arc<Followers>, tenant: Tenant, matchers: Vec<Matcher>) -> Self {
+    pub(crate) fn new(
+        followers: &Arc<Followers>,
+        deletes: &Arc<Deletes>,
+        tenant: Tenant,
+        matchers: Vec<Matcher>,
+    ) -> Self {
         let follower = Follower { tenant, matchers, waiting: Mutex::default(), news: Notify::new() };
         let follower = Arc::new(follower);
         followers.list.write().push(Arc::clone(&follower));
-        Self { followers: Arc::clone(followers), follower }
+        Self { followers: Arc::clone(followers), deletes: Arc::clone(deletes), follower }
     }
 
     /// Waits until there may be something to take. Safe to drop.
@@ -101,13 +108,34 @@ impl Arrivals {
 
     /// Takes what has arrived, and what was missed since the last time.
     ///
-    /// Shape: views in order of arrival, one run each, which may hold equal entries, and ones stored before.
-    /// Never blocks on a disk.
+    /// Shape: views in order of arrival, of one stream each, which may hold equal entries, and ones stored before.
+    /// Entries that a pending delete request means are left out. Never blocks on a disk.
     pub fn take(&self) -> (Vec<BlockView>, Missed) {
         let mut waiting = self.follower.waiting.lock();
         waiting.bytes = 0;
-        let views = waiting.handed.drain(..).map(|handed| handed.view.clone()).collect();
-        (views, mem::take(&mut waiting.missed))
+        let mut views: Vec<BlockView> = waiting.handed.drain(..).map(|handed| handed.view.clone()).collect();
+        let missed = mem::take(&mut waiting.missed);
+        drop(waiting);
+        self.hide(&mut views);
+        (views, missed)
+    }
+
+    fn hide(&self, views: &mut Vec<BlockView>) {
+        let runs = || views.iter().flat_map(|view| &view.runs);
+        let (Some(min_ns), Some(max_ns)) =
+            (runs().map(|run| run.min_ns).min(), runs().map(|run| run.max_ns).max())
+        else {
+            return;
+        };
+        let range = TimeRange { start_ns: min_ns, end_ns: max_ns.saturating_add(1) };
+        let Some(mut hiding) = self.deletes.hiding(&self.follower.tenant, range) else { return };
+        if let Err(error) = hiding.hide_in_head(views, 0) {
+            tracing::error!(
+                ?error,
+                "cannot look entries in memory through for a delete request; report this"
+            );
+            views.clear();
+        }
     }
 }
 
@@ -222,7 +250,8 @@ mod tests {
 
     fn follow(followers: &Arc<Followers>, app: &str) -> Arrivals {
         let matcher = Matcher::new("app", MatchOp::Equal, app).unwrap();
-        Arrivals::new(followers, Tenant::single(), vec![matcher])
+        let deletes = Arc::new(Deletes::new(None, &[]));
+        Arrivals::new(followers, &deletes, Tenant::single(), vec![matcher])
     }
 
     fn taken(arrivals: &Arrivals) -> Vec<(String, Vec<i64>)> {

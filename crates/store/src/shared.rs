@@ -77,7 +77,7 @@ pub(crate) struct Shared {
     pub(crate) space: Space,
     pub(crate) periods: Periods,
     pub(crate) epochs: Epochs,
-    pub(crate) deletes: Deletes,
+    pub(crate) deletes: Arc<Deletes>,
     pub(crate) next_segment_key: AtomicU64,
     pub(crate) recovered_bytes: AtomicU64,
     pub(crate) recovery_bytes: AtomicU64,

@@ -223,7 +223,7 @@ impl Store {
         let segments: Arc<Vec<Arc<Segment>>> = Arc::new(segments);
         let active = Arc::new(Head::new(last_order(catalog.state()) + 1));
         let epochs = Epochs::new(catalog.state(), &periods);
-        let deletes = Deletes::new(rules.parse_delete, &catalog.state().deletes);
+        let deletes = Arc::new(Deletes::new(rules.parse_delete, &catalog.state().deletes));
         let shared = Arc::new(Shared {
             recovery_bytes: AtomicU64::new(recovery::wal_bytes(&*disk, &folder)),
             recovered_bytes: AtomicU64::new(0),
@@ -407,9 +407,11 @@ impl Store {
     /// Returns the entries of matching streams that are stored from now on.
     ///
     /// Shape: each is handed over once it is durable, and before queries see it; a query that is begun after this
-    /// call has all others. Cost: nothing while nothing arrives; the test of each stream's labels once.
+    /// call has all others. What a pending delete request means is left out. Cost: nothing while nothing arrives; the test of
+    /// each stream's labels once.
     pub fn arrivals(&self, tenant: &Tenant, matchers: &[Matcher]) -> Arrivals {
-        Arrivals::new(&self.inner.shared.followers, tenant.clone(), matchers.to_vec())
+        let shared = &self.inner.shared;
+        Arrivals::new(&shared.followers, &shared.deletes, tenant.clone(), matchers.to_vec())
     }
 
     /// Tells that a query runs, for as long as the guard lives: maintenance waits meanwhile.

@@ -321,6 +321,25 @@ fn late_entries_are_hidden_while_a_request_is_pending_and_not_after() {
 }
 
 #[test]
+fn who_follows_does_not_see_what_is_hidden() {
+    let place = Place::new(0);
+    let arrivals = place.store.arrivals(&Tenant::single(), &[]);
+    let rows =
+        || arrivals.take().0.iter().flat_map(|view| &view.runs).map(|run| run.rows.len()).sum::<usize>();
+    place.delete("a secret", range(0, 205));
+    for (app, at, expect) in [("a", 0, 7), ("b", 100, 10), ("a", 200, 8)] {
+        ten(&place.store, app, at);
+        assert_eq!(rows(), expect, "{app} at {at}");
+    }
+    place.delete("b ", range(0, 300));
+    ten(&place.store, "b", 250);
+    assert_eq!((rows(), arrivals.take().1.entries), (0, 0));
+    place.work();
+    ten(&place.store, "a", 0);
+    assert_eq!(rows(), 10, "a request that is done hides nothing");
+}
+
+#[test]
 fn a_merge_leaves_out_what_is_due_and_several_requests_share_the_work() {
     let place = Place::new(0);
     for at in 0..9 {
