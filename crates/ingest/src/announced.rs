@@ -4,6 +4,8 @@
 //! does because the decoders refuse a body that unpacks to more.
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+use logyard_wire::body::Encoding;
+
 /// Longest varint of 32 bits, as snappy writes the length in front of a block.
 const VARINT_BYTES_MAX: usize = 5;
 
@@ -14,15 +16,17 @@ const BATCH_RAW_BYTES_AT: usize = 6;
 ///
 /// Covers both forms: the first byte of JSON, read as the length of a snappy block, is below 128.
 pub(crate) fn of_loki(body: &[u8], content_encoding: &str) -> Option<usize> {
-    let is_plain =
-        matches!(content_encoding.trim().to_ascii_lowercase().as_str(), "" | "identity" | "snappy");
-    is_plain.then(|| body.len().max(varint(body).unwrap_or(0)))
+    is_plain(content_encoding).then(|| body.len().max(varint(body).unwrap_or(0)))
 }
 
 /// Returns the bytes of a body that is not packed; `None` for one that is.
 pub(crate) fn of_plain(body: &[u8], content_encoding: &str) -> Option<usize> {
-    let is_plain = matches!(content_encoding.trim().to_ascii_lowercase().as_str(), "" | "identity");
-    is_plain.then_some(body.len())
+    is_plain(content_encoding).then_some(body.len())
+}
+
+/// Returns whether a body is decoded as it came. One of an encoding that is not known is refused when it is unpacked.
+fn is_plain(content_encoding: &str) -> bool {
+    matches!(Encoding::from_header(content_encoding), Ok(Encoding::Plain))
 }
 
 /// Returns the bytes that unpacking a batch makes at most; one too short to say is refused at once.

@@ -167,8 +167,8 @@ impl<'a> Validator<'a> {
             None => i64::MAX,
         };
         if ts_ns < oldest_ns || ts_ns == i64::MIN {
-            let (shown, oldest) = (time.rfc3339(), GoTime::from_ns(oldest_ns).rfc3339());
             let text = || {
+                let (shown, oldest) = (time.rfc3339(), GoTime::from_ns(oldest_ns).rfc3339());
                 format!(
                     "entry for stream '{labels}' has timestamp too old: {shown}, oldest acceptable timestamp is: {oldest}; raise limits.entry_age_max"
                 )
