@@ -428,6 +428,86 @@ fn a_disk_that_fails_anywhere_leaves_all_or_none() {
     }
 }
 
+/// Exports the snapshot that is there.
+fn export_prepared(disk: &SimDisk) -> Result<ExportInfo> {
+    let source = root().join("snapshots/for-export");
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    export(&shared, &SimClock::new(NOON_NS), &source, &out(), &everything(), &mut |_| {})
+}
+
+/// Returns whether what is in the folder of the export is all of it; if not, it has to be refused as a whole.
+fn is_whole(disk: &SimDisk, want: &[String], what: &str) -> bool {
+    let fresh = SimDisk::new();
+    if disk.metadata(&out()).unwrap().is_some() {
+        carry(disk, &fresh, &out());
+    }
+    let target = open(&fresh);
+    match import(&target, None) {
+        Ok(_) => {
+            assert_eq!(lines(&target), want, "{what}");
+            true
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("no export or an unfinished one"), "{what}: {error}");
+            assert!(lines(&target).is_empty(), "{what}");
+            false
+        }
+    }
+}
+
+#[test]
+fn an_export_that_is_interrupted_anywhere_is_whole_or_none() {
+    use std::io::ErrorKind::{Other, StorageFull};
+    for has_links in [true, false] {
+        let (prepared, store) = source();
+        run(store.create_snapshot(Some("for-export"))).unwrap();
+        let want = lines(&store);
+        drop(store);
+        let prepared = || {
+            let disk = prepared.crash();
+            if !has_links {
+                disk.refuse_links();
+            }
+            disk
+        };
+        let mut seen = [false; 2];
+        for point in 0.. {
+            let what = format!("crash after {point} changes, links {has_links}");
+            let disk = prepared();
+            disk.halt_after(point);
+            let is_done = export_prepared(&disk).is_ok();
+            for crashed in [disk.crash(), disk.crash_seeded(point)] {
+                let is_whole = is_whole(&crashed, &want, &what);
+                assert!(is_whole || !is_done, "{what}: it was said to be done");
+                seen[usize::from(is_whole)] = true;
+            }
+            if is_done {
+                assert!(seen == [true; 2] && point > 10, "{point} changes");
+                break;
+            }
+        }
+        for (kind, count) in [(StorageFull, 1), (StorageFull, u64::MAX), (Other, 1), (Other, u64::MAX)] {
+            for point in 0.. {
+                let what = format!("{kind:?} of {count} changes after {point}, links {has_links}");
+                let disk = prepared();
+                let before = disk.operations();
+                disk.fail_changes(point, count, kind);
+                let is_done = export_prepared(&disk).is_ok();
+                let changes = disk.operations() - before;
+                disk.heal();
+                for disk in [disk.crash(), disk] {
+                    // The list may have got its name before the last sync failed.
+                    assert!(is_whole(&disk, &want, &what) || !is_done, "{what}: it was said to be done");
+                }
+                if changes <= point {
+                    assert!(is_done, "{what}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_running_store_takes_in_what_is_put_into_its_folder() {
     let (from, store) = source();

@@ -86,6 +86,36 @@ fn three_days(world: &mut World) {
     }
 }
 
+/// Three days of flushed entries under a policy that has been seen in force.
+fn three_days_seen(world: &mut World, short_days: u64) {
+    world.short_secs = Some(short_days * 86_400);
+    three_days(world);
+    world.expire(0);
+    world.forgive_too_old();
+}
+
+/// Starts again with another policy, and lets it be seen.
+fn change_policy(world: &mut World, short_days: u64) {
+    stopped_at_once(world);
+    world.short_secs = Some(short_days * 86_400);
+    start(world);
+    if world.store.is_some() {
+        world.push();
+        world.flush();
+        world.expire(0);
+        world.compact();
+    }
+}
+
+/// A store of which a segment is lost, as a query has found.
+fn with_lost_segment(world: &mut World) {
+    flushed_often(world);
+    damage_oldest(world);
+    world.start();
+    world.look();
+    assert_eq!(world.store().lost_segments(&Tenant::single(), TimeRange::ALL).len(), 1);
+}
+
 /// Makes a snapshot, if the disk lets it.
 fn snapshot(world: &mut World) {
     drop(run(world.store().create_snapshot(Some("one"))));
@@ -180,6 +210,45 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         changes_min: 9,
     },
     Scenario {
+        name: "policy that becomes shorter",
+        prepare: |world| three_days_seen(world, 2),
+        act: |world| change_policy(world, 1),
+        changes_min: 30,
+    },
+    Scenario {
+        name: "policy that becomes longer",
+        prepare: |world| three_days_seen(world, 1),
+        act: |world| change_policy(world, 3),
+        changes_min: 30,
+    },
+    Scenario {
+        name: "retention of a lost segment",
+        prepare: with_lost_segment,
+        act: |world| world.expire(5),
+        changes_min: 9,
+    },
+    Scenario {
+        name: "repair that forgets a lost segment",
+        prepare: |world| {
+            with_lost_segment(world);
+            stopped_at_once(world);
+        },
+        act: |world| drop(world.repair(true)),
+        changes_min: 9,
+    },
+    Scenario {
+        name: "removal of folders that a crash has left empty",
+        prepare: |world| {
+            world.start();
+            world.push_and_flush(2);
+            for left in ["x/20260101/30d", "fake/20260101/7d", "fake/20260601/7d"] {
+                world.disk.create_dir_all(&root().join("tenants").join(left)).unwrap();
+            }
+        },
+        act: |world| world.store().inner.shared.folder.remove_all_empty(&world.disk),
+        changes_min: 9,
+    },
+    Scenario {
         name: "retention by bytes",
         prepare: |world| {
             three_days(world);
@@ -241,7 +310,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             flushed_often(world);
             damage_block(world);
         },
-        act: |world| drop(world.repair()),
+        act: |world| drop(world.repair(false)),
         changes_min: 25,
     },
     Scenario {

@@ -83,8 +83,15 @@ impl World {
         })
     }
 
+    /// Lets what is too old by now be missing, whatever the policies say later.
+    pub(super) fn forgive_too_old(&mut self) {
+        let found: BTreeSet<Found> = self.found().into_iter().collect();
+        let acked = self.acked.values().flat_map(|(_, entries)| entries);
+        self.damaged.extend(acked.filter(|entry| !found.contains(*entry)).cloned());
+    }
+
     /// Mends the folder as `logyard repair` does; the store is not running.
-    pub(super) fn repair(&self) -> Result<crate::repair::RepairReport> {
+    pub(super) fn repair(&self, forgets_lost: bool) -> Result<crate::repair::RepairReport> {
         let disk = crate::DiskSettings { free_bytes_min: Some(0), ballast_bytes: 0 };
         let settings = StoreSettings { disk, ..self.settings.clone() };
         let mut registry = Registry::default();
@@ -94,7 +101,7 @@ impl World {
             random: Arc::new(Random::seeded(next_seed())),
             registry: &mut registry,
         };
-        let options = crate::repair::RepairOptions { is_dry_run: false, forgets_lost: false };
+        let options = crate::repair::RepairOptions { is_dry_run: false, forgets_lost };
         run(crate::repair::repair(&root(), &settings, parts, options, &mut |_| {}))
     }
 
