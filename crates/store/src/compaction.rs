@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::lineage::Lineage;
 use crate::maintenance::Pace;
 use crate::segment::{IndexError, Segment, SegmentIndex};
+use crate::segment_content::WORDS_RAW_BYTES_MIN;
 use crate::segment_write::{SegmentPlace, SegmentWriter};
 use crate::shared::Shared;
 use logyard_codec::LineCodec;
@@ -26,6 +27,21 @@ const MEMORY_BYTES_MAX: u64 = 96 << 20;
 /// Of that, for the block that is written, its forms, the columns of one block that is read, and the tables of the
 /// output: a block's columns take about four times its text, while they are made and while lines are made of them.
 const OUTPUT_MEMORY_BYTES: u64 = 24 << 20;
+
+/// How a job writes its output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// Of the lines.
+    pub(crate) line_codec: LineCodec,
+    /// Raw bytes of the inputs from which on there is a dictionary of words.
+    pub(crate) words_raw_bytes_min: u64,
+}
+
+impl Form {
+    /// The smallest that is quick to read.
+    pub(crate) const BEST: Self =
+        Self { line_codec: LineCodec::BEST, words_raw_bytes_min: WORDS_RAW_BYTES_MIN };
+}
 
 /// An input with its tables.
 type Opened = (Arc<Segment>, Arc<SegmentIndex>);
@@ -46,16 +62,11 @@ pub(crate) struct Compacted {
     pub(crate) deleted: u64,
 }
 
-/// Runs a job to its end; lines are written in `line_codec`.
+/// Runs a job to its end.
 ///
 /// Errors: `Kind::Unavailable` if the disk fails, an input is live no more or `pace` says to stop; `Kind::Invalid`
 /// for an input of a newer version; `Kind::Corrupt` for an input that was found lost, which is out of service then.
-pub(crate) fn run(
-    shared: &Shared,
-    job: &Job,
-    line_codec: LineCodec,
-    pace: &mut Pace<'_>,
-) -> Result<Compacted> {
+pub(crate) fn run(shared: &Shared, job: &Job, form: Form, pace: &mut Pace<'_>) -> Result<Compacted> {
     let segments = find(shared, job)?;
     let (segments, indexes): (Vec<_>, Vec<_>) = open(shared, segments)?.into_iter().unzip();
     let lineage = Lineage::of(segments.iter().zip(&indexes).map(|(segment, index)| {
@@ -74,7 +85,7 @@ pub(crate) fn run(
         // Neighbours become one: any place among them keeps their place among the others.
         order: segments.iter().map(|segment| segment.record.order).max().unwrap_or(0),
         wal_done: indexes.iter().map(|index| index.wal_done).max().unwrap_or(0),
-        line_codec,
+        line_codec: form.line_codec,
     };
     let inputs = segments.iter().zip(indexes).map(|(segment, index)| Input::new(Arc::clone(segment), index));
     let mut merge = Merge {
@@ -88,7 +99,8 @@ pub(crate) fn run(
         leave_out: LeaveOut::new(shared, &segments),
     };
     let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
-    writer.index_lines(segments.iter().map(|segment| segment.record.raw_bytes).sum());
+    let raw_bytes: u64 = segments.iter().map(|segment| segment.record.raw_bytes).sum();
+    writer.index_lines(raw_bytes >= form.words_raw_bytes_min);
     let written = write(&mut merge, &mut writer, &lineage, &segments, pace);
     let line_mismatches = writer.line_mismatches();
     let record = match written {

@@ -11,13 +11,12 @@
 //!
 //! Measured: merging 8 flushed segments of 24 streams (125 MiB of lines, 26 MiB stored) adds 34 MiB of memory.
 
-use crate::compaction;
+use crate::compaction::{self, Form};
 use crate::compaction_plan::{Job, Partition, plan};
 use crate::delete_work::{self, Step};
 use crate::error::{Error, Kind, Result};
 use crate::retention::{self, Expiry};
 use crate::shared::{Phase, Shared, View};
-use logyard_codec::LineCodec;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -299,7 +298,7 @@ fn has_room(shared: &Shared, job: &Job) -> bool {
 /// Runs one job, counts and tells what it did. Returns whether it succeeded.
 fn compact(shared: &Shared, job: &Job) -> bool {
     let start_ns = shared.clock.monotonic_ns();
-    let result = compaction::run(shared, job, LineCodec::BEST, &mut Pace::new(shared));
+    let result = compaction::run(shared, job, Form::BEST, &mut Pace::new(shared));
     let nanos = shared.clock.monotonic_ns().saturating_sub(start_ns);
     let (tenant, day, class) = &job.partition;
     let day = crate::folder::day_name(*day);

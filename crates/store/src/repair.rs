@@ -6,7 +6,7 @@
 //! without them, by the code that compaction uses. Nothing is thrown away: what goes lies in `quarantine/`. Last, a
 //! second check tells what is left. A crash in between leaves a folder that starts, and can be mended again.
 
-use crate::compaction;
+use crate::compaction::{self, Form};
 use crate::compaction_plan::Job;
 use crate::error::{Error, Result};
 use crate::fsck::{Finding, FsckReport, Progress, Remedy, fsck};
@@ -15,7 +15,6 @@ use crate::segment::Segment;
 use crate::settings::{RetentionSettings, StoreSettings};
 use crate::shared::Shared;
 use crate::store::{Store, StoreParts, StoreRules};
-use logyard_codec::LineCodec;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -163,5 +162,5 @@ async fn mend(
 fn rewrite(shared: &Shared, segment: Arc<Segment>) -> Result<()> {
     let job = Job::rewrite(&segment.record);
     drop(segment);
-    compaction::run(shared, &job, LineCodec::BEST, &mut Pace::new(shared)).map(drop)
+    compaction::run(shared, &job, Form::BEST, &mut Pace::new(shared)).map(drop)
 }

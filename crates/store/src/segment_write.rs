@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::head::row_bytes;
 use crate::lineage::Lineage;
-use crate::segment_content::WORDS_RAW_BYTES_MIN;
 use crate::segment_format::{
     Header, SECTION_BLOCKS, SECTION_IDS, SECTION_LINEAGE, SECTION_RUNS, SECTION_STREAM_INDEX,
     SECTION_STREAMS, SECTION_WORDS, Toc, TocSection, Totals,
@@ -118,10 +117,10 @@ impl<'a> SegmentWriter<'a> {
         }
     }
 
-    /// Has what the lines hold indexed, so that queries skip blocks. To be called before anything is added;
-    /// `raw_bytes` is about how much there will be.
-    pub(crate) fn index_lines(&mut self, raw_bytes: u64) {
-        match ContentIndexBuilder::new(raw_bytes >= WORDS_RAW_BYTES_MIN) {
+    /// Has what the lines hold indexed, so that queries skip blocks; `with_words` for as many lines that a dictionary
+    /// pays. To be called before anything is added.
+    pub(crate) fn index_lines(&mut self, with_words: bool) {
+        match ContentIndexBuilder::new(with_words) {
             Ok(builder) => self.content = Some(builder),
             Err(error) => self.give_up_content(&error),
         }

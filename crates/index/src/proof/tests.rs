@@ -215,3 +215,30 @@ fn build_sections(blocks: &[Vec<u8>], with_words: bool) -> crate::ContentSection
     blocks.iter().for_each(|block| builder.add_block(block).unwrap());
     builder.finish().unwrap()
 }
+
+#[test]
+fn no_damage_gets_past_the_guard() {
+    let mut builder = ContentIndexBuilder::new(true).unwrap();
+    sample().iter().for_each(|block| builder.add_block(block).unwrap());
+    let sections = builder.finish().unwrap();
+    let (words, ids) = (sections.words.unwrap(), sections.ids);
+    let literals = ["timeout", "imeou", " worker12\n", "9e3779b97f4a7c15", "00007Q"];
+    let mut refused = [0, 0];
+    for (part, bytes) in [&words, &ids].into_iter().enumerate() {
+        for at in 0..bytes.len() {
+            let mut bad = [words.clone(), ids.clone()];
+            bad[part][at] ^= 1 << (at % 8);
+            let [words, ids] = bad.map(Bytes::from);
+            // Panics of the search library print on the way; what counts is that none comes out.
+            let is_refused = match ContentIndex::open(Some(&words), ids, 3) {
+                Ok((index, why)) => {
+                    let fails = literals.iter().any(|one| index.candidates(&all_of(one.as_bytes())).is_err());
+                    why.is_some() || fails
+                }
+                Err(_) => true,
+            };
+            refused[part] += usize::from(is_refused);
+        }
+    }
+    assert!(refused[0] > words.len() / 10 && refused[1] > 0, "{refused:?} of {}, {}", words.len(), ids.len());
+}

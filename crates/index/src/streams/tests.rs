@@ -120,10 +120,10 @@ fn no_damage_gets_past_the_guard() {
         [LabelSet::from_pairs([("app", "web"), ("host", "a")]), LabelSet::from_pairs([("app", "db")])];
     let bundle = build(&[(0, &streams[0]), (1, &streams[1])]).unwrap();
     // Panics of the search library print on the way; what counts is that none comes out.
-    let refused = (0..bundle.len()).step_by(3).filter(|at| {
+    let refused = (0..bundle.len()).filter(|at| {
         let mut bad = bundle.clone();
         bad[*at] ^= 0xff;
         ask_everything(bad).is_none()
     });
-    assert!(refused.count() > 100);
+    assert!(refused.count() > 300);
 }

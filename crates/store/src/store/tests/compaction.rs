@@ -455,7 +455,8 @@ fn plain_blocks_of_an_earlier_version_are_shredded_when_they_are_compacted_again
             &[],
             shared.clock.now_ns(),
         );
-        crate::compaction::run(&shared, &jobs[0], LineCodec::Plain, &mut Pace::new(&shared)).unwrap();
+        let plain = crate::compaction::Form { line_codec: LineCodec::Plain, ..crate::compaction::Form::BEST };
+        crate::compaction::run(&shared, &jobs[0], plain, &mut Pace::new(&shared)).unwrap();
     }
     assert!(shredded_blocks(&store).iter().all(|is_shredded| !is_shredded));
     let before = answer(&store);

@@ -358,7 +358,7 @@ fn a_merge_leaves_out_what_is_due_and_several_requests_share_the_work() {
     };
     assert_eq!(jobs[0].inputs.len(), 9);
     let mut pace = crate::maintenance::Pace::new(shared);
-    let done = crate::compaction::run(shared, &jobs[0], logyard_codec::LineCodec::BEST, &mut pace).unwrap();
+    let done = crate::compaction::run(shared, &jobs[0], crate::compaction::Form::BEST, &mut pace).unwrap();
     assert_eq!((done.merged.left_out, done.merged.rows), (18, 90));
     let counts = |place: &Place| {
         let requests = place.store.delete_requests(&Tenant::single());
