@@ -30,7 +30,7 @@ const IDLE_WAIT: Duration = Duration::from_secs(60);
 const SWEEP_WAIT: Duration = Duration::from_secs(1);
 
 /// Longest wait for queries before a block.
-const QUERY_WAIT: Duration = Duration::from_millis(250);
+pub(crate) const QUERY_WAIT: Duration = Duration::from_millis(250);
 
 /// Longest rest after a block.
 const REST_MAX: Duration = Duration::from_secs(1);
@@ -88,6 +88,11 @@ impl Maintenance {
         self.wake.notify_all();
     }
 
+    #[cfg(test)]
+    pub(crate) fn queries(&self) -> usize {
+        self.queries.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.state.lock().is_stopping
     }
@@ -105,12 +110,10 @@ impl Maintenance {
     /// Rests, and lets queries go first. Returns whether to go on.
     fn give_way(&self, rest: Duration) -> bool {
         let mut state = self.state.lock();
-        if !rest.is_zero() && !state.is_stopping {
-            self.wake.wait_for(&mut state, rest);
-        }
-        if self.queries.load(Ordering::Relaxed) > 0 && !state.is_stopping {
-            self.wake.wait_for(&mut state, QUERY_WAIT);
-        }
+        // News of work to do end neither.
+        self.wake.wait_while_for(&mut state, |state| !state.is_stopping, rest);
+        let is_queried = |state: &mut State| !state.is_stopping && self.queries.load(Ordering::Relaxed) > 0;
+        self.wake.wait_while_for(&mut state, is_queried, QUERY_WAIT);
         !state.is_stopping
     }
 }

@@ -1,6 +1,7 @@
 //! The store as a whole on a simulated disk.
 
 mod bit_flips;
+mod budget;
 mod clocks;
 mod compaction;
 mod content;
@@ -47,6 +48,15 @@ thread_local!(static SEEDS: Cell<u64> = const { Cell::new(0) });
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Waits until something is so that other threads bring about, for as long as any machine may take.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let clock = logyard_sys::RealClock::new();
+    while !is_so() {
+        assert!(clock.monotonic_ns() < 120_000_000_000, "{what}: not in two minutes");
+        std::thread::yield_now();
+    }
 }
 
 fn root() -> PathBuf {

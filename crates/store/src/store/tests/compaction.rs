@@ -292,9 +292,7 @@ fn the_thread_compacts_by_itself_and_stops_at_once() {
         registry: &mut registry,
     };
     let store = Store::open(&root(), StoreSettings::default(), parts).unwrap();
-    while levels(&store) != [1] {
-        std::thread::yield_now();
-    }
+    until("the thread compacts", || levels(&store) == [1]);
     assert_eq!(answer(&store), expect);
     run(store.close()).unwrap();
 }

@@ -228,9 +228,7 @@ fn a_flush_that_failed_during_replay_is_forgotten() {
     settings.flush.head_bytes_max = 1_000;
     disk.set_free_bytes(Some(1_000));
     let store = try_open(&disk, settings).unwrap();
-    while store.inner.shared.metrics.flush_failures.get() == 0 {
-        std::thread::yield_now();
-    }
+    until("a flush fails", || store.inner.shared.metrics.flush_failures.get() > 0);
     disk.set_free_bytes(None);
     // Tried again at once, not in seconds. The news of the attempt that was counted may still be on its way, and
     // then answers the first one who asks.

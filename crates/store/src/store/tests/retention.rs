@@ -67,9 +67,7 @@ fn days_go_once_they_are_too_old_as_a_whole() {
         expiry.run(shared);
         clock.advance(hours(2));
         expiry.run(shared);
-        while shared.sweep() > 0 {
-            std::thread::yield_now();
-        }
+        until("the files are swept", || shared.sweep() == 0);
         segment_files(&disk.crash()).len()
     };
     // Noon of the tenth day after, two hours more at each look.

@@ -63,11 +63,12 @@ impl World {
         settings.retention.policies = vec![crate::RetentionPolicySettings::default(); policies.len()];
         let rules = StoreRules { policies, ..deletes::rules() };
         let store = open_with_rules(&self.disk, settings, rules, &self.clock)?;
-        while matches!(store.readiness(), Readiness::Recovering { .. }) {
-            if store.inner.shared.metrics.flush_failures.get() > 0 {
-                return Err(Error::unavailable("the store waits for the disk"));
-            }
-            std::thread::yield_now();
+        let waits = || store.inner.shared.metrics.flush_failures.get() > 0;
+        until("the WAL is replayed", || {
+            !matches!(store.readiness(), Readiness::Recovering { .. }) || waits()
+        });
+        if matches!(store.readiness(), Readiness::Recovering { .. }) {
+            return Err(Error::unavailable("the store waits for the disk"));
         }
         run(store.recovered())?;
         self.store = Some(store);

@@ -1,0 +1,88 @@
+//! Compaction keeps to what it may take: of the processor, of memory, and behind queries. Of the disk: `compaction.rs`.
+
+use super::*;
+use crate::maintenance::{Pace, QUERY_WAIT, Worker};
+use logyard_sys::RealClock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Returns how long a call took.
+fn timed<T>(call: impl FnOnce() -> T) -> (Duration, T) {
+    let clock = RealClock::new();
+    let answer = call();
+    (Duration::from_nanos(clock.monotonic_ns()), answer)
+}
+
+#[test]
+fn a_block_is_paid_for_with_rest_and_waits_for_queries() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let mut settings = StoreSettings::default();
+    settings.compaction.cpu_share_max = 0.25;
+    let store = open_at(&disk, settings, &clock).unwrap();
+    run(store.recovered()).unwrap();
+    let shared = &store.inner.shared;
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // News of work come all the time.
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                shared.maintenance.wake();
+                std::thread::yield_now();
+            }
+        });
+        let _end = SetOnDrop(&is_done);
+        check_pace(&store, &clock);
+    });
+    // Nothing is left of the queries.
+    assert_eq!(shared.maintenance.queries(), 0);
+}
+
+/// Sets a flag, also when a test fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn check_pace(store: &Store, clock: &SimClock) {
+    let mut pace = Pace::new(&store.inner.shared);
+    // The clock of the store stands still while it rests, so that only what a test lets pass counts as work.
+    let worked = Duration::from_millis(50);
+    clock.advance(worked);
+    let (rested, goes_on) = timed(|| pace.step());
+    assert!(goes_on.is_ok() && rested >= worked * 3, "a quarter of a core: {rested:?}");
+    let query = store.begin_query();
+    let (waited, goes_on) = timed(|| pace.step());
+    assert!(goes_on.is_ok() && waited >= QUERY_WAIT, "{waited:?}");
+    // One that begins while another runs is as good as that.
+    let other = store.begin_query();
+    drop(query);
+    let (waited, _) = timed(|| pace.step());
+    assert!(waited >= QUERY_WAIT, "{waited:?}");
+    drop(other);
+}
+
+#[test]
+fn a_job_that_needs_more_memory_than_it_may_have_is_refused_and_its_files_stay() {
+    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
+    let store = open_at(&disk, StoreSettings::default(), &clock).unwrap();
+    // Each a block of its own, which has to be decoded as a whole.
+    let line = "x".repeat(40 << 20);
+    for number in 0..2 {
+        append(&store, batch("a", None, &[(NOON_NS + number, &line)])).unwrap();
+        run(store.flush()).unwrap();
+    }
+    clock.advance(Duration::from_secs(2 * 86_400));
+    let files = || store.inner.shared.view().segments.iter().map(|one| one.path.clone()).collect::<Vec<_>>();
+    let before = files();
+    let mut worker = Worker::default();
+    assert!(!worker.run_once(&store.inner.shared));
+    assert_eq!(store.inner.shared.metrics.compaction_failures.get(), 1);
+    // Not tried again at once.
+    assert!(!worker.run_once(&store.inner.shared));
+    assert_eq!(store.inner.shared.metrics.compaction_failures.get(), 1);
+    assert_eq!((files(), before.len()), (before, 2));
+    assert_eq!(store.stats(&Tenant::single(), &[], TimeRange::ALL).unwrap().entries, 2);
+}
