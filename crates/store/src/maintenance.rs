@@ -6,8 +6,8 @@
 //! takes no more than its share of one core. A job starts only if the disk has room for its output and for
 //! `compaction.free_bytes_min` and `disk.free_bytes_min`. A job that fails is tried again later, after a pause that doubles.
 //!
-//! The thread has the priority of the others: lowering one thread's takes a system call that the standard library
-//! does not have, and the share and the waiting bound what it takes from queries either way.
+//! The thread stands behind the others also for the processor, where the system knows such a thing of threads: a block
+//! that is being compacted when a query begins takes about a tenth of a core that both want.
 //!
 //! Measured: merging 8 flushed segments of 24 streams (125 MiB of lines, 26 MiB stored) adds 34 MiB of memory.
 
@@ -164,6 +164,9 @@ struct Failure {
 
 /// Works until the store closes.
 pub(crate) fn run(shared: &Shared) {
+    if let Err(error) = logyard_sys::step_back() {
+        tracing::debug!(%error, "compaction runs at the priority of the other threads");
+    }
     let (mut worker, mut expiry) = (Worker::default(), Expiry::default());
     shared.folder.remove_all_empty(&*shared.disk);
     loop {
