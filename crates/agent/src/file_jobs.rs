@@ -141,9 +141,13 @@ impl FileJob {
 
     fn is_wanted(&self, path: &Path) -> bool {
         let text = path.to_string_lossy();
-        let is_compressed = COMPRESSED.iter().any(|ending| text.ends_with(ending));
-        !is_compressed && self.include.is_match(path) && !self.exclude.is_match(path)
+        !is_compressed(&text) && self.include.is_match(path) && !self.exclude.is_match(path)
     }
+}
+
+/// Returns whether a name says that the file is compressed.
+pub(crate) fn is_compressed(name: &str) -> bool {
+    COMPRESSED.iter().any(|ending| name.ends_with(ending))
 }
 
 /// Splits off the folder before the first wildcard, and counts the levels below it.

@@ -2,8 +2,8 @@
 //!
 //! Files are looked at once a second, four times while lines come, and searched for every ten seconds:
 //! cheap enough for a thousand files, the same on every file system, and a line waits a second at most.
-//! A renamed file is read to its end before its successor of the same name; it stays open a while, since
-//! its writer may hold it still.
+//! A renamed file is read to its end before its successor of the same name, and so are those that had the name in
+//! between and were not seen with it; it stays open a while, since its writer may hold it still.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logyard_model::LabelSet;
-use logyard_sys::{Clock, Disk, ReadFile};
+use logyard_sys::{Clock, Disk, FileMeta, ReadFile};
 use tokio::sync::{mpsc, watch};
 
 use crate::batch::Piece;
-use crate::file_jobs::FileJob;
+use crate::file_jobs::{FileJob, is_compressed};
 use crate::file_target::{
     FileFate, FileIdentity, FileTarget, FileTurn, is_binary, is_same_content, new_position,
 };
@@ -135,24 +135,30 @@ impl Live {
             self.searched_at_ns = Some(now);
             self.search();
         }
-        let mut is_active = self.read_leaving(stop)?;
-        let paths: Vec<String> = self.named.keys().cloned().collect();
-        // A turn for each file with more to read, again and again: none waits for another's end.
-        let mut behind = paths;
-        while !behind.is_empty() {
+        let mut is_active = false;
+        let mut behind: Vec<String> = self.named.keys().cloned().collect();
+        // A turn for each file with more to read, again and again: none waits for another's end, but for those that
+        // had its name before.
+        loop {
+            let busy = self.read_leaving(stop)?;
             let mut still_behind = Vec::new();
             for path in behind {
                 if *stop.borrow() {
                     return Err(Closed);
                 }
-                if self.read_named(&path)? {
+                if busy.contains(&path) {
+                    still_behind.push(path);
+                } else if self.read_named(&path)? {
                     is_active = true;
                     still_behind.push(path);
                 }
             }
             behind = still_behind;
+            is_active |= !busy.is_empty();
+            if behind.is_empty() && busy.is_empty() {
+                return Ok(is_active);
+            }
         }
-        Ok(is_active)
     }
 
     /// Gives one file its turn. Returns whether it may have more.
@@ -190,28 +196,35 @@ impl Live {
 
     /// A file read to its end lost its name: it may still be written to, and its successor is read now.
     fn rename_away(&mut self, path: &str) {
+        let job = self.source.jobs.iter().position(|job| job.matches(Path::new(path)));
         if let Some(target) = self.named.remove(path) {
             self.source.metrics.targets.dec();
             self.source.board.remove_target(&key_of(target.identity()));
+            let meta = target.file.meta();
             self.leaving.push((target, self.source.clock.monotonic_ns()));
+            if let (Ok(meta), Some(job)) = (meta, job) {
+                self.take_between(Path::new(path), job, &meta);
+            }
         }
-        let job = self.source.jobs.iter().position(|job| job.matches(Path::new(path)));
         if let Some(job) = job {
             self.open(PathBuf::from(path), job);
         }
     }
 
-    fn read_leaving(&mut self, stop: &watch::Receiver<bool>) -> Result<bool, Closed> {
-        let mut is_active = false;
+    /// Gives each file without a name its turn; returns the names of those with more to read, whose successors wait.
+    fn read_leaving(&mut self, stop: &watch::Receiver<bool>) -> Result<HashSet<String>, Closed> {
+        let mut busy = HashSet::new();
         for (mut target, mut quiet_since_ns) in std::mem::take(&mut self.leaving) {
-            if self.source.clock.monotonic_ns() < target.paused_until_ns {
-                self.leaving.push((target, quiet_since_ns));
+            let now_ns = self.source.clock.now_ns();
+            let is_paused = self.source.clock.monotonic_ns() < target.paused_until_ns;
+            if is_paused || busy.contains(&target.position.path) {
+                // Its time to be left begins when its turn has come.
+                self.leaving.push((target, self.source.clock.monotonic_ns()));
                 continue;
             }
-            let now_ns = self.source.clock.now_ns();
             let turn = target.turn(now_ns).unwrap_or_default();
             if turn.lines > 0 {
-                is_active = true;
+                busy.insert(target.position.path.clone());
                 quiet_since_ns = self.source.clock.monotonic_ns();
             }
             send(&self.source, &mut self.known, &mut target, turn)?;
@@ -226,7 +239,7 @@ impl Live {
                 return Err(Closed);
             }
         }
-        Ok(is_active)
+        Ok(busy)
     }
 
     /// Searches for new files.
@@ -246,8 +259,7 @@ impl Live {
                 }
             }
         }
-        let open = self.named.values().chain(self.leaving.iter().map(|(target, _)| target));
-        let present = open.map(|target| key_of(target.identity())).collect();
+        let present = self.open_targets().map(|target| key_of(target.identity())).collect();
         self.source.spool.set_present(TARGET_PREFIX, &present);
     }
 
@@ -271,8 +283,7 @@ impl Live {
             return Ok(None);
         };
         let identity = (meta.device, meta.inode);
-        let mut open = self.named.values().chain(self.leaving.iter().map(|(target, _)| target));
-        let is_open = open.any(|target| target.identity() == identity);
+        let is_open = self.open_targets().any(|target| target.identity() == identity);
         if meta.is_dir
             || is_open
             || self.refused.contains_key(&identity)
@@ -366,9 +377,12 @@ impl Live {
                     let Some(labels) = self.labels(job, &position.path) else {
                         continue;
                     };
-                    let now = self.source.clock.monotonic_ns();
+                    let (now, meta) = (self.source.clock.monotonic_ns(), file.meta());
                     let target = self.target(job, file, position, labels);
                     self.leaving.extend(target.map(|target| (target, now)));
+                    if let Ok(meta) = meta {
+                        self.take_between(&path, job, &meta);
+                    }
                 }
                 None if named_before(&position) => self.source.metrics.gap("deleted"),
                 None => {}
@@ -376,33 +390,74 @@ impl Live {
         }
     }
 
+    /// Takes up files that had a name after `before` and lost it unseen: rotations came faster than looks, or while no
+    /// agent ran. They are read one after the other, and whoever has the name now comes last.
+    fn take_between(&mut self, path: &Path, job: usize, before: &FileMeta) {
+        let named = self.source.disk.metadata(path).ok().flatten();
+        let named = named.map(|meta| (meta.device, meta.inode));
+        let mut between: Vec<(i64, PathBuf, FileMeta)> = Vec::new();
+        for sibling in self.siblings(path, is_rotation_of) {
+            let Ok(Some(meta)) = self.source.disk.metadata(&sibling) else { continue };
+            let identity = (meta.device, meta.inode);
+            let is_new = Some(identity) != named
+                && identity != (before.device, before.inode)
+                && !self.known.contains_key(&identity)
+                && !self.refused.contains_key(&identity)
+                && !self.open_targets().any(|target| target.identity() == identity);
+            if meta.is_file && is_new && meta.modified_ns >= before.modified_ns {
+                between.push((meta.modified_ns, sibling, meta));
+            }
+        }
+        between.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let Some(labels) = self.labels(job, &path.to_string_lossy()) else { return };
+        for (_, sibling, meta) in between {
+            let opened = self.source.disk.open_file(&sibling).and_then(|file| {
+                let position = new_position(&path.to_string_lossy(), &meta, &*file)?;
+                Ok((!is_binary(&*file)?).then_some((file, position)))
+            });
+            match opened {
+                Ok(Some((file, position))) => {
+                    let now = self.source.clock.monotonic_ns();
+                    let target = self.target(job, file, position, Arc::clone(&labels));
+                    self.leaving.extend(target.map(|target| (target, now)));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(path = %sibling.display(), %error, "cannot read a rotated file");
+                }
+            }
+        }
+    }
+
     /// Finds a renamed file beside its old name.
     fn sibling(&self, path: &Path, position: &FilePosition) -> Option<Arc<dyn ReadFile>> {
-        let dir = path.parent()?;
-        let name = path.file_name()?.to_string_lossy().into_owned();
-        let stem = name.split('.').next().unwrap_or_default().to_owned();
-        for item in self.source.disk.list(dir).unwrap_or_default() {
-            if item.is_dir || !item.name.starts_with(&stem) {
-                continue;
-            }
-            let beside = dir.join(&item.name);
-            if !self.source.disk.metadata(&beside).is_ok_and(|meta| meta.is_some_and(|meta| meta.is_file)) {
-                continue;
-            }
-            let Ok(file) = self.source.disk.open_file(&beside) else {
-                continue;
-            };
-            let Ok(meta) = file.meta() else {
-                continue;
-            };
+        self.siblings(path, has_stem_of).into_iter().find_map(|beside| {
+            // Asked before opening: to open a pipe is to wait for its writer.
+            let named = self.source.disk.metadata(&beside).ok().flatten()?;
+            let file = named.is_file.then(|| self.source.disk.open_file(&beside).ok()).flatten()?;
+            let meta = file.meta().ok()?;
             let is_it = (meta.device, meta.inode) == (position.device, position.inode)
                 && meta.bytes >= position.offset
                 && is_same_content(&*file, position).unwrap_or(false);
-            if is_it {
-                return Some(file);
-            }
-        }
-        None
+            is_it.then_some(file)
+        })
+    }
+
+    /// Lists what lies beside a file and is like it by name.
+    fn siblings(&self, path: &Path, is_like: fn(&str, &str) -> bool) -> Vec<PathBuf> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Vec::new();
+        };
+        let name = name.to_string_lossy();
+        let items = self.source.disk.list(dir).unwrap_or_default().into_iter();
+        items
+            .filter(|item| !item.is_dir && is_like(&item.name, &name))
+            .map(|item| dir.join(item.name))
+            .collect()
+    }
+
+    fn open_targets(&self) -> impl Iterator<Item = &FileTarget> {
+        self.named.values().chain(self.leaving.iter().map(|(target, _)| target))
     }
 
     fn target(
@@ -440,6 +495,23 @@ impl Live {
 /// Whether the position belongs to a file of which something was read.
 fn named_before(position: &FilePosition) -> bool {
     position.offset > 0
+}
+
+/// Whether two names begin alike, up to the first dot.
+fn has_stem_of(name: &str, of: &str) -> bool {
+    name.starts_with(of.split('.').next().unwrap_or_default())
+}
+
+/// Whether a name is one that rotation gives to a file: `app.log.1`, `app.log-20260102`, `app-20260102.log`. What is
+/// compressed is no text.
+fn is_rotation_of(name: &str, of: &str) -> bool {
+    let added = |rest: &str| rest.starts_with(['.', '-', '_']) && rest.len() > 1;
+    let is_behind = name.strip_prefix(of).is_some_and(added);
+    let is_within = of.rsplit_once('.').is_some_and(|(stem, ending)| {
+        let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(ending)?.strip_suffix('.'));
+        rest.is_some_and(|rest| added(rest) && rest.contains(|c: char| c.is_ascii_digit()))
+    });
+    (is_behind || is_within) && !is_compressed(name)
 }
 
 pub(crate) fn key_of((device, inode): FileIdentity) -> String {

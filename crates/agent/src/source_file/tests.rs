@@ -127,3 +127,39 @@ fn a_renamed_file_waits_as_long_as_its_stages_want() {
     assert!(watched.round_after(30).is_empty());
     assert_eq!(watched.round_after(10), ["four"]);
 }
+
+#[test]
+fn generations_that_came_between_two_looks_are_read_in_order() {
+    let mut watched = Watched::new(r#"{"path": ["/log/*.log"]}"#);
+    let rename = |watched: &Watched, from: &str, to: &str| {
+        watched.disk.rename(&Path::new("/log").join(from), &Path::new("/log").join(to)).unwrap();
+    };
+    // Not of this file, and older than all that is read.
+    watched.write("a.log.9", b"old\n");
+    watched.write("a.log2", b"other\n");
+    watched.clock.advance(Duration::from_secs(60));
+    watched.write("a.log", b"1\n");
+    assert_eq!(watched.round(), ["1"]);
+    let long = "x".repeat(100_000);
+    watched.write("a.log", format!("2 {long}\n3\n").as_bytes());
+    rename(&watched, "a.log", "a.log.1");
+    watched.write("a.log", format!("4 {long}\n5\n").as_bytes());
+    rename(&watched, "a.log.1", "a.log.2");
+    rename(&watched, "a.log", "a.log.1");
+    watched.write("a.log", b"6\n");
+    let lines: Vec<String> = watched.round().iter().map(|line| line.chars().take(1).collect()).collect();
+    assert_eq!(lines, ["2", "3", "4", "5", "6"]);
+    assert!(watched.round().is_empty(), "nothing comes twice");
+}
+
+#[test]
+fn names_of_rotated_files() {
+    for name in ["app.log.1", "app.log-20260102", "app-20260102.log", "app.log.1-x"] {
+        assert!(is_rotation_of(name, "app.log"), "{name}");
+    }
+    for name in
+        ["app.log", "app.log2", "app2.log", "app-error.log", "app.log.1.gz", "other.log.1", "app.log."]
+    {
+        assert!(!is_rotation_of(name, "app.log"), "{name}");
+    }
+}
