@@ -44,6 +44,8 @@ pub(crate) struct FileTarget {
     last_ns: i64,
     /// Bytes behind the offset that are known to hold no newline.
     scanned_bytes: u64,
+    /// When the file was written to, as of the last look at its first bytes.
+    seen_modified_ns: i64,
 }
 
 /// What one turn yielded.
@@ -90,6 +92,7 @@ impl FileTarget {
             line_bytes_max,
             last_ns: i64::MIN,
             scanned_bytes: 0,
+            seen_modified_ns: i64::MIN,
         }
     }
 
@@ -98,7 +101,7 @@ impl FileTarget {
     }
 
     /// Compares the open file with what has its name now.
-    pub(crate) fn fate(&self, disk: &dyn Disk) -> io::Result<FileFate> {
+    pub(crate) fn fate(&mut self, disk: &dyn Disk) -> io::Result<FileFate> {
         let Some(named) = disk.metadata(std::path::Path::new(&self.position.path))? else {
             return Ok(FileFate::Renamed);
         };
@@ -106,9 +109,11 @@ impl FileTarget {
             return Ok(FileFate::Renamed);
         }
         let is_shorter = named.bytes < self.position.offset;
-        // Reading the first bytes again costs a page of cache; only a grown file can have been replaced.
-        let is_grown = named.bytes > self.position.offset;
-        let is_replaced = is_grown && !is_same_content(&*self.file, &self.position)?;
+        // Reading the first bytes again costs a page of cache. One that was cut may have grown to the same length again,
+        // which its time tells.
+        let is_written = named.bytes > self.position.offset || named.modified_ns != self.seen_modified_ns;
+        let is_replaced = is_written && !is_same_content(&*self.file, &self.position)?;
+        self.seen_modified_ns = named.modified_ns;
         Ok(if is_shorter || is_replaced { FileFate::Truncated } else { FileFate::Same })
     }
 
@@ -443,6 +448,12 @@ mod tests {
         target.restart(2);
         assert_eq!(lines(&target.turn(2).unwrap()), ["other and longer"]);
         assert_eq!(target.fate(&disk).unwrap(), FileFate::Same);
+        // Cut, and grown to the very length that was read.
+        disk.truncate(Path::new(PATH), 0).unwrap();
+        write(&disk, b"OTHER and longer\n");
+        assert_eq!(target.fate(&disk).unwrap(), FileFate::Truncated);
+        target.restart(2);
+        assert_eq!(lines(&target.turn(2).unwrap()), ["OTHER and longer"]);
         disk.rename(Path::new(PATH), Path::new("/log/a.log.1")).unwrap();
         assert_eq!(target.fate(&disk).unwrap(), FileFate::Renamed);
         write(&disk, b"new\n");

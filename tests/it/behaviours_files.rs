@@ -1,0 +1,198 @@
+//! Behaviours 31 to 34: files under a real logrotate, renamed, removed and reused, with the agent running and away.
+
+use crate::process::Logyard;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const NO_ENGINE: &str = "unix:///nonexistent/docker.sock";
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Folders of logs and the process that reads them.
+struct Watched {
+    logs: PathBuf,
+    logyard: Logyard,
+}
+
+impl Watched {
+    /// Reads the paths, which lie below the folder of logs.
+    fn new(paths: &[&str], exclude: &[&str]) -> Self {
+        let logyard = Logyard::new(NO_ENGINE, &[]);
+        let logs = logyard.folder().join("logs");
+        fs::create_dir_all(&logs).unwrap();
+        let list = |paths: &[&str]| -> String {
+            let quoted = paths.iter().map(|path| format!("'{}'", logs.join(path).display()));
+            quoted.collect::<Vec<_>>().join(", ")
+        };
+        let text =
+            format!("agent:\n  files:\n  - path: [{}]\n    exclude: [{}]\n", list(paths), list(exclude));
+        let config = logyard.folder().join("logyard.yaml");
+        fs::write(&config, text).unwrap();
+        let logyard = logyard.with_arguments(&["--config", config.to_str().unwrap()]);
+        Self { logs, logyard }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.logs.join(name)
+    }
+
+    fn append(&self, name: &str, lines: std::ops::RangeInclusive<usize>) {
+        append(&self.path(name), lines);
+    }
+
+    fn rotate(&self, name: &str, options: &str) {
+        let config = self.logyard.folder().join("rotate.conf");
+        let text = format!("{} {{\n  rotate 9\n  missingok\n  {options}\n}}\n", self.path(name).display());
+        fs::write(&config, text).unwrap();
+        let state = self.logyard.folder().join("rotate.state");
+        let mut command = Command::new("logrotate");
+        let status = command.arg("--force").arg("--state").arg(&state).arg(&config).status();
+        assert!(status.expect("logrotate is installed").success());
+    }
+
+    fn query(&self, name: &str) -> String {
+        format!(r#"{{filename="{}"}}"#, self.path(name).display())
+    }
+
+    /// Waits for lines 1 to `count` of a file, in their order and once each.
+    fn wait_for(&self, name: &str, count: usize) {
+        let lines = self.logyard.wait_for_lines(&self.query(name), count, WITHIN);
+        let want: Vec<String> = (1..=count).map(|number| format!("line {number:05}")).collect();
+        assert!(
+            lines == want,
+            "{name}: {} lines, of which {:?} differ",
+            lines.len(),
+            differing(&lines, &want)
+        );
+    }
+}
+
+fn differing<'a>(lines: &'a [String], want: &'a [String]) -> Option<(&'a String, &'a String)> {
+    lines.iter().zip(want).find(|(got, want)| got != want)
+}
+
+fn append(path: &Path, lines: std::ops::RangeInclusive<usize>) {
+    let mut file = fs::File::options().create(true).append(true).open(path).unwrap();
+    for number in lines {
+        writeln!(file, "line {number:05}").unwrap();
+    }
+}
+
+#[test]
+fn b31_each_way_of_logrotate_loses_and_repeats_nothing() {
+    let ways = [
+        ("create.log", "create"),
+        ("truncate.log", "copytruncate"),
+        ("packed.log", "create\n  compress"),
+        ("later.log", "create\n  compress\n  delaycompress"),
+        ("dated.log", "create\n  dateext\n  dateformat -%Y%m%d-%s"),
+    ];
+    let mut watched = Watched::new(&["*.log"], &[]);
+    for (name, _) in ways {
+        watched.append(name, 1..=100);
+    }
+    watched.logyard.start();
+    for (name, _) in ways {
+        watched.wait_for(name, 100);
+    }
+    // Read up to here, so that copytruncate loses nothing that is not its own fault.
+    for (name, options) in ways {
+        watched.rotate(name, options);
+        watched.append(name, 101..=200);
+    }
+    for (name, _) in ways {
+        watched.wait_for(name, 200);
+    }
+    watched.logyard.kill();
+    for (name, options) in ways {
+        watched.rotate(name, options);
+        watched.append(name, 201..=300);
+    }
+    watched.logyard.start();
+    for (name, _) in ways {
+        watched.wait_for(name, 300);
+    }
+    watched.logyard.assert_quiet_but_for(&["engine"]);
+}
+
+#[test]
+fn b32_two_rotations_while_nobody_reads_leave_no_hole() {
+    let mut watched = Watched::new(&["app.log"], &[]);
+    watched.append("app.log", 1..=1_000);
+    watched.logyard.start();
+    watched.wait_for("app.log", 1_000);
+    watched.logyard.kill();
+    for last in [2_000, 3_000, 4_000] {
+        watched.append("app.log", last - 999..=last);
+        if last < 4_000 {
+            watched.rotate("app.log", "create");
+        }
+    }
+    watched.logyard.start();
+    watched.wait_for("app.log", 4_000);
+    watched.logyard.assert_quiet_but_for(&["engine"]);
+}
+
+#[test]
+fn b33_a_file_is_one_file_whatever_its_names() {
+    // Rotated names match, too.
+    let mut watched = Watched::new(&["app.log*", "current"], &[]);
+    watched.append("app.log", 1..=100);
+    watched.append("first", 1..=10);
+    std::os::unix::fs::symlink("first", watched.path("current")).unwrap();
+    watched.logyard.start();
+    watched.wait_for("app.log", 100);
+    watched.wait_for("current", 10);
+    watched.rotate("app.log", "create");
+    watched.append("app.log", 101..=200);
+    fs::hard_link(watched.path("app.log"), watched.path("app.log.link")).unwrap();
+    watched.wait_for("app.log", 200);
+
+    // The link leads to another file now.
+    append(&watched.path("second"), 11..=20);
+    std::os::unix::fs::symlink("second", watched.path("next")).unwrap();
+    fs::rename(watched.path("next"), watched.path("current")).unwrap();
+    watched.wait_for("current", 20);
+
+    // Removed and made anew: the disk may give it the same number.
+    fs::remove_file(watched.path("app.log.link")).unwrap();
+    fs::remove_file(watched.path("app.log")).unwrap();
+    watched.append("app.log", 201..=300);
+    watched.wait_for("app.log", 300);
+    let all = watched.logyard.lines(r#"{filename=~".+", job="files"} |= "line""#);
+    assert_eq!(all.len(), 320, "nothing comes under a second name");
+    watched.logyard.assert_quiet_but_for(&["engine"]);
+}
+
+#[test]
+fn b34_unfinished_lines_removed_files_and_patterns() {
+    let mut watched = Watched::new(&["**/*.{log,txt}", "b/lastlog"], &["**/private.log"]);
+    for (name, text) in [
+        ("a/deep/er/x.log", "line 00001\n"),
+        ("a/y.txt", "line 00001\nline 00002"),
+        ("a/private.log", "line 00001\n"),
+        ("a/z.md", "line 00001\n"),
+        ("b/lastlog", "\0\0\0\0binary"),
+    ] {
+        fs::create_dir_all(watched.path(name).parent().unwrap()).unwrap();
+        fs::write(watched.path(name), text).unwrap();
+    }
+    watched.logyard.start();
+    watched.wait_for("a/deep/er/x.log", 1);
+    watched.wait_for("a/y.txt", 1);
+    // The open line is whole once its end comes.
+    let mut file = fs::File::options().append(true).open(watched.path("a/y.txt")).unwrap();
+    writeln!(file).unwrap();
+    watched.wait_for("a/y.txt", 2);
+    // A file that is removed is read to its end as long as it is held open.
+    watched.append("a/deep/er/x.log", 2..=5_000);
+    fs::remove_file(watched.path("a/deep/er/x.log")).unwrap();
+    watched.wait_for("a/deep/er/x.log", 5_000);
+    let names = watched.logyard.logq(&["labels", "filename"]).1;
+    for name in ["private.log", "z.md", "lastlog"] {
+        assert!(!names.contains(name), "{name} in {names}");
+    }
+    watched.logyard.assert_quiet_but_for(&["engine", "it is not text"]);
+}
