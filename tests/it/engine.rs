@@ -83,6 +83,35 @@ impl Engine {
         self.wait_until_it_answers();
     }
 
+    /// Returns the process of the daemon.
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    /// Cuts the log of a container to nothing, as people do.
+    pub fn cut_log(&self, name: &str) {
+        std::fs::File::options().write(true).open(self.log_path(name)).unwrap().set_len(0).unwrap();
+    }
+
+    /// Appends bytes to the log of a container, which the daemon has not written.
+    pub fn append_to_log(&self, name: &str, bytes: &[u8]) {
+        use std::io::Write as _;
+        std::fs::File::options().append(true).open(self.log_path(name)).unwrap().write_all(bytes).unwrap();
+    }
+
+    fn log_path(&self, name: &str) -> PathBuf {
+        PathBuf::from(self.docker(&["inspect", "--format", "{{.LogPath}}", name]))
+    }
+
+    /// Kills the daemon; containers live on.
+    pub fn kill_daemon(&mut self) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+        // Its containerd dies with it, and may be kept as a zombie whose number looks alive to the next daemon.
+        let pid = self.folder.path().join("exec/containerd/containerd.pid");
+        std::fs::remove_file(pid).unwrap();
+    }
+
     /// Stops the daemon; containers live on.
     pub fn stop_daemon(&mut self) {
         signal(self.daemon.id(), "TERM");
@@ -149,8 +178,9 @@ fn spawn_daemon(folder: &Path) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();
     // In a network namespace of its own: without one, `--bridge none` takes away the bridge of an engine
     // that runs on this machine already.
+    // Its loopback is up: log drivers connect to addresses there.
     Command::new("unshare")
-        .args(["--net", "--", "dockerd"])
+        .args(["--net", "--", "sh", "-c", "/bin/busybox ip link set lo up; exec dockerd \"$@\"", "dockerd"])
         .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
         .args(["--host", &format!("unix://{}", at("docker.sock"))])
         .args(["--bridge", "none", "--iptables=false", "--ip6tables=false", "--live-restore"])

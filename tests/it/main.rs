@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "the modules of one test program")]
 
 mod bad_input;
+mod behaviours_engine;
 mod behaviours_files;
 mod containers;
 mod crash;

@@ -112,6 +112,7 @@ pub(crate) fn run(
         labels,
         facts,
         inspected: None,
+        open_end: None,
         is_lagging: false,
         was_opened: false,
         seen_starts: 0,
@@ -164,6 +165,8 @@ struct DockerTarget {
     /// Said that the rules leave no label.
     is_fallback_told: bool,
     backoff: Backoff,
+    /// What the response that followed ended with in the middle of a line.
+    open_end: Option<LogDecoder>,
     is_lagging: bool,
     was_opened: bool,
     /// Starts and connection at the last attach: newer ones end the waiting.
@@ -250,7 +253,7 @@ impl DockerTarget {
             ReadEnd::Ended(accepted) => self.after_end(&wish, accepted).await,
             ReadEnd::Reopen => Next::Attach,
             ReadEnd::Stop => Next::End,
-            ReadEnd::NotFound => self.gone(),
+            ReadEnd::NotFound => self.gone().await,
             ReadEnd::Unreadable(reason) => {
                 tracing::warn!(target = %self.facts.name, reason, "cannot read a container's log; use the log driver json-file or local");
                 self.state(TargetState::Unreadable, &reason);
@@ -278,7 +281,7 @@ impl DockerTarget {
                     return self.pause().await;
                 }
             }
-            Ok(None) => return self.gone(),
+            Ok(None) => return self.gone().await,
             Err(error) => {
                 tracing::debug!(target = %self.facts.name, %error, "opening a container's log again");
                 return self.pause().await;
@@ -300,7 +303,7 @@ impl DockerTarget {
                 }
                 ReadEnd::Ended(_) => {}
                 ReadEnd::Stop => return Next::End,
-                ReadEnd::NotFound => return self.gone(),
+                ReadEnd::NotFound => return self.gone().await,
                 ReadEnd::Reopen | ReadEnd::NoSeam => return Next::Attach,
                 ReadEnd::Unreadable(_) => return Next::Wait,
                 ReadEnd::Excluded(reason) => return self.leave_out(reason),
@@ -317,8 +320,20 @@ impl DockerTarget {
         Next::Wait
     }
 
-    fn gone(&self) -> Next {
+    async fn gone(&mut self) -> Next {
         tracing::debug!(target = %self.facts.name, "container is gone");
+        if let Some(decoder) = self.open_end.take() {
+            let mut rest = Reading {
+                needs_seam: false,
+                is_last_resort: true,
+                follows: false,
+                decoder: None,
+                accepted: 0,
+                target: self,
+            };
+            // An agent that stops meanwhile ends as well.
+            let _is_sent: bool = rest.finish_lines(decoder).await;
+        }
         Next::End
     }
 
@@ -435,9 +450,11 @@ impl DockerTarget {
             self.state(TargetState::Follow, "");
         }
         self.filter.begin_read();
+        self.open_end = None;
         Reading {
             needs_seam: self.is_known,
             is_last_resort: tail == Tail::All,
+            follows: follow,
             decoder: self.decoder(wish),
             accepted: 0,
             target: self,

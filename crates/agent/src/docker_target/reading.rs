@@ -32,6 +32,7 @@ pub(super) struct Reading<'a> {
     pub(super) decoder: Option<LogDecoder>,
     pub(super) needs_seam: bool,
     pub(super) is_last_resort: bool,
+    pub(super) follows: bool,
     pub(super) accepted: u64,
 }
 
@@ -178,23 +179,32 @@ impl Reading<'_> {
 
     /// The response ended properly.
     async fn finish(mut self) -> ReadEnd {
-        let Some(mut decoder) = self.decoder.take() else {
+        let Some(decoder) = self.decoder.take() else {
             return ReadEnd::Ended(self.accepted);
         };
         if decoder.is_inside_frame() {
             return ReadEnd::Broken("the response ended inside a frame".to_owned());
         }
-        if decoder.has_open_line() && self.is_over().await {
-            let mut turn = Turn::new(!self.target.staging.is_idle());
-            let metadata = &self.target.labels.metadata;
-            let filter = &mut self.target.filter;
-            decoder.finish(&mut |entry| turn.take(entry, metadata, filter));
-            filter.nothing_is_open();
-            if !self.send(turn).await {
+        if decoder.has_open_line() {
+            // One that follows may end before the log does. The reading to the end, which comes next, shows the line
+            // whole; if the container is gone by then, this is all there is of it.
+            if self.follows {
+                self.target.open_end = Some(decoder);
+            } else if self.is_over().await && !self.finish_lines(decoder).await {
                 return ReadEnd::Stop;
             }
         }
         ReadEnd::Ended(self.accepted)
+    }
+
+    /// Takes open lines as they are: nothing will continue them. Returns false when the agent stops.
+    pub(super) async fn finish_lines(&mut self, mut decoder: LogDecoder) -> bool {
+        let mut turn = Turn::new(!self.target.staging.is_idle());
+        let metadata = &self.target.labels.metadata;
+        let filter = &mut self.target.filter;
+        decoder.finish(&mut |entry| turn.take(entry, metadata, filter));
+        filter.nothing_is_open();
+        self.send(turn).await
     }
 
     /// Whether the container stopped, so that an open line will not be continued.

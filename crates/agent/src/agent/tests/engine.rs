@@ -18,6 +18,8 @@ struct FakeEngine {
     unseen: Mutex<Vec<u8>>,
     /// Inspections say that containers have ended.
     is_over: Mutex<bool>,
+    /// Who follows is told that the log ends here, as engines do that lose their way in rotated files.
+    ends_early: Mutex<bool>,
     /// Bytes of the log, once somebody follows it.
     lines: Mutex<Vec<Vec<u8>>>,
     told: Notify,
@@ -89,6 +91,10 @@ impl FakeEngine {
         loop {
             let more = self.told.notified();
             match next(self, told) {
+                None if told > 0 && std::mem::take(&mut *self.ends_early.lock().unwrap()) => {
+                    drop(connection.write_all(b"0\r\n\r\n").await);
+                    return;
+                }
                 None => more.await,
                 Some(piece) => {
                     let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat();
@@ -351,5 +357,30 @@ async fn an_ended_container_is_read_to_its_end_when_the_engine_leaves_the_respon
         "whole, and nothing twice"
     );
     assert_eq!(value(&registry, "left_open_total"), 1);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_response_that_ends_within_a_line_does_not_cut_it() {
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine::default().listen().await;
+    let clock = Arc::new(SimClock::new(1_700_000_030_000_000_000));
+    let first = "x".repeat(crate::log_join::PART_BYTES);
+    let start = [FakeEngine::frames(&[(20, "a")]), FakeEngine::part(22, &first)].concat();
+    engine.lines.lock().unwrap().push(start);
+    *engine.unseen.lock().unwrap() = FakeEngine::part(22, "y\n");
+    *engine.is_over.lock().unwrap() = true;
+    *engine.ends_early.lock().unwrap() = true;
+    let (agent, _registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+    let mut count = 1;
+    let lines = loop {
+        let pushes = store.wait_for_pushes(count).await;
+        let lines: Vec<String> = pushes.into_iter().flat_map(|(_, lines)| lines).collect();
+        if lines.len() >= 2 {
+            break lines;
+        }
+        count += 1;
+    };
+    assert_eq!(lines, ["a".to_owned(), first + "y"]);
     agent.stop().await;
 }

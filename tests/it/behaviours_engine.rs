@@ -1,0 +1,368 @@
+//! Behaviours of the agent on a real engine: names and numbers are those of the list that the agent is held to.
+
+use crate::engine::{Engine, IMAGE, numbered};
+use crate::http;
+use crate::process::Logyard;
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// Returns the names of the labels of all streams that match.
+fn label_names(logyard: &Logyard, selector: &str) -> BTreeSet<BTreeSet<String>> {
+    let answer = http::get_with(&logyard.url("/loki/api/v1/series"), &[("match[]", selector)]).unwrap();
+    let body: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+    let streams = body["data"].as_array().unwrap();
+    streams.iter().map(|labels| labels.as_object().unwrap().keys().cloned().collect()).collect()
+}
+
+fn configured(engine: &Engine, text: &str) -> Logyard {
+    let logyard = Logyard::new(&engine.host(), &[]);
+    let config = logyard.folder().join("logyard.yaml");
+    fs::write(&config, text).unwrap();
+    logyard.with_arguments(&["--config", config.to_str().unwrap()])
+}
+
+fn numbers(word: &str, count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("{word} {number:06}")).collect()
+}
+
+#[test]
+fn b01_b23_b24_b25_labels_are_those_of_the_container() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    let project = ["--label", "com.docker.compose.project=demo", "--label", "com.docker.compose.service=web"];
+    engine.run("web", &project, "echo one; echo two >&2; sleep 600");
+    logyard.wait_for_lines(r#"{container="web"}"#, 2, WITHIN);
+    // The last one is the store's, as with Loki.
+    let names =
+        ["compose_project", "compose_service", "container", "host", "image", "stream", "service_name"];
+    let names: BTreeSet<String> = names.map(str::to_owned).into();
+    assert_eq!(label_names(&logyard, r#"{container="web"}"#), BTreeSet::from([names]));
+
+    // Whatever its network, a container is one target.
+    engine.docker(&["run", "-d", "--name", "host", "--network", "host", IMAGE, "/bin/sh", "-c", "echo n"]);
+    let shared =
+        ["run", "-d", "--name", "shared", "--network", "container:web", IMAGE, "/bin/sh", "-c", "echo n"];
+    engine.docker(&shared);
+    engine.run("none", &[], "echo n");
+    let networks = r#"{container=~"host|shared|none"}"#;
+    logyard.wait_for_lines(networks, 3, WITHIN);
+
+    engine.run("early", &[], "echo before; while [ ! -e /go ]; do sleep 0.1; done; echo after; sleep 600");
+    logyard.wait_for_lines(r#"{container="early"}"#, 1, WITHIN);
+    engine.docker(&["rename", "early", "late"]);
+    // The event of the name may come after that of the line: the line waits until the agent has been told.
+    thread::sleep(Duration::from_secs(2));
+    engine.docker(&["exec", "late", "/bin/sh", "-c", "echo > /go"]);
+    assert_eq!(logyard.wait_for_lines(r#"{container="late"}"#, 1, WITHIN), ["after"]);
+    assert_eq!(logyard.lines(r#"{container="early"}"#), ["before"]);
+
+    // The list shows a bare id once the tag has moved.
+    engine.docker(&["tag", IMAGE, "moving:1"]);
+    let script = "echo before; while [ ! -e /go ]; do sleep 0.1; done; echo after; sleep 600";
+    engine.docker(&[
+        "run",
+        "-d",
+        "--name",
+        "moved",
+        "--network",
+        "none",
+        "moving:1",
+        "/bin/sh",
+        "-c",
+        script,
+    ]);
+    logyard.wait_for_lines(r#"{container="moved"}"#, 1, WITHIN);
+    let commit = engine.docker(&["commit", "web"]);
+    engine.docker(&["tag", &commit, "moving:1"]);
+    logyard.kill();
+    logyard.start();
+    engine.docker(&["exec", "moved", "/bin/sh", "-c", "echo > /go"]);
+    let lines = logyard.wait_for_lines(r#"{container="moved", image="moving:1"}"#, 2, WITHIN);
+    assert_eq!(lines, ["before", "after"]);
+    assert_eq!(logyard.lines(networks).len(), 3);
+    logyard.assert_quiet_but_for(&[]);
+}
+
+#[test]
+fn b04_b05_b06_each_run_is_read_once() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    thread::scope(|scope| {
+        for part in 0..5 {
+            let engine = &engine;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let script =
+                        format!("echo {part}{number} a; echo {part}{number} b; echo {part}{number} c");
+                    engine.docker(&["run", "--rm", "--network", "none", IMAGE, "/bin/sh", "-c", &script]);
+                }
+            });
+        }
+    });
+    let mut lines = logyard.wait_for_lines(r#"{container=~".+"}"#, 150, WITHIN);
+    lines.sort_unstable();
+    let want: Vec<String> =
+        (0..50).flat_map(|number| ["a", "b", "c"].map(|letter| format!("{number:02} {letter}"))).collect();
+    assert_eq!(lines, want);
+
+    let last = "trap 'echo bye; exit 0' TERM; echo run; while true; do sleep 0.1; done";
+    engine.run("polite", &[], last);
+    logyard.wait_for_lines(r#"{container="polite"}"#, 1, WITHIN);
+    engine.docker(&["stop", "polite"]);
+    engine.docker(&["start", "polite"]);
+    logyard.wait_for_lines(r#"{container="polite"}"#, 3, WITHIN);
+    engine.docker(&["restart", "polite"]);
+    logyard.wait_for_lines(r#"{container="polite"}"#, 5, WITHIN);
+    engine.run("crashing", &["--restart", "on-failure:3"], "echo run; echo last; exit 3");
+    logyard.wait_for_lines(r#"{container="crashing"}"#, 8, WITHIN);
+    logyard.stop();
+    engine.run("unseen", &[], "echo one; echo two");
+    engine.wait_for(&["unseen"]);
+    engine.docker(&["stop", "polite"]);
+    logyard.start();
+    assert_eq!(logyard.wait_for_lines(r#"{container="unseen"}"#, 2, WITHIN), ["one", "two"]);
+    let polite = logyard.wait_for_lines(r#"{container="polite"}"#, 6, WITHIN);
+    assert_eq!(polite, ["run", "bye"].repeat(3));
+    assert_eq!(logyard.lines(r#"{container="crashing"}"#), ["run", "last"].repeat(4));
+    logyard.assert_quiet_but_for(&[]);
+}
+
+#[test]
+fn b07_b08_b09_b10_lines_are_whole_whatever_they_hold() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    let letters = |count: usize| format!("head -c {count} /dev/zero | tr '\\0' x");
+    let sizes = [16_383, 16_384, 16_385, 32_768, 50_000, 1_000_000];
+    let script: Vec<String> = sizes.iter().map(|&size| format!("{}; echo", letters(size))).collect();
+    let script = format!("{}; echo tail; {}", script.join("; "), letters(40_000));
+    let both = format!(
+        "({}; echo; echo next) & ({}; echo; echo next) >&2; wait",
+        letters(300_000),
+        letters(300_000).replace('x', "e")
+    );
+    for driver in ["json-file", "local"] {
+        engine.run(&format!("sizes-{driver}"), &["--log-driver", driver], &script);
+        engine.run(&format!("both-{driver}"), &["--log-driver", driver], &both);
+    }
+    let odd = r"printf 'nul\0in\n\n   \n\033[1mbold\033[0m\nx\ry\n'";
+    engine.run("odd", &[], odd);
+    engine.run("bytes", &["--log-driver", "local"], r"printf 'a\377\376b\n'");
+    engine.run("terminal", &["-t"], &format!("echo one; {}; echo; echo two", letters(70_000)));
+
+    let lengths = |lines: &[String]| -> Vec<usize> { lines.iter().map(String::len).collect() };
+    for driver in ["json-file", "local"] {
+        let lines = logyard.wait_for_lines(&format!(r#"{{container="sizes-{driver}"}}"#), 8, WITHIN);
+        let kept = [16_383, 16_384, 16_385, 32_768, 50_000, 256 << 10, 4, 40_000];
+        assert_eq!(lengths(&lines), kept, "{driver}");
+        for (stream, letter) in [("stdout", 'x'), ("stderr", 'e')] {
+            let query = format!(r#"{{container="both-{driver}", stream="{stream}"}}"#);
+            let lines = logyard.wait_for_lines(&query, 2, WITHIN);
+            assert_eq!(lengths(&lines), [256 << 10, 4], "{driver} {stream}");
+            assert!(lines[0].chars().all(|c| c == letter), "{driver} {stream}: outputs do not mix");
+        }
+    }
+    let odd = logyard.wait_for_lines(r#"{container="odd"}"#, 5, WITHIN);
+    assert_eq!(odd, ["nul\0in", "", "   ", "\u{1b}[1mbold\u{1b}[0m", "x\ry"]);
+    assert_eq!(logyard.wait_for_lines(r#"{container="bytes"}"#, 1, WITHIN), ["a\u{fffd}\u{fffd}b"]);
+    let terminal = logyard.wait_for_lines(r#"{container="terminal", stream="stdout"}"#, 3, WITHIN);
+    assert_eq!(lengths(&terminal), [3, 70_000, 3]);
+    assert!(terminal[1].bytes().all(|byte| byte == b'x'), "no timestamp and no end of line inside");
+    logyard.assert_quiet_but_for(&[]);
+}
+
+#[test]
+fn b11_rotation_at_a_steady_rate_loses_and_repeats_nothing() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    // 2,000 lines a second; ten rotations of json-file, a few of local.
+    let script = r#"awk 'BEGIN { for (i = 1; i <= 20000; i++) { printf "line %06d ....................................................................................................................................................................................................................................................................................\n", i; if (i % 100 == 0) { fflush(); system("sleep 0.05") } } }'"#;
+    for driver in ["json-file", "local"] {
+        let options = ["--log-driver", driver, "--log-opt", "max-size=1m", "--log-opt", "max-file=3"];
+        engine.run(driver, &options, script);
+    }
+    for driver in ["json-file", "local"] {
+        let lines = logyard.wait_for_lines(&format!(r#"{{container="{driver}"}}"#), 20_000, WITHIN);
+        let got: Vec<&str> = lines.iter().map(|line| line.split(" .").next().unwrap()).collect();
+        assert!(got == numbers("line", 20_000), "{driver}: {} lines", lines.len());
+    }
+    logyard.assert_quiet_but_for(&[]);
+}
+
+#[test]
+fn b12_b15_a_burst_through_small_logs_of_the_local_driver_is_complete() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    let local = ["--log-driver", "local"];
+    engine.run("burst", &local, &numbered("line", 300_000, &".".repeat(80)));
+    // Rotated and packed twice while nobody reads.
+    let small = [&local[..], &["--log-opt", "max-size=1m", "--log-opt", "max-file=5"]].concat();
+    let script = format!(
+        "{}; while [ ! -e /go ]; do sleep 0.1; done; {}; sleep 600",
+        numbered("early", 100, ""),
+        numbered("line", 22_000, &".".repeat(80))
+    );
+    engine.run("away", &small, &script);
+    logyard.wait_for_lines(r#"{container="away"}"#, 100, WITHIN);
+    engine.wait_for(&["burst"]);
+    let counted = |logyard: &Logyard| logyard.instant(r#"sum(count_over_time({container="burst"}[1h]))"#);
+    let until = std::time::Instant::now() + 2 * WITHIN;
+    while counted(&logyard).first().is_none_or(|(_, value)| *value < 300_000.0) {
+        assert!(std::time::Instant::now() < until, "{:?}\n{}", counted(&logyard), logyard.log());
+        thread::sleep(Duration::from_millis(250));
+    }
+    logyard.kill();
+    engine.docker(&["exec", "away", "/bin/sh", "-c", "echo > /go"]);
+    let until = std::time::Instant::now() + WITHIN;
+    while engine.logged_lines("away")[0] < 22_100 {
+        assert!(std::time::Instant::now() < until, "{:?} lines are kept", engine.logged_lines("away"));
+        thread::sleep(Duration::from_millis(250));
+    }
+    logyard.start();
+    let lines = logyard.wait_for_lines(r#"{container="away"} |= "line""#, 22_000, WITHIN);
+    let got: Vec<&str> = lines.iter().map(|line| line.trim_end_matches('.')).collect();
+    assert!(got == numbers("line", 22_000), "{} lines", lines.len());
+    let burst = logyard.lines(r#"{container="burst"}"#);
+    let got: Vec<&str> = burst.iter().map(|line| line.trim_end_matches('.')).collect();
+    assert!(got == numbers("line", 300_000), "{} lines", burst.len());
+    logyard.assert_quiet_but_for(&[]);
+}
+
+/// Returns the CPU time that the daemon of an engine has used, in hundredths of a second.
+fn daemon_ticks(engine: &Engine) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", engine.daemon_pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn b16_b17_b18_damaged_cut_and_long_logs_cost_and_repeat_nothing() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    // Containers that print their next line when they are told to.
+    let told = "n=1; while true; do while [ ! -e /go$n ]; do sleep 0.1; done; echo line $n; n=$((n+1)); done";
+    for name in ["damaged", "cut"] {
+        engine.run(name, &[], told);
+    }
+    let tell = |name: &str, number: usize| {
+        engine.docker(&["exec", name, "/bin/sh", "-c", &format!(": > /go{number}")]);
+    };
+    let wait = |logyard: &Logyard, name: &str, count: usize| {
+        let want: Vec<String> = (1..=count).map(|number| format!("line {number}")).collect();
+        assert_eq!(logyard.wait_for_lines(&format!(r#"{{container="{name}"}}"#), count, WITHIN), want);
+    };
+    for name in ["damaged", "cut"] {
+        tell(name, 1);
+        wait(&logyard, name, 1);
+    }
+    // Cut while it is followed, then while nobody looks; zeros as after a power cut.
+    engine.cut_log("cut");
+    tell("cut", 2);
+    wait(&logyard, "cut", 2);
+    logyard.kill();
+    engine.append_to_log("damaged", &[0; 4096]);
+    engine.cut_log("cut");
+    tell("cut", 3);
+    logyard.start();
+    wait(&logyard, "cut", 3);
+    tell("damaged", 2);
+    wait(&logyard, "damaged", 2);
+
+    // A long log that was read to its end is not read again.
+    engine.run("long", &[], &numbered("line", 200_000, &".".repeat(120)));
+    engine.wait_for(&["long"]);
+    let counted = |logyard: &Logyard| {
+        let samples = logyard.instant(r#"sum(count_over_time({container="long"}[1h]))"#);
+        samples.first().map_or(0, |(_, value)| *value as usize)
+    };
+    let until = std::time::Instant::now() + WITHIN;
+    while counted(&logyard) < 200_000 {
+        assert!(std::time::Instant::now() < until, "{} lines", counted(&logyard));
+        thread::sleep(Duration::from_millis(250));
+    }
+    logyard.stop();
+    let before = daemon_ticks(&engine);
+    logyard.start();
+    // Long enough to open all logs again; a reading of the whole one would take seconds of the daemon's time.
+    thread::sleep(Duration::from_secs(4));
+    let used = daemon_ticks(&engine) - before;
+    assert!(used < 60, "{used} hundredths of a second");
+    assert_eq!(counted(&logyard), 200_000);
+    logyard.assert_quiet_but_for(&["rotated away"]);
+}
+
+#[test]
+fn b19_daemons_that_end_or_are_killed_are_followed_on() {
+    let mut engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    let script = r#"i=1; while true; do echo "line $i"; i=$((i+1)); sleep 0.1; done"#;
+    engine.run("steady", &[], script);
+    let query = r#"{container="steady"}"#;
+    logyard.wait_for_lines(query, 5, WITHIN);
+    engine.restart();
+    let seen = logyard.lines(query).len();
+    logyard.wait_for_lines(query, seen + 10, WITHIN);
+    engine.kill_daemon();
+    engine.start_daemon();
+    let seen = logyard.lines(query).len();
+    let lines = logyard.wait_for_lines(query, seen + 10, WITHIN);
+    let want: Vec<String> = (1..=lines.len()).map(|number| format!("line {number}")).collect();
+    assert_eq!(lines, want);
+    logyard.assert_quiet_but_for(&["engine"]);
+}
+
+#[test]
+fn b22_b28_drivers_without_a_log_and_floods_stop_nobody() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    engine.run("mute", &["--log-driver", "none"], "echo lost; sleep 600");
+    let gelf = ["--log-driver", "gelf", "--log-opt", "gelf-address=udp://127.0.0.1:9"];
+    engine.run("copied", &gelf, "echo copy; sleep 600");
+    engine.run("flood", &[], "yes 'a line of a flood that never ends and is not short either'");
+    for number in 1..=3 {
+        engine.run(&format!("calm-{number}"), &[], "echo calm; sleep 600");
+        logyard.wait_for_lines(&format!(r#"{{container="calm-{number}"}}"#), 1, WITHIN);
+    }
+    engine.docker(&["kill", "flood"]);
+    assert_eq!(logyard.wait_for_lines(r#"{container="copied"}"#, 1, WITHIN), ["copy"]);
+    assert!(logyard.lines(r#"{container="mute"}"#).is_empty());
+    logyard.assert_quiet_but_for(&["cannot read a container's log"]);
+    assert!(logyard.log().contains("does not support reading"), "{}", logyard.log());
+}
+
+#[test]
+fn b26_containers_say_whether_they_are_read() {
+    let engine = Engine::start();
+    let mut opted_in = configured(&engine, "agent: {docker: {default_on: false}}\n");
+    let mut filtered =
+        configured(&engine, "agent: {docker: {filters: [{name: label, values: [logging=promtail]}]}}\n");
+    opted_in.start();
+    filtered.start();
+    for (name, label) in [
+        ("in", "logyard.enable=true"),
+        ("out", "logyard.enable=false"),
+        ("old", "logging=promtail"),
+        ("plain", "x=y"),
+    ] {
+        engine.run(name, &["--label", label], &format!("echo {name}"));
+    }
+    opted_in.wait_for_lines(r#"{container="in"}"#, 1, WITHIN);
+    filtered.wait_for_lines(r#"{container="old"}"#, 1, WITHIN);
+    engine.run("last", &["--label", "logyard.enable=true", "--label", "logging=promtail"], "echo last");
+    opted_in.wait_for_lines(r#"{container="last"}"#, 1, WITHIN);
+    filtered.wait_for_lines(r#"{container="last"}"#, 1, WITHIN);
+    assert_eq!(opted_in.lines(r#"{container=~".+"}"#), ["in", "last"]);
+    assert_eq!(filtered.lines(r#"{container=~".+"}"#), ["old", "last"]);
+    opted_in.assert_quiet_but_for(&[]);
+}
