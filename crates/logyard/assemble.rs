@@ -11,7 +11,7 @@ use logyard_client::{Client, ClientSettings, Token};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::Tenant;
-use logyard_server::{Secret, Server, ServerParts};
+use logyard_server::{OwnDoor, Secret, Server, ServerParts, Tls};
 use logyard_store::{
     RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreRules, StoreSettings,
 };
@@ -23,9 +23,10 @@ use tokio::task::JoinHandle;
 
 use crate::banner::Facts;
 use crate::command_run::Role;
-use crate::config::{PushSettings, Settings};
+use crate::config::{PushSettings, PushTlsSettings, Settings};
 use crate::logging::{OwnLog, with_causes};
 use crate::secrets;
+use crate::tls::{self, ServerTls};
 
 /// Where an engine listens if nobody says otherwise.
 const ENGINE_SOCKET: &str = "/var/run/docker.sock";
@@ -55,6 +56,7 @@ pub(crate) struct Running {
     keeping: Option<Keeping>,
     own_log: Option<PathBuf>,
     pushes_to: Option<String>,
+    is_secured: bool,
 }
 
 /// A store and the server in front of it.
@@ -64,6 +66,8 @@ struct Keeping {
     address: SocketAddr,
     shutdown: oneshot::Sender<()>,
     server: JoinHandle<std::io::Result<()>>,
+    /// Renews the certificate.
+    tls: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -73,7 +77,19 @@ impl Running {
         let random = Arc::new(Random::os());
         secrets::read_files(&mut settings, &*parts.disk)?;
         settings.server.check().map_err(anyhow::Error::msg)?;
-        let own_token = secrets::own(&mut settings.server, &random);
+        let tls = match role.keeps() {
+            true => ServerTls::read(&settings.server.tls, &*parts.disk)?,
+            false => None,
+        };
+        // With TLS the agent of this process has a door of its own, else a token of its own, if it takes one.
+        let own_door = match role {
+            Role::All if tls.is_some() => Some(tls::own_door(&random).await?),
+            _ => None,
+        };
+        let own_token = match &own_door {
+            Some((_, token)) => token.clone(),
+            None => secrets::own(&mut settings.server, &random),
+        };
         // The port first: a taken one is the most likely reason not to start, and the agent of this
         // process pushes to the port that was really bound.
         let listener = match role.keeps() {
@@ -88,8 +104,13 @@ impl Running {
         let mut agent_settings = settings.agent.clone();
         let own_log =
             if role.reads() { follow_own_log(&mut agent_settings, &settings, &parts) } else { None };
-        let push =
-            address.map_or_else(|| settings.push.clone(), |address| own_push(address, &settings, own_token));
+        let is_secured = tls.is_some();
+        let own_address = match &own_door {
+            Some((listener, _)) => Some(listener.local_addr()?),
+            None => address,
+        };
+        let push = own_address
+            .map_or_else(|| settings.push.clone(), |address| own_push(address, &settings, own_token));
         let pushes_to = (!role.keeps()).then(|| push.url.clone());
         let agent = match role.reads() {
             true => Some(
@@ -100,11 +121,13 @@ impl Running {
         };
         let keeping = match (front, listener, address) {
             (Some((store, ingest)), Some(listener), Some(address)) => {
-                Some(start_server(settings, store, ingest, (listener, address), registry))
+                let door = own_door.map(|(listener, token)| OwnDoor { listener, token });
+                let kept = tls.map(|tls| (tls.tls.clone(), tokio::spawn(tls.keep(Arc::clone(&parts.disk)))));
+                Some(start_server(settings, store, ingest, (listener, address), (kept, door), registry))
             }
             _ => None,
         };
-        Ok(Self { agent, keeping, own_log, pushes_to })
+        Ok(Self { agent, keeping, own_log, pushes_to, is_secured })
     }
 
     /// Waits, for a moment only, until the agent knows whether there is an engine and what it runs, so
@@ -128,6 +151,7 @@ impl Running {
             pushes_to: self.pushes_to.clone(),
             data_dir,
             address: self.keeping.as_ref().map(|keeping| keeping.address.to_string()),
+            is_secured: self.is_secured,
             logq: logq_command(),
         }
     }
@@ -148,6 +172,9 @@ impl Running {
             agent.stop().await;
         }
         let Some(keeping) = self.keeping else { return Ok(()) };
+        if let Some(tls) = keeping.tls {
+            tls.abort();
+        }
         // A server that has ended already does not listen to this.
         if keeping.shutdown.send(()).is_ok() && !keeping.server.is_finished() {
             keeping.server.await.context("stop the HTTP server")?.context("stop the HTTP server")?;
@@ -229,8 +256,10 @@ fn start_server(
     store: Store,
     ingest: Ingest,
     (listener, address): (TcpListener, SocketAddr),
+    (tls, own_door): (Option<(Tls, JoinHandle<()>)>, Option<OwnDoor>),
     registry: Registry,
 ) -> Keeping {
+    let (tls, keeps_tls) = tls.unzip();
     let engine = Arc::new(Engine::new(settings.engine));
     let server = Server::new(ServerParts {
         settings: settings.server,
@@ -238,13 +267,15 @@ fn start_server(
         ingest,
         engine,
         registry,
+        tls,
+        own_door,
     });
     let (shutdown, asked) = oneshot::channel::<()>();
     let server = tokio::spawn(server.serve(listener, async move {
         // Dropped instead of sent means that the process ends: the same.
         drop(asked.await);
     }));
-    Keeping { store, address, shutdown, server }
+    Keeping { store, address, shutdown, server, tls: keeps_tls }
 }
 
 async fn start_agent(
@@ -265,6 +296,7 @@ async fn start_agent(
             timeout: Duration::from_secs(push.timeout_secs),
             org_id: tenant,
             token: Token::new(push.token.expose()),
+            tls: tls::of_push(&push.tls)?,
             user_agent: concat!("logyard-agent/", env!("CARGO_PKG_VERSION")).to_owned(),
         },
     )
@@ -292,7 +324,12 @@ fn own_push(address: SocketAddr, settings: &Settings, token: Secret) -> PushSett
         });
     }
     let prefix = settings.server.path_prefix.trim_end_matches('/');
-    PushSettings { url: format!("http://{reachable}{prefix}"), token, ..settings.push.clone() }
+    PushSettings {
+        url: format!("http://{reachable}{prefix}"),
+        token,
+        tls: PushTlsSettings::default(),
+        ..settings.push.clone()
+    }
 }
 
 /// Where no engine listens and no files are named, the machine's logs and Logyard's own are read: this

@@ -18,6 +18,8 @@ pub(crate) struct Facts {
     pub(crate) data_dir: PathBuf,
     /// Address of the HTTP server, if this process has one.
     pub(crate) address: Option<String>,
+    /// Whether it speaks TLS.
+    pub(crate) is_secured: bool,
     /// How to call `logq` on this machine.
     pub(crate) logq: String,
 }
@@ -36,7 +38,7 @@ pub(crate) fn text(facts: &Facts) -> String {
     }
     if let Some(address) = &facts.address {
         line("keeps", &facts.data_dir.display().to_string());
-        line("answers", &format!("http://{address}  (Grafana: data source of type Loki)"));
+        line("answers", &format!("{}://{address}  (Grafana: data source of type Loki)", scheme(facts)));
         text.push_str("\nTry:\n");
         for command in commands(facts, address) {
             writeln!(text, "  {command}").unwrap_or_default();
@@ -44,6 +46,10 @@ pub(crate) fn text(facts: &Facts) -> String {
     }
     text.push('\n');
     text
+}
+
+fn scheme(facts: &Facts) -> &'static str {
+    if facts.is_secured { "https" } else { "http" }
 }
 
 fn reads(report: &AgentReport, facts: &Facts) -> String {
@@ -70,9 +76,10 @@ fn reads(report: &AgentReport, facts: &Facts) -> String {
 /// The first three commands to try, with the name of something that exists.
 fn commands(facts: &Facts, address: &str) -> Vec<String> {
     let addr = match address {
-        "127.0.0.1:3100" => String::new(),
+        "127.0.0.1:3100" if !facts.is_secured => String::new(),
         other => {
-            format!(" --addr http://{}", other.replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1"))
+            let reachable = other.replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1");
+            format!(" --addr {}://{reachable}", scheme(facts))
         }
     };
     let logq = &facts.logq;
@@ -118,6 +125,7 @@ mod tests {
             pushes_to: None,
             data_dir: PathBuf::from("logyard-data"),
             address: Some("127.0.0.1:3100".to_owned()),
+            is_secured: false,
             logq: "logq".to_owned(),
         }
     }
@@ -151,6 +159,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("'{service_name=~\".+\"}' --addr http://127.0.0.1:4000\n"), "{text}");
+    }
+
+    #[test]
+    fn with_tls_addresses_say_so() {
+        let text = text(&Facts { is_secured: true, ..facts() });
+        assert!(text.contains("answers  https://127.0.0.1:3100"), "{text}");
+        assert!(text.contains("'{container=\"web\"}' --addr https://127.0.0.1:3100\n"), "{text}");
     }
 
     #[test]

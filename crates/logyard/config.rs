@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use logyard_agent::AgentSettings;
+use logyard_client::TlsFiles;
 use logyard_engine::EngineSettings;
 use logyard_ingest::IngestSettings;
 use logyard_server::{Secret, ServerSettings};
@@ -104,8 +105,37 @@ pub struct PushSettings {
     pub token: Secret,
     /// File that holds the token, read at start; white space around it does not count.
     pub token_file: String,
+    /// Whom to trust and what to show, with a `url` that begins with `https`.
+    pub tls: PushTlsSettings,
     /// Longest time for one push until its acknowledgement. Default 30 s.
     pub timeout_secs: u64,
+}
+
+/// TLS of an agent on its own; the files are read at start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PushTlsSettings {
+    /// File of the authorities that are trusted, in PEM; of a certificate that nobody else signed, that
+    /// certificate. Default empty: those of this machine.
+    pub ca_file: String,
+    /// File of the agent's own certificate, in PEM, for a store with server.tls.client_ca_file. Default empty.
+    pub cert_file: String,
+    /// File of its private key, in PEM, not encrypted. Default empty.
+    pub key_file: String,
+    /// Name that the store's certificate must bear. Default empty: that of `url`.
+    pub server_name: String,
+}
+
+impl PushTlsSettings {
+    /// Returns the files as the client reads them.
+    pub(crate) fn files(&self) -> TlsFiles {
+        TlsFiles {
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            server_name: self.server_name.clone(),
+        }
+    }
 }
 
 impl Default for PushSettings {
@@ -115,6 +145,7 @@ impl Default for PushSettings {
             tenant: String::new(),
             token: Secret::default(),
             token_file: String::new(),
+            tls: PushTlsSettings::default(),
             timeout_secs: 30,
         }
     }

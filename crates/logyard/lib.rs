@@ -36,6 +36,7 @@ mod promtail_load;
 mod promtail_map;
 mod secrets;
 mod signals;
+mod tls;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -47,7 +48,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use logyard_sys::{Disk, RealDisk};
 
-pub use config::{ConfigError, LogFormat, LogSettings, PushSettings, Settings, Sources, load, print};
+pub use config::{
+    ConfigError, LogFormat, LogSettings, PushSettings, PushTlsSettings, Settings, Sources, load, print,
+};
 pub use config_schema::{json_schema, reference_page};
 
 use crate::args::{Arguments, Command, ConfigCommand, Flags};

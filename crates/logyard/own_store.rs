@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use logyard_client::{Client, ClientSettings, Error};
+use logyard_client::{Client, ClientSettings, Error, Tls};
 use logyard_model::Tenant;
 use logyard_sys::RealDisk;
 
@@ -12,12 +12,21 @@ use crate::secrets;
 
 /// Returns a client of the store that these settings start, on this machine.
 pub(crate) fn client(settings: &Settings, tenant: Option<Tenant>, wait: Duration) -> anyhow::Result<Client> {
-    let address = own_address(&settings.listen, &settings.server.path_prefix);
+    let tls = match settings.server.tls.is_on() {
+        false => None,
+        // The certificate is at hand, so the name on it does not matter, nor who signed it.
+        true => Some(
+            Tls::pinned(&settings.server.tls.cert_file, &settings.push.tls.files())
+                .context("cannot use server.tls and push.tls")?,
+        ),
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let address = own_address(scheme, &settings.listen, &settings.server.path_prefix);
     let mut settings = settings.clone();
     secrets::read_files(&mut settings, &RealDisk)?;
     let token = secrets::operator(&settings.server);
     let user_agent = concat!("logyard/", env!("CARGO_PKG_VERSION")).to_owned();
-    Client::new(&address, ClientSettings { timeout: wait, org_id: tenant, token, user_agent })
+    Client::new(&address, ClientSettings { timeout: wait, org_id: tenant, token, tls, user_agent })
         .context("cannot use listen")
 }
 
@@ -27,13 +36,13 @@ pub(crate) fn is_silent(error: &Error) -> bool {
 }
 
 /// Returns where a store with these settings is reached from its own machine.
-fn own_address(listen: &str, path_prefix: &str) -> String {
+fn own_address(scheme: &str, listen: &str, path_prefix: &str) -> String {
     let reachable = match listen.rsplit_once(':') {
         Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
         Some(("[::]", port)) => format!("[::1]:{port}"),
         _ => listen.to_owned(),
     };
-    format!("http://{reachable}{}", path_prefix.trim_end_matches('/'))
+    format!("{scheme}://{reachable}{}", path_prefix.trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -42,7 +51,8 @@ mod tests {
 
     #[test]
     fn the_own_store_is_reached_over_loopback() {
-        let check = |listen: &str, prefix: &str, want: &str| assert_eq!(own_address(listen, prefix), want);
+        let check =
+            |listen: &str, prefix: &str, want: &str| assert_eq!(own_address("http", listen, prefix), want);
         check("127.0.0.1:3100", "", "http://127.0.0.1:3100");
         check("0.0.0.0:1", "/logs/", "http://127.0.0.1:1/logs");
         check("[::]:2", "", "http://[::1]:2");

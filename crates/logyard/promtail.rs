@@ -72,7 +72,7 @@ pub(crate) struct PromtailClient {
     pub(crate) bearer_token: Option<String>,
     pub(crate) bearer_token_file: Option<String>,
     pub(crate) oauth2: Option<Anything>,
-    pub(crate) tls_config: Option<Anything>,
+    pub(crate) tls_config: Option<PromtailTls>,
     pub(crate) proxy_url: Option<Anything>,
     pub(crate) no_proxy: Option<Anything>,
     pub(crate) proxy_from_environment: Option<Anything>,
@@ -89,6 +89,17 @@ pub(crate) struct PromtailAuthorization {
     pub(crate) kind: Option<String>,
     pub(crate) credentials: Option<String>,
     pub(crate) credentials_file: Option<String>,
+}
+
+/// Whom to trust and what to show.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PromtailTls {
+    pub(crate) ca_file: Option<String>,
+    pub(crate) cert_file: Option<String>,
+    pub(crate) key_file: Option<String>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) insecure_skip_verify: Option<bool>,
 }
 
 /// Where positions are kept.

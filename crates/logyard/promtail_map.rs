@@ -11,7 +11,7 @@ use logyard_agent::{AgentSettings, FileSettings, FilterName, FilterSettings, Rel
 use logyard_server::Secret;
 use serde_yaml_ng::Value;
 
-use crate::config::{LogFormat, LogSettings, PushSettings, Settings};
+use crate::config::{LogFormat, LogSettings, PushSettings, PushTlsSettings, Settings};
 use crate::config_locate::Step;
 use crate::config_units::Unit;
 use crate::promtail::{
@@ -145,14 +145,15 @@ impl Mapped {
     fn client(&mut self, at: &[Step], client: &PromtailClient) {
         let below = |key: &str| [at.to_vec(), place![key]].concat();
         let defaults = PushSettings::default();
-        match client.url.strip_prefix("http://").and_then(|rest| rest.strip_suffix(PUSH_PATH)) {
-            Some(rest) if !rest.is_empty() => {
-                put(&mut self.settings.push.url, &defaults.url, format!("http://{rest}"));
+        let parts = client.url.strip_suffix(PUSH_PATH).and_then(|address| address.split_once("://"));
+        match parts {
+            Some((scheme @ ("http" | "https"), rest)) if !rest.is_empty() => {
+                put(&mut self.settings.push.url, &defaults.url, format!("{scheme}://{rest}"));
                 self.note(below("url"), "must be the address of a Logyard store");
             }
             _ => self.refuse(
                 below("url"),
-                format!("is refused: want http://<host>:<port>{PUSH_PATH}, of a Logyard store"),
+                format!("is refused: want http://<host>:<port>{PUSH_PATH} or https, of a Logyard store"),
             ),
         }
         if let Some(tenant) = &client.tenant_id {
@@ -174,6 +175,7 @@ impl Mapped {
             }
         }
         self.credentials(at, client);
+        self.certificates(at, client);
         let effectless = [
             ("name", client.name.is_some(), "has no effect: there is one store"),
             ("batchwait", client.batchwait.is_some(), "has no effect: a batch waits 0.2 s, under load 1 s"),
@@ -206,7 +208,6 @@ impl Mapped {
             ("headers", &client.headers),
             ("basic_auth", &client.basic_auth),
             ("oauth2", &client.oauth2),
-            ("tls_config", &client.tls_config),
             ("proxy_url", &client.proxy_url),
             ("proxy_connect_header", &client.proxy_connect_header),
         ];
@@ -215,13 +216,31 @@ impl Mapped {
                 "basic_auth" | "oauth2" => {
                     "is refused: a token is all the agent shows; set bearer_token_file here, or push.token_file"
                 }
-                _ => {
-                    "is refused: the agent speaks plain HTTP to the store; put a proxy beside it that adds this"
-                }
+                _ => "is refused: the agent speaks to the store itself; put a proxy beside it that adds this",
             };
             if value.is_some() {
                 self.refuse(below(key), text);
             }
+        }
+    }
+
+    /// Takes the certificates; those that were given otherwise stay.
+    fn certificates(&mut self, at: &[Step], client: &PromtailClient) {
+        let Some(tls) = &client.tls_config else { return };
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let given = PushTlsSettings {
+            ca_file: text(&tls.ca_file),
+            cert_file: text(&tls.cert_file),
+            key_file: text(&tls.key_file),
+            server_name: text(&tls.server_name),
+        };
+        put(&mut self.settings.push.tls, &PushTlsSettings::default(), given);
+        if tls.insecure_skip_verify == Some(true) {
+            let key = [at.to_vec(), place!["tls_config", "insecure_skip_verify"]].concat();
+            self.refuse(
+                key,
+                "is refused: name the store's certificate, or that of its authority, as ca_file",
+            );
         }
     }
 

@@ -48,9 +48,7 @@ pub(crate) fn own(server: &mut ServerSettings, random: &Random) -> Secret {
     if server.tokens.is_empty() {
         return Secret::default();
     }
-    let mut bytes = [0; OWN_BYTES];
-    random.fill(&mut bytes);
-    let token = Secret::new(bytes.map(|byte| format!("{byte:02x}")).concat());
+    let token = made(random);
     server.tokens.push(TokenSettings {
         name: OWN_NAME.to_owned(),
         token: token.clone(),
@@ -59,6 +57,13 @@ pub(crate) fn own(server: &mut ServerSettings, random: &Random) -> Secret {
         tenants: Vec::new(),
     });
     token
+}
+
+/// Makes a token of chance.
+pub(crate) fn made(random: &Random) -> Secret {
+    let mut bytes = [0; OWN_BYTES];
+    random.fill(&mut bytes);
+    Secret::new(bytes.map(|byte| format!("{byte:02x}")).concat())
 }
 
 /// Returns the token by which a subcommand may do everything at the store of these settings.

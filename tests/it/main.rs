@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, reason = "tests")]
 #![allow(unreachable_pub, reason = "the modules of one test program")]
 
+mod access;
 mod bad_input;
 mod behaviours_engine;
 mod behaviours_files;
@@ -23,3 +24,4 @@ mod promtail;
 mod push_whole;
 mod stages;
 mod storage;
+mod tls;

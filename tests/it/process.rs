@@ -17,6 +17,9 @@ pub struct Logyard {
     arguments: Vec<String>,
     docker_host: String,
     port: u16,
+    /// What `logq` shows, and the scheme of addresses.
+    logq_flags: Vec<String>,
+    scheme: &'static str,
     child: Option<Child>,
 }
 
@@ -25,7 +28,15 @@ impl Logyard {
     pub fn new(docker_host: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("ly-data-").tempdir().unwrap();
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { folder, arguments, docker_host: docker_host.to_owned(), port: free_port(), child: None }
+        Self {
+            folder,
+            arguments,
+            docker_host: docker_host.to_owned(),
+            port: free_port(),
+            logq_flags: Vec::new(),
+            scheme: "http",
+            child: None,
+        }
     }
 
     /// Returns the folder for configuration files of the test.
@@ -41,6 +52,18 @@ impl Logyard {
     /// Adds arguments for all starts to come.
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Gives `logq` more flags, for tokens and certificates.
+    pub fn with_logq(mut self, flags: &[&str]) -> Self {
+        self.logq_flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self
+    }
+
+    /// Says that the process speaks TLS.
+    pub fn over_tls(mut self) -> Self {
+        self.scheme = "https";
         self
     }
 
@@ -76,10 +99,14 @@ impl Logyard {
         self.wait_ready();
     }
 
-    /// Waits until `/ready` answers 200.
+    /// Waits until `/ready` answers 200, or, over TLS, until `logq` is answered.
     pub fn wait_ready(&mut self) {
         let deadline = Instant::now() + READY_WITHIN;
-        while !http::get(&self.url("/ready")).is_ok_and(|answer| answer.status == 200) {
+        let is_ready = |logyard: &Self| match logyard.scheme {
+            "https" => logyard.logq(&["labels"]).0 < 2,
+            _ => http::get(&logyard.url("/ready")).is_ok_and(|answer| answer.status == 200),
+        };
+        while !is_ready(self) {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
                 panic!("logyard ended with {status}; its log:\n{}", self.log());
             }
@@ -109,7 +136,7 @@ impl Logyard {
 
     /// Returns the address of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     /// Returns everything the process wrote to stderr, over all its lives.
@@ -131,7 +158,14 @@ impl Logyard {
 
     /// Runs `logq` against the process and returns its exit code, stdout and stderr.
     pub fn logq(&self, arguments: &[&str]) -> (i32, String, String) {
+        let flags: Vec<&str> = self.logq_flags.iter().map(String::as_str).collect();
+        self.logq_with(&flags, arguments)
+    }
+
+    /// Runs `logq` with other flags than usual.
+    pub fn logq_with(&self, flags: &[&str], arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_logq"))
+            .args(flags)
             .args(arguments)
             .env("LOGQ_ADDR", self.url(""))
             .output()
@@ -175,6 +209,23 @@ impl Logyard {
             .iter()
             .map(|sample| (sample["metric"].clone(), sample["value"][1].as_str().unwrap().parse().unwrap()))
             .collect()
+    }
+
+    /// Runs a subcommand of `logyard` with the settings of the process, and returns as [`Self::logq`].
+    pub fn subcommand(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_logyard"))
+            .args(arguments)
+            .args(&self.arguments)
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .output()
+            .unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     }
 
     fn log_path(&self) -> PathBuf {

@@ -10,12 +10,17 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{RequestBuilder, Response, Url};
 
 use crate::error::Error;
+use crate::file;
+use crate::tls::{self, Tls, TlsFiles};
 
 /// Longest text taken over from a refusal, in characters.
 const REASON_CHARS_MAX: usize = 2000;
 
 /// Most bytes of a refusal that are read at all.
 const REASON_BYTES_MAX: usize = 64 << 10;
+
+/// Most bytes of a file that holds a token.
+const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
 /// Idle connections are closed after this time, shorter than the usual 75 s of proxies, so that a
 /// request rarely meets a connection the other side just closed.
@@ -32,6 +37,15 @@ impl Token {
     /// Keeps a token; `None` if it is empty.
     pub fn new(token: &str) -> Option<Self> {
         (!token.is_empty()).then(|| Self(token.to_owned()))
+    }
+
+    /// Reads a token from a file; white space around it does not count.
+    ///
+    /// Errors: `Kind::Invalid` with the path, never with what the file holds.
+    pub fn read(path: &str) -> Result<Self, Error> {
+        let bytes = file::read("token file", path, TOKEN_FILE_BYTES_MAX)?;
+        let token = std::str::from_utf8(&bytes).ok().and_then(|text| Self::new(text.trim()));
+        token.ok_or_else(|| Error::invalid(format!("cannot use token file {path}: no text, or an empty one")))
     }
 }
 
@@ -50,6 +64,8 @@ pub struct ClientSettings {
     pub org_id: Option<Tenant>,
     /// Sent as `Authorization: Bearer`; none sends no header.
     pub token: Option<Token>,
+    /// Whom to trust and what to show where the address begins with `https`; none: the machine's authorities.
+    pub tls: Option<Tls>,
     /// Sent as `User-Agent`, such as `logyard-agent/0.1.0`.
     pub user_agent: String,
 }
@@ -65,14 +81,27 @@ pub struct Client {
     /// Sent with every call.
     headers: HeaderMap,
     timeout: Duration,
+    /// Of an address that begins with `https`.
+    tls: Option<Tls>,
 }
 
 impl Client {
-    /// Makes a client for the store at `base`, such as `http://127.0.0.1:3100` or `http://host/prefix`.
+    /// Makes a client for the store at `base`, such as `http://127.0.0.1:3100` or `https://host/prefix`.
     ///
-    /// Errors: `Kind::Invalid` for an address that is not plain `http`. Connects to nobody yet.
+    /// Errors: `Kind::Invalid` for an address that is neither `http` nor `https`, for `http` where TLS is set up,
+    /// and for a machine without authorities where they are needed. Connects to nobody yet.
     pub fn new(base: &str, settings: ClientSettings) -> Result<Self, Error> {
         let base = parse_base(base)?;
+        let tls = match (base.scheme(), settings.tls) {
+            ("https", Some(tls)) => Some(tls),
+            ("https", None) => Some(Tls::read(&TlsFiles::default())?),
+            (_, Some(_)) => {
+                return Err(Error::invalid(format!(
+                    "certificates are named, but the address {base} is plain http; use https, or leave them out"
+                )));
+            }
+            (_, None) => None,
+        };
         let mut headers = HeaderMap::new();
         if let Some(tenant) = &settings.org_id {
             let value = HeaderValue::from_str(tenant.as_str())
@@ -88,6 +117,7 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
+        let config = tls.clone().map_or_else(Tls::none, Ok)?.config().as_ref().clone();
         let http = reqwest::Client::builder()
             .default_headers(headers.clone())
             .timeout(settings.timeout)
@@ -97,9 +127,10 @@ impl Client {
             // rarely meant for the log store next door.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            .tls_backend_preconfigured(config)
             .build()
             .map_err(|error| Error::invalid(format!("cannot set up the HTTP client: {}", root(&error))))?;
-        Ok(Self { http, base, headers, timeout: settings.timeout })
+        Ok(Self { http, base, headers, timeout: settings.timeout, tls })
     }
 
     /// Returns the address the client was made for.
@@ -110,6 +141,11 @@ impl Client {
     /// Returns what is sent with every call, for those that are not HTTP all along.
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// Returns how TLS is spoken, if it is.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Returns the longest time for one call.
@@ -186,6 +222,9 @@ impl Client {
         if error.is_builder() {
             return Error::invalid(format!("cannot form a request for {base}: {}", root(error)));
         }
+        if let Some(fault) = tls::fault(error) {
+            return Error::unavailable(format!("cannot connect to {base}: {fault}"));
+        }
         if error.is_connect() {
             return Error::unavailable(format!(
                 "cannot connect to {base}: {}; start the store or correct the address",
@@ -201,19 +240,14 @@ impl Client {
     }
 }
 
-/// Checks a base address: plain `http`, with a host, without query or fragment.
+/// Checks a base address: `http` or `https`, with a host, without query or fragment.
 fn parse_base(base: &str) -> Result<Url, Error> {
     let with_scheme = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
     let url = Url::parse(&with_scheme).map_err(|error| {
         Error::invalid(format!("cannot read address {base:?}: {error}; want http://host:port"))
     })?;
     match url.scheme() {
-        "http" => {}
-        "https" => {
-            return Err(Error::invalid(format!(
-                "cannot use address {base:?}: https is not supported yet; use http, or a local proxy that adds TLS"
-            )));
-        }
+        "http" | "https" => {}
         other => {
             return Err(Error::invalid(format!(
                 "cannot use address {base:?}: scheme {other:?} is unknown; want http://host:port"
@@ -252,6 +286,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             org_id: None,
             token: None,
+            tls: None,
             user_agent: "logyard-test".to_owned(),
         };
         Client::new(base, settings)
@@ -261,7 +296,7 @@ mod tests {
     fn bases_are_checked() {
         assert_eq!(client("http://a:1/").unwrap().base(), "http://a:1");
         assert_eq!(client("localhost:3100").unwrap().base(), "http://localhost:3100");
-        assert!(client("https://a").unwrap_err().to_string().contains("https is not supported yet"));
+        assert_eq!(client("https://a/b").unwrap().base(), "https://a/b");
         assert!(client("ftp://a").unwrap_err().to_string().contains("\"ftp\""));
         assert!(client("http://").is_err());
         assert!(client("http://a?x=1").is_err());

@@ -2,7 +2,7 @@
 //!
 //! Owns: outgoing HTTP to a Logyard or Loki store, the kinds of its failures and the pauses between
 //! attempts. Deliberately absent: what is sent (callers encode with `wire` and `codec`), when to give
-//! up (callers loop with [`Backoff`]), sockets of the server side, TLS (a plain `http` address only).
+//! up (callers loop with [`Backoff`]), sockets of the server side.
 //!
 //! Every answer is read up to a bound, so a mistaken address cannot fill the memory.
 //!
@@ -12,6 +12,7 @@
 
 mod admin;
 mod error;
+mod file;
 mod http;
 mod push;
 mod query;
@@ -19,9 +20,13 @@ mod retry;
 mod tail;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_tls;
+mod tls;
 
 pub use error::{Error, Kind};
 pub use http::{Client, ClientSettings, Token};
 pub use query::{InstantQuery, RangeQuery};
 pub use retry::{Backoff, BackoffSettings};
 pub use tail::{TailQuery, Tailing};
+pub use tls::{Tls, TlsFiles};

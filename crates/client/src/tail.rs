@@ -1,11 +1,15 @@
 //! Following a query live over a websocket.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use logyard_wire::loki_query::{self, CATEGORIZE_LABELS, ENCODING_FLAGS_HEADER};
 use logyard_wire::loki_tail::TailAnswer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -13,6 +17,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::error::Error;
 use crate::http::Client;
+use crate::tls;
 
 /// Most bytes of one frame: 100 entries of 256 KiB, each byte escaped, is what no store sends in practice.
 const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -37,8 +42,13 @@ pub struct TailQuery {
 /// An open tail. Dropped, it ends.
 #[derive(Debug)]
 pub struct Tailing {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Transport>>,
 }
+
+/// A connection, plain or not.
+trait Transport: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Transport for T {}
 
 impl Client {
     /// Begins to follow a log query; structured metadata and parsed labels are kept apart from those of the stream.
@@ -66,7 +76,7 @@ impl Client {
         let opened = async {
             // IPv6 addresses stand in brackets in a URL, and without them here.
             let host = address.0.trim_start_matches('[').trim_end_matches(']');
-            let connection = TcpStream::connect((host, address.1)).await.map_err(tungstenite::Error::Io)?;
+            let connection = self.transport(host, address.1).await.map_err(tungstenite::Error::Io)?;
             client_async_with_config(request, connection, Some(config)).await
         };
         match tokio::time::timeout(self.timeout(), opened).await {
@@ -76,11 +86,19 @@ impl Client {
                 Err(Error::from_status(response.status().as_u16(), &String::from_utf8_lossy(body), None))
             }
             Ok(Err(error @ tungstenite::Error::Io(_))) => {
-                Err(Error::unavailable(format!("cannot reach {}: {error}", self.base())))
+                let text = tls::fault(&error).unwrap_or_else(|| error.to_string());
+                Err(Error::unavailable(format!("cannot reach {}: {text}", self.base())))
             }
             Ok(Err(error)) => Err(Error::invalid(format!("{} has no live tail: {error}", self.base()))),
             Err(_) => Err(Error::unavailable(format!("{} did not answer in time", self.base()))),
         }
+    }
+
+    async fn transport(&self, host: &str, port: u16) -> std::io::Result<Box<dyn Transport>> {
+        let plain = TcpStream::connect((host, port)).await?;
+        let Some(tls) = self.tls() else { return Ok(Box::new(plain)) };
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        Ok(Box::new(TlsConnector::from(Arc::clone(tls.config())).connect(name, plain).await?))
     }
 }
 

@@ -44,6 +44,7 @@ impl Server {
             timeout: Duration::from_secs(5),
             org_id: Some(Tenant::new("team-a").unwrap()),
             token: None,
+            tls: None,
             user_agent: "logyard-test/1".to_owned(),
         };
         Client::new(&self.base, settings).unwrap()

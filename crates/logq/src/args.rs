@@ -22,7 +22,9 @@ Examples:
 Order: newest first; with --forward, and in tail, oldest first.
 Exit status: 0 something was found, 1 nothing was found, 2 an error occurred.
 Environment: LOGQ_ADDR or LOKI_ADDR for --addr, LOGQ_ORG_ID or LOKI_ORG_ID for --org-id,
-  LOGQ_TOKEN or LOKI_BEARER_TOKEN for a token, NO_COLOR.";
+  LOGQ_TOKEN or LOKI_BEARER_TOKEN for a token, LOGQ_TOKEN_FILE or LOKI_BEARER_TOKEN_FILE for --token-file,
+  LOGQ_CA_FILE or LOKI_CA_CERT_PATH for --ca-file, LOGQ_CERT_FILE or LOKI_CLIENT_CERT_PATH for --cert-file,
+  LOGQ_KEY_FILE or LOKI_CLIENT_KEY_PATH for --key-file, NO_COLOR.";
 
 /// Ask a Logyard (or Loki) store for logs.
 #[derive(Debug, Parser)]
@@ -85,6 +87,26 @@ pub(crate) struct SharedFlags {
     /// Tenant, sent as X-Scope-OrgID
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) org_id: Option<String>,
+
+    /// File of the token that the store asks for; white space around it does not count
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<String>,
+
+    /// File of the authorities to trust with https, in PEM [default: those of this machine]
+    #[arg(long, global = true, value_name = "FILE", alias = "ca-cert")]
+    pub(crate) ca_file: Option<String>,
+
+    /// File of the own certificate, for a store that asks for one, in PEM
+    #[arg(long, global = true, value_name = "FILE", alias = "cert")]
+    pub(crate) cert_file: Option<String>,
+
+    /// File of its private key, in PEM
+    #[arg(long, global = true, value_name = "FILE", alias = "key")]
+    pub(crate) key_file: Option<String>,
+
+    /// Name that the store's certificate must bear [default: that of the address]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
 
     /// Longest time for one call
     #[arg(long, global = true, default_value = "1m", value_name = "DURATION")]

@@ -4,7 +4,9 @@ use std::io::{Read as _, Write};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use logyard_client::{Client, ClientSettings, InstantQuery, Kind, RangeQuery, TailQuery, Tailing, Token};
+use logyard_client::{
+    Client, ClientSettings, InstantQuery, Kind, RangeQuery, TailQuery, Tailing, Tls, TlsFiles, Token,
+};
 use logyard_logql::INPUT_BYTES_MAX;
 use logyard_model::{Direction, Tenant, TimeRange};
 use logyard_wire::loki_query::{Labels, QueryAnswer, QueryData};
@@ -419,14 +421,43 @@ fn connect(shared: &SharedFlags, env: &dyn Fn(&str) -> Option<String>) -> Result
     let org_id = shared.org_id.clone().or_else(|| set("LOGQ_ORG_ID")).or_else(|| set("LOKI_ORG_ID"));
     let org_id = org_id.map(|name| Tenant::new(&name)).transpose().map_err(|error| error.to_string())?;
     let timeout_ns = parse_duration_ns(&shared.timeout)?;
-    let token = set("LOGQ_TOKEN").or_else(|| set("LOKI_BEARER_TOKEN")).and_then(|token| Token::new(&token));
+    let either = |flag: &Option<String>, names: [&str; 2]| {
+        flag.clone().filter(|value| !value.is_empty()).or_else(|| names.into_iter().find_map(set))
+    };
+    let token = token(shared.token_file.as_deref(), &set)?;
+    let files = TlsFiles {
+        ca_file: either(&shared.ca_file, ["LOGQ_CA_FILE", "LOKI_CA_CERT_PATH"]).unwrap_or_default(),
+        cert_file: either(&shared.cert_file, ["LOGQ_CERT_FILE", "LOKI_CLIENT_CERT_PATH"]).unwrap_or_default(),
+        key_file: either(&shared.key_file, ["LOGQ_KEY_FILE", "LOKI_CLIENT_KEY_PATH"]).unwrap_or_default(),
+        server_name: shared.server_name.clone().unwrap_or_default(),
+    };
+    let tls = match files == TlsFiles::default() {
+        true => None,
+        false => Some(Tls::read(&files).map_err(|error| error.to_string())?),
+    };
     let settings = ClientSettings {
         token,
+        tls,
         timeout: Duration::from_nanos(u64::try_from(timeout_ns).unwrap_or_default()),
         org_id,
         user_agent: concat!("logq/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     Client::new(addr.as_deref().unwrap_or(ADDRESS), settings).map_err(|error| error.to_string())
+}
+
+/// Finds the token: a file named by a flag, else the environment, which may hold it or name a file.
+fn token(flag: Option<&str>, set: &dyn Fn(&str) -> Option<String>) -> Result<Option<Token>, String> {
+    let read = |path: &str| Token::read(path).map(Some).map_err(|error| error.to_string());
+    if let Some(path) = flag {
+        return read(path);
+    }
+    if let Some(token) = set("LOGQ_TOKEN").or_else(|| set("LOKI_BEARER_TOKEN")) {
+        return Ok(Token::new(&token));
+    }
+    match set("LOGQ_TOKEN_FILE").or_else(|| set("LOKI_BEARER_TOKEN_FILE")) {
+        Some(path) => read(&path),
+        None => Ok(None),
+    }
 }
 
 /// Shows where a query is at fault, if the store says so.

@@ -162,7 +162,7 @@ fn what_cannot_be_honoured_is_refused_by_file_line_and_name() {
     );
     refuses(
         &format!(
-            "clients:\n- url: https://logs.example/loki/api/v1/push\n  basic_auth: {{username: a}}\n{FILES}"
+            "clients:\n- url: ftp://logs.example/loki/api/v1/push\n  basic_auth: {{username: a}}\n{FILES}"
         ),
         &[
             "line 2: \"clients[0].url\" is refused: want http://",
@@ -217,6 +217,22 @@ fn tokens_are_taken_over() {
     refuses(
         &format!("{client}  bearer_token: a\n  bearer_token_file: b\n{FILES}"),
         &["line 1: \"clients[0]\" is refused: it has both"],
+    );
+}
+
+#[test]
+fn certificates_are_taken_over() {
+    let text = |tls: &str| {
+        format!("clients:\n- url: https://logs.example/a/loki/api/v1/push\n  tls_config: {tls}\n{FILES}")
+    };
+    let tls = "{ca_file: /ca, cert_file: /cert, key_file: /key, server_name: store}";
+    let push = taken(&text(tls), How::default()).unwrap().0.push;
+    assert_eq!(push.url, "https://logs.example/a");
+    let tls = [&push.tls.ca_file, &push.tls.cert_file, &push.tls.key_file, &push.tls.server_name];
+    assert_eq!(tls, ["/ca", "/cert", "/key", "store"]);
+    refuses(
+        &text("{insecure_skip_verify: true}"),
+        &["line 3: \"clients[0].tls_config.insecure_skip_verify\" is refused: name the store's certificate"],
     );
 }
 

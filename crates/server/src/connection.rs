@@ -1,13 +1,22 @@
 //! One connection: its bytes in and out, and how it ends.
 //!
-//! Two things that HTTP leaves to the transport are done here. A request that is refused before its body
-//! was read ends the connection; closing a socket with unread bytes resets it, and the reset can overtake
-//! the refusal, so the rest is read and thrown away for a while ([`LINGER_WAIT_MAX`]). And a client that
-//! reads no answer holds memory, so a write that moves nothing for [`WRITE_WAIT_MAX`] ends the connection.
+//! A connection holds one of few places, so none may sit still. The head of a request must arrive within
+//! [`HEAD_WAIT_MAX`], also the first and also that of the next one on an open connection; a body that pauses for
+//! [`BODY_PAUSE_MAX`] fails (whoever reads a body bounds all of it). A client that reads no answer holds memory: a
+//! write that moves nothing for [`WRITE_WAIT_MAX`] ends the connection.
+//!
+//! One thing more HTTP leaves to the transport. A request that is refused before its body was read ends the
+//! connection; closing a socket with unread bytes resets it, and the reset can overtake the refusal, so the rest
+//! is read and thrown away for a while ([`LINGER_WAIT_MAX`]).
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +24,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
+
+/// Longest time for the head of a request to arrive.
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Longest time for which no byte of a body arrives.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Longest time that the rest of a refused request is read.
 const LINGER_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -29,27 +45,73 @@ const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Bytes thrown away at once.
 const SCRAP_BYTES: usize = 16 << 10;
 
+/// Which way a request came in; among the extensions of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// The port that all clients know.
+    Front,
+    /// That of the agent of the same process.
+    Own,
+}
+
+/// Answers the requests of a connection until it ends, or, once `stopping` changes, the one under way.
+pub(crate) async fn serve_connection<T>(
+    io: T,
+    service: Router,
+    door: Door,
+    mut stopping: watch::Receiver<bool>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let unread = Unread::default();
+    let io = Careful::new(io, unread.clone());
+    let service = service_fn(move |request| {
+        let mut request = unread.watch(request);
+        request.extensions_mut().insert(door);
+        TowerToHyperService::new(service.clone()).call(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT_MAX)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        _ = stopping.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // Clients go away all the time.
+        tracing::debug!(%error, "connection ended early");
+    }
+}
+
 /// Whether a request of the connection was answered before its body was read.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Unread(Arc<AtomicBool>);
+struct Unread(Arc<AtomicBool>);
 
 impl Unread {
     /// Watches the body of a request.
-    pub(crate) fn watch(&self, request: Request<hyper::body::Incoming>) -> Request<Body> {
+    fn watch(&self, request: Request<Incoming>) -> Request<Body> {
         request.map(|body| {
             if body.is_end_stream() {
                 return Body::empty();
             }
-            Body::new(Watched { body: Body::new(body), unread: self.clone(), has_ended: false })
+            Body::new(Watched { body, unread: self.clone(), has_ended: false, pause: None })
         })
     }
 }
 
-/// A body that tells when it is dropped before its end.
+/// A body that must keep coming, and tells when it is dropped before its end.
 struct Watched {
-    body: Body,
+    body: Incoming,
     unread: Unread,
     has_ended: bool,
+    /// Set while nothing arrives.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl HttpBody for Watched {
@@ -60,9 +122,15 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(BODY_PAUSE_MAX)));
+            ready!(pause.as_mut().poll(cx));
+            let error = io::Error::new(io::ErrorKind::TimedOut, "no byte of it arrives any more");
+            return Poll::Ready(Some(Err(axum::Error::new(error))));
+        };
+        self.pause = None;
         self.has_ended = !matches!(frame, Some(Ok(_)));
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -84,7 +152,7 @@ impl Drop for Watched {
 
 /// A transport that ends as the module says.
 #[derive(Debug)]
-pub(crate) struct Careful<T> {
+struct Careful<T> {
     io: T,
     unread: Unread,
     /// Set while a write waits.
@@ -100,7 +168,7 @@ struct Linger {
 }
 
 impl<T> Careful<T> {
-    pub(crate) fn new(io: T, unread: Unread) -> Self {
+    fn new(io: T, unread: Unread) -> Self {
         Self { io, unread, write_wait: None, linger: None }
     }
 
@@ -172,3 +240,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Careful<T> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use logyard_wire::otlp;
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 /// Media type of error texts, as Go's `http.Error` sends it.
@@ -35,6 +37,24 @@ impl HttpError {
 
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "404 page not found\n")
+    }
+
+    /// About a body that takes too long as a whole.
+    pub(crate) fn body_is_late() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request body did not arrive in time")
+    }
+
+    /// About a body that cannot be read to its end.
+    pub(crate) fn of_body(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(inner) = cause {
+            let io = inner.downcast_ref::<io::Error>();
+            if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+                return Self::body_is_late();
+            }
+            cause = inner.source();
+        }
+        Self::bad_request(format!("cannot read request body: {error}"))
     }
 
     pub(crate) fn timed_out() -> Self {

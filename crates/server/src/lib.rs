@@ -41,6 +41,7 @@ mod tail;
 mod tail_feed;
 mod tails;
 mod tenant;
+mod tls;
 mod volume;
 
 pub use access::{Need, Scope, TokenSettings};
@@ -48,5 +49,6 @@ pub use delete::parse_delete;
 pub use labels::parse_selector;
 pub use routes::Route;
 pub use secret::{SECRET_BYTES_MAX, Secret};
-pub use server::{Server, ServerParts};
+pub use server::{OwnDoor, Server, ServerParts};
 pub use settings::ServerSettings;
+pub use tls::{Tls, TlsPems, TlsSettings};

@@ -12,6 +12,7 @@ type Labels = [(&'static str, String); 3];
 pub(crate) struct Metrics {
     requests: Family<Labels, Counter>,
     seconds: Family<[(&'static str, String); 1], Histogram>,
+    tls_failed: Family<[(&'static str, &'static str); 1], Counter>,
     /// Live tails that are open.
     pub(crate) tails: Gauge,
     /// Entries that a reader of a live tail was too slow for.
@@ -25,6 +26,7 @@ impl Metrics {
         let metrics = Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(histogram),
+            tls_failed: Family::default(),
             tails: Gauge::default(),
             tail_dropped: Counter::default(),
         };
@@ -39,6 +41,11 @@ impl Metrics {
             "Time until the answer was ready, by route",
             metrics.seconds.clone(),
         );
+        registry.register(
+            "tls_failed_handshakes",
+            "Connections without a TLS handshake, by reason",
+            metrics.tls_failed.clone(),
+        );
         registry.register("tails", "Live tails that are open", metrics.tails.clone());
         registry.register(
             "tail_dropped_entries",
@@ -46,6 +53,11 @@ impl Metrics {
             metrics.tail_dropped.clone(),
         );
         metrics
+    }
+
+    /// Counts a connection that came to no handshake. `reason` is one of few.
+    pub(crate) fn tls_failed(&self, reason: &'static str) {
+        self.tls_failed.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// Counts an answer. `route` is a pattern of the router, so there are few of them.

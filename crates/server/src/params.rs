@@ -6,11 +6,16 @@
 use crate::error::HttpError;
 use axum::body::Body;
 use axum::http::{Method, Request, Uri, header};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use std::borrow::Cow;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Largest form in a body (Go's and Loki's bound).
 const FORM_BYTES_MAX: usize = 10 << 20;
+
+/// Longest time for one to arrive.
+const FORM_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Merged parameters in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,10 +33,17 @@ impl Params {
             .next()
             .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
         if parts.method == Method::POST && is_form {
-            let collected = Limited::new(body, FORM_BYTES_MAX).collect().await;
-            let bytes = collected
-                .map_err(|_| HttpError::bad_request("http: request body too large, a form may have 10 MiB"))?
-                .to_bytes();
+            let collected = timeout(FORM_WAIT_MAX, Limited::new(body, FORM_BYTES_MAX).collect()).await;
+            let bytes = match collected {
+                Ok(Ok(collected)) => collected.to_bytes(),
+                Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                    return Err(HttpError::bad_request(
+                        "http: request body too large, a form may have 10 MiB",
+                    ));
+                }
+                Ok(Err(error)) => return Err(HttpError::of_body(&*error)),
+                Err(_) => return Err(HttpError::body_is_late()),
+            };
             let text = String::from_utf8_lossy(&bytes);
             params.add(&text)?;
         }

@@ -140,15 +140,14 @@ pub(crate) async fn read_body(
     let read = read_bounded(body, announced.unwrap_or(0).min(CAPACITY_BYTES_MAX), bytes_max);
     match tokio::time::timeout(BODY_WAIT_MAX, read).await {
         Ok(bytes) => Ok((parts.headers, bytes?, room)),
-        Err(_) => Err(HttpError::new(StatusCode::REQUEST_TIMEOUT, "request body did not arrive in time\n")),
+        Err(_) => Err(HttpError::body_is_late().with_newline()),
     }
 }
 
 async fn read_bounded(mut body: Body, capacity: usize, bytes_max: usize) -> Result<Bytes, HttpError> {
     let mut bytes = BytesMut::with_capacity(capacity);
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| HttpError::bad_request(format!("cannot read request body: {error}\n")))?;
+        let frame = frame.map_err(|error| HttpError::of_body(&error).with_newline())?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));

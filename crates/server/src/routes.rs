@@ -1,6 +1,7 @@
 //! The list of routes: each with what it needs, guarded where it is added.
 
 use crate::access::{self, Need};
+use crate::connection::Door;
 use crate::state::State;
 use crate::tenant;
 use axum::Router;
@@ -80,7 +81,11 @@ async fn guard(
     next: Next,
 ) -> Response {
     let settings = &state.settings;
-    let admitted = access::admit(&settings.tokens, settings.auth_enabled, need, request.headers_mut());
+    let tokens = match request.extensions().get() {
+        Some(Door::Own) => &state.own_tokens,
+        Some(Door::Front) | None => &settings.tokens,
+    };
+    let admitted = access::admit(tokens, settings.auth_enabled, need, request.headers_mut());
     let admitted = admitted.and_then(|()| match need {
         Need::Operator => tenant::refuse(request.headers(), settings.auth_enabled),
         _ => Ok(()),

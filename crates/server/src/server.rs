@@ -3,34 +3,36 @@
 //! Connections are bounded by a semaphore that is taken before accepting, so that a flood waits in
 //! the kernel's queue. On shutdown no further connection is accepted, requests under way may end
 //! within `server.shutdown_timeout`, and idle connections are closed at once.
+//!
+//! A server that speaks TLS has a second door for the agent of its own process: plain HTTP on loopback, open to
+//! the one token that was made for it, so that the agent neither knows the certificate nor needs one.
 
-use crate::connection::{Careful, Unread};
+use crate::access::{Scope, TokenSettings};
+use crate::connection::{Door, serve_connection};
 use crate::router::{router, routes};
 use crate::routes::Route;
+use crate::secret::Secret;
 use crate::settings::ServerSettings;
 use crate::state::State;
+use crate::tls::Tls;
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_store::Store;
 use prometheus_client::registry::Registry;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-
-/// Longest time for the head of a request to arrive, so that silent connections end.
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Most connections of the agent of the same process, which has a few.
+const OWN_CONNECTIONS_MAX: usize = 16;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -45,18 +47,41 @@ pub struct ServerParts {
     pub engine: Arc<Engine>,
     /// Every metric of the process, complete except for the server's own.
     pub registry: Registry,
+    /// Speaks TLS and nothing else, if given: what the files of `settings.tls` hold.
+    pub tls: Option<Tls>,
+    /// A door for the agent of the same process, if wanted.
+    pub own_door: Option<OwnDoor>,
+}
+
+/// Where the agent of the same process comes in: plain HTTP, for one token, which may write.
+#[derive(Debug)]
+pub struct OwnDoor {
+    /// Listens on loopback.
+    pub listener: TcpListener,
+    /// Made for this process.
+    pub token: Secret,
 }
 
 /// The HTTP server.
 #[derive(Debug)]
 pub struct Server {
     state: Arc<State>,
+    tls: Option<Tls>,
+    own_door: Option<TcpListener>,
 }
 
 impl Server {
     /// Puts a server together. Registers metrics under `logyard_server_`. Opens nothing yet.
-    pub fn new(parts: ServerParts) -> Self {
-        Self { state: Arc::new(State::new(parts)) }
+    pub fn new(mut parts: ServerParts) -> Self {
+        let (tls, own_door) = (parts.tls.take(), parts.own_door.take());
+        let own_token = own_door.as_ref().map(|door| TokenSettings {
+            name: "own agent".to_owned(),
+            token: door.token.clone(),
+            scopes: vec![Scope::Write],
+            ..TokenSettings::default()
+        });
+        let state = Arc::new(State::new(parts, own_token.into_iter().collect()));
+        Self { state, tls, own_door: own_door.map(|door| door.listener) }
     }
 
     /// Returns the routes as a service, for tests and for embedding.
@@ -74,22 +99,31 @@ impl Server {
     /// Errors: the listener is broken for good; single connections never end the loop.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let service = self.router();
-        let slots =
-            Arc::new(Semaphore::new(self.state.settings.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let slots = |most: usize| Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        let (slots, own_slots) = (slots(self.state.settings.connections_max), slots(OWN_CONNECTIONS_MAX));
         let (stop, stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
-            let accepted = tokio::select! {
+            let own = async {
+                match &self.own_door {
+                    Some(door) => accept(door, &own_slots).await,
+                    None => pending().await,
+                }
+            };
+            let (accepted, door) = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&listener, &slots) => accepted,
+                accepted = accept(&listener, &slots) => (accepted, Door::Front),
+                accepted = own => (accepted, Door::Own),
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
                 Ok((stream, slot)) => {
                     let (service, stopping) = (service.clone(), stopping.clone());
+                    let tls = self.tls.clone().filter(|_| door == Door::Front);
+                    let state = Arc::clone(&self.state);
                     connections.spawn(async move {
-                        connection(stream, service, stopping).await;
+                        connection(stream, tls, (service, door), &state, stopping).await;
                         drop(slot);
                     });
                 }
@@ -99,7 +133,7 @@ impl Server {
                 }
             }
         }
-        drop(listener);
+        drop((listener, self.own_door));
         stop.send_replace(true);
         let drained = async {
             self.state.tails.stop().await;
@@ -119,36 +153,34 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, slot))
 }
 
-async fn connection(stream: TcpStream, service: Router, mut stopping: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    tls: Option<Tls>,
+    (service, door): (Router, Door),
+    state: &State,
+    mut stopping: watch::Receiver<bool>,
+) {
     // Answers are written whole; waiting for more bytes would only delay their last packet.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let unread = Unread::default();
-    let stream = Careful::new(stream, unread.clone());
-    let service =
-        service_fn(move |request| TowerToHyperService::new(service.clone()).call(unread.watch(request)));
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        _ = stopping.changed() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
+    let Some(tls) = tls else { return serve_connection(stream, service, door, stopping).await };
+    let failed = |error: &io::Error| {
+        let reason = Tls::reason(error);
+        state.metrics.tls_failed(reason);
+        tracing::debug!(reason, %error, "no TLS handshake");
     };
-    if let Err(error) = ended {
-        // Clients go away all the time.
-        tracing::debug!(%error, "connection ended early");
+    let secured = tokio::select! {
+        secured = tls.accept(stream, failed) => secured,
+        _ = stopping.changed() => return,
+    };
+    if let Some(stream) = secured {
+        serve_connection(stream, service, door, stopping).await;
     }
 }

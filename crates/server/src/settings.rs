@@ -1,6 +1,7 @@
 //! The settings of the HTTP server, section `server` of the config.
 
 use crate::access::{self, TokenSettings};
+use crate::tls::TlsSettings;
 use logyard_ingest::SpanText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ pub struct ServerSettings {
     pub auth_enabled: bool,
     /// Who may do what. Default none: whoever reaches the port may do everything.
     pub tokens: Vec<TokenSettings>,
+    /// HTTPS, and certificates of clients. Default none: plain HTTP.
+    pub tls: TlsSettings,
     /// Path in front of all endpoints, as in `/logs`; empty for none. Default empty.
     pub path_prefix: String,
     /// Most connections at once, further ones wait to be accepted; and most live tails. Default 512.
@@ -43,6 +46,7 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// Checks what the types do not say. Errors: the text of a fault, which begins with its key.
     pub fn check(&self) -> Result<(), String> {
+        self.tls.check()?;
         access::check_settings(&self.tokens, self.auth_enabled)
     }
 }
@@ -53,6 +57,7 @@ impl Default for ServerSettings {
         Self {
             auth_enabled: false,
             tokens: Vec::new(),
+            tls: TlsSettings::default(),
             path_prefix: String::new(),
             connections_max: 512,
             push_inflight_bytes_max: 256 << 20,

@@ -1,5 +1,6 @@
 //! What every handler needs, and the two gates in front of the costly ones.
 
+use crate::access::TokenSettings;
 use crate::error::HttpError;
 use crate::metrics::Metrics;
 use crate::server::ServerParts;
@@ -28,6 +29,8 @@ const BUDGET_UNIT_BYTES: usize = 1024;
 /// Parts and limits shared by all handlers.
 pub(crate) struct State {
     pub(crate) settings: ServerSettings,
+    /// Who may come through the door of the agent of the same process.
+    pub(crate) own_tokens: Vec<TokenSettings>,
     pub(crate) store: Store,
     pub(crate) ingest: Ingest,
     pub(crate) engine: Arc<Engine>,
@@ -64,8 +67,8 @@ impl Drop for Waiting<'_> {
 }
 
 impl State {
-    pub(crate) fn new(parts: ServerParts) -> Self {
-        let ServerParts { settings, store, ingest, engine, mut registry } = parts;
+    pub(crate) fn new(parts: ServerParts, own_tokens: Vec<TokenSettings>) -> Self {
+        let ServerParts { settings, store, ingest, engine, mut registry, tls: _, own_door: _ } = parts;
         let metrics = Metrics::register(&mut registry);
         let push_budget = Arc::new(Semaphore::new(budget_units(settings.push_inflight_bytes_max)));
         let query_slots = Arc::new(Semaphore::new(settings.queries_running_max.max(1)));
@@ -73,6 +76,7 @@ impl State {
         let tails = Tails::new(metrics.tails.clone());
         Self {
             settings,
+            own_tokens,
             store,
             ingest,
             engine,

@@ -144,6 +144,7 @@ async fn start_with(
         timeout: Duration::from_secs(10),
         org_id: None,
         token: None,
+        tls: None,
         user_agent: "test".into(),
     };
     let mut registry = Registry::default();
@@ -260,6 +261,7 @@ async fn two_agents_do_not_share_a_folder() {
         timeout: Duration::from_secs(1),
         org_id: None,
         token: None,
+        tls: None,
         user_agent: "test".into(),
     };
     let parts = AgentParts {

@@ -37,6 +37,7 @@ mod otlp;
 mod patterns;
 mod storage;
 mod tail;
+mod tls;
 mod transport;
 mod volume;
 
@@ -67,6 +68,15 @@ async fn world_with(limits: IngestSettings, settings: ServerSettings) -> World {
 }
 
 async fn world_over(store: StoreSettings, limits: IngestSettings, settings: ServerSettings) -> World {
+    world_of(store, limits, settings, |_| ()).await
+}
+
+async fn world_of(
+    store: StoreSettings,
+    limits: IngestSettings,
+    settings: ServerSettings,
+    change: impl FnOnce(&mut ServerParts),
+) -> World {
     let folder = TempDir::new().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SimClock::new(NOW_NS));
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -82,7 +92,9 @@ async fn world_over(store: StoreSettings, limits: IngestSettings, settings: Serv
     store.recovered().await.unwrap();
     let ingest = Ingest::new(limits, store.clone(), clock, &mut registry);
     let engine = Arc::new(Engine::new(EngineSettings::default()));
-    let server = Server::new(ServerParts { settings, store, ingest, engine, registry });
+    let mut parts = ServerParts { settings, store, ingest, engine, registry, tls: None, own_door: None };
+    change(&mut parts);
+    let server = Server::new(parts);
     World { router: server.router(), server: Some(server), folder }
 }
 

@@ -186,6 +186,7 @@ async fn start_as(
         timeout: Duration::from_secs(1),
         org_id: None,
         token: None,
+        tls: None,
         user_agent: "test".into(),
     };
     let mut registry = Registry::default();
