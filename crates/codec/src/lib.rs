@@ -29,6 +29,7 @@ mod numbers;
 mod shred_column;
 mod shred_head;
 mod shred_keys;
+mod shred_render;
 mod shred_search;
 mod shred_shape;
 mod shred_split;

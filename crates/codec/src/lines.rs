@@ -5,6 +5,7 @@
 
 use crate::cursor::{Cursor, put_len};
 use crate::error::Error;
+use crate::shred_render::{Pen, append};
 use memchr::{memchr_iter, memmem};
 use std::ops::Range;
 
@@ -106,16 +107,22 @@ impl Lines {
         self.text.push(b'\n');
     }
 
-    /// Adds the line that `write` appends to a buffer.
-    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.text);
-        self.ends.push(offset_of(self.text.len()));
-        self.text.push(b'\n');
-    }
-
-    /// Returns no lines, with room for so many bytes of text and rows.
-    pub(crate) fn with_capacity(bytes: usize, rows: usize) -> Self {
-        Self { text: Vec::with_capacity(bytes), ends: Vec::with_capacity(rows) }
+    /// Adds a line for each item, written by `write`: at most `bytes_max` bytes together, ends counted in.
+    pub(crate) fn write_each<T>(
+        &mut self,
+        bytes_max: usize,
+        items: impl ExactSizeIterator<Item = T>,
+        mut write: impl FnMut(T, &mut Pen<'_>),
+    ) {
+        let ends = &mut self.ends;
+        append(&mut self.text, bytes_max, |pen| {
+            ends.extend(items.map(|item| {
+                write(item, pen);
+                let end = pen.at();
+                pen.front(b"\n", 1);
+                u32::try_from(end).unwrap_or(u32::MAX)
+            }));
+        });
     }
 
     /// Removes all lines, and keeps the memory.
@@ -132,6 +139,16 @@ impl Lines {
             row.checked_sub(1).map_or(0, |before| self.ends.get(before).map_or(0, |&end| end as usize + 1));
         let end = self.ends.get(row).map_or(start, |&end| end as usize);
         self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Writes a line, nothing if there is no such row.
+    #[inline(always)]
+    pub(crate) fn write(&self, row: u32, pen: &mut Pen<'_>) {
+        let row = row as usize;
+        let Some(&end) = self.ends.get(row) else { return };
+        let start =
+            row.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |&end| end as usize + 1);
+        pen.part(&self.text, start, end as usize);
     }
 
     /// Adds lines of another buffer.
@@ -217,7 +234,10 @@ impl Lines {
         if ends.len() != rows {
             return Err(Error::corrupt("lines", format!("want {rows} lines, got {}", ends.len())));
         }
-        Self::from_parts(text, ends)
+        if text.last().is_some_and(|&last| last != b'\n') {
+            return Err(Error::corrupt("lines", "the last line does not end"));
+        }
+        Ok(Self { text, ends })
     }
 
     /// Cuts a text into lines of the lengths given.

@@ -39,21 +39,17 @@ pub(crate) fn encode(numbers: impl Iterator<Item = u64>, symbols: &mut Vec<u8>, 
 ///
 /// Errors: `Corrupt` for an unknown symbol, or more or fewer bits than the symbols ask for.
 pub(crate) fn decode(symbols: &[u8], bits: &[u8], out: &mut Vec<u64>) -> Result<(), Error> {
-    out.reserve(symbols.len());
-    let mut place = 0usize;
-    for &symbol in symbols {
-        if symbol < 4 {
-            out.push(u64::from(symbol));
-            continue;
-        }
-        if symbol > SYMBOL_MAX {
-            return Err(Error::corrupt(WHAT, format!("unknown symbol {symbol}")));
-        }
-        let low_bits = u32::from(symbol - 4) / 4;
-        let top = u64::from(4 + (symbol & 3));
-        out.push((top << low_bits) | (read_bits(bits, place) & mask(low_bits)));
-        place += low_bits as usize;
+    if let Some(symbol) = symbols.iter().find(|&&symbol| symbol > SYMBOL_MAX) {
+        return Err(Error::corrupt(WHAT, format!("unknown symbol {symbol}")));
     }
+    let mut place = 0usize;
+    // Small numbers and large ones take the same way: which come next cannot be foretold.
+    out.extend(symbols.iter().map(|&symbol| {
+        let (low_bits, top) = if symbol < 4 { (0, symbol) } else { ((symbol - 4) / 4, 4 + (symbol & 3)) };
+        let number = (u64::from(top) << low_bits) | (read_bits(bits, place) & mask(u32::from(low_bits)));
+        place += usize::from(low_bits);
+        number
+    }));
     if place.div_ceil(8) != bits.len() {
         let (want, got) = (place.div_ceil(8), bits.len());
         return Err(Error::corrupt(WHAT, format!("want {want} bytes of bits, got {got}")));

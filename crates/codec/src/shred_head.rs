@@ -319,19 +319,23 @@ impl Head {
             let first_piece = self.pieces.len();
             let mut literal = self.literals.len();
             let mut slots = self.slots.get(template.slots.clone()).unwrap_or_default().iter();
-            let mut bytes = template.text.iter();
-            while let Some(&byte) = bytes.next() {
-                match byte {
-                    ESCAPE => {
-                        let escaped = if bytes.next() == Some(&ESCAPE) { SLOT } else { ESCAPE };
+            let mut text = template.text.as_slice();
+            while let Some(at) = memchr::memchr2(SLOT, ESCAPE, text) {
+                let (before, rest) = text.split_at_checked(at).unwrap_or_default();
+                self.literals.extend_from_slice(before);
+                text = rest.get(1..).unwrap_or_default();
+                match rest.first() {
+                    Some(&ESCAPE) => {
+                        let escaped = if text.first() == Some(&ESCAPE) { SLOT } else { ESCAPE };
                         self.literals.push(escaped);
+                        text = text.get(1..).unwrap_or_default();
                     }
-                    SLOT => {
+                    _ => {
                         let Some(&slot) = slots.next() else { break };
                         let column = self.columns.get(slot.column as usize);
                         match column.map(|column| &column.form) {
-                            Some(ColumnForm::Constant(text)) if text.len() <= CONSTANT_BYTES_MAX => {
-                                self.literals.extend_from_slice(text);
+                            Some(ColumnForm::Constant(constant)) if constant.len() <= CONSTANT_BYTES_MAX => {
+                                self.literals.extend_from_slice(constant);
                             }
                             _ => {
                                 let end = self.literals.len();
@@ -340,9 +344,9 @@ impl Head {
                             }
                         }
                     }
-                    _ => self.literals.push(byte),
                 }
             }
+            self.literals.extend_from_slice(text);
             self.pieces.push(Piece { literal: literal..self.literals.len(), slot: None });
             template.pieces = first_piece..self.pieces.len();
         }

@@ -7,6 +7,7 @@
 
 use crate::cursor::{Cursor, put_len};
 use crate::error::Error;
+use crate::shred_render::Pen;
 
 /// Longest value that has a shape.
 pub(crate) const SHAPE_BYTES_MAX: usize = 128;
@@ -100,28 +101,47 @@ impl TimeForm {
         if difference > day / 2 { difference - day } else { difference }
     }
 
-    /// Returns the time that a difference tells.
-    pub(crate) fn time(self, difference: i64, ts_ns: i64) -> i64 {
-        self.expected(ts_ns).wrapping_add(difference).rem_euclid(DAY_NS / self.unit_ns())
+    /// Returns the times that differences tell, each with its timestamp.
+    pub(crate) fn times(self, differences: impl Iterator<Item = (i64, i64)>) -> Vec<u64> {
+        let unit_ns = self.unit_ns();
+        let day = DAY_NS / unit_ns;
+        let time = |(difference, ts_ns): (i64, i64)| {
+            let time = (ts_ns.rem_euclid(DAY_NS) / unit_ns).wrapping_add(difference);
+            // Nearly all are of the same day.
+            let time = if (0..day).contains(&time) { time } else { time.rem_euclid(day) };
+            time.unsigned_abs()
+        };
+        differences.map(time).collect()
     }
 
     fn expected(self, ts_ns: i64) -> i64 {
         ts_ns.rem_euclid(DAY_NS) / self.unit_ns()
     }
 
-    /// Appends a time of day.
-    fn render(self, time: u64, out: &mut Vec<u8>) {
-        let steps = (SECOND_NS / self.unit_ns()).unsigned_abs();
-        let (seconds, fraction) = (time / steps, time % steps);
-        for (part, number) in [seconds / 3600, seconds / 60 % 60, seconds % 60].into_iter().enumerate() {
-            if part > 0 && self.separator != 0 {
-                out.push(self.separator);
-            }
-            render_digits(number, 2, out);
+    /// Writes a time of day.
+    #[inline(always)]
+    pub(crate) fn render(self, time: u64, pen: &mut Pen<'_>) {
+        let (seconds, fraction) = if self.fraction_digits == 0 {
+            (time, 0)
+        } else {
+            let steps = (SECOND_NS / self.unit_ns()).unsigned_abs();
+            (time / steps, time % steps)
+        };
+        let (minutes, hours) = (seconds / 60, seconds / 3600);
+        if self.separator == 0 {
+            pen.digits((hours % 100 * 100 + minutes % 60) * 100 + seconds % 60, 6);
+        } else {
+            let tens_and_ones = |number: u64| (number % 100 / 10) | (number % 10) << 8 | 0x3030;
+            let text = tens_and_ones(hours)
+                | u64::from(self.separator) << 16
+                | tens_and_ones(minutes % 60) << 24
+                | u64::from(self.separator) << 40
+                | tens_and_ones(seconds % 60) << 48;
+            pen.front(&text.to_le_bytes(), 8);
         }
         if self.fraction_digits > 0 {
-            out.push(self.fraction_separator);
-            render_digits(fraction, usize::from(self.fraction_digits), out);
+            pen.front(&[self.fraction_separator], 1);
+            pen.digits(fraction, usize::from(self.fraction_digits));
         }
     }
 }
@@ -192,16 +212,6 @@ impl Field {
         };
         Ok(field)
     }
-
-    /// Appends the field of one value. `number` is its own number, `nibbles` its hexadecimal digits.
-    pub(crate) fn render(&self, number: u64, nibbles: &mut Nibbles<'_>, out: &mut Vec<u8>) {
-        match self {
-            Self::Text(text) => out.extend_from_slice(text),
-            Self::Hex { digits, is_upper } => nibbles.render(*digits, *is_upper, out),
-            Self::Digits(digits) => render_digits(number, *digits, out),
-            Self::Time(form) => form.render(number, out),
-        }
-    }
 }
 
 fn digits(cursor: &mut Cursor<'_>, limit: usize) -> Result<usize, Error> {
@@ -210,46 +220,6 @@ fn digits(cursor: &mut Cursor<'_>, limit: usize) -> Result<usize, Error> {
         return Err(cursor.corrupt(format!("a shape has {digits} digits, limit is {limit}")));
     }
     Ok(digits)
-}
-
-/// Appends the last `digits` digits of a number, at most 20.
-pub(crate) fn render_digits(number: u64, digits: usize, out: &mut Vec<u8>) {
-    let mut text = [b'0'; 20];
-    let mut rest = number;
-    for digit in text.iter_mut().rev().take(digits) {
-        *digit = b'0' + (rest % 10).to_le_bytes()[0];
-        rest /= 10;
-    }
-    out.extend_from_slice(text.get(20usize.saturating_sub(digits)..).unwrap_or_default());
-}
-
-/// Hexadecimal digits, two to a byte, the first in the upper half; read one after the other.
-#[derive(Debug)]
-pub(crate) struct Nibbles<'a> {
-    bytes: &'a [u8],
-    place: usize,
-}
-
-impl<'a> Nibbles<'a> {
-    /// Reads from digit `place` on.
-    pub(crate) fn new(bytes: &'a [u8], place: usize) -> Self {
-        Self { bytes, place }
-    }
-
-    fn render(&mut self, digits: usize, is_upper: bool, out: &mut Vec<u8>) {
-        let alphabet: &[u8; 16] = if is_upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-        let letter = |nibble: u8| alphabet.get(usize::from(nibble & 15)).copied().unwrap_or(b'0');
-        let end = self.place + digits;
-        let (first, last) = (self.place / 2, end.div_ceil(2));
-        let bytes = self.bytes.get(first..last).unwrap_or_default();
-        let mut text = [0u8; SHAPE_BYTES_MAX + 2];
-        for (pair, &byte) in text.chunks_exact_mut(2).zip(bytes) {
-            pair.copy_from_slice(&[letter(byte >> 4), letter(byte)]);
-        }
-        let skipped = self.place % 2;
-        out.extend_from_slice(text.get(skipped..skipped + digits).unwrap_or_default());
-        self.place = end;
-    }
 }
 
 /// Appends hexadecimal digits to those that `out` holds `count` of, one to a half byte.
@@ -437,6 +407,7 @@ fn follows(values: &[&[u8]], ts_ns: &[i64], at: usize, form: TimeForm) -> bool {
 #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests may panic")]
 mod tests {
     use super::*;
+    use crate::shred_render::append;
 
     const TS_NS: i64 = 1_794_636_008_254_000_000; // 2026-11-14T06:00:08.254Z
     const MINUTE_NS: i64 = 60 * SECOND_NS;
@@ -487,9 +458,9 @@ mod tests {
             let form = TimeForm { separator, fraction_separator, fraction_digits };
             let time = form.parse(text.as_bytes()).unwrap();
             for ts_ns in [0, TS_NS, -TS_NS, i64::MAX, i64::MIN] {
-                let again = form.time(form.difference(time, ts_ns), ts_ns);
+                let again = form.times([(form.difference(time, ts_ns), ts_ns)].into_iter());
                 let mut out = Vec::new();
-                form.render(again.unsigned_abs(), &mut out);
+                append(&mut out, form.bytes(), |pen| form.render(again[0], pen));
                 assert_eq!(out, text.as_bytes());
             }
             assert_eq!(form.bytes(), text.len());
@@ -504,10 +475,11 @@ mod tests {
             pack_hex(part.as_bytes(), &mut count, &mut out);
         }
         assert_eq!((out.as_slice(), count), (&[0xab, 0xc0, 0x12, 0x34, 0x50][..], 9));
-        let mut nibbles = Nibbles::new(&out, 1);
         let mut text = Vec::new();
-        nibbles.render(4, true, &mut text);
-        nibbles.render(3, false, &mut text);
+        append(&mut text, 7, |pen| {
+            pen.hex(&out, 1, 4, true);
+            pen.hex(&out, 5, 3, false);
+        });
         assert_eq!(text, b"BC01234");
     }
 }

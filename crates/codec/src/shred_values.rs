@@ -7,12 +7,16 @@ use crate::lines::Lines;
 use crate::numbers;
 use crate::shred_column::{NUMBERS_DELTA, NUMBERS_DIRECT, NUMBERS_FROM_TS, TS_UNITS_NS};
 use crate::shred_head::{ColumnForm, NumbersForm};
-use crate::shred_shape::{Field, Nibbles};
+use crate::shred_render::{Pen, append};
+use crate::shred_shape::{Field, TimeForm};
 use memchr::memmem;
 
 const WHAT: &str = "values";
 /// Values written out at a time to be searched: some 64 KiB, which stay in the cache.
 const SEARCH_VALUES: u32 = 4096;
+const TEXT_PART_BYTES: usize = 16;
+/// The longest number or address.
+const NUMBER_BYTES_MAX: usize = 20;
 
 /// The values of a column.
 #[derive(Debug)]
@@ -44,10 +48,25 @@ pub(crate) enum Numbers {
 #[derive(Debug)]
 pub(crate) struct Shape {
     fields: Vec<Field>,
-    numbers: Vec<Numbers>,
+    parts: Vec<Part>,
     nibbles: Vec<u8>,
     nibbles_per_value: usize,
     bytes: usize,
+}
+
+/// A field of a shape with what fills it.
+#[derive(Debug)]
+enum Part {
+    /// The first so many bytes; longer texts are several parts.
+    Text([u8; TEXT_PART_BYTES], usize),
+    /// So many hexadecimal digits from a place among those of a value.
+    Hex {
+        place: usize,
+        digits: usize,
+        is_upper: bool,
+    },
+    Digits(usize, Numbers),
+    Time(TimeForm, Numbers),
 }
 
 /// Where a column gets its parts from.
@@ -94,20 +113,25 @@ impl Values {
     }
 
     /// Appends a value. Appends nothing if there is none of that number.
-    #[inline]
     pub(crate) fn render(&self, index: u32, out: &mut Vec<u8>) {
+        append(out, self.bytes(index), |pen| self.write(index, pen));
+    }
+
+    /// Writes a value, as [`Values::render`] appends it.
+    #[inline(always)]
+    pub(crate) fn write(&self, index: u32, pen: &mut Pen<'_>) {
         match self {
-            Self::Text(lines) => out.extend_from_slice(lines.get(index)),
-            Self::Dictionary(dictionary) => out.extend_from_slice(dictionary.value(index)),
-            Self::Numbers(numbers) => render_number(numbers.get(index as usize), out),
-            Self::Shape(shape) => shape.render(index as usize, out),
-            Self::Constant(text) => out.extend_from_slice(text),
+            Self::Text(lines) => lines.write(index, pen),
+            Self::Dictionary(dictionary) => dictionary.values.write(dictionary.code(index), pen),
+            Self::Numbers(numbers) => pen.number(numbers.get(index as usize)),
+            Self::Shape(shape) => shape.write(index as usize, pen),
+            Self::Constant(text) => pen.text(text),
             Self::Addresses(bytes) => {
-                for (part, byte) in address(bytes, index as usize).into_iter().enumerate() {
-                    if part > 0 {
-                        out.push(b'.');
-                    }
-                    render_number(u64::from(byte), out);
+                let [first, second, third, fourth] = address(bytes, index as usize);
+                pen.number(u64::from(first));
+                for byte in [second, third, fourth] {
+                    pen.front(b".", 1);
+                    pen.number(u64::from(byte));
                 }
             }
         }
@@ -153,12 +177,12 @@ impl Values {
         let mut lines = Lines::default();
         let mut found = Vec::new();
         let mut first = 0;
+        let bytes_max = if let Self::Shape(shape) = self { shape.bytes } else { NUMBER_BYTES_MAX };
         while first < count {
             let end = count.min(first + SEARCH_VALUES);
             lines.clear();
-            for index in first..end {
-                lines.push_with(|text| self.render(index, text));
-            }
+            let indexes = first..end;
+            lines.write_each(indexes.len() * (bytes_max + 1), indexes, |index, pen| self.write(index, pen));
             found.clear();
             lines.rows_with(finder, 0..end - first, &mut found);
             out.extend(found.iter().map(|row| row + first));
@@ -171,9 +195,9 @@ impl Values {
             return Ok(lines);
         }
         let mut lines = Lines::default();
-        for index in 0..u32::try_from(count).unwrap_or(u32::MAX) {
-            lines.push_with(|text| self.render(index, text));
-        }
+        let indexes = 0..u32::try_from(count).unwrap_or(u32::MAX);
+        let bytes = indexes.clone().map(|index| self.bytes(index) + 1).sum();
+        lines.write_each(bytes, indexes, |index, pen| self.write(index, pen));
         Ok(lines)
     }
 
@@ -188,7 +212,13 @@ impl Values {
                 dictionary.values.heap_bytes() + dictionary.low.capacity() + dictionary.high.capacity()
             }
             Self::Numbers(all) => numbers(all),
-            Self::Shape(shape) => shape.nibbles.capacity() + shape.numbers.iter().map(numbers).sum::<usize>(),
+            Self::Shape(shape) => {
+                let part = |part: &Part| match part {
+                    Part::Digits(_, all) | Part::Time(_, all) => numbers(all),
+                    Part::Text(..) | Part::Hex { .. } => 0,
+                };
+                shape.nibbles.capacity() + shape.parts.iter().map(part).sum::<usize>()
+            }
             Self::Addresses(bytes) => bytes.capacity(),
             Self::Text(lines) => lines.heap_bytes(),
         }
@@ -207,17 +237,14 @@ impl Dictionary {
         want("codes", count, self.low.len())?;
         let has_high = distinct > 256;
         want("high bytes of codes", if has_high { count } else { 0 }, self.high.len())?;
+        let codes = self.low.iter().zip(&self.high).map(|(&low, &high)| u16::from_le_bytes([low, high]));
         let largest = if has_high {
-            self.low
-                .iter()
-                .zip(&self.high)
-                .map(|(&low, &high)| usize::from(u16::from_le_bytes([low, high])))
-                .max()
+            codes.fold(0, u16::max)
         } else {
-            self.low.iter().max().map(|&low| usize::from(low))
+            u16::from(self.low.iter().copied().fold(0, u8::max))
         };
-        match largest {
-            Some(largest) if largest >= distinct => {
+        match usize::from(largest) {
+            largest if count > 0 && largest >= distinct => {
                 Err(Error::corrupt(WHAT, format!("code {largest} is not in a dictionary of {distinct}")))
             }
             _ => Ok(()),
@@ -324,32 +351,53 @@ impl Shape {
         count: usize,
         parts: &dyn Parts,
     ) -> Result<Self, Error> {
-        let mut numbers = Vec::with_capacity(forms.len());
-        for (field, form) in fields.iter().filter(|field| field.is_number()).zip(forms) {
-            let Field::Time(time) = field else {
-                numbers.push(Numbers::decode(form, count, parts)?);
-                continue;
-            };
-            let rest = Numbers::rest(form, count, parts)?.unwrap_or_else(|| vec![0; count]);
-            let times = rest.into_iter().zip(parts.ts_ns()?).map(|(number, ts_ns)| {
-                time.time(number.cast_signed().wrapping_add(form.base), ts_ns).unsigned_abs()
-            });
-            numbers.push(Numbers::Each(times.collect()));
+        let mut forms = forms.iter();
+        let mut filled = Vec::with_capacity(fields.len());
+        let mut nibbles_per_value = 0;
+        for field in fields {
+            match field {
+                Field::Text(text) => {
+                    for piece in text.chunks(TEXT_PART_BYTES) {
+                        let mut bytes = [0; TEXT_PART_BYTES];
+                        bytes.iter_mut().zip(piece).for_each(|(to, from)| *to = *from);
+                        filled.push(Part::Text(bytes, piece.len()));
+                    }
+                }
+                &Field::Hex { digits, is_upper } => {
+                    filled.push(Part::Hex { place: nibbles_per_value, digits, is_upper });
+                    nibbles_per_value += digits;
+                }
+                Field::Digits(digits) => {
+                    let Some(form) = forms.next() else { break };
+                    filled.push(Part::Digits(*digits, Numbers::decode(form, count, parts)?));
+                }
+                Field::Time(time) => {
+                    let Some(form) = forms.next() else { break };
+                    let rest = Numbers::rest(form, count, parts)?.unwrap_or_else(|| vec![0; count]);
+                    let differences = rest.into_iter().map(|rest| rest.cast_signed().wrapping_add(form.base));
+                    let times = time.times(differences.zip(parts.ts_ns()?));
+                    filled.push(Part::Time(*time, Numbers::Each(times)));
+                }
+            }
         }
-        let digits = |field: &Field| if let Field::Hex { digits, .. } = field { *digits } else { 0 };
-        let nibbles_per_value: usize = fields.iter().map(digits).sum();
         let nibbles = nibbles.map_or(Ok(Vec::new()), |stream| parts.stream(stream))?;
         want("bytes of hexadecimal digits", (nibbles_per_value * count).div_ceil(2), nibbles.len())?;
         let bytes = fields.iter().map(Field::bytes).sum();
-        Ok(Self { fields: fields.to_vec(), numbers, nibbles, nibbles_per_value, bytes })
+        Ok(Self { fields: fields.to_vec(), parts: filled, nibbles, nibbles_per_value, bytes })
     }
 
-    fn render(&self, index: usize, out: &mut Vec<u8>) {
-        let mut nibbles = Nibbles::new(&self.nibbles, index * self.nibbles_per_value);
-        let mut numbers = self.numbers.iter();
-        for field in &self.fields {
-            let number = if field.is_number() { numbers.next().map_or(0, |all| all.get(index)) } else { 0 };
-            field.render(number, &mut nibbles, out);
+    #[inline(always)]
+    fn write(&self, index: usize, pen: &mut Pen<'_>) {
+        let first = index * self.nibbles_per_value;
+        for part in &self.parts {
+            match part {
+                Part::Text(text, bytes) => pen.front(text, *bytes),
+                Part::Hex { place, digits, is_upper } => {
+                    pen.hex(&self.nibbles, first + place, *digits, *is_upper);
+                }
+                Part::Digits(digits, numbers) => pen.digits(numbers.get(index), *digits),
+                Part::Time(form, times) => form.render(times.get(index), pen),
+            }
         }
     }
 }
@@ -405,23 +453,6 @@ fn number_bytes(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |digits| digits as usize + 1)
 }
 
-/// Appends a number in decimal digits.
-#[inline]
-fn render_number(number: u64, out: &mut Vec<u8>) {
-    let mut text = [0u8; 20];
-    let mut rest = number;
-    let mut digits = 0;
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + (rest % 10).to_le_bytes()[0];
-        rest /= 10;
-        digits += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(text.get(20usize.saturating_sub(digits)..).unwrap_or_default());
-}
-
 /// Returns the rows of the section of template rows: how many there are of each of so many templates, and
 /// the template of each row.
 pub(crate) fn decode_template_rows(
@@ -436,16 +467,19 @@ pub(crate) fn decode_template_rows(
     let low = if templates > 1 { Some(cursor.take(rows)?) } else { None };
     let high = if templates > 256 { Some(cursor.take(rows)?) } else { None };
     cursor.finish()?;
+    let all: Vec<u16> = match (low, high) {
+        (Some(low), Some(high)) => {
+            low.iter().zip(high).map(|(&low, &high)| u16::from_le_bytes([low, high])).collect()
+        }
+        (Some(low), None) => low.iter().map(|&low| u16::from(low)).collect(),
+        _ => vec![0; rows],
+    };
     let mut counts = vec![0; templates];
-    let mut all = Vec::with_capacity(rows);
-    for row in 0..rows {
-        let byte = |plane: Option<&[u8]>| plane.and_then(|plane| plane.get(row)).copied().unwrap_or(0);
-        let template = u16::from_le_bytes([byte(low), byte(high)]);
+    for &template in &all {
         let Some(count) = counts.get_mut(usize::from(template)) else {
             return Err(cursor.corrupt(format!("template {template} is not one of {templates}")));
         };
         *count += 1;
-        all.push(template);
     }
     Ok((counts, all))
 }

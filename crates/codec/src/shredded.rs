@@ -11,6 +11,7 @@ use crate::compress::decompress;
 use crate::error::Error;
 use crate::lines::Lines;
 use crate::shred_head::{Column, Head, Piece, Slot, Template};
+use crate::shred_render::append;
 use crate::shred_values::{self, Parts, Values};
 use bytes::Bytes;
 use std::sync::OnceLock;
@@ -95,12 +96,24 @@ impl Shredded {
         let Some((template, rank)) = self.place_of(row) else {
             return Err(Error::corrupt(WHAT, format!("no row {row}")));
         };
-        for piece in self.head.pieces_of(template) {
-            out.extend_from_slice(self.head.literal(piece));
+        let pieces = self.head.pieces_of(template);
+        let mut bytes = 0;
+        for piece in pieces {
+            bytes += piece.literal.len();
             if let Some(Slot { column, base }) = piece.slot {
-                self.values(block, column)?.render(base + rank, out);
+                bytes += self.values(block, column)?.bytes(base + rank);
             }
         }
+        append(out, bytes, |pen| {
+            for piece in pieces {
+                pen.part(&self.head.literals, piece.literal.start, piece.literal.end);
+                if let Some(Slot { column, base }) = piece.slot
+                    && let Some(values) = self.columns.get(column as usize).and_then(OnceLock::get)
+                {
+                    values.write(base + rank, pen);
+                }
+            }
+        });
         Ok(())
     }
 
@@ -115,23 +128,22 @@ impl Shredded {
         let want = usize::try_from(want).unwrap_or(usize::MAX);
         let columns = (0u32..).zip(&self.columns).map(|(column, _)| self.values(block, column));
         let columns: Vec<&Values> = columns.collect::<Result<_, _>>()?;
-        let mut lines = Lines::with_capacity(want, rows);
-        for row in 0..u32::try_from(rows).unwrap_or(u32::MAX) {
-            let Some((template, rank)) = self.place_of(row) else { break };
-            lines.push_with(|text| {
-                for piece in self.head.pieces_of(template) {
-                    text.extend_from_slice(self.head.literal(piece));
-                    if let Some(Slot { column, base }) = piece.slot
-                        && let Some(values) = columns.get(column as usize)
-                    {
-                        values.render(base + rank, text);
-                    }
-                }
-            });
-            if lines.text().len() > want {
-                break;
-            }
+        let mut steps = Vec::with_capacity(self.head.pieces.len());
+        for piece in &self.head.pieces {
+            let values = piece.slot.and_then(|slot| Some((*columns.get(slot.column as usize)?, slot.base)));
+            steps.push((piece.literal.start, piece.literal.end, values));
         }
+        let mut lines = Lines::default();
+        let rows_of = self.template_of.iter().zip(&self.rank);
+        lines.write_each(want, rows_of, |(&template, &rank), pen| {
+            let Some(template) = self.head.templates.get(usize::from(template)) else { return };
+            for &(start, end, values) in steps.get(template.pieces.clone()).unwrap_or_default() {
+                pen.part(&self.head.literals, start, end);
+                if let Some((values, base)) = values {
+                    values.write(base + rank, pen);
+                }
+            }
+        });
         if lines.text().len() != want || lines.rows() != rows {
             let got = lines.text().len();
             return Err(Error::corrupt("lines", format!("want {want} bytes of text, got {got}")));
