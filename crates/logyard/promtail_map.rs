@@ -393,6 +393,8 @@ impl Mapped {
         let settings = &mut self.settings.agent.docker;
         settings.enabled = true;
         settings.default_labels = false;
+        // Promtail has no such streams.
+        settings.lifecycle_entries = false;
         settings.host.clone_from(&docker.host);
         if !docker.host.starts_with("unix://") && !docker.host.starts_with("tcp://") {
             self.refuse(

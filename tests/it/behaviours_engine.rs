@@ -366,3 +366,37 @@ fn b26_containers_say_whether_they_are_read() {
     assert_eq!(filtered.lines(r#"{container=~".+"}"#), ["old", "last"]);
     opted_in.assert_quiet_but_for(&[]);
 }
+
+#[test]
+fn what_happens_to_containers_is_told_once_through_kills() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]).with_lifecycle();
+    logyard.start();
+    let query = |name: &str| format!(r#"{{container="{name}", stream="lifecycle"}}"#);
+    engine.run("short", &[], "exit 3");
+    engine.run(
+        "sick",
+        &["--health-cmd", "exit 1", "--health-interval", "1s", "--health-retries", "1"],
+        "sleep 600",
+    );
+    logyard.wait_for_lines(&query("short"), 2, WITHIN);
+    logyard.wait_for_lines(&query("sick"), 2, WITHIN);
+    logyard.kill();
+    engine.docker(&["kill", "sick"]);
+    engine.docker(&["start", "short"]);
+    engine.wait_for_codes(&["short"], "3");
+    logyard.start();
+    engine.run("last", &[], "exit 0");
+    logyard.wait_for_lines(&query("last"), 2, WITHIN);
+    let timeless = |name: &str, count: usize| -> Vec<String> {
+        let lines = logyard.wait_for_lines(&query(name), count, WITHIN);
+        lines.iter().map(|line| line.split(" after ").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(timeless("short", 4), ["container started", "container exited code=3"].repeat(2));
+    let sick = ["container started", "container is unhealthy", "container exited code=137"];
+    assert_eq!(timeless("sick", 3), sick);
+    assert_eq!(timeless("last", 2), ["container started", "container exited code=0"]);
+    let failed = r#"sum(count_over_time({stream="lifecycle"} | detected_level="error" [1h]))"#;
+    assert_eq!(logyard.instant(failed)[0].1, 3.0, "two exits with a code, and the illness");
+    logyard.assert_quiet_but_for(&[]);
+}

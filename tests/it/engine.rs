@@ -63,10 +63,15 @@ impl Engine {
 
     /// Waits until containers have ended. Panics if one was killed instead.
     pub fn wait_for(&self, names: &[&str]) {
+        self.wait_for_codes(names, "0");
+    }
+
+    /// Waits until containers have ended, all with the same exit code.
+    pub fn wait_for_codes(&self, names: &[&str], want: &str) {
         let mut arguments = vec!["wait"];
         arguments.extend_from_slice(names);
         let codes = self.docker(&arguments);
-        assert!(codes.lines().all(|code| code == "0"), "exit codes of {names:?}: {codes}");
+        assert!(codes.lines().all(|code| code == want), "exit codes of {names:?}: {codes}");
     }
 
     /// Returns the number of lines that the engine has of a container: of its standard output, of its errors.

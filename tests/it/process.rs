@@ -16,6 +16,7 @@ pub struct Logyard {
     folder: tempfile::TempDir,
     arguments: Vec<String>,
     docker_host: String,
+    has_lifecycle: bool,
     port: u16,
     /// What `logq` shows, and the scheme of addresses.
     logq_flags: Vec<String>,
@@ -32,6 +33,7 @@ impl Logyard {
             folder,
             arguments,
             docker_host: docker_host.to_owned(),
+            has_lifecycle: false,
             port: free_port(),
             logq_flags: Vec::new(),
             scheme: "http",
@@ -67,6 +69,12 @@ impl Logyard {
         self
     }
 
+    /// Also has the process tell what happens to containers, which most tests have no use for.
+    pub fn with_lifecycle(mut self) -> Self {
+        self.has_lifecycle = true;
+        self
+    }
+
     /// Starts the process without waiting for anything.
     pub fn spawn(&mut self) {
         let data_dir = self.data_dir().display().to_string();
@@ -86,6 +94,7 @@ impl Logyard {
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(more)
             .env("DOCKER_HOST", &self.docker_host)
+            .env("LOGYARD_AGENT__DOCKER__LIFECYCLE_ENTRIES", self.has_lifecycle.to_string())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -290,7 +290,16 @@ impl Sourcing {
             });
             let is_answering = engine.is_some();
             let (listed, first_list) = oneshot::channel();
-            let source = DockerSource { host, own_id, parts, spool: self.spool, stop: self.stop, listed };
+            let has_lifecycle = self.settings.docker.lifecycle_entries;
+            let source = DockerSource {
+                host,
+                own_id,
+                parts,
+                has_lifecycle,
+                spool: self.spool,
+                stop: self.stop,
+                listed,
+            };
             sources.push(tokio::spawn(source_docker::run(source, engine)));
             if is_answering {
                 // A late list is none of the start's business.

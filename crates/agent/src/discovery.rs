@@ -18,6 +18,8 @@ use crate::settings::{DockerSettings, FilterName};
 
 /// Prefix of meta labels.
 const META: &str = "__meta_docker_";
+/// Value of the label `stream` of what happens to containers.
+const LIFECYCLE: &str = "lifecycle";
 
 /// Decides about containers. Compiled once.
 #[derive(Debug)]
@@ -112,19 +114,40 @@ impl DockerRules {
         let mut is_fallback = false;
         let outputs = Output::ALL.map(|output| {
             let default = defaults.outputs.get(output.index()).cloned().unwrap_or_default();
-            let mut labels = if self.has_default_labels { default.clone() } else { LabelSet::default() };
-            add_meta(&mut labels, id, facts, meta, output);
-            if !self.relabel.apply(&mut labels) {
-                return None;
-            }
-            let mut kept = without_meta(&labels);
-            if kept.is_empty() {
-                is_fallback = true;
-                kept = default;
-            }
-            Some(Arc::new(kept))
+            let (labels, has_none) = self.ruled(id, facts, meta, default, output.as_str())?;
+            is_fallback |= has_none;
+            Some(Arc::new(labels))
         });
         TargetLabels { outputs, metadata, is_fallback }
+    }
+
+    /// Returns the labels under which it is told what happens to a container; `None`: the rules leave that out.
+    pub(crate) fn lifecycle_labels(&self, id: &str, facts: &ContainerFacts) -> Option<LabelSet> {
+        let [mut labels, _] = container_labels(facts, &self.common_labels).outputs;
+        labels.insert("stream", LIFECYCLE);
+        if self.relabel.is_empty() && self.has_default_labels {
+            return Some(labels);
+        }
+        self.ruled(id, facts, &BTreeMap::new(), labels, LIFECYCLE).map(|(labels, _)| labels)
+    }
+
+    /// Applies the rules; also tells whether they left no label, so that the default ones stand.
+    fn ruled(
+        &self,
+        id: &str,
+        facts: &ContainerFacts,
+        meta: &BTreeMap<String, String>,
+        default: LabelSet,
+        stream: &str,
+    ) -> Option<(LabelSet, bool)> {
+        let mut labels = if self.has_default_labels { default.clone() } else { LabelSet::default() };
+        add_meta(&mut labels, id, facts, meta, stream);
+        if !self.relabel.apply(&mut labels) {
+            return None;
+        }
+        let kept = without_meta(&labels);
+        let has_none = kept.is_empty();
+        Some((if has_none { default } else { kept }, has_none))
     }
 }
 
@@ -155,7 +178,7 @@ fn add_meta(
     id: &str,
     facts: &ContainerFacts,
     meta: &BTreeMap<String, String>,
-    output: Output,
+    stream: &str,
 ) {
     let mut put = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -165,7 +188,7 @@ fn add_meta(
     put("container_id", id);
     put("container_name", &format!("/{}", facts.name));
     put("container_image", &facts.image);
-    put("container_log_stream", output.as_str());
+    put("container_log_stream", stream);
     for (name, value) in &facts.labels {
         put(&format!("container_label_{}", label_name_of(name)), value);
     }

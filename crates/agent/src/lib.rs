@@ -26,6 +26,7 @@ mod file_target;
 mod import;
 pub mod inspect;
 mod labels;
+mod lifecycle;
 mod log_decoder;
 mod log_entry;
 mod log_frames;

@@ -57,6 +57,10 @@ pub struct DockerSettings {
     /// From where a container is read that was never seen before. `now` is for those that are there when the
     /// agent starts: one that is created later is read from its beginning.
     pub initial: Initial,
+    /// Whether it is told, too, what happens to containers that are read: a stream of each, with the label
+    /// `stream="lifecycle"`, says when it started, exited and with which code, ran out of memory, or became healthy or
+    /// unhealthy.
+    pub lifecycle_entries: bool,
     /// Containers read, of those there are: a filter lets one pass if any of its values fits, and all filters must.
     pub filters: Vec<FilterSettings>,
     /// Whether streams bear the labels `container`, `compose_project`, `compose_service`, `image`, `stream`, `host` and
@@ -99,6 +103,7 @@ impl Default for DockerSettings {
             host: String::new(),
             default_on: true,
             initial: Initial::All,
+            lifecycle_entries: true,
             filters: Vec::new(),
             default_labels: true,
             relabel: Vec::new(),

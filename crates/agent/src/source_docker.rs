@@ -4,7 +4,7 @@
 //! this container". On any break everything starts over: an engine that was away may have started,
 //! stopped and removed containers without a trace in the events.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,16 @@ use std::time::Duration;
 use bollard::models::EventMessage;
 use futures_util::StreamExt;
 use logyard_client::{Backoff, BackoffSettings};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval_at};
 
+use crate::batch::Piece;
 use crate::docker_engine::{Engine, EngineError, Listed};
 use crate::docker_target::{self, Begin, TARGET_PREFIX, TargetParts, Wish, target_key};
 use crate::labels::ContainerFacts;
-use crate::position::{OutputPositions, Position};
+use crate::lifecycle::{EVENTS_KEY, Lifecycle};
+use crate::position::{OutputPosition, OutputPositions, Position};
 use crate::report::TargetState;
 use crate::settings::Initial;
 use crate::spool_shared::{SharedSpool, stopped, stopped_within};
@@ -31,6 +33,8 @@ const LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// Events are asked for from this long before the connection: repeats do no harm.
 const EVENTS_BACK_NS: i64 = 10_000_000_000;
 
+/// Entries of what happened to containers that wait while the spool is full; more are left out, and counted.
+const HAPPENED_MAX: usize = 4_096;
 /// Events held while the first list is on its way; more are taken after it.
 const EARLY_EVENTS_MAX: usize = 4_096;
 
@@ -41,6 +45,8 @@ pub(crate) struct DockerSource {
     /// Id of the agent's own container, which is left out: its lines would feed themselves.
     pub(crate) own_id: Option<String>,
     pub(crate) parts: Arc<TargetParts>,
+    /// Whether it is told what happens to containers.
+    pub(crate) has_lifecycle: bool,
     pub(crate) spool: SharedSpool,
     pub(crate) stop: watch::Receiver<bool>,
     /// Told once the first list was taken.
@@ -63,23 +69,35 @@ struct Live {
     parts: Arc<TargetParts>,
     stop: watch::Receiver<bool>,
     listed: Option<oneshot::Sender<()>>,
+    lifecycle: Option<Lifecycle>,
+    /// What it made and the batch has no room for yet.
+    happened: VecDeque<Piece>,
 }
 
 /// Runs until the agent stops and all targets have ended. `first` is an engine already connected.
 pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
-    let DockerSource { host, own_id, parts, spool, mut stop, listed } = source;
+    let DockerSource { host, own_id, parts, has_lifecycle, spool, mut stop, listed } = source;
     let mut backoff = Backoff::new(BACKOFF, Arc::clone(&parts.random));
+    let now_ns = parts.clock.now_ns();
+    let events_position = events_position(&spool);
+    let lifecycle = has_lifecycle.then(|| Lifecycle::new(events_position, now_ns));
+    let happened = match events_position {
+        None => lifecycle.iter().map(Lifecycle::begin).collect(),
+        Some(_) => VecDeque::new(),
+    };
     let mut live = Live {
         positions: container_positions(&spool),
         targets: HashMap::new(),
         tasks: JoinSet::new(),
         connection: 0,
-        last_event_ns: parts.clock.now_ns(),
+        last_event_ns: now_ns,
         own_id,
         initial: Initial::All,
         parts: Arc::clone(&parts),
         stop: stop.clone(),
         listed: Some(listed),
+        lifecycle,
+        happened,
     };
     let mut next = first;
     let mut is_failing = false;
@@ -133,11 +151,32 @@ fn container_positions(spool: &SharedSpool) -> BTreeMap<String, OutputPositions>
     stored.into_iter().filter_map(container).collect()
 }
 
+/// Returns how far the engine's events were shipped.
+fn events_position(spool: &SharedSpool) -> Option<OutputPosition> {
+    match spool.positions().remove(EVENTS_KEY)?.position {
+        Position::Container([position, _]) => position,
+        Position::File(_) => None,
+    }
+}
+
+/// Waits for room, and hands over.
+async fn hand_over(pieces: &mpsc::Sender<Piece>, waiting: &mut VecDeque<Piece>) {
+    let Ok(permit) = pieces.reserve().await else {
+        // Nobody takes pieces any more: the agent stops, and the next one reads the events again.
+        return std::future::pending().await;
+    };
+    if let Some(piece) = waiting.pop_front() {
+        permit.send(piece);
+    }
+}
+
 impl Live {
     /// Follows one connection. `Ok`: the agent stops. Errors: why the engine went away.
     async fn follow_events(&mut self, engine: &Engine, spool: &SharedSpool) -> Result<(), EngineError> {
         let mut stop = self.stop.clone();
-        let mut events = pin!(engine.events(self.last_event_ns - EVENTS_BACK_NS));
+        let heed_from_ns = self.last_event_ns - EVENTS_BACK_NS;
+        let since_ns = self.lifecycle.as_ref().map_or(i64::MAX, Lifecycle::since_ns).min(heed_from_ns);
+        let mut events = pin!(engine.events(since_ns));
         // Polled together with the list, so the request for events is on its way before the list's.
         let mut early = Vec::new();
         let listed = {
@@ -156,12 +195,20 @@ impl Live {
         };
         self.take_list(engine, listed?, spool).await;
         for event in early {
-            self.take_answer(engine, event)?;
+            match event {
+                // From before the agent: what it says of targets the list says better.
+                Some(Ok(event)) if event.time_nano.unwrap_or_default() < heed_from_ns => {
+                    self.note_happened(&event);
+                }
+                event => self.take_answer(engine, event)?,
+            }
         }
         let mut relist = interval_at(Instant::now() + LIST_INTERVAL, LIST_INTERVAL);
+        let parts = Arc::clone(&self.parts);
         loop {
             tokio::select! {
                 () = stopped(&mut stop) => return Ok(()),
+                () = hand_over(&parts.pieces, &mut self.happened), if !self.happened.is_empty() => {}
                 event = events.next() => self.take_answer(engine, event)?,
                 Some(ended) = self.tasks.join_next() => self.note_end(ended),
                 _ = relist.tick() => {
@@ -210,6 +257,7 @@ impl Live {
     }
 
     fn take_event(&mut self, engine: &Engine, event: EventMessage) {
+        self.note_happened(&event);
         self.last_event_ns = self.last_event_ns.max(event.time_nano.unwrap_or_default());
         let actor = event.actor.unwrap_or_default();
         let Some(id) = actor.id else {
@@ -230,6 +278,22 @@ impl Live {
             },
             _ => {}
         }
+    }
+
+    /// Makes an entry of an event, if it is worth one.
+    fn note_happened(&mut self, event: &EventMessage) {
+        let Some(lifecycle) = &mut self.lifecycle else { return };
+        let actor = event.actor.clone().unwrap_or_default();
+        let is_own = self.own_id.is_some() && self.own_id == actor.id;
+        let facts = facts_of(actor.attributes.unwrap_or_default());
+        let Some(piece) = lifecycle.take(event, &facts, &self.parts.rules).filter(|_| !is_own) else {
+            return;
+        };
+        if self.happened.len() >= HAPPENED_MAX {
+            self.parts.metrics.gap("lifecycle");
+            return;
+        }
+        self.happened.push_back(piece);
     }
 
     /// Tells a target whether its container runs. An event that is repeated or late may say what is no longer true;
@@ -313,5 +377,9 @@ impl Live {
 fn facts_of(mut attributes: HashMap<String, String>) -> ContainerFacts {
     let name = attributes.remove("name").unwrap_or_default();
     let image = attributes.remove("image").unwrap_or_default();
+    // What is said of the event itself is no label of the container.
+    for own in ["exitCode", "containerExitCode", "execDuration", "signal", "execID", "oldName"] {
+        attributes.remove(own);
+    }
     ContainerFacts { name: name.trim_start_matches('/').to_owned(), image, labels: attributes }
 }

@@ -86,6 +86,7 @@ push:
 agent:
   docker:
     host: unix:///var/run/docker.sock
+    lifecycle_entries: false
     filters:
     - name: label
       values:

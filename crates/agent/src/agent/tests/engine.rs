@@ -14,6 +14,8 @@ struct FakeEngine {
     hangs: bool,
     /// Container and action, once somebody waits for events.
     events: Mutex<Vec<(&'static str, &'static str)>>,
+    /// Seconds between the start of time and the first of them; each comes a second later.
+    events_from: Mutex<u64>,
     /// Bytes of the log that nobody who follows is shown: the engine lost sight of them.
     unseen: Mutex<Vec<u8>>,
     /// Inspections say that containers have ended.
@@ -109,8 +111,10 @@ impl FakeEngine {
 
     fn next_event(&self, told: usize) -> Option<Vec<u8>> {
         let (id, action) = *self.events.lock().unwrap().get(told)?;
-        let actor = format!(r#"{{"ID":"{id}","Attributes":{{"name":"{id}"}}}}"#);
-        let json = format!(r#"{{"Type":"container","Action":"{action}","Actor":{actor},"timeNano":1}}"#);
+        let time_ns = (*self.events_from.lock().unwrap() + told as u64) * 1_000_000_000 + 1;
+        let actor = format!(r#"{{"ID":"{id}","Attributes":{{"name":"{id}","exitCode":"1"}}}}"#);
+        let json =
+            format!(r#"{{"Type":"container","Action":"{action}","Actor":{actor},"timeNano":{time_ns}}}"#);
         Some(format!("{json}\n").into_bytes())
     }
 
@@ -171,7 +175,7 @@ async fn start_on(
     clock: &Arc<SimClock>,
     base: &str,
 ) -> (Agent, Registry) {
-    let docker = DockerSettings { host, initial, ..DockerSettings::default() };
+    let docker = DockerSettings { host, initial, lifecycle_entries: false, ..DockerSettings::default() };
     start_as(disk, docker, clock, base).await
 }
 
@@ -383,5 +387,37 @@ async fn a_response_that_ends_within_a_line_does_not_cut_it() {
         count += 1;
     };
     assert_eq!(lines, ["a".to_owned(), first + "y"]);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_happens_to_containers_is_told_once_over_agents() {
+    const START: u64 = 1_700_000_000;
+    let docker = |host: String| DockerSettings { host, ..DockerSettings::default() };
+    let clock = Arc::new(SimClock::new(START as i64 * 1_000_000_000));
+    let disk = SimDisk::new();
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine::default().listen().await;
+    *engine.events_from.lock().unwrap() = START - 2;
+    let agent = start_as(&disk, docker(host.clone()), &clock, &base).await.0;
+    // The first is of before the agent's first start.
+    for action in ["die", "create", "start", "die"] {
+        engine.tell("old", action);
+    }
+    let lines = |pushes: Vec<(String, Vec<String>)>| -> Vec<String> {
+        pushes.into_iter().flat_map(|(_, lines)| lines).collect()
+    };
+    let want = ["container started", "container exited code=1 after 1s"];
+    let mut count = 1;
+    while lines(store.wait_for_pushes(count).await).len() < want.len() {
+        count += 1;
+    }
+    assert_eq!(lines(store.wait_for_pushes(count).await), want);
+    agent.stop().await;
+    // While nobody listens the engine keeps on.
+    engine.tell("old", "start");
+    let agent = start_as(&disk, docker(host), &clock, &base).await.0;
+    let pushes = store.wait_for_pushes(count + 1).await;
+    assert_eq!(lines(pushes), [&want[..], &["container started"]].concat());
     agent.stop().await;
 }
