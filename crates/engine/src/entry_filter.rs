@@ -1,12 +1,12 @@
 //! A log query as a test of stored entries, for whoever holds them: which rows of a run does it mean?
 
 use crate::error::Error;
-use crate::log_query::RunTest;
+use crate::log_query::{RunTest, stage_of_several};
 use crate::plan::{Pipeline, PushDown};
 use crate::request::QueryStats;
 use crate::scan::rows_of;
 use logyard_codec::{Block, RunView};
-use logyard_logql::{LogExpr, StageKind};
+use logyard_logql::LogExpr;
 use logyard_model::{Matcher, Prefilter, TimeRange};
 use std::sync::Arc;
 
@@ -26,10 +26,8 @@ impl EntryFilter {
     /// Errors: `Kind::Invalid` for a stage that cannot be compiled, and for `distinct` and `context`, by which an
     /// entry passes or not because of others.
     pub fn compile(log: &LogExpr, now_ns: i64) -> Result<Self, Error> {
-        let is_of_several =
-            |kind: &StageKind| matches!(kind, StageKind::Distinct(_) | StageKind::Context { .. });
-        if log.stages.iter().any(|stage| is_of_several(&stage.kind)) {
-            return Err(Error::invalid("distinct and context cannot tell whether one entry is meant"));
+        if let Some(name) = stage_of_several(log) {
+            return Err(Error::invalid(format!("{name} cannot tell whether one entry is meant")));
         }
         Ok(Self {
             matchers: log.matchers.clone(),

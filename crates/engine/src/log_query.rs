@@ -18,7 +18,7 @@ use crate::engine::Context;
 use crate::error::Error;
 use crate::hash::Hash128;
 use crate::kept_blocks::KeptBlocks;
-use crate::labels::Labels;
+use crate::labels::{Base, Labels};
 use crate::limits;
 use crate::line_source::line_of;
 use crate::log_context::{self, Around};
@@ -410,8 +410,8 @@ impl LogQuery<'_> {
     }
 }
 
-/// Builds line and labels of an entry that passes.
-pub(crate) fn build_entry(
+/// Builds line and labels of an entry, whether it passes or not: a neighbour of one that does is shown as well.
+fn build_entry(
     pipeline: &Pipeline,
     block: &Block,
     columns: &LabelColumns<'_>,
@@ -421,9 +421,36 @@ pub(crate) fn build_entry(
     let base = columns.base(stream, row);
     let mut entry = Entry { line: line_of(block, row)?, ts_ns, labels: Labels::new(&base) };
     pipeline.apply(&mut entry);
-    let line = entry.line.into_owned();
-    let (stream, metadata, parsed) = entry.labels.split(&base);
-    Ok(LogEntry { ts_ns, line, stream, metadata, parsed })
+    Ok(finished(entry, &base))
+}
+
+/// Builds line and labels of an entry if it passes.
+pub(crate) fn passing_entry(
+    pipeline: &Pipeline,
+    block: &Block,
+    columns: &LabelColumns<'_>,
+    stream: &Arc<LabelSet>,
+    (ts_ns, row): (i64, u32),
+) -> Result<Option<LogEntry>, Error> {
+    let base = columns.base(stream, row);
+    let mut entry = Entry { line: line_of(block, row)?, ts_ns, labels: Labels::new(&base) };
+    Ok(pipeline.apply(&mut entry).then(|| finished(entry, &base)))
+}
+
+fn finished(entry: Entry<'_>, base: &Base) -> LogEntry {
+    let (ts_ns, line) = (entry.ts_ns, entry.line.into_owned());
+    let (stream, metadata, parsed) = entry.labels.split(base);
+    LogEntry { ts_ns, line, stream, metadata, parsed }
+}
+
+/// Returns the name of a stage by which an entry passes or not because of others, if there is one: entries that are
+/// looked at one by one cannot be tested by it.
+pub(crate) fn stage_of_several(log: &LogExpr) -> Option<&'static str> {
+    log.stages.iter().find_map(|stage| match stage.kind {
+        StageKind::Distinct(_) => Some("distinct"),
+        StageKind::Context { .. } => Some("context"),
+        _ => None,
+    })
 }
 
 /// Bytes of a place, with room for its list to grow.
