@@ -92,9 +92,8 @@ impl Feed {
         let arrivals = self.state.store.arrivals(&self.tenant, self.follow.matchers());
         let line = Arc::new(Semaphore::new(LINE_BYTES_MAX as usize));
         let mut out = Outbox { feed: self, frames, line, dropped: Dropped::default(), is_slow: false };
-        let found = self.send_past(&arrivals, &mut out).await?;
         let mut held = Held { entries: Vec::new(), bytes: self.state.tails.held(), delay: self.delay };
-        held.add(found, self.state.ingest.now_ns(), &mut out);
+        self.begin(&arrivals, &mut held, &mut out).await?;
         loop {
             out.send(&held.due()).await?;
             tokio::time::sleep(GATHER).await;
@@ -104,25 +103,13 @@ impl Feed {
                 () = tokio::time::sleep_until(due), if held.next().is_some() => {}
                 () = tokio::time::sleep(TELL_AFTER), if out.dropped.entries > 0 => out.tell().await?,
             }
-            let (views, missed) = arrivals.take();
-            out.note(missed);
-            let mut views = views.into_iter().peekable();
-            while views.peek().is_some() {
-                let found = self.find(portion(&mut views)).await?;
-                held.add(found, self.state.ingest.now_ns(), &mut out);
-                out.send(&held.due()).await?;
-            }
+            self.take(&arrivals, &Known::new(&[]), &mut held, &mut out).await?;
         }
     }
 
-    /// Sends the past as far as it is not held back; returns the rest, and what has arrived meanwhile.
-    async fn send_past(&self, arrivals: &Arrivals, out: &mut Outbox<'_>) -> Result<Vec<LogEntry>, String> {
+    /// Sends the past as far as it is not held back, then what has arrived meanwhile and is not of it.
+    async fn begin(&self, arrivals: &Arrivals, held: &mut Held, out: &mut Outbox<'_>) -> Result<(), String> {
         let mut past = self.past().await?;
-        let (views, missed) = arrivals.take();
-        out.note(missed);
-        let mut found = self.find(views).await?;
-        let known = Known::new(&past);
-        found.retain(|entry| !known.holds(entry));
         let mut bytes = self.state.tails.held();
         let fit = past.iter().rev().take_while(|entry| bytes.take(entry_bytes(entry))).count();
         let unfit: Vec<LogEntry> = past.drain(..past.len() - fit).collect();
@@ -130,10 +117,34 @@ impl Feed {
         drop(unfit);
         let delay_ns = i64::try_from(self.delay.as_nanos()).unwrap_or(i64::MAX);
         let due_ns = self.state.ingest.now_ns().saturating_sub(delay_ns);
-        let held = past.split_off(past.partition_point(|entry| entry.ts_ns <= due_ns));
-        out.send_all(&past).await?;
-        found.extend(held);
-        Ok(found)
+        let due = past.partition_point(|entry| entry.ts_ns <= due_ns);
+        out.send_all(past.get(..due).unwrap_or_default()).await?;
+        self.take(arrivals, &Known::new(&past), held, out).await?;
+        let not_due = past.split_off(due);
+        // What is held from here on counts as such.
+        drop((past, bytes));
+        held.add(not_due, self.state.ingest.now_ns(), out);
+        Ok(())
+    }
+
+    /// Takes what has arrived and sends what of it passes and is not known, or holds it back, a portion at a time.
+    async fn take(
+        &self,
+        arrivals: &Arrivals,
+        known: &Known<'_>,
+        held: &mut Held,
+        out: &mut Outbox<'_>,
+    ) -> Result<(), String> {
+        let (views, missed) = arrivals.take();
+        out.note(missed);
+        let mut views = views.into_iter().peekable();
+        while views.peek().is_some() {
+            let mut found = self.find(portion(&mut views)).await?;
+            found.retain(|entry| !known.holds(entry));
+            held.add(found, self.state.ingest.now_ns(), out);
+            out.send(&held.due()).await?;
+        }
+        Ok(())
     }
 
     /// Returns the newest entries until now, the oldest first.
