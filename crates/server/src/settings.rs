@@ -37,6 +37,11 @@ pub struct ServerSettings {
     pub volume_series_max: usize,
     /// Most live tails of a tenant at once; further ones are closed with the reason. Default 10, as in Loki.
     pub tails_max: usize,
+    /// Most bytes of entries that one live tail holds in memory: the past until it is sent, and what waits for `delay_for`.
+    /// What finds no room is left out and told. Default 8388608 (8 MiB).
+    pub tail_held_bytes_max: usize,
+    /// Most bytes that all live tails hold so; beyond, each has its share of as much again. Default 67108864 (64 MiB).
+    pub tails_held_bytes_max: usize,
     /// Longest time that a live tail lasts; clients begin a new one. Default 1h, as in Loki.
     pub tail_duration_max: SpanText,
     /// Longest time for requests under way when the server stops. Default 10s.
@@ -66,6 +71,8 @@ impl Default for ServerSettings {
             query_length_max: secs(721 * 3600),
             volume_series_max: 1000,
             tails_max: 10,
+            tail_held_bytes_max: 8 << 20,
+            tails_held_bytes_max: 64 << 20,
             tail_duration_max: secs(3600),
             shutdown_timeout: secs(10),
         }

@@ -73,7 +73,7 @@ impl State {
         let push_budget = Arc::new(Semaphore::new(budget_units(settings.push_inflight_bytes_max)));
         let query_slots = Arc::new(Semaphore::new(settings.queries_running_max.max(1)));
         let queries_waiting = AtomicUsize::new(0);
-        let tails = Tails::new(metrics.tails.clone());
+        let tails = Tails::new(&settings, metrics.tails.clone());
         Self {
             settings,
             own_tokens,

@@ -1,6 +1,7 @@
 //! The live tails that are open: how many there are, of one tenant and in all, what they hold in memory, and their end
 //! when the server stops.
 
+use crate::settings::ServerSettings;
 use logyard_model::Tenant;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
@@ -10,12 +11,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Threads that look at lines for tails at once.
 const THREADS_MAX: usize = 2;
-
-/// Most bytes of entries that one tail holds: the past until it is sent, and what waits for `delay_for`.
-const HELD_BYTES_MAX: usize = 8 << 20;
-
-/// Most bytes that all tails hold. Beyond, each has its share of as much again.
-const HELD_ALL_BYTES_MAX: usize = 64 << 20;
 
 /// Counts open tails by tenant.
 #[derive(Debug)]
@@ -28,6 +23,10 @@ pub(crate) struct Tails {
     slots: Arc<Semaphore>,
     /// Bytes of entries that tails hold.
     held_bytes: AtomicUsize,
+    /// Most that one may hold.
+    held_bytes_max: usize,
+    /// Most that all may hold. Beyond, each has its share of as much again.
+    held_all_bytes_max: usize,
 }
 
 /// Bytes of entries that one tail holds; given back when dropped.
@@ -49,7 +48,7 @@ pub(crate) struct TailPlace {
 
 impl Tails {
     /// Returns none open; `shown` tells how many there are.
-    pub(crate) fn new(shown: Gauge) -> Arc<Self> {
+    pub(crate) fn new(settings: &ServerSettings, shown: Gauge) -> Arc<Self> {
         let (count, is_stopping) = (watch::Sender::new(0), watch::Sender::new(false));
         Arc::new(Self {
             open: Mutex::default(),
@@ -58,6 +57,8 @@ impl Tails {
             shown,
             slots: Arc::new(Semaphore::new(THREADS_MAX)),
             held_bytes: AtomicUsize::new(0),
+            held_bytes_max: settings.tail_held_bytes_max,
+            held_all_bytes_max: settings.tails_held_bytes_max,
         })
     }
 
@@ -107,10 +108,10 @@ impl HeldBytes {
     /// Notes that the tail holds so many bytes more, if it may.
     #[must_use]
     pub(crate) fn take(&mut self, bytes: usize) -> bool {
-        let own = self.bytes + bytes;
-        let all = self.tails.held_bytes.load(Ordering::Relaxed) + bytes;
-        let share = HELD_ALL_BYTES_MAX / (*self.tails.count.borrow()).max(1);
-        if own > HELD_BYTES_MAX || (all > HELD_ALL_BYTES_MAX && own > share) {
+        let (own, tails) = (self.bytes + bytes, &self.tails);
+        let all = tails.held_bytes.load(Ordering::Relaxed) + bytes;
+        let share = tails.held_all_bytes_max / (*tails.count.borrow()).max(1);
+        if own > tails.held_bytes_max || (all > tails.held_all_bytes_max && own > share) {
             return false;
         }
         self.tails.held_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -159,7 +160,7 @@ mod tests {
     #[tokio::test]
     async fn places_are_counted_by_tenant_and_in_all() {
         let shown = Gauge::default();
-        let tails = Tails::new(shown.clone());
+        let tails = Tails::new(&ServerSettings::default(), shown.clone());
         let (a, b) = (Tenant::new("a").unwrap(), Tenant::new("b").unwrap());
         let enter = |tenant| tails.enter(tenant, (2, "x"), (3, "y"));
         let first = enter(&a).unwrap();
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_tails_hold_is_bounded_and_each_has_its_share() {
-        let tails = Tails::new(Gauge::default());
+        let tails = Tails::new(&ServerSettings::default(), Gauge::default());
         let places: Vec<TailPlace> =
             (0..64).map(|_| tails.enter(&Tenant::single(), (64, ""), (64, "")).unwrap()).collect();
         let mut greedy: Vec<HeldBytes> = places.iter().take(10).map(|_| tails.held()).collect();
@@ -198,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_waits_for_all() {
-        let tails = Tails::new(Gauge::default());
+        let tails = Tails::new(&ServerSettings::default(), Gauge::default());
         let place = tails.enter(&Tenant::single(), (1, ""), (1, "")).unwrap();
         let tail = tokio::spawn(async move { place.stopping().await });
         tails.stop().await;

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// Nothing here takes so long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server on a port of its own.
 struct Live {
@@ -138,9 +138,28 @@ async fn check_44_the_past_comes_first_then_what_arrives() {
     assert!(live.world.get("/metrics").await.text().contains("logyard_server_tails 1"));
     socket.close(None).await.unwrap();
     drop(socket);
-    while live.world.get("/metrics").await.text().contains("logyard_server_tails 1") {
-        tokio::task::yield_now().await;
-    }
+    let gone = async {
+        while live.world.get("/metrics").await.text().contains("logyard_server_tails 1") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the tail is counted no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_holds_no_more_of_the_past_than_it_may() {
+    let settings = ServerSettings { tail_held_bytes_max: 1500, ..ServerSettings::default() };
+    let live = live(settings).await;
+    let texts: Vec<String> = (0..10).map(|number| format!("{number} {}", "x".repeat(300))).collect();
+    let entries: Vec<(i64, &str)> =
+        (0..).zip(&texts).map(|(number, text)| (NOW_NS - SEC_NS + number, text.as_str())).collect();
+    live.push("a", &entries).await;
+    let mut socket = live.tail("{app=\"a\"}", "").await;
+    let past = frame(&mut socket).await;
+    assert_eq!(lines_of(&past), texts[7..], "the newest, of some 450 bytes each");
+    assert_eq!(past.dropped_entries.len(), 7);
+    live.push("a", &[(NOW_NS, "next")]).await;
+    assert_eq!(lines(&mut socket, 1).await, ["next"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,7 +373,7 @@ async fn stopping_ends_tails_without_a_code_so_that_clients_come_back() {
     live.stop.take().unwrap().send(()).unwrap();
     tokio::time::timeout(PATIENCE, &mut live.serving).await.unwrap().unwrap().unwrap();
     loop {
-        match socket.next().await {
+        match tokio::time::timeout(PATIENCE, socket.next()).await.expect("an end in time") {
             Some(Ok(Message::Ping(_))) => {}
             Some(Err(_)) | None => break,
             other => panic!("{other:?}"),
