@@ -216,7 +216,7 @@ async fn check_21_equal_timestamps_keep_all_lines_in_a_stable_order() {
 }
 
 #[tokio::test]
-async fn check_29_and_30_shapes_that_a_streaming_decoder_takes() {
+async fn check_29_entries_have_categories_with_the_flag_alone() {
     let world = world().await;
     let at = NOW_NS - SEC_NS;
     world
@@ -482,6 +482,59 @@ async fn check_39_the_limit_of_series() {
             "maximum number of series (500) reached for a single query; returning partial results"
         ])
     );
+}
+
+/// A world whose engine has other settings, with two lines of ten bytes.
+async fn with_engine(change: fn(&mut EngineSettings)) -> World {
+    let mut settings = EngineSettings::default();
+    change(&mut settings);
+    let (store, limits) = (StoreSettings::default(), IngestSettings::default());
+    let world = world_of(store, limits, ServerSettings::default(), |parts| {
+        parts.engine = Arc::new(Engine::new(settings));
+    });
+    let world = world.await;
+    let lines = [(NOW_NS - SEC_NS, "0123456789"), (NOW_NS - 2 * SEC_NS, "0123456789")];
+    assert_eq!(world.push_json(&stream("{\"app\":\"a\"}", &lines)).await.status, StatusCode::NO_CONTENT);
+    world
+}
+
+/// A log query and a metric query.
+fn both_kinds() -> [String; 2] {
+    [
+        format!("query_range?query={}", escape(SELECTOR)),
+        format!("query?query={}", escape("sum(count_over_time({app=\"a\"}[5m]))")),
+    ]
+}
+
+#[test]
+fn check_40_time_runs_out() {
+    // One thread for all that blocks, and that one is taken: no query gets to run.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+    runtime.block_on(async {
+        let world = with_engine(|settings| settings.timeout_secs = 0).await;
+        let taken = tokio::task::spawn_blocking(move || released.recv().unwrap());
+        for path in both_kinds() {
+            let (status, text) = world.status(&path).await;
+            assert_eq!(status, 504, "{text}");
+            assert!(text.starts_with("request timed out, decrease the duration of the request"), "{text}");
+        }
+        release.send(()).unwrap();
+        taken.await.unwrap();
+    });
+}
+
+#[tokio::test]
+async fn check_40_bytes_run_out() {
+    let small = with_engine(|settings| settings.bytes_read_max = 19).await;
+    let enough = with_engine(|settings| settings.bytes_read_max = 20).await;
+    for path in both_kinds() {
+        let (status, text) = small.status(&path).await;
+        assert_eq!(status, 400, "{text}");
+        assert!(text.starts_with("the query would read too many bytes (query: 20 B, limit: 19 B)"), "{text}");
+        assert_eq!(enough.status(&path).await.0, 200);
+    }
 }
 
 #[tokio::test]

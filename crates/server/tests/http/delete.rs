@@ -10,7 +10,7 @@ async fn call(world: &World, method: &str, more: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_request_hides_entries_from_every_answer_until_it_is_cancelled() {
+async fn check_59_a_request_hides_entries_from_every_answer_until_it_is_cancelled() {
     let world = world().await;
     let at = |secs: i64| NOW_NS - secs * SEC_NS;
     let labels = r#"{"app":"web"}"#;
@@ -58,7 +58,7 @@ async fn a_request_hides_entries_from_every_answer_until_it_is_cancelled() {
 }
 
 #[tokio::test]
-async fn parameters_stand_in_the_address_and_tenants_apart() {
+async fn check_59_parameters_stand_in_the_address_and_tenants_apart() {
     let settings = ServerSettings { auth_enabled: true, ..ServerSettings::default() };
     let world = world_with(IngestSettings::default(), settings).await;
     let send = |method: &'static str, tenant: &'static str, more: String| {
@@ -81,4 +81,53 @@ async fn parameters_stand_in_the_address_and_tenants_apart() {
     let foreign = send("DELETE", "two", format!("request_id={id}")).await;
     assert_eq!(foreign.status, StatusCode::NOT_FOUND);
     assert_eq!(send("DELETE", "one", format!("request_id={id}")).await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn check_59_texts_of_refusals() {
+    let world = world().await;
+    let query = format!("query={}", escape(r#"{a="b"}"#));
+    let now = NOW_NS / SEC_NS;
+    for (more, text) in [
+        (String::new(), "query not set"),
+        (query.clone(), "start time not set"),
+        (format!("{query}&start=abc"), "invalid start time: require unix seconds or RFC3339 format"),
+        (format!("{query}&start={NOW_NS}"), "invalid start time: require unix seconds or RFC3339 format"),
+        (
+            format!("{query}&start={}&end=1e9", now - 9),
+            "invalid end time: require unix seconds or RFC3339 format",
+        ),
+        (format!("{query}&start={}&end={}", now - 9, now + 60), "deletes in the future are not allowed"),
+        (
+            format!("{query}&start={}&end={}", now - 9, now - 10),
+            "start time can't be greater than or equal to end time",
+        ),
+        (
+            format!("{query}&start={0}&end={0}", now - 9),
+            "start time can't be greater than or equal to end time",
+        ),
+        (format!("query=%7B&start={}", now - 9), "invalid query expression"),
+        (format!("query={}&start={}", escape(r#"rate({a="b"}[1m])"#), now - 9), "invalid query expression"),
+    ] {
+        for method in ["POST", "PUT"] {
+            let answer = call(&world, method, &more).await;
+            let got = (answer.status, answer.text().lines().next().unwrap());
+            assert_eq!(got, (StatusCode::BAD_REQUEST, text), "{method} {more}");
+        }
+    }
+    assert_eq!(call(&world, "GET", "").await.text(), "[]\n");
+    let unknown = call(&world, "DELETE", "request_id=nosuch").await;
+    assert_eq!(
+        (unknown.status, unknown.text()),
+        (StatusCode::NOT_FOUND, "could not find delete request with given id\n")
+    );
+    // Both forms of times.
+    let rfc = format!("{query}&start=2026-11-21T02:00:00Z&end=2026-11-21T02:30:00.5Z");
+    assert_eq!(call(&world, "POST", &rfc).await.status, StatusCode::NO_CONTENT);
+    let listed = call(&world, "GET", "").await;
+    assert!(
+        listed.text().contains("\"start_time\":1795226400,\"end_time\":1795228200,"),
+        "{}",
+        listed.text()
+    );
 }

@@ -29,12 +29,15 @@ use tower::ServiceExt as _;
 mod access;
 mod checks;
 mod damage;
+mod decoder;
 mod delete;
 mod detected;
 mod documents;
 mod drilldown;
 mod otlp;
 mod patterns;
+mod protobuf;
+mod push;
 mod storage;
 mod tail;
 mod tls;
@@ -234,7 +237,7 @@ async fn protobuf_and_gzip_push_are_answered() {
 }
 
 #[tokio::test]
-async fn check_13_to_15_malformed_pushes_change_nothing() {
+async fn malformed_pushes_change_nothing() {
     let world = world().await;
     let good = stream(r#"{"app":"m"}"#, &[(NOW_NS - SEC_NS, "good")]);
     for (bad, status) in [
@@ -261,7 +264,7 @@ async fn check_13_to_15_malformed_pushes_change_nothing() {
 }
 
 #[tokio::test]
-async fn check_16_and_17_limits_are_named_and_the_good_part_is_kept() {
+async fn limits_are_named_and_the_good_part_is_kept() {
     let limits = IngestSettings {
         line_bytes_max: 10,
         push_body_bytes_max: 1000,
