@@ -1,7 +1,6 @@
 //! Without an engine there are files: read once, over rotations by a real logrotate and over kills.
 
-use crate::process::Logyard;
-use std::io::Write as _;
+use crate::process::{self, Logyard};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -11,10 +10,15 @@ const NO_ENGINE: &str = "unix:///nonexistent/docker.sock";
 const WITHIN: Duration = Duration::from_secs(20);
 
 fn append(path: &Path, lines: std::ops::RangeInclusive<usize>) {
-    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
-    for number in lines {
-        writeln!(file, "line {number:05}").unwrap();
-    }
+    let text: String = lines
+        .map(|number| {
+            format!(
+                "line {number:05}
+"
+            )
+        })
+        .collect();
+    process::append(path, &text);
 }
 
 fn watching(folder: &Path, logyard: Logyard) -> Logyard {

@@ -250,6 +250,13 @@ impl Drop for Logyard {
     }
 }
 
+/// Adds to a file that is read, which need not be there yet.
+pub fn append(path: &Path, text: &str) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
 /// Returns a port that was free a moment ago; it must stay the same over restarts.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

@@ -1,18 +1,12 @@
 //! A `promtail.yaml` in Promtail's place: its labels, its stages, and its positions taken over.
 
-use crate::process::Logyard;
-use std::io::Write as _;
+use crate::process::{Logyard, append};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 const NO_ENGINE: &str = "unix:///nonexistent/docker.sock";
 const WITHIN: Duration = Duration::from_secs(30);
-
-fn append(path: &Path, text: &str) {
-    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
 
 fn file(folder: &Path) -> String {
     format!(

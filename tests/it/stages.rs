@@ -1,18 +1,11 @@
 //! Stages of the agent with the real binary: lines joined, discarded and parsed, over kills in mid-entry.
 
 use crate::http;
-use crate::process::Logyard;
-use std::io::Write as _;
-use std::path::Path;
+use crate::process::{Logyard, append};
 use std::time::Duration;
 
 const NO_ENGINE: &str = "unix:///nonexistent/docker.sock";
 const WITHIN: Duration = Duration::from_secs(30);
-
-fn append(path: &Path, text: &str) {
-    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
 
 fn configured(stages: &str) -> (Logyard, std::path::PathBuf) {
     let logyard = Logyard::new(NO_ENGINE, &[]);

@@ -19,7 +19,7 @@ use logyard_engine::{
 };
 use logyard_logql::Expr;
 use logyard_model::Direction;
-use logyard_wire::json_text::push_string;
+use logyard_wire::json_text::{push_joined, push_list, push_string};
 use logyard_wire::loki_answer::JSON_CONTENT_TYPE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,12 +76,7 @@ pub(crate) async fn fields(
 ) -> Result<Response, HttpError> {
     let (fields, limit) = sample(&state, request, detect_fields).await?;
     let mut body = b"{\"fields\":[".to_vec();
-    for (index, (name, field)) in fields.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        push_field(&mut body, name, field);
-    }
+    push_joined(&mut body, &fields, |body, (name, field)| push_field(body, name, field));
     body.extend_from_slice(format!("],\"limit\":{limit}}}\n").as_bytes());
     Ok(json(body))
 }
@@ -94,14 +89,9 @@ pub(crate) async fn values(
 ) -> Result<Response, HttpError> {
     let pick = move |entries: &[LogEntry], limit| detect_values(entries, &name, limit);
     let (values, limit) = sample(&state, request, pick).await?;
-    let mut body = b"{\"values\":[".to_vec();
-    for (index, value) in values.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        push_string(&mut body, value);
-    }
-    body.extend_from_slice(format!("],\"limit\":{limit}}}\n").as_bytes());
+    let mut body = b"{\"values\":".to_vec();
+    push_list(&mut body, values.iter().map(|value| &**value));
+    body.extend_from_slice(format!(",\"limit\":{limit}}}\n").as_bytes());
     Ok(json(body))
 }
 
@@ -187,17 +177,6 @@ fn push_field(body: &mut Vec<u8>, name: &str, field: &DetectedField) {
         push_list(body, json_path.iter().map(String::as_str));
     }
     body.push(b'}');
-}
-
-fn push_list<'a>(body: &mut Vec<u8>, items: impl Iterator<Item = &'a str>) {
-    body.push(b'[');
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        push_string(body, item);
-    }
-    body.push(b']');
 }
 
 fn json(body: Vec<u8>) -> Response {

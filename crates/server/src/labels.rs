@@ -12,7 +12,7 @@ use axum::http::{Request, header};
 use axum::response::{IntoResponse, Response};
 use logyard_logql::Expr;
 use logyard_model::{LabelSet, MatchOp, Matcher, Stream, Tenant, TimeRange};
-use logyard_wire::json_text::push_string;
+use logyard_wire::json_text::push_list;
 use logyard_wire::loki_answer::{self, JSON_CONTENT_TYPE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -206,14 +206,9 @@ fn loose_selector(text: &str) -> Result<Vec<Matcher>, HttpError> {
 }
 
 fn old_list(items: &BTreeSet<String>) -> Vec<u8> {
-    let mut body = b"{\"values\":[".to_vec();
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        push_string(&mut body, item);
-    }
-    body.extend_from_slice(b"]}\n");
+    let mut body = b"{\"values\":".to_vec();
+    push_list(&mut body, items.iter().map(String::as_str));
+    body.extend_from_slice(b"}\n");
     body
 }
 

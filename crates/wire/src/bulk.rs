@@ -1,9 +1,9 @@
 //! Elasticsearch's `_bulk`: its actions, and the answers its clients read.
 
 use crate::Error;
-use crate::json_text::push_string;
+use crate::json_text::{push_joined, push_string};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::collections::BTreeMap;
 use std::io::Write as _;
 
 /// Media type of the answers.
@@ -46,21 +46,28 @@ impl Action {
     }
 }
 
+/// An object of one member, of which the name alone counts: nothing of the line is kept.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Asked {
+    Index(IgnoredAny),
+    Create(IgnoredAny),
+    Update(IgnoredAny),
+    Delete(IgnoredAny),
+}
+
 /// Reads the line of an action. `index` is that of its document, for the text of an error.
 pub(crate) fn action(line: &[u8], index: usize) -> Result<Action, Error> {
-    let members: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_slice(line);
-    let action = members.ok().filter(|members| members.len() == 1).and_then(|members| {
-        let (name, _) = members.first_key_value()?;
-        [Action::Index, Action::Create, Action::Update, Action::Delete]
-            .into_iter()
-            .find(|action| action.name() == name)
-    });
-    action.ok_or_else(|| {
-        Error::invalid(format!(
+    match serde_json::from_slice(line) {
+        Ok(Asked::Index(_)) => Ok(Action::Index),
+        Ok(Asked::Create(_)) => Ok(Action::Create),
+        Ok(Asked::Update(_)) => Ok(Action::Update),
+        Ok(Asked::Delete(_)) => Ok(Action::Delete),
+        Err(_) => Err(Error::invalid(format!(
             "cannot read bulk: want index, create, update or delete in front of document {}",
             index + 1
-        ))
-    })
+        ))),
+    }
 }
 
 /// Encodes the answer to a bulk: for each action whether it was done, or the text that says why not.
@@ -69,18 +76,17 @@ pub fn answer<'a>(took_ms: u64, items: impl Iterator<Item = (Action, Option<&'a 
     let mut json = Vec::new();
     // Writing into memory cannot fail.
     write!(json, "{{\"took\":{took_ms},\"errors\":{errors},\"items\":[").unwrap_or_default();
-    for (index, (action, fault)) in items.enumerate() {
-        let comma = if index > 0 { "," } else { "" };
-        write!(json, "{comma}{{\"{}\":{{\"status\":", action.name()).unwrap_or_default();
+    push_joined(&mut json, items, |json, (action, fault)| {
+        write!(json, "{{\"{}\":{{\"status\":", action.name()).unwrap_or_default();
         match fault {
             None => json.extend_from_slice(b"201}}"),
             Some(text) => {
                 json.extend_from_slice(b"400,\"error\":{\"type\":\"illegal_argument_exception\",\"reason\":");
-                push_string(&mut json, text);
+                push_string(json, text);
                 json.extend_from_slice(b"}}}");
             }
         }
-    }
+    });
     json.extend_from_slice(b"]}");
     json
 }

@@ -216,8 +216,7 @@ impl<'a, 'n> Reader<'a, 'n> {
         let mut labels: Vec<Pair<'a>> = Vec::new();
         let mut add = |path: &str, name: &str| {
             if labels.iter().all(|(have, _)| have != name)
-                && let Some(value) = take_path(document, path, |value| scalar(value).is_some())
-                && let Some(text) = scalar(&value)
+                && let Some(text) = take_path(document, path, is_scalar).and_then(into_text)
             {
                 labels.push((Cow::Owned(name.to_owned()), Cow::Owned(text)));
             }
@@ -235,13 +234,7 @@ impl<'a, 'n> Reader<'a, 'n> {
     }
 
     fn line(&self, document: &mut Map<String, Value>) -> Option<String> {
-        let mut take = |path: &str| {
-            let value = take_path(document, path, |value| scalar(value).is_some())?;
-            match value {
-                Value::String(text) => Some(text),
-                value => scalar(&value),
-            }
-        };
+        let mut take = |path: &str| take_path(document, path, is_scalar).and_then(into_text);
         match &self.names.line {
             Some(path) => take(path),
             None => LINES.into_iter().find_map(take),
@@ -290,10 +283,15 @@ fn take_path(
     }
 }
 
-/// Returns the text of a text, number or boolean.
-fn scalar(value: &Value) -> Option<String> {
+/// Returns whether a value is a text, number or boolean.
+fn is_scalar(value: &Value) -> bool {
+    matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))
+}
+
+/// Returns the text of such a value.
+fn into_text(value: Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(text),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(value) => Some(value.to_string()),
         _ => None,

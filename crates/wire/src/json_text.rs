@@ -26,6 +26,27 @@ pub fn push_bytes(buffer: &mut Vec<u8>, bytes: &[u8]) {
     buffer.push(b'"');
 }
 
+/// Appends items with commas between; `push` writes one.
+pub fn push_joined<T>(
+    buffer: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    mut push: impl FnMut(&mut Vec<u8>, T),
+) {
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            buffer.push(b',');
+        }
+        push(buffer, item);
+    }
+}
+
+/// Appends an array of strings.
+pub fn push_list<'a>(buffer: &mut Vec<u8>, items: impl IntoIterator<Item = &'a str>) {
+    buffer.push(b'[');
+    push_joined(buffer, items, push_string);
+    buffer.push(b']');
+}
+
 /// Returns text in which every invalid byte is U+FFFD; borrows when there is none.
 pub fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     match std::str::from_utf8(bytes) {
@@ -122,6 +143,19 @@ mod tests {
         check("x\u{2028}y\u{2029}z\u{2030}€".as_bytes(), "\"x\\u2028y\\u2029z\u{2030}€\"");
         check(b"caf\xe9 \xff\xfe end", "\"caf\u{fffd} \u{fffd}\u{fffd} end\"");
         check(b"cut \xe6\x97", "\"cut \u{fffd}\u{fffd}\"");
+    }
+
+    #[test]
+    fn commas_stand_between() {
+        let list = |items: &[&'static str]| {
+            let mut buffer = Vec::new();
+            push_list(&mut buffer, items.iter().copied());
+            String::from_utf8(buffer).unwrap()
+        };
+        assert_eq!(
+            (list(&[]), list(&["a"]), list(&["a", "\""])),
+            ("[]".into(), r#"["a"]"#.into(), r#"["a","\""]"#.into())
+        );
     }
 
     proptest! {

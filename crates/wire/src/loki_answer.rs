@@ -5,7 +5,7 @@
 //! third element of an entry. Streams end with a newline, numbers do not, as in Loki v3.7.6.
 
 use crate::go_time::GoTime;
-use crate::json_text::{push_bytes, push_string};
+use crate::json_text::{push_bytes, push_joined, push_list, push_string};
 use crate::loki_stats::Stats;
 use logyard_model::LabelSet;
 use std::io::Write as _;
@@ -138,21 +138,13 @@ where
 {
     let mut buffer = numbers_begin("matrix");
     buffer.push(b'[');
-    for (index, (labels, points)) in series.into_iter().enumerate() {
-        if index > 0 {
-            buffer.push(b',');
-        }
+    push_joined(&mut buffer, series, |buffer, (labels, points)| {
         buffer.extend_from_slice(b"{\"metric\":");
-        push_labels(&mut buffer, labels);
+        push_labels(buffer, labels);
         buffer.extend_from_slice(b",\"values\":[");
-        for (index, point) in points.into_iter().enumerate() {
-            if index > 0 {
-                buffer.push(b',');
-            }
-            push_point(&mut buffer, point);
-        }
+        push_joined(buffer, points, push_point);
         buffer.extend_from_slice(b"]}");
-    }
+    });
     buffer.push(b']');
     numbers_end(buffer, stats, warnings)
 }
@@ -165,16 +157,13 @@ pub fn vector<'a>(
 ) -> Vec<u8> {
     let mut buffer = numbers_begin("vector");
     buffer.push(b'[');
-    for (index, (labels, point)) in samples.into_iter().enumerate() {
-        if index > 0 {
-            buffer.push(b',');
-        }
+    push_joined(&mut buffer, samples, |buffer, (labels, point)| {
         buffer.extend_from_slice(b"{\"metric\":");
-        push_labels(&mut buffer, labels);
+        push_labels(buffer, labels);
         buffer.extend_from_slice(b",\"value\":");
-        push_point(&mut buffer, point);
+        push_point(buffer, point);
         buffer.push(b'}');
-    }
+    });
     buffer.push(b']');
     numbers_end(buffer, stats, warnings)
 }
@@ -197,12 +186,7 @@ pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
 /// Encodes label sets for the series endpoint.
 pub fn series<'a>(sets: impl IntoIterator<Item = &'a LabelSet>) -> Vec<u8> {
     let mut buffer = b"{\"status\":\"success\",\"data\":[".to_vec();
-    for (index, labels) in sets.into_iter().enumerate() {
-        if index > 0 {
-            buffer.push(b',');
-        }
-        push_labels(&mut buffer, labels);
-    }
+    push_joined(&mut buffer, sets, push_labels);
     buffer.extend_from_slice(b"]}\n");
     buffer
 }
@@ -244,23 +228,9 @@ fn push_warnings(buffer: &mut Vec<u8>, warnings: &[String]) {
     }
 }
 
-pub(crate) fn push_list<'a>(buffer: &mut Vec<u8>, items: impl IntoIterator<Item = &'a str>) {
-    buffer.push(b'[');
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            buffer.push(b',');
-        }
-        push_string(buffer, item);
-    }
-    buffer.push(b']');
-}
-
 pub(crate) fn push_labels(buffer: &mut Vec<u8>, labels: &LabelSet) {
     buffer.push(b'{');
-    for (index, (name, value)) in labels.iter().enumerate() {
-        if index > 0 {
-            buffer.push(b',');
-        }
+    push_joined(buffer, labels.iter(), |buffer, (name, value)| {
         push_string(buffer, name);
         buffer.push(b':');
         // Loki shows a replacement character in a label value as a space.
@@ -269,7 +239,7 @@ pub(crate) fn push_labels(buffer: &mut Vec<u8>, labels: &LabelSet) {
         } else {
             push_string(buffer, value);
         }
-    }
+    });
     buffer.push(b'}');
 }
 

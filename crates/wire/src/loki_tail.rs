@@ -10,8 +10,8 @@
 //! they were added, so neighbours of one label set share an object and others do not (Loki v3.7.6).
 
 use crate::go_time::GoTime;
-use crate::json_text::{push_bytes, push_string};
-use crate::loki_answer::{push_entry, push_labels, push_list};
+use crate::json_text::{push_bytes, push_joined, push_list, push_string};
+use crate::loki_answer::{push_entry, push_labels};
 use crate::loki_query::{Labels, StreamAnswer};
 use logyard_model::LabelSet;
 use serde::Deserialize;
@@ -116,24 +116,21 @@ impl<'a> TailFrame<'a> {
             }
         } else {
             self.buffer.extend_from_slice(b",\"dropped_entries\":[");
-            for (index, (ts_ns, labels)) in dropped.enumerate() {
-                if index > 0 {
-                    self.buffer.push(b',');
-                }
-                self.buffer.extend_from_slice(b"{\"timestamp\":");
+            push_joined(&mut self.buffer, dropped, |buffer, (ts_ns, labels)| {
+                buffer.extend_from_slice(b"{\"timestamp\":");
                 if is_old {
-                    push_string(&mut self.buffer, &GoTime::from_ns(ts_ns).rfc3339_nano());
+                    push_string(buffer, &GoTime::from_ns(ts_ns).rfc3339_nano());
                 } else {
-                    push_string(&mut self.buffer, &ts_ns.to_string());
+                    push_string(buffer, &ts_ns.to_string());
                 }
-                self.buffer.extend_from_slice(b",\"labels\":");
+                buffer.extend_from_slice(b",\"labels\":");
                 if is_old {
-                    push_string(&mut self.buffer, &labels.to_string());
+                    push_string(buffer, &labels.to_string());
                 } else {
-                    push_labels(&mut self.buffer, labels);
+                    push_labels(buffer, labels);
                 }
-                self.buffer.push(b'}');
-            }
+                buffer.push(b'}');
+            });
             self.buffer.push(b']');
         }
         if let TailForm::Current { flags, .. } = self.form

@@ -10,7 +10,7 @@
 use crate::body::{Encoding, unpack};
 use crate::budget::{ALLOCATION_BYTES, Budget};
 use crate::go_time::GoTime;
-use crate::json_text::push_string;
+use crate::json_text::{push_joined, push_string};
 use crate::loki_push::{Collector, Pair, PushLabels, PushRequest, PushStream};
 use crate::{Error, otlp_json, otlp_protobuf};
 use bytes::Bytes;
@@ -332,24 +332,16 @@ impl<'a> AnyValue<'a> {
             Self::Double(value) => push_string(out, &double_text(*value)),
             Self::List(items) => {
                 out.push(b'[');
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    item.push_json(out);
-                }
+                push_joined(out, items, |out, item| item.push_json(out));
                 out.push(b']');
             }
             Self::Map(members) => {
                 out.push(b'{');
-                for (index, (name, value)) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
+                push_joined(out, members, |out, (name, value)| {
                     push_string(out, name);
                     out.push(b':');
                     value.push_json(out);
-                }
+                });
                 out.push(b'}');
             }
         }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use logyard_wire::body::unpack_snappy;
+use logyard_wire::documents::{self, FieldNames};
 use logyard_wire::loki_push::{PushRequest, decode_json, decode_protobuf};
+use logyard_wire::otlp;
 use std::path::Path;
 
 /// Names of the samples that decode, in order, with their numbers of streams and entries.
@@ -46,4 +48,21 @@ fn the_protobuf_corpus_decodes_or_is_refused() {
     check(&decoded, "bare", 1, 1);
     check(&decoded, "invalid_utf8", 1, 1);
     check(&decoded, "one_entry", 1, 1);
+}
+
+#[test]
+fn the_corpus_of_documents_decodes_or_is_refused() {
+    let read = |form, bytes: &[u8]| {
+        let read = documents::decode(form, bytes, &FieldNames::default(), 1, 1 << 20).ok()?;
+        Some((read.request.streams.len(), read.items.len()))
+    };
+    check(&replay("documents", |bytes| read(documents::Form::Bulk, bytes)), "filebeat", 1, 1);
+    check(&replay("documents", |bytes| read(documents::Form::Lines, bytes)), "lines", 2, 3);
+}
+
+#[test]
+fn the_corpus_of_exports_decodes_or_is_refused() {
+    let read = |form, bytes: &[u8]| Some(counts(&otlp::decode(form, bytes, 1, 1 << 20).ok()?));
+    check(&replay("otlp", |bytes| read(otlp::Form::Json, bytes)), "json", 1, 1);
+    check(&replay("otlp", |bytes| read(otlp::Form::Protobuf, bytes)), "protobuf", 1, 1);
 }

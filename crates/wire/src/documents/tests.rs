@@ -1,7 +1,6 @@
-//! Documents of known senders, times, what is refused, bounds, and the kept corpus.
+//! Documents of known senders, times, what is refused, bounds.
 
 use super::*;
-use crate::otlp;
 use proptest::prelude::*;
 
 const NOW_NS: i64 = 1_795_230_000_000_000_000;
@@ -147,21 +146,6 @@ fn memory_is_counted() {
     }
     let read = decode(Form::Lines, nested.as_bytes(), &names, NOW_NS, 1 << 20).unwrap();
     assert_eq!(read.items.len(), 1);
-}
-
-#[test]
-fn the_corpus_of_the_fuzzer_is_read() {
-    let items =
-        |form, body: &[u8]| decode(form, body, &FieldNames::default(), NOW_NS, 1 << 20).unwrap().items.len();
-    assert_eq!(items(Form::Bulk, include_bytes!("../../../../fuzz/corpus/documents/filebeat")), 1);
-    assert_eq!(items(Form::Lines, include_bytes!("../../../../fuzz/corpus/documents/lines")), 3);
-    let exports: [(otlp::Form, &[u8]); 2] = [
-        (otlp::Form::Json, include_bytes!("../../../../fuzz/corpus/otlp/json")),
-        (otlp::Form::Protobuf, include_bytes!("../../../../fuzz/corpus/otlp/protobuf")),
-    ];
-    for (form, body) in exports {
-        assert_eq!(otlp::decode(form, body, NOW_NS, 1 << 20).unwrap().streams.len(), 1, "{form:?}");
-    }
 }
 
 proptest! {
