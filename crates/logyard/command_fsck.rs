@@ -21,9 +21,7 @@ use crate::output::{self, ProgressLine};
 pub(crate) fn run(arguments: FsckArguments, settings: &Settings, disk: &dyn Disk) -> anyhow::Result<bool> {
     let mut line = ProgressLine::new("checking", arguments.json);
     let root = &*settings.data_dir;
-    // A folder where only an agent runs has no store.
-    let is_agents = is_there(disk, &root.join("agent")) && !is_there(disk, &root.join("catalog"));
-    let store = match is_agents {
+    let store = match is_agents_alone(disk, root)? {
         true => None,
         false => Some(fsck(disk, root, arguments.deep, &mut |progress| line.show(progress))?),
     };
@@ -47,8 +45,15 @@ struct Checked {
     agent: Option<SpoolReport>,
 }
 
-fn is_there(disk: &dyn Disk, dir: &Path) -> bool {
-    matches!(disk.metadata(dir), Ok(Some(meta)) if meta.is_dir)
+/// Tells whether only an agent runs in a folder. What a store leaves behind is more than its catalog, which may be the
+/// very thing that is lost.
+fn is_agents_alone(disk: &dyn Disk, root: &Path) -> anyhow::Result<bool> {
+    let is_there = |name: &str| {
+        let dir = root.join(name);
+        let meta = disk.metadata(&dir).with_context(|| format!("cannot look at {}", dir.display()))?;
+        anyhow::Ok(meta.is_some_and(|meta| meta.is_dir))
+    };
+    Ok(is_there("agent")? && !is_there("catalog")? && !is_there("tenants")? && !is_there("wal")?)
 }
 
 fn checked_text(store: Option<&FsckReport>, agent: Option<&SpoolReport>, is_clean: bool) -> String {
@@ -217,6 +222,22 @@ mod tests {
             entries: 7,
             remedy,
         }
+    }
+
+    #[test]
+    fn a_store_without_its_catalog_is_no_agent() {
+        let disk = logyard_sys::SimDisk::new();
+        let root = Path::new("/data");
+        let alone = || is_agents_alone(&disk, root).unwrap();
+        assert!(!alone());
+        disk.create_dir_all(&root.join("agent")).unwrap();
+        assert!(alone());
+        for left in ["wal", "tenants", "catalog"] {
+            disk.create_dir_all(&root.join(left)).unwrap();
+            assert!(!alone(), "{left}");
+            disk.remove_dir(&root.join(left)).unwrap();
+        }
+        assert!(alone());
     }
 
     #[test]
