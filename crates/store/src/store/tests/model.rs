@@ -158,13 +158,33 @@ impl History {
 
     fn append(&mut self) {
         let (number, batch, pushed) = self.new_batch();
+        let arrivals = self.store.arrivals(&batch.tenant, &[]);
         match append(&self.store, batch.clone()) {
             Ok(appended) => {
                 assert!(!appended.duplicate, "batch {number} is new");
+                self.check_arrivals(&arrivals, &pushed);
                 self.note_stored(number, &batch, pushed);
             }
             Err(_) => {
                 self.oracle.unknown.insert(number, (batch, pushed));
+            }
+        }
+    }
+
+    /// Who follows gets what is not hidden of a batch, and nothing that is.
+    fn check_arrivals(&self, arrivals: &crate::Arrivals, pushed: &[Pushed]) {
+        let (views, missed) = arrivals.take();
+        assert_eq!(missed.entries, 0);
+        let mut taken = std::collections::HashSet::new();
+        for view in &views {
+            let lines = view.block.lines().unwrap();
+            let rows = view.runs.iter().flat_map(|run| run.rows.clone());
+            taken.extend(rows.map(|row| lines.line(row).to_vec()));
+        }
+        if self.oracle.unsure_asked.is_empty() && self.oracle.unsure_cancelled.is_empty() {
+            for one in pushed {
+                let is_there = taken.contains(&one.found.2);
+                assert_eq!(is_there, !self.oracle.is_hidden(one), "{:?} at {}", one.found.0, one.found.1);
             }
         }
     }
@@ -224,14 +244,32 @@ impl History {
 
     /// Asks for entries of the last days to be deleted.
     fn delete(&mut self) {
-        let tenant = self.tenants[self.below(4) as usize / 3].clone();
+        let (tenant, app) = (self.below(4) as usize / 3, self.below(4) as usize);
+        self.delete_of(tenant, app);
+    }
+
+    /// Asks once or several times for entries of the same streams, and looks at some times before others: what is kept of
+    /// a run for one query is right for the next.
+    fn delete_and_check(&mut self) {
+        let (tenant, app) = (self.below(4) as usize / 3, self.below(4) as usize);
+        for _ in 0..=self.below(3) {
+            self.delete_of(tenant, app);
+        }
+        for _ in 0..4 {
+            self.check_query();
+        }
+        self.check_all();
+    }
+
+    fn delete_of(&mut self, tenant: usize, app: usize) {
+        let tenant = self.tenants[tenant].clone();
         let end_ns = self.clock.now_ns() - self.below(24 * 60) as i64 * MINUTE_NS;
         let start_ns = end_ns - self.below(3 * 24 * 60) as i64 * MINUTE_NS;
         let needle = ["", "api/v1", "timeout", "3/", "trace="][self.below(5) as usize];
         let mut asked = Asked {
             id: None,
             tenant: tenant.to_string(),
-            app: self.below(4) as usize,
+            app,
             needle: needle.to_owned(),
             range: TimeRange { start_ns, end_ns },
             created_ns: self.clock.now_ns(),
@@ -480,7 +518,7 @@ impl History {
             33 => self.change_rules(),
             34 => self.check_all(),
             35..38 => self.check_prefilter(),
-            38 => self.delete(),
+            38 => self.delete_and_check(),
             39 => self.cancel(),
             _ => self.check_query(),
         }
