@@ -16,6 +16,10 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// How many parts of the lines tell what plain ones would take, and how many bytes each.
+const SAMPLES: usize = 4;
+const SAMPLE_BYTES: usize = 64 << 10;
+
 /// Collects runs into one block. Cost: one copy of the lines; compression at the end.
 #[derive(Clone, Debug, Default)]
 pub struct BlockBuilder {
@@ -45,7 +49,9 @@ pub enum LineCodec {
 impl LineCodec {
     /// The smallest form at a speed of its own kind: zstd level 3. Higher levels gain little, see
     /// `schemas/block.md`.
-    pub const BEST: Self = Self::Shredded { level: 3 };
+    pub const BEST: Self = Self::Shredded { level: Self::BEST_LEVEL };
+
+    const BEST_LEVEL: i32 = 3;
 }
 
 /// How the lines of a finished block are kept, and why.
@@ -139,37 +145,16 @@ impl BlockBuilder {
     /// Encodes the block, its lines in the smaller of the forms allowed.
     ///
     /// Shredded lines are decoded and compared before they are taken, and must save a tenth of what plain
-    /// ones take. Cost: as [`BlockBuilder::finish`]; shredding works at some 100 MB/s and takes about four times
+    /// ones take. Cost: as [`BlockBuilder::finish`]; shredding works at some 140 MB/s and takes about four times
     /// the raw size of memory. Panics: as [`BlockBuilder::finish`].
     pub fn finish_with(self, codec: LineCodec) -> EncodedBlock {
         let mut parts = Parts::default();
-        let mut scratch = Vec::new();
         let runs = self.runs.iter().map(|run| {
             let first = run.first_row as usize;
             &self.ts_ns[first..first + run.rows as usize]
         });
         parts.put_timestamps(runs);
-        let before_lines = parts.clone();
-        scratch.clear();
-        self.lines.encode_lengths(&mut scratch);
-        parts.put(SECTION_LENGTHS, LEVEL, &scratch);
-        parts.put(SECTION_LINES, LEVEL, self.lines.text());
-        let mut line_outcome = LineOutcome::Plain;
-        let plain_bytes = parts.bytes.len() - before_lines.bytes.len();
-        let shredding = match codec {
-            LineCodec::Plain => None,
-            LineCodec::Shredded { level } => Some((level, plain_bytes - plain_bytes / 10)),
-            LineCodec::AlwaysShredded => Some((3, usize::MAX)),
-        };
-        if let Some((level, limit)) = shredding {
-            match self.shred(before_lines, level, limit) {
-                Ok(shredded) => {
-                    parts = shredded;
-                    line_outcome = LineOutcome::Shredded;
-                }
-                Err(outcome) => line_outcome = outcome,
-            }
-        }
+        let (mut parts, line_outcome) = self.with_lines(parts, codec);
         if !self.levels.is_all_none() {
             parts.put_column(SECTION_LEVEL, &self.levels);
         }
@@ -185,31 +170,82 @@ impl BlockBuilder {
     pub(crate) fn finish_shredded_always(self) -> EncodedBlock {
         let mut parts = Parts::default();
         parts.put_timestamps(self.runs.iter().map(|_| self.ts_ns.as_slice()));
-        let parts = self.shred(parts, 3, usize::MAX).expect("shredded lines come back");
+        let parts =
+            self.with_shredded_lines(parts, LineCodec::BEST_LEVEL).and_then(|parts| self.checked(parts));
+        let parts = parts.expect("shredded lines come back");
         let meta = self.meta_of(parts.sections);
         EncodedBlock { bytes: parts.bytes, meta, runs: self.runs, line_outcome: LineOutcome::Shredded }
     }
 
-    /// Adds the shredded lines to `parts` if they take less than `limit` bytes and come back as they are.
-    fn shred(&self, mut parts: Parts, level: i32, limit: usize) -> Result<Parts, LineOutcome> {
-        let shredded =
-            shred_write::encode(&self.lines, &self.ts_ns, level).ok_or(LineOutcome::TooLittleGain)?;
-        let start = parts.bytes.len();
+    /// Adds the lines to `parts` in the smaller of the forms allowed.
+    fn with_lines(&self, parts: Parts, codec: LineCodec) -> (Parts, LineOutcome) {
+        let level = match codec {
+            LineCodec::Plain => return (self.with_plain_lines(parts), LineOutcome::Plain),
+            LineCodec::Shredded { level } => level,
+            LineCodec::AlwaysShredded => LineCodec::BEST_LEVEL,
+        };
+        let Some(shredded) = self.with_shredded_lines(parts.clone(), level) else {
+            return (self.with_plain_lines(parts), LineOutcome::TooLittleGain);
+        };
+        let bytes = shredded.bytes.len() - parts.bytes.len();
+        if codec != LineCodec::AlwaysShredded && !self.is_surely_less(bytes) {
+            let start = parts.bytes.len();
+            let plain = self.with_plain_lines(parts);
+            let plain_bytes = plain.bytes.len() - start;
+            return if bytes >= plain_bytes - plain_bytes / 10 {
+                (plain, LineOutcome::TooLittleGain)
+            } else {
+                self.checked(shredded)
+                    .map_or((plain, LineOutcome::Mismatch), |parts| (parts, LineOutcome::Shredded))
+            };
+        }
+        match self.checked(shredded) {
+            Some(shredded) => (shredded, LineOutcome::Shredded),
+            None => (self.with_plain_lines(parts), LineOutcome::Mismatch),
+        }
+    }
+
+    fn with_plain_lines(&self, mut parts: Parts) -> Parts {
+        let mut lengths = Vec::new();
+        self.lines.encode_lengths(&mut lengths);
+        parts.put(SECTION_LENGTHS, LEVEL, &lengths);
+        parts.put(SECTION_LINES, LEVEL, self.lines.text());
+        parts
+    }
+
+    /// Returns whether so many bytes are so few that plain lines are not worth encoding to compare them.
+    ///
+    /// Judged by samples of the lines, which compress less well than all of them, hence with a wide margin.
+    fn is_surely_less(&self, bytes: usize) -> bool {
+        let text = self.lines.text();
+        let stride = text.len() / SAMPLES;
+        if stride < SAMPLE_BYTES * 4 {
+            return false;
+        }
+        let sample: Vec<u8> =
+            text.chunks(stride).flat_map(|part| &part[..part.len().min(SAMPLE_BYTES)]).copied().collect();
+        let frame = compress_at(LEVEL, &sample).map_or(sample.len(), |frame| frame.len());
+        // The text is some ten times the sample, and both are far from 2^32 bytes.
+        bytes as u64 * sample.len() as u64 * 3 < frame as u64 * text.len() as u64 * 2
+    }
+
+    /// Adds the shredded lines to `parts`; `None` if they cannot be shredded.
+    fn with_shredded_lines(&self, mut parts: Parts, level: i32) -> Option<Parts> {
+        let shredded = shred_write::encode(&self.lines, &self.ts_ns, level)?;
         parts.put(SECTION_TEMPLATES, level, &shredded.head);
         parts.put(SECTION_TEMPLATE_ROWS, level, &shredded.rows);
         parts.put_plain(SECTION_VALUES, &shredded.data);
-        if parts.bytes.len() - start >= limit {
-            return Err(LineOutcome::TooLittleGain);
-        }
+        Some(parts)
+    }
+
+    /// Returns the sections if the lines in them come back as they are.
+    fn checked(&self, parts: Parts) -> Option<Parts> {
         let meta = self.meta_of(parts.sections.clone());
         let bytes = Bytes::from(parts.bytes);
         let block = Block::open(Arc::new(meta), Arc::new(bytes.clone()), 0);
         let is_same = block.lines().is_ok_and(|lines| *lines == self.lines);
         drop(block);
-        if !is_same {
-            return Err(LineOutcome::Mismatch);
-        }
-        Ok(Parts { bytes: bytes.into(), sections: parts.sections })
+        is_same.then(|| Parts { bytes: bytes.into(), sections: parts.sections })
     }
 
     fn meta_of(&self, sections: Vec<SectionMeta>) -> BlockMeta {

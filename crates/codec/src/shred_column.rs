@@ -87,7 +87,7 @@ pub(crate) struct ColumnValues<'a, 'b> {
 
 /// A codec that fits, and about how many bits it would take.
 enum Plan<'a> {
-    Dictionary { values: Vec<&'a [u8]>, codes: Vec<u32> },
+    Dictionary { values: Vec<&'a [u8]>, distinct: Option<Box<Plan<'a>>>, codes: Vec<u32> },
     Numbers(NumberPlan),
     Shape(ShapePlan),
     Addresses(Vec<u8>),
@@ -122,31 +122,46 @@ pub(crate) fn encode(column: &ColumnValues<'_, '_>, streams: &mut Streams, out: 
         out.extend_from_slice(first);
         return;
     }
-    encode_varied(column, column.ts_ns.is_some(), streams, out);
+    let by_value = plan_by_value(column);
+    let in_dictionary = plan_dictionary(values);
+    let best = match (by_value, in_dictionary) {
+        (None, None) => plan_text(values),
+        // The cost of text is asked for only where there is a choice.
+        (None, Some(dictionary)) => {
+            let text = plan_text(values).map(|text| (text_bits(&text), text));
+            least([Some(dictionary), text])
+        }
+        (by_value, in_dictionary) => least([by_value, in_dictionary]),
+    };
+    put_plan(values, best, streams, out);
 }
 
-fn encode_varied(
-    column: &ColumnValues<'_, '_>,
-    may_be_dictionary: bool,
-    streams: &mut Streams,
-    out: &mut Vec<u8>,
-) {
-    let values = column.values;
-    let mut plans = [plan_numbers(column), plan_shape(column), plan_addresses(values), None, None];
-    if may_be_dictionary {
-        plans[3] = plan_dictionary(values);
-    }
-    if plans.iter().take(3).all(Option::is_none) {
-        plans[4] = plan_text(values);
-    }
-    let best = plans.into_iter().flatten().min_by_key(|&(cost, _)| cost);
-    match best.map(|(_, plan)| plan) {
-        Some(Plan::Dictionary { values: distinct, codes }) => {
+/// Returns the cheapest plan, the first of equals.
+fn least<'a, const N: usize>(plans: [Option<(u64, Plan<'a>)>; N]) -> Option<Plan<'a>> {
+    plans.into_iter().flatten().min_by_key(|&(cost, _)| cost).map(|(_, plan)| plan)
+}
+
+/// Returns the cheapest plan for values that are all of one kind.
+fn plan_by_value<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
+    let numbers = plan_numbers(column);
+    // Numbers have no shape that were smaller, unless their six digits are a time of day.
+    let may_be_time = column.values.first().is_some_and(|value| value.len() == 6);
+    let plans = match numbers {
+        Some(_) if !may_be_time => return numbers,
+        _ => [numbers, plan_shape(column), plan_addresses(column.values)],
+    };
+    plans.into_iter().flatten().min_by_key(|&(cost, _)| cost)
+}
+
+/// Appends the description of values kept by a plan, as sized text without one.
+fn put_plan(values: &[&[u8]], plan: Option<Plan<'_>>, streams: &mut Streams, out: &mut Vec<u8>) {
+    match plan {
+        Some(Plan::Dictionary { values: all, distinct, codes }) => {
             out.push(COLUMN_DICTIONARY);
-            put_len(out, distinct.len());
-            encode_varied(&ColumnValues { values: &distinct, ts_ns: None }, false, streams, out);
+            put_len(out, all.len());
+            put_plan(&all, distinct.map(|plan| *plan), streams, out);
             streams.put(StreamKind::Codes, plane(&codes, 0), out);
-            if distinct.len() > 256 {
+            if all.len() > 256 {
                 streams.put(StreamKind::Codes, plane(&codes, 1), out);
             }
         }
@@ -219,12 +234,20 @@ fn plan_dictionary<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
     }
     let planes = if distinct.len() > 256 { 2 } else { 1 };
     let codes_bits: u64 = (0..planes).map(|byte| codes_bits(&plane(&codes, byte))).sum();
-    let mut cost = codes_bits + distinct_bits(&distinct) + 2 * STREAM_BITS;
+    let column = ColumnValues { values: &distinct, ts_ns: None };
+    let (distinct_bits, plan) = match plan_by_value(&column) {
+        Some((bits, plan)) => (bits, Some(plan)),
+        None => match plan_text(&distinct) {
+            Some(text) => (text_bits(&text), Some(text)),
+            None => (u64::MAX >> 1, None),
+        },
+    };
+    let mut cost = codes_bits + distinct_bits + 2 * STREAM_BITS;
     if distinct.len() <= 256 {
         // Worth a little more: a test of the distinct values answers for all rows.
         cost -= cost / 16;
     }
-    Some((cost, Plan::Dictionary { values: distinct, codes }))
+    Some((cost, Plan::Dictionary { values: distinct, distinct: plan.map(Box::new), codes }))
 }
 
 /// Estimates what bytes take that may repeat in sequence.
@@ -236,15 +259,8 @@ fn codes_bits(codes: &[u8]) -> u64 {
     compress_at(1, codes).map_or(entropy, |frame| entropy.min(frame.len() as u64 * 8))
 }
 
-/// Estimates what the values of a dictionary take, some of which may be numbers.
-fn distinct_bits(distinct: &[&[u8]]) -> u64 {
-    let column = ColumnValues { values: distinct, ts_ns: None };
-    let plans = [plan_numbers(&column), plan_shape(&column), plan_addresses(distinct)];
-    let least = plans.into_iter().flatten().map(|(cost, _)| cost).min();
-    least.or_else(|| Some(plan_text(distinct)?.0)).unwrap_or(u64::MAX >> 1)
-}
-
-fn plan_text<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
+/// Joins values that do not hold `\n`.
+fn plan_text<'a>(values: &[&[u8]]) -> Option<Plan<'a>> {
     let bytes: usize = values.iter().map(|value| value.len() + 1).sum();
     let mut text = Vec::with_capacity(bytes);
     for value in values {
@@ -254,12 +270,19 @@ fn plan_text<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
         text.extend_from_slice(value);
         text.push(b'\n');
     }
+    Some(Plan::Text(text))
+}
+
+/// Estimates what text takes, by compressing it.
+fn text_bits(plan: &Plan<'_>) -> u64 {
+    let Plan::Text(text) = plan else { return u64::MAX >> 1 };
+    let bytes = text.len();
     let compressed = if bytes < TRIAL_BYTES_MIN {
         bytes * 2 / 3
     } else {
-        compress_at(1, &text).map_or(bytes, |frame| frame.len())
+        compress_at(1, text).map_or(bytes, |frame| frame.len())
     };
-    Some((compressed as u64 * 8 + STREAM_BITS, Plan::Text(text)))
+    compressed as u64 * 8 + STREAM_BITS
 }
 
 fn plan_addresses<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {

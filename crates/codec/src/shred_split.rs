@@ -9,7 +9,8 @@
 //! from. In objects it is the key of the value, elsewhere the text in front of it; so the port behind ` port `
 //! is one column over all the lines that hold one.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memchr3};
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Stands for a value in a template.
@@ -29,6 +30,8 @@ const DEPTH_MAX: usize = 16;
 const ID_BYTES_MIN: usize = 16;
 /// Bytes of the text in front of a value that tell its column.
 const CONTEXT_BYTES: usize = 16;
+/// How far the end of a text is looked for byte by byte.
+const NEAR_BYTES: usize = 32;
 /// A text this short in front of a value does not tell its column alone.
 const CONTEXT_BYTES_MIN: usize = 4;
 
@@ -70,13 +73,15 @@ pub(crate) struct Split {
     pub(crate) values: Vec<SlotValue>,
     /// Start of the text since the last value.
     literal: usize,
+    /// Whether the line holds a byte that stands for something else in a template.
+    has_marks: bool,
     last_key: u64,
 }
 
 impl Default for Split {
     fn default() -> Self {
         let (template, values) = (Vec::new(), Vec::new());
-        Self { splitter: Splitter::Whole, template, values, literal: 0, last_key: 0 }
+        Self { splitter: Splitter::Whole, template, values, literal: 0, has_marks: false, last_key: 0 }
     }
 }
 
@@ -84,6 +89,7 @@ impl Split {
     /// Splits a line of less than 4 GiB.
     pub(crate) fn split(&mut self, line: &[u8]) {
         let is_small = line.len() <= LINE_BYTES_MAX;
+        self.has_marks = is_small && memchr2(SLOT, ESCAPE, line).is_some();
         let is_split = is_small
             && match line.first() {
                 Some(b'{') if self.try_split(line, Splitter::Json) => true,
@@ -126,7 +132,7 @@ impl Split {
     /// Adds what lies between the last value and `end` to the template.
     fn push_literal(&mut self, line: &[u8], end: usize) {
         let literal = &line[self.literal.min(end)..end];
-        if memchr2(SLOT, ESCAPE, literal).is_none() {
+        if !self.has_marks {
             self.template.extend_from_slice(literal);
         } else {
             for &byte in literal {
@@ -162,9 +168,8 @@ impl Split {
     fn plain(&mut self, line: &[u8], from: usize, to: usize, quotes: Quotes) {
         let mut at = from;
         while at < to {
-            match CLASSES[line[at] as usize] {
-                OTHER => at += 1,
-                QUOTE => {
+            match line[at] {
+                b'"' => {
                     let end = quoted_end(&line[at + 1..to]).map(|bytes| at + 1 + bytes);
                     match end {
                         Some(end) if quotes == Quotes::Slots && !holds_id(&line[at + 1..end]) => {
@@ -174,6 +179,7 @@ impl Split {
                         _ => at += 1,
                     }
                 }
+                byte if !is_in_token(byte) => at += 1,
                 _ => {
                     let (end, class) = token(&line[..to], at);
                     if class != CLASS_WORD {
@@ -239,7 +245,8 @@ impl Split {
 
     fn json(&mut self, line: &[u8]) -> Option<()> {
         // The key that the values of each open object or array belong to.
-        let mut open: Vec<(u8, u64)> = Vec::with_capacity(DEPTH_MAX);
+        let mut open = [(0, 0); DEPTH_MAX];
+        let mut depth = 0;
         let mut key = 0;
         let mut at = 0;
         loop {
@@ -248,10 +255,8 @@ impl Split {
             // A value, or the end of an empty object or array.
             match byte {
                 b'{' | b'[' => {
-                    if open.len() == DEPTH_MAX {
-                        return None;
-                    }
-                    open.push((byte, key));
+                    *open.get_mut(depth)? = (byte, key);
+                    depth += 1;
                     at = skip_space(line, at + 1);
                     let is_empty = *line.get(at)? == byte + 2;
                     if !is_empty {
@@ -282,7 +287,7 @@ impl Split {
             // What follows a value: ends of objects and arrays, then a comma and the next value.
             loop {
                 at = skip_space(line, at);
-                let &(bracket, outer) = open.last()?;
+                let (bracket, outer) = open[depth.checked_sub(1)?];
                 match *line.get(at)? {
                     b',' => {
                         if bracket == b'{' {
@@ -293,13 +298,13 @@ impl Split {
                         break;
                     }
                     byte if byte == bracket + 2 => {
-                        open.pop();
+                        depth -= 1;
                         key = outer;
                         at += 1;
-                        if open.is_empty() {
+                        if depth == 0 {
                             return (at == line.len()).then_some(());
                         }
-                        if let Some(&(b'[', array)) = open.last() {
+                        if let (b'[', array) = open[depth - 1] {
                             key = array.rotate_left(7) ^ 1;
                         }
                     }
@@ -360,13 +365,16 @@ pub(crate) fn is_json_bare(bytes: &[u8]) -> bool {
 fn string_end(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        let found = at + memchr2(b'"', b'\\', &text[at..])?;
-        if text[found] == b'"' {
-            return memchr(b'\n', &text[..found]).is_none().then_some(found);
-        }
-        at = found + 2;
-        if at > text.len() {
-            return None;
+        // Most are short: a search that has to be called takes longer than a look at each byte.
+        let near = &text[at..text.len().min(at + NEAR_BYTES)];
+        at += match near.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n')) {
+            Some(place) => place,
+            None => near.len() + memchr3(b'"', b'\\', b'\n', &text[at + near.len()..])?,
+        };
+        match text[at] {
+            b'"' => return Some(at),
+            b'\\' if text.get(at + 1).is_some_and(|&byte| byte != b'\n') => at += 2,
+            _ => return None,
         }
     }
 }
@@ -378,9 +386,7 @@ fn quoted_end(text: &[u8]) -> Option<usize> {
 }
 
 fn is_key(byte: u8) -> bool {
-    CLASSES[byte as usize] == LETTER
-        || CLASSES[byte as usize] == DIGIT
-        || matches!(byte, b'_' | b'.' | b'-' | b'/' | b'@')
+    is_in_token(byte) || matches!(byte, b'_' | b'.' | b'-' | b'/' | b'@')
 }
 
 /// Returns whether a text holds an id: such texts hardly ever repeat as a whole.
@@ -390,7 +396,7 @@ fn holds_id(text: &[u8]) -> bool {
     }
     let mut at = 0;
     while at < text.len() {
-        if CLASSES[text[at] as usize] < LETTER {
+        if !is_in_token(text[at]) {
             at += 1;
             continue;
         }
@@ -411,8 +417,8 @@ fn is_composed(value: &[u8]) -> bool {
     let (mut at, mut tokens, mut colons) = (0, 0, 0);
     while at < value.len() {
         let byte = value[at];
-        match CLASSES[byte as usize] {
-            LETTER | DIGIT => {
+        match is_in_token(byte) {
+            true => {
                 let (end, class) = token(value, at);
                 if class == CLASS_WORD || class == CLASS_MIXED || class >= CLASS_TIME {
                     return false;
@@ -420,7 +426,7 @@ fn is_composed(value: &[u8]) -> bool {
                 tokens += 1;
                 at = end;
             }
-            _ => {
+            false => {
                 colons += usize::from(byte == b':');
                 if byte <= b' ' || byte == b'\\' {
                     return false;
@@ -432,25 +438,31 @@ fn is_composed(value: &[u8]) -> bool {
     (2..=4).contains(&tokens) && colons < 2
 }
 
-const OTHER: u8 = 0;
-const QUOTE: u8 = 1;
-const LETTER: u8 = 2;
-const DIGIT: u8 = 3;
+const DIGIT: u8 = 1;
+/// A letter that is also a hexadecimal digit.
+const HEX: u8 = 2;
+const LETTER: u8 = 4;
 
-const CLASSES: [u8; 256] = {
-    let mut classes = [OTHER; 256];
+/// The kind of each byte, a bit each; 0 for what is in no token.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        classes[byte] = match byte as u8 {
+        kinds[byte] = match byte as u8 {
             b'0'..=b'9' => DIGIT,
-            b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => LETTER,
-            b'"' => QUOTE,
-            _ => OTHER,
+            b'a'..=b'f' | b'A'..=b'F' => HEX,
+            b'g'..=b'z' | b'G'..=b'Z' | 0x80.. => LETTER,
+            _ => 0,
         };
         byte += 1;
     }
-    classes
+    kinds
 };
+
+/// Returns whether a byte is a letter or digit.
+fn is_in_token(byte: u8) -> bool {
+    KINDS[byte as usize] != 0
+}
 
 const CLASS_WORD: u64 = 0;
 const CLASS_DIGITS: u64 = 1;
@@ -465,24 +477,21 @@ const CLASS_TIME: u64 = 1 << 32;
 
 /// Returns where the token at `at`, a letter or digit, ends, and its class; words hold no digit.
 fn token(text: &[u8], at: usize) -> (usize, u64) {
-    let run_end = |from: usize| {
-        from + text[from..].iter().take_while(|&&byte| CLASSES[byte as usize] >= LETTER).count()
-    };
-    let (mut digits, mut hex) = (0, 0);
-    let mut end = at;
+    let run_end = |from: usize| from + text[from..].iter().take_while(|&&byte| is_in_token(byte)).count();
+    let (mut kinds, mut end) = (0, at);
     for &byte in &text[at..] {
-        match CLASSES[byte as usize] {
-            DIGIT => digits += 1,
-            LETTER => hex += usize::from(matches!(byte, b'a'..=b'f' | b'A'..=b'F')),
-            _ => break,
+        let kind = KINDS[byte as usize];
+        if kind == 0 {
+            break;
         }
+        kinds |= kind;
         end += 1;
     }
-    if digits == 0 {
+    if kinds & DIGIT == 0 {
         return (end, CLASS_WORD);
     }
     let bytes = end - at;
-    let is_hex = digits + hex == bytes;
+    let is_hex = kinds & LETTER == 0;
     match text.get(end) {
         Some(b':' | b'.') if bytes >= 2 => {
             if let Some(time_end) = time_end(text, end) {
@@ -497,7 +506,7 @@ fn token(text: &[u8], at: usize) -> (usize, u64) {
         }
         _ => {}
     }
-    if digits == bytes {
+    if kinds == DIGIT {
         return match text.get(end) {
             Some(b'.') if bytes <= 3 => {
                 address_end(text, end).map_or((end, CLASS_DIGITS), |end| (end, CLASS_ADDRESS))
@@ -549,18 +558,19 @@ fn address_end(text: &[u8], at: usize) -> Option<usize> {
         }
         end += 1 + digits;
     }
-    let follows = text.get(end).map_or(OTHER, |&byte| CLASSES[byte as usize]);
-    (follows < LETTER).then_some(end)
+    (!text.get(end).is_some_and(|&byte| is_in_token(byte))).then_some(end)
 }
 
 fn uuid_end(text: &[u8], at: usize) -> Option<usize> {
     let uuid = text.get(at..at + 36)?;
-    let is_uuid = uuid.iter().enumerate().all(|(index, byte)| match index {
-        8 | 13 | 18 | 23 => *byte == b'-',
-        _ => byte.is_ascii_hexdigit(),
-    });
-    let follows = text.get(at + 36).map_or(OTHER, |&byte| CLASSES[byte as usize]);
-    (is_uuid && follows < LETTER).then_some(at + 36)
+    if [8, 13, 18, 23].iter().any(|&dash| uuid[dash] != b'-') {
+        return None;
+    }
+    let digits = [0..8, 9..13, 14..18, 19..23, 24..36];
+    let is_hex =
+        |part: Range<usize>| uuid[part].iter().all(|&byte| KINDS[byte as usize] & (DIGIT | HEX) != 0);
+    let goes_on = text.get(at + 36).is_some_and(|&byte| is_in_token(byte));
+    (!goes_on && digits.into_iter().all(is_hex)).then_some(at + 36)
 }
 
 #[cfg(test)]

@@ -191,6 +191,27 @@ fn lines_that_do_not_gain_stay_plain() {
 }
 
 #[test]
+fn large_blocks_are_judged_by_samples_of_their_lines() {
+    // Digits gain from being shredded; letters of which all are as good as random do not.
+    let digit = |row: u64, part: u64| (row * 77 + part).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let numbers = |row: u64| format!("took {} of {} ms", digit(row, 0), digit(row, 1));
+    let letter = |row: u64, part: u64| char::from(b'g' + (digit(row, part) % 19) as u8);
+    let letters = |row: u64| (0..76).map(|part| letter(row, part)).collect::<String>();
+    let outcome = |rows: u64, line: &dyn Fn(u64) -> String| {
+        let lines: Vec<Vec<u8>> = (0..rows).map(|row| line(row).into_bytes()).collect();
+        let builder = builder_of(&lines);
+        assert!(builder.raw_bytes() > 1 << 20);
+        let encoded = builder.finish_with(LineCodec::BEST);
+        assert!(open(&encoded).lines().unwrap().text() == builder_of(&lines).text());
+        encoded.line_outcome
+    };
+    assert_eq!(outcome(42_000, &numbers), LineOutcome::Shredded);
+    assert_eq!(outcome(14_000, &letters), LineOutcome::TooLittleGain);
+    let mixed = |row: u64| if row.is_multiple_of(4) { letters(row) } else { numbers(row) };
+    assert_eq!(outcome(30_000, &mixed), LineOutcome::Shredded);
+}
+
+#[test]
 fn long_lines_and_many_templates_are_kept_whole() {
     let mut lines = log(50);
     lines.push(b"x 12 ".repeat(1 << 18));

@@ -49,14 +49,30 @@ struct Template {
     splitter: Splitter,
     text: Vec<u8>,
     keys: Vec<u64>,
-    rows: Vec<u32>,
+    /// The timestamps of its rows.
+    ts_ns: Vec<i64>,
+    /// Where the values of its rows lie in the text of all lines, row by row.
+    values: Vec<Place>,
+}
+
+/// Where a value lies in the text of all lines.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u32,
+    bytes: u32,
+}
+
+impl Template {
+    fn rows(&self) -> usize {
+        self.ts_ns.len()
+    }
 }
 
 /// Splits lines and encodes their parts; `None` if there are too many.
 ///
 /// `ts_ns` are the timestamps of the rows: times inside lines are kept as what they add to them.
 pub(crate) fn encode(lines: &Lines, ts_ns: &[i64], level: i32) -> Option<ShreddedLines> {
-    let split = SplitLines::new(lines)?;
+    let split = SplitLines::new(lines, ts_ns)?;
     let mut column_keys = HashMap::new();
     let mut column_slots: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut head = Vec::new();
@@ -84,12 +100,11 @@ pub(crate) fn encode(lines: &Lines, ts_ns: &[i64], level: i32) -> Option<Shredde
         values.clear();
         values_ts_ns.clear();
         for &(number, slot) in slots {
-            for &row in &split.templates[number].rows {
-                let value = split.values[split.first_values[row as usize] as usize + slot];
-                let start = value.start as usize;
-                values.push(&lines.line(row)[start..start + value.bytes as usize]);
-                values_ts_ns.push(ts_ns[row as usize]);
-            }
+            let template = &split.templates[number];
+            let places = template.values[slot..].iter().step_by(template.keys.len());
+            let text = |place: &Place| &lines.text()[place.start as usize..][..place.bytes as usize];
+            values.extend(places.map(text));
+            values_ts_ns.extend_from_slice(&template.ts_ns);
         }
         let column = ColumnValues { values: &values, ts_ns: Some(&values_ts_ns) };
         shred_column::encode(&column, &mut streams, &mut head);
@@ -104,26 +119,21 @@ struct SplitLines {
     /// Most frequent first.
     templates: Vec<Template>,
     template_of: Vec<u32>,
-    /// The values of all rows, end to end.
-    values: Vec<SlotValue>,
-    first_values: Vec<u32>,
     value_counts: HashMap<u64, usize>,
 }
 
 impl SplitLines {
-    fn new(lines: &Lines) -> Option<Self> {
+    fn new(lines: &Lines, ts_ns: &[i64]) -> Option<Self> {
         let rows = u32::try_from(lines.rows()).ok()?;
         let mut found: HashMap<u64, usize> = HashMap::new();
         let mut all = Self {
             templates: Vec::new(),
             template_of: Vec::with_capacity(lines.rows()),
-            values: Vec::new(),
-            first_values: Vec::with_capacity(lines.rows()),
             value_counts: HashMap::new(),
         };
         let mut split = Split::default();
-        let (mut slots, mut whole) = (0, None);
-        for row in 0..rows {
+        let (mut slots, mut whole, mut values, mut start) = (0, None, 0, 0);
+        for (row, &ts_ns) in (0..rows).zip(ts_ns) {
             let line = lines.line(row);
             split.split(line);
             let number = match found.entry(split.key()) {
@@ -136,7 +146,8 @@ impl SplitLines {
                         splitter: split.splitter,
                         text: split.template.clone(),
                         keys: split.values.iter().map(|value| value.column_key).collect(),
-                        rows: Vec::new(),
+                        ts_ns: Vec::new(),
+                        values: Vec::new(),
                     });
                     *place.insert(all.templates.len() - 1)
                 }
@@ -149,24 +160,28 @@ impl SplitLines {
                             splitter: Splitter::Whole,
                             text,
                             keys,
-                            rows: Vec::new(),
+                            ts_ns: Vec::new(),
+                            values: Vec::new(),
                         });
                         all.templates.len() - 1
                     })
                 }
             };
-            all.templates[number].rows.push(row);
+            let template = &mut all.templates[number];
+            template.ts_ns.push(ts_ns);
+            let place = |value: &SlotValue| Place { start: start + value.start, bytes: value.bytes };
+            template.values.extend(split.values.iter().map(place));
             all.template_of.push(u32::try_from(number).expect("templates are at most TEMPLATES_MAX"));
-            all.first_values.push(u32::try_from(all.values.len()).ok()?);
-            all.values.extend_from_slice(&split.values);
-            if all.values.len() > VALUES_MAX {
+            start = lines.ends()[row as usize] + 1;
+            values += split.values.len();
+            if values > VALUES_MAX {
                 return None;
             }
         }
         all.sort_templates();
         for template in &all.templates {
             for &key in &template.keys {
-                *all.value_counts.entry(key).or_default() += template.rows.len();
+                *all.value_counts.entry(key).or_default() += template.rows();
             }
         }
         Some(all)
@@ -175,7 +190,7 @@ impl SplitLines {
     /// Puts the most frequent templates first, so that most of the numbers are small.
     fn sort_templates(&mut self) {
         let mut order: Vec<usize> = (0..self.templates.len()).collect();
-        order.sort_by_key(|&number| std::cmp::Reverse(self.templates[number].rows.len()));
+        order.sort_by_key(|&number| std::cmp::Reverse(self.templates[number].rows()));
         let mut number_of = vec![0; order.len()];
         for (new, &old) in (0u32..).zip(&order) {
             number_of[old] = new;
