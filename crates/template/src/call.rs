@@ -5,6 +5,7 @@ use crate::builtin;
 use crate::encoding;
 use crate::math;
 use crate::regexes::{self, Regexes};
+use crate::rule;
 use crate::text;
 use crate::time;
 use crate::value::Value;
@@ -44,6 +45,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) ts_ns: i64,
     pub(crate) now_ns: i64,
     pub(crate) regexes: &'a Regexes,
+    /// Where people reach the server; only rules have a function for it.
+    pub(crate) external_url: &'a [u8],
 }
 
 type Call = fn(&Surroundings<'_>, &[Value]) -> Result<Value, String>;
@@ -73,6 +76,12 @@ pub(crate) const fn variadic(
     Function { name, params, more: Some(more), call }
 }
 
+/// Functions of rules, by name; those that Go has of itself are among them.
+static RULE_FUNCTIONS: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock::new(|| {
+    let families: [&'static [Function]; 2] = [builtin::FUNCTIONS, rule::FUNCTIONS];
+    families.into_iter().flatten().map(|function| (function.name, function)).collect()
+});
+
 static FUNCTIONS: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock::new(|| {
     let families: [&'static [Function]; 7] = [
         builtin::FUNCTIONS,
@@ -97,6 +106,8 @@ pub enum Dialect {
     /// Of the agent's stages `template` and `replace` (Promtail v3.6.15): Promtail's own functions and those of
     /// sprig that are named in this crate's `call` and `agent`.
     Agent,
+    /// Of labels and annotations of alert rules (Prometheus 3, Loki v3.7.6).
+    Rule,
 }
 
 /// Functions that only queries have.
@@ -121,13 +132,17 @@ pub(crate) fn is_function(name: &str, dialect: Dialect) -> bool {
     let is_foreign = match dialect {
         Dialect::Query => agent::FUNCTIONS.iter().any(|function| function.name == name),
         Dialect::Agent => QUERY_ONLY.contains(&name),
+        Dialect::Rule => false,
     };
-    !is_foreign && (SPECIAL.contains(&name) || FUNCTIONS.contains_key(name))
+    !is_foreign && (SPECIAL.contains(&name) || find(name, dialect).is_some())
 }
 
 /// Returns a function by its name, unless it is a special one.
-pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.get(name).copied()
+pub(crate) fn find(name: &str, dialect: Dialect) -> Option<&'static Function> {
+    match dialect {
+        Dialect::Query | Dialect::Agent => FUNCTIONS.get(name).copied(),
+        Dialect::Rule => RULE_FUNCTIONS.get(name).copied(),
+    }
 }
 
 /// Refuses a text that is too long to make.

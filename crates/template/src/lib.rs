@@ -1,4 +1,4 @@
-//! Go's text templates, for queries and for the agent: one implementation of the language.
+//! Go's text templates, for queries, the agent and alert rules: one implementation of the language.
 //!
 //! Owns: reading and running templates, their functions, and times by Go's layouts. Deliberately absent: what `.`
 //! is (whoever runs a template says so by [`Fields`]), stages, I/O, clocks.
@@ -6,7 +6,8 @@
 //! `lex`, `parse` and `tree` read a template, `run` runs it, and `call` lists the functions, which come in families
 //! of one file each. Any text is refused or answers within bounds on parts, depth and length.
 //!
-//! Change a function, also touch `tests/cases`; add one to queries only or to the agent only, also `call`.
+//! Change a function, also touch `tests/cases`; add one to queries only or to the agent only, also `call`; those of
+//! rules are in `rule`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
@@ -23,6 +24,7 @@ mod parse;
 mod print;
 mod printf;
 mod regexes;
+mod rule;
 mod run;
 mod text;
 mod time;
@@ -47,6 +49,7 @@ pub struct Template {
     /// What errors call it.
     name: &'static str,
     text: String,
+    dialect: Dialect,
     root: Vec<Node>,
     defined: HashMap<String, Vec<Node>>,
     regexes: Regexes,
@@ -72,7 +75,7 @@ impl Template {
             .map_err(|fault| format!("template: {name}:{}: {}", fault.line, fault.reason))?;
         let bodies = parsed.defined.values().map(Vec::as_slice).chain([&*parsed.root]);
         let regexes = Regexes::of(bodies);
-        Ok(Self { name, text: text.to_owned(), root: parsed.root, defined: parsed.defined, regexes })
+        Ok(Self { name, text: text.to_owned(), dialect, root: parsed.root, defined: parsed.defined, regexes })
     }
 
     /// Returns the text for an entry.
@@ -81,7 +84,11 @@ impl Template {
     /// Cost: bounded by parts run, depth and length of text, whatever the template.
     pub fn run(&self, entry: Entry<'_>, fields: &dyn Fields) -> Result<Vec<u8>, String> {
         let Entry { line, ts_ns, now_ns } = entry;
-        let around = Surroundings { line, ts_ns, now_ns, regexes: &self.regexes };
+        let external_url = match self.dialect {
+            Dialect::Rule => fields.text("ExternalURL").unwrap_or_default(),
+            Dialect::Query | Dialect::Agent => &[],
+        };
+        let around = Surroundings { line, ts_ns, now_ns, regexes: &self.regexes, external_url };
         run::run(self, fields, around)
     }
 }

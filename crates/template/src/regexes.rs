@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 pub(crate) const FUNCTIONS: &[Function] = &[
     function("regexReplaceAll", &[Param::Text, Param::Text, Param::Text], |around, args| {
-        replace(around, args, |captures, template, out| captures.expand(template, out))
+        replace_all(around, args)
     }),
     function("regexReplaceAllLiteral", &[Param::Text, Param::Text, Param::Text], |around, args| {
         replace(around, args, |_, template, out| out.extend_from_slice(template))
@@ -79,7 +79,7 @@ impl Regexes {
         }
     }
 
-    fn with<T>(&self, pattern: &[u8], run: impl FnOnce(&Regex) -> T) -> Result<T, String> {
+    pub(crate) fn with<T>(&self, pattern: &[u8], run: impl FnOnce(&Regex) -> T) -> Result<T, String> {
         match self.by_pattern.get(pattern) {
             Some(regex) => Ok(run(regex)),
             None => Ok(run(&compile(pattern)?)),
@@ -94,6 +94,11 @@ fn compile(pattern: &[u8]) -> Result<Regex, String> {
         .nest_limit(2010)
         .build()
         .map_err(|_| format!("error parsing regexp: expression too large: `{pattern}`"))
+}
+
+/// Replaces what matches; `$1` in the replacement is a group.
+pub(crate) fn replace_all(around: &Surroundings<'_>, args: &[Value]) -> Result<Value, String> {
+    replace(around, args, |captures, template, out| captures.expand(template, out))
 }
 
 fn replace(

@@ -467,7 +467,7 @@ impl<'t> Runner<'t, '_> {
             let type_name = self.value_of(&callee).type_name();
             return self.fault(format!("error calling call: non-function {shown} of type {type_name}"));
         }
-        let Some(function) = call::find(name) else {
+        let Some(function) = call::find(name, self.template.dialect) else {
             return self.fault(format!("{} is not a defined function", quoted(name.as_bytes())));
         };
         let fixed = function.params.len();

@@ -60,7 +60,7 @@ fn only<I: Iterator<Item = char>>(c: char, mut mapped: I) -> char {
     }
 }
 
-fn lower(text: &[u8]) -> Value {
+pub(crate) fn lower(text: &[u8]) -> Value {
     map(text, |c| if c == '\u{130}' { 'i' } else { only(c, c.to_lowercase()) })
 }
 
@@ -68,12 +68,12 @@ fn upper_char(c: char) -> char {
     only(c, c.to_uppercase())
 }
 
-fn upper(text: &[u8]) -> Value {
+pub(crate) fn upper(text: &[u8]) -> Value {
     map(text, upper_char)
 }
 
 /// Raises the first letter of each word.
-fn title(text: &[u8]) -> Value {
+pub(crate) fn title(text: &[u8]) -> Value {
     let mut before = ' ';
     let raise = |c: char| {
         let starts = is_separator(before);
