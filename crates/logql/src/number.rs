@@ -4,9 +4,29 @@ use std::fmt;
 
 use crate::print::quoted;
 
-/// A number that prints as Go's `%v` does: shortest digits, an exponent below 1e-4 and from 1e21 on.
+/// A number with the shortest digits, and with an exponent below 1e-4 and from 1e21 on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GoFloat(pub f64);
+
+/// A number that prints as Go's `%v` does: the same, but with an exponent from 1e6 on (Loki's literals).
+pub(crate) struct GoLiteral(pub(crate) f64);
+
+impl fmt::Display for GoLiteral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.abs() >= 1e6 { write_exponent(f, self.0) } else { GoFloat(self.0).fmt(f) }
+    }
+}
+
+/// Writes `1.5e+07`. The number is finite.
+fn write_exponent(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, power) = match exponent.strip_prefix('-') {
+        Some(power) => ('-', power),
+        None => ('+', exponent),
+    };
+    write!(f, "{digits}e{sign}{power:0>2}")
+}
 
 impl fmt::Display for GoFloat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,13 +39,7 @@ impl fmt::Display for GoFloat {
         }
         let magnitude = value.abs();
         if value != 0.0 && !(1e-4..1e21).contains(&magnitude) {
-            let text = format!("{value:e}");
-            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            let (sign, power) = match exponent.strip_prefix('-') {
-                Some(power) => ('-', power),
-                None => ('+', exponent),
-            };
-            return write!(f, "{digits}e{sign}{power:0>2}");
+            return write_exponent(f, value);
         }
         write!(f, "{value}")
     }
@@ -79,6 +93,15 @@ mod tests {
             (1e100, "1e+100"),
         ] {
             assert_eq!(GoFloat(value).to_string(), text);
+        }
+        for (value, text) in [
+            (5.0, "5"),
+            (999_999.5, "999999.5"),
+            (1e6, "1e+06"),
+            (-12_345_678.0, "-1.2345678e+07"),
+            (1e-5, "1e-05"),
+        ] {
+            assert_eq!(GoLiteral(value).to_string(), text);
         }
         assert_eq!(SixDecimals(5.0).to_string(), "5.000000");
         assert_eq!(SixDecimals(1e-9).to_string(), "1e-09");

@@ -5,7 +5,7 @@
 
 use crate::duration::{GoDuration, PrometheusDuration};
 use crate::lexer::is_bare_name;
-use crate::number::{GoFloat, SixDecimals};
+use crate::number::{GoFloat, GoLiteral, SixDecimals};
 use crate::size::Size;
 use crate::tree::{
     Expr, Extraction, FilterValue, Formatted, LabelFilter, LabelPick, LineFilterArg, LogExpr, Stage,
@@ -213,7 +213,7 @@ impl Display for MetricExpr {
             Self::Literal(value) if value.is_infinite() => {
                 write!(f, "({}1e+308 * 10)", if *value < 0.0 { "-" } else { "" })
             }
-            Self::Literal(value) => GoFloat(*value).fmt(f),
+            Self::Literal(value) => GoLiteral(*value).fmt(f),
             Self::Binary(binary) => binary.fmt(f),
         }
     }
