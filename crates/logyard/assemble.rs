@@ -11,7 +11,8 @@ use logyard_client::{Client, ClientSettings, Token};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::Tenant;
-use logyard_server::{OwnDoor, Secret, Server, ServerParts, Tls};
+use logyard_rules::{Ruler, RulerParts};
+use logyard_server::{OwnDoor, RuleQueries, Secret, Server, ServerParts, Tls};
 use logyard_store::{
     RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreRules, StoreSettings,
 };
@@ -68,6 +69,8 @@ struct Keeping {
     server: JoinHandle<std::io::Result<()>>,
     /// Renews the certificate.
     tls: Option<JoinHandle<()>>,
+    stop_rules: oneshot::Sender<()>,
+    rules: JoinHandle<()>,
 }
 
 impl Running {
@@ -123,7 +126,14 @@ impl Running {
             (Some((store, ingest)), Some(listener), Some(address)) => {
                 let door = own_door.map(|(listener, token)| OwnDoor { listener, token });
                 let kept = tls.map(|tls| (tls.tls.clone(), tokio::spawn(tls.keep(Arc::clone(&parts.disk)))));
-                Some(start_server(settings, store, ingest, (listener, address), (kept, door), registry))
+                Some(start_server(
+                    settings,
+                    &parts,
+                    (store, ingest),
+                    (listener, address),
+                    (kept, door),
+                    registry,
+                )?)
             }
             _ => None,
         };
@@ -175,6 +185,9 @@ impl Running {
         if let Some(tls) = keeping.tls {
             tls.abort();
         }
+        // Evaluations under way are let go of: the states of alerts are on the disk.
+        drop(keeping.stop_rules);
+        keeping.rules.await.context("stop the rules")?;
         // A server that has ended already does not listen to this.
         if keeping.shutdown.send(()).is_ok() && !keeping.server.is_finished() {
             keeping.server.await.context("stop the HTTP server")?.context("stop the HTTP server")?;
@@ -253,19 +266,29 @@ fn policies(settings: &RetentionSettings) -> anyhow::Result<Vec<RetentionPolicy>
 
 fn start_server(
     settings: Settings,
-    store: Store,
-    ingest: Ingest,
+    parts: &Parts,
+    (store, ingest): (Store, Ingest),
     (listener, address): (TcpListener, SocketAddr),
     (tls, own_door): (Option<(Tls, JoinHandle<()>)>, Option<OwnDoor>),
-    registry: Registry,
-) -> Keeping {
+    mut registry: Registry,
+) -> anyhow::Result<Keeping> {
     let (tls, keeps_tls) = tls.unzip();
     let engine = Arc::new(Engine::new(settings.engine));
+    let ruler = Ruler::open(RulerParts {
+        settings: settings.rules,
+        disk: Arc::clone(&parts.disk),
+        clock: Arc::clone(&parts.clock),
+        data_dir: &settings.data_dir,
+        evaluate: Arc::new(RuleQueries::new(Arc::clone(&engine), store.clone())),
+        registry: &mut registry,
+    })
+    .context("cannot start the rules")?;
     let server = Server::new(ServerParts {
         settings: settings.server,
         store: store.clone(),
         ingest,
         engine,
+        ruler: ruler.clone(),
         registry,
         tls,
         own_door,
@@ -275,7 +298,19 @@ fn start_server(
         // Dropped instead of sent means that the process ends: the same.
         drop(asked.await);
     }));
-    Keeping { store, address, shutdown, server, tls: keeps_tls }
+    let (stop_rules, asked) = oneshot::channel::<()>();
+    let rules = tokio::spawn(run_rules(ruler, store.clone(), asked));
+    Ok(Keeping { store, address, shutdown, server, tls: keeps_tls, stop_rules, rules })
+}
+
+/// Evaluates rules once everything that was kept can be asked for, until told to stop.
+async fn run_rules(ruler: Ruler, store: Store, mut stop: oneshot::Receiver<()>) {
+    tokio::select! {
+        // A store that cannot be recovered ends the process, and says so elsewhere.
+        recovered = store.recovered() => if recovered.is_err() { return },
+        _ = &mut stop => return,
+    }
+    ruler.run(async move { drop(stop.await) }).await;
 }
 
 async fn start_agent(

@@ -10,6 +10,7 @@ use logyard_agent::AgentSettings;
 use logyard_client::TlsFiles;
 use logyard_engine::EngineSettings;
 use logyard_ingest::IngestSettings;
+use logyard_rules::{RulesSettings, Step, line_of, name_of};
 use logyard_server::{Secret, ServerSettings};
 use logyard_store::StoreSettings;
 use schemars::JsonSchema;
@@ -18,7 +19,6 @@ use serde_yaml_ng::Value;
 
 use crate::config_check::{Fault, check};
 use crate::config_env::{self, Overlay};
-use crate::config_locate::{Step, line_of, name_of};
 use crate::config_units::Unit;
 
 /// Most bytes of a config file; the largest sensible one has a few thousand.
@@ -45,6 +45,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// How queries are evaluated.
     pub engine: EngineSettings,
+    /// Which alert and recording rules are evaluated.
+    pub rules: RulesSettings,
     /// How HTTP requests are served.
     pub server: ServerSettings,
 }
@@ -60,6 +62,7 @@ impl Default for Settings {
             limits: IngestSettings::default(),
             store: StoreSettings::default(),
             engine: EngineSettings::default(),
+            rules: RulesSettings::default(),
             server: ServerSettings::default(),
         }
     }

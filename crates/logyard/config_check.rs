@@ -4,10 +4,10 @@
 //! what serde cannot: the path of a fault, hence its line, the nearest valid key, and numbers written
 //! with units. Texts are turned into what the schema wants (`"30d"`, `"true"` from the environment).
 
+use logyard_rules::Step;
 use serde_json::Value as Schema;
 use serde_yaml_ng::{Mapping, Number, Value};
 
-use crate::config_locate::Step;
 use crate::config_units::Unit;
 
 /// Deepest nesting that is looked at: stages inside `match` inside `match` are four levels each.

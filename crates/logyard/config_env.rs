@@ -5,9 +5,8 @@
 //! names a setting at the top: orchestrators put variables such as `LOGYARD_PORT` into every container
 //! near a service called `logyard`, and those must not stop a start.
 
+use logyard_rules::Step;
 use serde_yaml_ng::{Mapping, Value};
-
-use crate::config_locate::Step;
 
 /// Prefix of every variable that is looked at.
 pub(crate) const PREFIX: &str = "LOGYARD_";

@@ -24,7 +24,6 @@ mod command_storage;
 mod config;
 mod config_check;
 mod config_env;
-mod config_locate;
 mod config_schema;
 mod config_units;
 mod logging;

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use logyard_agent::RelabelSettings;
 use logyard_agent::pipeline::settings::StageSettings;
+use logyard_rules::{Step, line_of, name_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::config::ConfigError;
 use crate::config_check::check;
-use crate::config_locate::{Step, line_of, name_of};
 
 /// Longest file.
 const FILE_BYTES_MAX: usize = 4 << 20;
@@ -245,7 +245,7 @@ pub(crate) struct Remark {
 
 /// Makes the way to a place: texts are keys.
 macro_rules! place {
-    ($($step:expr),* $(,)?) => { vec![$($crate::config_locate::Step::from($step)),*] };
+    ($($step:expr),* $(,)?) => { vec![$(logyard_rules::Step::from($step)),*] };
 }
 pub(crate) use place;
 

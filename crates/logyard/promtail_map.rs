@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use logyard_agent::pipeline::settings::{LimitSettings, MatchAction, MatchSettings, StageSettings};
 use logyard_agent::pipeline::{LinesFrom, Pipeline, Relabeling, parse_size};
 use logyard_agent::{AgentSettings, FileSettings, FilterName, FilterSettings, RelabelSettings};
+use logyard_rules::Step;
 use logyard_server::Secret;
 use serde_yaml_ng::Value;
 
 use crate::config::{LogFormat, LogSettings, PushSettings, PushTlsSettings, Settings};
-use crate::config_locate::Step;
 use crate::config_units::Unit;
 use crate::promtail::{
     Anything, PromtailClient, PromtailDocker, PromtailFile, PromtailJob, PromtailLimits, Remark, in_file,

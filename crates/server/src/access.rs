@@ -30,11 +30,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Queries, labels, metrics.
+    /// Queries, labels, metrics, rules and alerts.
     Read,
     /// Pushes.
     Write,
-    /// Everything: also deletes, flushes and, unless bound to tenants, snapshots and imports.
+    /// Everything: also changes of rules, deletes, flushes and, unless bound to tenants, snapshots and imports.
     Admin,
 }
 

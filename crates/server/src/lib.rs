@@ -1,8 +1,8 @@
-//! The HTTP faces of Logyard: push, query, labels, live tail, health and metrics, as Loki's clients expect them.
+//! The HTTP faces of Logyard: push, query, labels, live tail, rules, health and metrics, as Loki's clients expect them.
 //!
 //! Owns: routes, parameter forms, statuses and texts of errors, the bounds on what runs at once, and
-//! [`Select`](logyard_engine::Select) for the local store. Deliberately absent: what a push or a query
-//! means (see `ingest`, `engine`), byte formats (see `wire`).
+//! [`Select`](logyard_engine::Select) for the local store, by which rules ask it too. Deliberately absent: what a push,
+//! a query or a rule means (see `ingest`, `engine`, `rules`), byte formats (see `wire`).
 //!
 //! Invariants: a request is answered in bounded memory; queries run on blocking threads, never on the
 //! runtime; a client that goes away stops its query; an error is a status with the bare text.
@@ -29,6 +29,9 @@ mod push;
 mod query;
 mod router;
 mod routes;
+mod rules;
+mod rules_evaluate;
+mod rules_state;
 mod secret;
 mod select_local;
 mod server;
@@ -48,6 +51,7 @@ pub use access::{Need, Scope, TokenSettings};
 pub use delete::parse_delete;
 pub use labels::parse_selector;
 pub use routes::Route;
+pub use rules_evaluate::RuleQueries;
 pub use secret::{SECRET_BYTES_MAX, Secret};
 pub use server::{OwnDoor, Server, ServerParts};
 pub use settings::ServerSettings;

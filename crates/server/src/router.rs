@@ -5,8 +5,8 @@ use crate::error::HttpError;
 use crate::routes::{Route, Routes};
 use crate::state::State;
 use crate::{
-    delete, detected, documents, drilldown, gzip, labels, patterns, push, query, snapshot, status, storage,
-    tail, volume,
+    delete, detected, documents, drilldown, gzip, labels, patterns, push, query, rules, rules_state,
+    snapshot, status, storage, tail, volume,
 };
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State as Shared};
@@ -44,7 +44,31 @@ pub(crate) fn routes(state: &Arc<State>) -> (Router<Arc<State>>, Vec<Route>) {
         .add(&[Method::DELETE], "/loki/api/v1/delete", Need::Admin, delete::cancel)
         .add(GET, "/loki/api/v1/tail", Need::Read, tail::current)
         .add(GET, "/api/prom/tail", Need::Read, tail::old);
-    of_queries(routes).finish()
+    of_rules(of_queries(routes)).finish()
+}
+
+fn of_rules(routes: Routes) -> Routes {
+    const GET: &[Method] = &[Method::GET];
+    const DELETE: &[Method] = &[Method::DELETE];
+    const PATHS: [[&str; 3]; 2] = [
+        ["/loki/api/v1/rules", "/loki/api/v1/rules/{namespace}", "/loki/api/v1/rules/{namespace}/{group}"],
+        ["/api/prom/rules", "/api/prom/rules/{namespace}", "/api/prom/rules/{namespace}/{group}"],
+    ];
+    let routes = routes.add(GET, "/prometheus/api/v1/rules", Need::Read, rules_state::rules).add(
+        GET,
+        "/prometheus/api/v1/alerts",
+        Need::Read,
+        rules_state::alerts,
+    );
+    PATHS.into_iter().fold(routes, |routes, [all, namespace, group]| {
+        routes
+            .add(GET, all, Need::Read, rules::list)
+            .add(GET, namespace, Need::Read, rules::list_namespace)
+            .add(GET, group, Need::Read, rules::read)
+            .add(&[Method::POST], namespace, Need::Admin, rules::write)
+            .add(DELETE, namespace, Need::Admin, rules::remove_namespace)
+            .add(DELETE, group, Need::Admin, rules::remove)
+    })
 }
 
 fn of_documents(routes: Routes) -> Routes {

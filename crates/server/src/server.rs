@@ -18,6 +18,7 @@ use crate::tls::Tls;
 use axum::Router;
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
+use logyard_rules::Ruler;
 use logyard_store::Store;
 use prometheus_client::registry::Registry;
 use std::future::{Future, pending};
@@ -45,6 +46,8 @@ pub struct ServerParts {
     pub ingest: Ingest,
     /// What evaluates queries; its `entries_max` and `timeout_secs` are enforced here.
     pub engine: Arc<Engine>,
+    /// What keeps and evaluates rules; it is run elsewhere.
+    pub ruler: Ruler,
     /// Every metric of the process, complete except for the server's own.
     pub registry: Registry,
     /// Speaks TLS and nothing else, if given: what the files of `settings.tls` hold.

@@ -9,6 +9,7 @@ use crate::tails::Tails;
 use axum::http::StatusCode;
 use logyard_engine::{Cancel, Engine};
 use logyard_ingest::Ingest;
+use logyard_rules::Ruler;
 use logyard_store::Store;
 use prometheus_client::registry::Registry;
 use std::fmt;
@@ -34,6 +35,7 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) ingest: Ingest,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) ruler: Ruler,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) tails: Arc<Tails>,
@@ -68,7 +70,7 @@ impl Drop for Waiting<'_> {
 
 impl State {
     pub(crate) fn new(parts: ServerParts, own_tokens: Vec<TokenSettings>) -> Self {
-        let ServerParts { settings, store, ingest, engine, mut registry, tls: _, own_door: _ } = parts;
+        let ServerParts { settings, store, ingest, engine, ruler, mut registry, tls: _, own_door: _ } = parts;
         let metrics = Metrics::register(&mut registry);
         let push_budget = Arc::new(Semaphore::new(budget_units(settings.push_inflight_bytes_max)));
         let query_slots = Arc::new(Semaphore::new(settings.queries_running_max.max(1)));
@@ -80,6 +82,7 @@ impl State {
             store,
             ingest,
             engine,
+            ruler,
             registry,
             metrics,
             tails,

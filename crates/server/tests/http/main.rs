@@ -13,7 +13,8 @@ use logyard_codec::{BatchId, Entries, encode_batch};
 use logyard_engine::{Engine, EngineSettings};
 use logyard_ingest::{Ingest, IngestSettings};
 use logyard_model::LabelSet;
-use logyard_server::{Server, ServerParts, ServerSettings};
+use logyard_rules::{Ruler, RulerParts, RulesSettings};
+use logyard_server::{RuleQueries, Server, ServerParts, ServerSettings};
 use logyard_store::{CompactionSettings, Store, StoreParts, StoreRules, StoreSettings};
 use logyard_sys::{Clock, Disk, Random, RealDisk, SimClock};
 use logyard_wire::loki_query::{
@@ -38,6 +39,7 @@ mod otlp;
 mod patterns;
 mod protobuf;
 mod push;
+mod rules;
 mod storage;
 mod tail;
 mod tls;
@@ -52,6 +54,8 @@ struct World {
     /// Until it serves.
     server: Option<Server>,
     folder: TempDir,
+    clock: Arc<SimClock>,
+    ruler: Ruler,
 }
 
 struct Answer {
@@ -80,25 +84,55 @@ async fn world_of(
     settings: ServerSettings,
     change: impl FnOnce(&mut ServerParts),
 ) -> World {
+    world_ruled(store, limits, settings, RulesSettings::default(), change).await
+}
+
+async fn world_ruled(
+    store: StoreSettings,
+    limits: IngestSettings,
+    settings: ServerSettings,
+    rules: RulesSettings,
+    change: impl FnOnce(&mut ServerParts),
+) -> World {
     let folder = TempDir::new().unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(SimClock::new(NOW_NS));
+    let sim_clock = Arc::new(SimClock::new(NOW_NS));
+    let clock: Arc<dyn Clock> = Arc::<SimClock>::clone(&sim_clock);
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut registry = Registry::default();
     let parts = StoreParts {
-        disk,
+        disk: Arc::clone(&disk),
         clock: Arc::clone(&clock),
         random: Arc::new(Random::seeded(7)),
         registry: &mut registry,
     };
-    let rules = StoreRules { parse_delete: Some(logyard_server::parse_delete), ..StoreRules::default() };
-    let store = Store::open_with_rules(folder.path(), store, rules, parts).unwrap();
+    let store_rules =
+        StoreRules { parse_delete: Some(logyard_server::parse_delete), ..StoreRules::default() };
+    let store = Store::open_with_rules(folder.path(), store, store_rules, parts).unwrap();
     store.recovered().await.unwrap();
-    let ingest = Ingest::new(limits, store.clone(), clock, &mut registry);
+    let ingest = Ingest::new(limits, store.clone(), Arc::clone(&clock), &mut registry);
     let engine = Arc::new(Engine::new(EngineSettings::default()));
-    let mut parts = ServerParts { settings, store, ingest, engine, registry, tls: None, own_door: None };
+    let ruler = Ruler::open(RulerParts {
+        settings: rules,
+        disk,
+        clock,
+        data_dir: folder.path(),
+        evaluate: Arc::new(RuleQueries::new(Arc::clone(&engine), store.clone())),
+        registry: &mut registry,
+    });
+    let ruler = ruler.unwrap();
+    let mut parts = ServerParts {
+        settings,
+        store,
+        ingest,
+        engine,
+        ruler: ruler.clone(),
+        registry,
+        tls: None,
+        own_door: None,
+    };
     change(&mut parts);
     let server = Server::new(parts);
-    World { router: server.router(), server: Some(server), folder }
+    World { router: server.router(), server: Some(server), folder, clock: sim_clock, ruler }
 }
 
 async fn world() -> World {
@@ -697,7 +731,7 @@ async fn a_query_ends_when_its_client_goes_away() {
     let entries: Vec<(i64, String)> = (0..20_000).map(|n| (NOW_NS - n, format!("line {n}"))).collect();
     let entries: Vec<(i64, &str)> = entries.iter().map(|(ts_ns, line)| (*ts_ns, line.as_str())).collect();
     assert_eq!(world.push_json(&stream(r#"{"app":"web"}"#, &entries)).await.status, StatusCode::NO_CONTENT);
-    let World { router, server: Some(server), folder: _folder } = world else { panic!("it serves") };
+    let World { router, server: Some(server), folder: _folder, .. } = world else { panic!("it serves") };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -1,4 +1,4 @@
-//! Finds the line of a key in a YAML text.
+//! Finds the line of a key in a YAML text: of a rule file, or of the config.
 //!
 //! The YAML reader tells positions only in its errors. So this module reads the text once more, walks
 //! down to the key and raises an error there, whose position is the answer.
@@ -12,7 +12,7 @@ const FOUND: &str = "the wanted key stands here";
 
 /// One step down into a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// To the value of a key.
     Key(String),
     /// To an item of a list, counted from 0.
@@ -32,7 +32,7 @@ impl From<usize> for Step {
 }
 
 /// Writes a path as messages name it, as in `agent.files[1].path`; empty for the document itself.
-pub(crate) fn name_of(path: &[Step]) -> String {
+pub fn name_of(path: &[Step]) -> String {
     let mut name = String::new();
     for step in path {
         match step {
@@ -45,7 +45,7 @@ pub(crate) fn name_of(path: &[Step]) -> String {
 }
 
 /// Returns the line (from 1) on which the last key of a path stands, if the text has it.
-pub(crate) fn line_of(text: &str, path: &[Step]) -> Option<usize> {
+pub fn line_of(text: &str, path: &[Step]) -> Option<usize> {
     let keys_end = path.iter().rposition(|step| matches!(step, Step::Key(_)))?;
     let path = path.get(..=keys_end)?;
     let error = Seek { path }.deserialize(serde_yaml_ng::Deserializer::from_str(text)).err()?;

@@ -1,0 +1,148 @@
+//! The forms of files, what they are printed as, and the texts and lines of what is refused.
+
+use super::*;
+use crate::Pairs;
+
+const GOOD: &str = r#"
+namespace: anything
+groups:
+  - name: errors
+    interval: 1m30s
+    query_offset: 10s
+    limit: 5
+    labels: {team: home, n: 1}
+    rules:
+      - alert: HighErrors
+        expr: |
+          sum by (app) (rate({job="x"} |= "ERROR" [5m])) > 0.1
+        for: 5m
+        keep_firing_for: 10m
+        labels:
+          severity: '{{ if gt $value 1.0 }}page{{ else }}warn{{ end }}'
+        annotations: {summary: "{{ $labels.app }}: {{ humanize $value }}"}
+      - record: app:lines:rate5m
+        expr: sum by (app) (rate({job="x"}[5m]))
+  - name: empty
+    rules:
+"#;
+
+fn file(text: &str) -> Result<Vec<RuleGroup>, FileFault> {
+    read_file(Path::new("rules/a.yaml"), text.as_bytes())
+}
+
+#[test]
+fn files_of_loki_and_prometheus_are_read() {
+    let groups = file(GOOD).unwrap();
+    assert_eq!(groups.len(), 2);
+    let group = &groups[0];
+    assert_eq!(
+        (group.interval_ns, group.query_offset_ns, group.limit),
+        (Some(90_000_000_000), 10_000_000_000, 5)
+    );
+    assert_eq!(group.labels, Pairs::from([("n".into(), "1".into()), ("team".into(), "home".into())]));
+    let RuleKind::Alert(alert) = &group.rules[0].kind else { panic!("{:?}", group.rules[0]) };
+    assert_eq!((alert.for_ns, alert.keep_firing_for_ns), (300_000_000_000, 600_000_000_000));
+    assert_eq!(group.rules[1].name(), "app:lines:rate5m");
+    assert!(groups[1].rules.is_empty());
+    assert!(file("").unwrap().is_empty());
+    assert!(file("groups:").unwrap().is_empty());
+}
+
+#[test]
+fn what_is_printed_reads_the_same() {
+    for group in file(GOOD).unwrap() {
+        let printed = print_group(&group);
+        let again = read_group(printed.as_bytes()).unwrap();
+        assert_eq!(format!("{group:?}"), format!("{again:?}"), "{printed}");
+    }
+    let one = file(GOOD).unwrap();
+    let having = |name: &str, value: &str| {
+        print_namespaces([("n", one.iter().collect())], &Pairs::from([(name.into(), value.into())]))
+    };
+    assert_eq!(having("team", "home").matches("expr:").count(), 2);
+    assert_eq!(having("team", "away"), "{}\n");
+    let group = read_group(b"name: g\nrules:\n- alert: A\n  expr: vector(1)\n  for: 0s\n").unwrap();
+    assert_eq!(print_group(&group), "name: g\nrules:\n- alert: A\n  expr: vector(1)\n");
+    assert_eq!(
+        print_namespaces([("n/s", vec![&group])], &Pairs::new()),
+        "n/s:\n- name: g\n  rules:\n  - alert: A\n    expr: vector(1)\n"
+    );
+}
+
+#[test]
+fn a_bad_file_is_named_with_its_line_and_the_reason() {
+    let check = |text: &str, want: &str| assert_eq!(file(text).unwrap_err().to_string(), want, "{text}");
+    let at = |line, text: &str| format!("cannot use rule file rules/a.yaml line {line}: {text}");
+    check(
+        "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: sum(\n",
+        &at(
+            5,
+            "could not parse expression for alert 'A' in group 'g': parse error at line 1, col 5: syntax error: unexpected $end; hint: close the parenthesis: )",
+        ),
+    );
+    check(
+        "groups:\n- name: g\n- name: h\n- name: g\n",
+        &at(4, "groupname: \"g\" is repeated in the same file"),
+    );
+    check("groups:\n- rules: []\n", &at(1, "group 0: Groupname must not be empty"));
+    check(
+        "groups:\n- name: g\n  rules:\n  - record: r\n    expr: vector(1)\n    for: 5m\n",
+        &at(6, "invalid field 'for' in recording rule"),
+    );
+    let text =
+        file("groups:\n- name: g\n  rules:\n  - alert: A\n    expr: vector(1)\n    fro: 5m\n").unwrap_err();
+    assert_eq!(text.line, Some(6), "{text}");
+    assert!(text.text.contains("unknown field `fro`, expected one of"), "{text}");
+    let text = file("groups:\n- name: g\n  interval: often\n").unwrap_err();
+    assert_eq!(text.line, Some(3), "{text}");
+    assert!(text.text.contains("not a valid duration string: \"often\""), "{text}");
+    assert_eq!(file("groups: [\n").unwrap_err().line, Some(2));
+    let long = "#".repeat(RULE_BYTES_MAX + 1);
+    assert!(file(&long).unwrap_err().text.contains("at most 1048576 are allowed"));
+    assert!(read_file(Path::new("a"), b"\xff").unwrap_err().text.contains("no UTF-8"));
+}
+
+#[test]
+fn groups_are_refused_with_lokis_texts() {
+    let rule = |rule: &str| read_group(format!("name: g\nrules:\n- {rule}\n").as_bytes());
+    let check = |found: Result<RuleGroup, Error>, want: &str| {
+        let text = found.unwrap_err().to_string();
+        assert!(text.starts_with(want), "{text}, not {want}");
+    };
+    check(read_group(b"rules: []"), "group 0: Groupname must not be empty");
+    check(read_group(b""), "group 0: Groupname must not be empty");
+    check(read_group(b"groups: [{name: g}]"), "group 0: Groupname must not be empty");
+    check(read_group(b"name: g\nfro: 1"), "unable to decoded rule group: unknown field `fro`");
+    check(read_group(b"name: g\ninterval: often"), "unable to decoded rule group");
+    check(read_group(b"name: [g]"), "unable to decoded rule group");
+    check(read_group(b"name: g\ninterval: 10ms"), "group 'g': the interval is shorter than 1s");
+    check(read_group(b"name: g\nlimit: -1"), "group 'g': the limit is below 0");
+    check(rule("expr: vector(1)"), "one of 'record' or 'alert' must be set");
+    check(rule("{alert: A, record: b, expr: vector(1)}"), "only one of 'record' and 'alert' must be set");
+    check(rule("alert: A"), "field 'expr' must be set in rule");
+    check(rule("{record: 1bad, expr: vector(1)}"), "invalid recording rule name: 1bad");
+    check(
+        rule("{record: r, expr: vector(1), annotations: {a: b}}"),
+        "invalid field 'annotations' in recording rule",
+    );
+    check(
+        rule("{record: r, expr: vector(1), keep_firing_for: 1m}"),
+        "invalid field 'keep_firing_for' in recording rule",
+    );
+    check(rule("{alert: A, expr: vector(1), labels: {bad-name: x}}"), "invalid label name: bad-name");
+    check(rule("{alert: A, expr: vector(1), labels: {__name__: x}}"), "invalid label name: __name__");
+    check(rule("{alert: A, expr: vector(1), annotations: {'a:b': x}}"), "invalid annotation name: a:b");
+    check(
+        rule("{alert: A, expr: vector(1), annotations: {a: '{{ nope }}'}}"),
+        "annotation \"a\": template: rule:1: function \"nope\" not defined",
+    );
+    check(rule("{alert: A, expr: vector(1), labels: {a: '{{ if }}'}}"), "label \"a\": template: rule:1:");
+    check(
+        rule(r#"{alert: A, expr: '{a="b"} |= "x"'}"#),
+        "could not parse expression for alert 'A' in group 'g': parse error : a rule wants a metric query",
+    );
+    check(
+        rule("{record: r, expr: 'sum('}"),
+        "could not parse expression for record 'r' in group 'g': parse error at line 1, col 5",
+    );
+}

@@ -1,0 +1,45 @@
+//! Alert and recording rules: what they say, when they are evaluated, and the state of their alerts.
+//!
+//! Owns: rule files and the rules that the API keeps, the schedule of groups, the states of alerts and their file.
+//! Deliberately absent: evaluating a query (whoever has a store implements [`Evaluate`]), HTTP, sending notifications.
+//!
+//! Invariants:
+//! - A set of rules is taken as a whole or not at all; what is in force has been checked.
+//! - What the API acknowledged is on the disk.
+//! - Only evaluated time counts: an outage or a jump of the clock neither fires nor resolves an alert.
+//! - Bounded: groups, rules, alerts, evaluations at once and the time of each, all with the name of a setting.
+//!
+//! The way of a rule: `group_yaml` reads it, `check` and `expand` make sense of it, `namespaces` and `folder` keep it,
+//! `ruler` evaluates it when `schedule` says so, `alert` turns samples into states, `state_file` keeps those.
+//!
+//! Change a key of rule files, also touch `schemas/rules.md` and `group_yaml` in both directions.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
+
+mod alert;
+mod check;
+mod error;
+mod evaluate;
+mod expand;
+mod folder;
+mod group;
+mod group_run;
+mod group_yaml;
+mod metrics;
+mod namespaces;
+mod ruler;
+mod schedule;
+mod settings;
+mod state_file;
+mod status;
+mod yaml_line;
+
+pub use alert::{Alert, AlertState};
+pub use check::{FileFault, RULE_BYTES_MAX, print_group, print_namespaces, read_file, read_group};
+pub use error::{Error, Kind};
+pub use evaluate::{Ask, Evaluate, Evaluating, RuleSample};
+pub use group::{AlertRule, Pairs, Rule, RuleGroup, RuleKind};
+pub use ruler::{Listed, Ruler, RulerParts};
+pub use settings::RulesSettings;
+pub use status::{AlertStatus, GroupStatus, Health, RuleStatus};
+pub use yaml_line::{Step, line_of, name_of};
