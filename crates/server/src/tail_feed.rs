@@ -14,7 +14,7 @@ use logyard_codec::BlockView;
 use logyard_engine::{Follow, LogEntry, QueryKind, QueryRequest, QueryResult};
 use logyard_logql::Expr;
 use logyard_model::{Direction, LabelSet, Tenant};
-use logyard_store::{Arrivals, Missed};
+use logyard_store::{Arrivals, Arrived, Missed};
 use logyard_wire::loki_tail::{TailForm, TailFrame};
 use std::collections::HashMap;
 use std::iter::Peekable;
@@ -174,9 +174,9 @@ impl Feed {
 
     /// Returns the entries that pass, in order of time. Many lines are looked at on few threads, so that pushes and
     /// queries find theirs.
-    async fn find(&self, views: Vec<BlockView>) -> Result<Vec<LogEntry>, String> {
+    async fn find(&self, views: Vec<Arrived>) -> Result<Vec<LogEntry>, String> {
         let follow = Arc::clone(&self.follow);
-        let bytes: u64 = views.iter().map(raw_bytes).sum();
+        let bytes: u64 = views.iter().map(|view| raw_bytes(view)).sum();
         let job = move || {
             let mut found = Vec::new();
             views.iter().try_for_each(|view| follow.find(view, &mut found))?;
@@ -199,7 +199,7 @@ impl Feed {
 }
 
 /// Takes views up to [`PORTION_BYTES`], one at least.
-fn portion(views: &mut Peekable<impl Iterator<Item = BlockView>>) -> Vec<BlockView> {
+fn portion(views: &mut Peekable<impl Iterator<Item = Arrived>>) -> Vec<Arrived> {
     let (mut taken, mut bytes) = (Vec::new(), 0);
     while let Some(view) = views.next_if(|view| bytes == 0 || bytes + raw_bytes(view) <= PORTION_BYTES) {
         bytes += raw_bytes(&view).max(1);

@@ -15,6 +15,7 @@ use logyard_model::{Matcher, Stream, StreamId, Tenant, TimeRange};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::mem;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -49,6 +50,21 @@ pub struct Arrivals {
     follower: Arc<Follower>,
 }
 
+/// Entries that have arrived. Until it is dropped they count among those that wait.
+#[derive(Debug)]
+pub struct Arrived {
+    view: BlockView,
+    _handed: Arc<Handed>,
+}
+
+impl Deref for Arrived {
+    type Target = BlockView;
+
+    fn deref(&self) -> &BlockView {
+        &self.view
+    }
+}
+
 /// All who follow.
 #[derive(Debug, Default)]
 pub(crate) struct Followers {
@@ -57,7 +73,7 @@ pub(crate) struct Followers {
     bytes: Arc<AtomicU64>,
 }
 
-/// The entries of one append, for as long as they wait for anybody.
+/// The entries of one append, for as long as they wait for anybody or are looked at.
 #[derive(Debug)]
 struct Handed {
     view: BlockView,
@@ -110,18 +126,20 @@ impl Arrivals {
     ///
     /// Shape: views in order of arrival, of one stream each, which may hold equal entries, and ones stored before.
     /// Entries that a pending delete request means are left out. Never blocks on a disk.
-    pub fn take(&self) -> (Vec<BlockView>, Missed) {
+    pub fn take(&self) -> (Vec<Arrived>, Missed) {
         let mut waiting = self.follower.waiting.lock();
         waiting.bytes = 0;
-        let mut views: Vec<BlockView> = waiting.handed.drain(..).map(|handed| handed.view.clone()).collect();
+        let handed = mem::take(&mut waiting.handed);
         let missed = mem::take(&mut waiting.missed);
         drop(waiting);
-        self.hide(&mut views);
-        (views, missed)
+        let arrived = |handed: Arc<Handed>| Arrived { view: handed.view.clone(), _handed: handed };
+        let mut all: Vec<Arrived> = handed.into_iter().map(arrived).collect();
+        self.hide(&mut all);
+        (all, missed)
     }
 
-    fn hide(&self, views: &mut Vec<BlockView>) {
-        let runs = || views.iter().flat_map(|view| &view.runs);
+    fn hide(&self, all: &mut Vec<Arrived>) {
+        let runs = || all.iter().flat_map(|one| &one.view.runs);
         let (Some(min_ns), Some(max_ns)) =
             (runs().map(|run| run.min_ns).min(), runs().map(|run| run.max_ns).max())
         else {
@@ -129,13 +147,19 @@ impl Arrivals {
         };
         let range = TimeRange { start_ns: min_ns, end_ns: max_ns.saturating_add(1) };
         let Some(mut hiding) = self.deletes.hiding(&self.follower.tenant, range) else { return };
-        if let Err(error) = hiding.hide_in_head(views, 0) {
-            tracing::error!(
-                ?error,
-                "cannot look entries in memory through for a delete request; report this"
-            );
-            views.clear();
+        for one in all.iter_mut() {
+            let runs = mem::take(&mut one.view.runs);
+            let mut left = vec![BlockView { runs, ..one.view.clone() }];
+            if let Err(error) = hiding.hide_in_head(&mut left, 0) {
+                tracing::error!(
+                    ?error,
+                    "cannot look entries in memory through for a delete request; report this"
+                );
+                left.clear();
+            }
+            one.view.runs = left.pop().map(|view| view.runs).unwrap_or_default();
         }
+        all.retain(|one| !one.view.runs.is_empty());
     }
 }
 
@@ -257,7 +281,7 @@ mod tests {
     fn taken(arrivals: &Arrivals) -> Vec<(String, Vec<i64>)> {
         let (views, missed) = arrivals.take();
         assert_eq!(missed.entries, 0);
-        let shown = |view: &BlockView| {
+        let shown = |view: &Arrived| {
             let [run] = view.runs.as_slice() else { panic!("not one run") };
             (run.stream.labels.get("app").unwrap().to_owned(), view.block.timestamps().unwrap().to_vec())
         };
@@ -313,8 +337,16 @@ mod tests {
         assert!(slow.iter().all(|arrivals| arrivals.follower.waiting.lock().missed.entries > 0));
         followers.hold().hand_over(&Tenant::single(), &stream("last"), &entries(500, &[b'x'; 1000]));
         followers.hold().hand_over(&Tenant::single(), &stream("last"), &entries(500, &[b'x'; 1000]));
-        assert_eq!(taken(&last).len(), 2);
+        let (taken, _) = last.take();
+        assert_eq!(taken.len(), 2);
         drop(slow);
+        let bytes: u64 = taken.iter().map(|one| one._handed.bytes).sum();
+        assert_eq!(
+            followers.bytes.load(Ordering::Relaxed),
+            bytes,
+            "what is taken counts until it is dropped"
+        );
+        drop(taken);
         assert_eq!(followers.bytes.load(Ordering::Relaxed), 0);
     }
 
