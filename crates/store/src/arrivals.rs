@@ -340,7 +340,7 @@ mod tests {
         let (taken, _) = last.take();
         assert_eq!(taken.len(), 2);
         drop(slow);
-        let bytes: u64 = taken.iter().map(|one| one._handed.bytes).sum();
+        let bytes = 2 * weight(&entries(500, &[b'x'; 1000]));
         assert_eq!(
             followers.bytes.load(Ordering::Relaxed),
             bytes,
