@@ -1,15 +1,15 @@
 //! Which shredded lines hold a literal, found without rebuilding those that need not be.
 //!
-//! A template whose fixed text holds the needle is *sure*: all its rows do. Where the needle could lie across
-//! the border of a fixed text and a value, the template is *open*: its rows are rebuilt and looked at. In all
-//! others the needle can only lie inside a value, and their columns are searched, each in one pass.
+//! A template whose fixed text holds the needle is *sure*: all its rows do. Elsewhere the needle can lie inside a
+//! value: the columns are searched, each in one pass. Or it can lie across the *border* of a fixed text and a
+//! value: where the text fits, the values are looked at that would have to start or end as the needle goes on or
+//! begins, and the rows are rebuilt in which one does.
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use crate::block::Block;
 use crate::error::Error;
-use crate::shred_head::{ColumnForm, Piece, Template};
-use crate::shred_shape::Field;
-use crate::shred_values::may_shape_hold;
+use crate::shred_head::{ColumnForm, Piece, Slot, Template};
+use crate::shred_values::{may_shape_end, may_shape_hold, may_shape_start};
 use crate::shredded::Shredded;
 use memchr::memmem;
 use std::ops::Range;
@@ -53,11 +53,31 @@ impl RowSet {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Sure,
-    Open,
-    InValues,
+/// A place in a template that the needle may lie across, if the value there is as the edge wants.
+#[derive(Clone, Copy, Debug)]
+struct Border<'a> {
+    slot: Slot,
+    edge: Edge<'a>,
+}
+
+/// What a value must be for the needle to lie across one of its ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Edge<'a> {
+    /// Start with this rest of the needle, or be the start of it.
+    Start(&'a [u8]),
+    /// End with this start of the needle.
+    End(&'a [u8]),
+}
+
+impl Edge<'_> {
+    /// Returns whether a value is.
+    #[inline]
+    pub(crate) fn fits(self, value: &[u8]) -> bool {
+        match self {
+            Self::Start(rest) => value.starts_with(rest) || rest.starts_with(value),
+            Self::End(start) => value.ends_with(start),
+        }
+    }
 }
 
 impl Shredded {
@@ -81,32 +101,45 @@ impl Shredded {
             return Ok(found);
         }
         let mut is_wanted = vec![false; self.head.columns.len()];
+        let mut borders = Vec::new();
+        let mut is_candidate = Vec::new();
         for template in &self.head.templates {
             let template_rows = self.rows_of(template);
             let within = template_rows.partition_point(|&row| row < rows.start)
                 ..template_rows.partition_point(|&row| row < rows.end);
+            let first_rank = u32::try_from(within.start).unwrap_or(u32::MAX);
             let template_rows = template_rows.get(within).unwrap_or_default();
             if template_rows.is_empty() {
                 continue;
             }
             let pieces = self.head.pieces_of(template);
-            match self.verdict(pieces, finder) {
-                Verdict::Sure => template_rows.iter().for_each(|&row| found.insert(row)),
-                Verdict::Open => {
-                    for &row in template_rows {
-                        line.clear();
-                        self.push_line(block, row, &mut line)?;
-                        if finder.find(&line).is_some() {
-                            found.insert(row);
-                        }
-                    }
+            if pieces.iter().any(|piece| finder.find(self.head.literal(piece)).is_some()) {
+                template_rows.iter().for_each(|&row| found.insert(row));
+                continue;
+            }
+            for slot in pieces.iter().filter_map(|piece| piece.slot) {
+                if let Some(wanted) = is_wanted.get_mut(slot.column as usize) {
+                    *wanted = true;
                 }
-                Verdict::InValues => {
-                    for slot in pieces.iter().filter_map(|piece| piece.slot) {
-                        if let Some(wanted) = is_wanted.get_mut(slot.column as usize) {
-                            *wanted = true;
-                        }
-                    }
+            }
+            borders.clear();
+            self.push_borders(pieces, finder.needle(), &mut borders);
+            if borders.is_empty() {
+                continue;
+            }
+            is_candidate.clear();
+            is_candidate.resize(template_rows.len(), false);
+            for Border { slot, edge } in &borders {
+                let first = slot.base.saturating_add(first_rank);
+                self.values(block, slot.column)?.find_edge(*edge, first, &mut is_candidate);
+            }
+            for (&row, _) in
+                template_rows.iter().zip(&is_candidate).filter(|(_, is_candidate)| **is_candidate)
+            {
+                line.clear();
+                self.push_line(block, row, &mut line)?;
+                if finder.find(&line).is_some() {
+                    found.insert(row);
                 }
             }
         }
@@ -149,11 +182,8 @@ impl Shredded {
         }
     }
 
-    fn verdict(&self, pieces: &[Piece], finder: &memmem::Finder<'_>) -> Verdict {
-        if pieces.iter().any(|piece| finder.find(self.head.literal(piece)).is_some()) {
-            return Verdict::Sure;
-        }
-        let needle = finder.needle();
+    /// Appends the borders that the needle may lie across.
+    fn push_borders<'a>(&self, pieces: &[Piece], needle: &'a [u8], out: &mut Vec<Border<'a>>) {
         let mut next = pieces.iter().skip(1);
         for piece in pieces {
             let follower = next.next();
@@ -162,52 +192,52 @@ impl Shredded {
             let before = self.head.literal(piece);
             let after = follower.map(|piece| self.head.literal(piece)).unwrap_or_default();
             let has_more = follower.is_some_and(|piece| piece.slot.is_some());
-            for at in 1..needle.len() {
-                let Some((head, tail)) = needle.split_at_checked(at) else { continue };
+            let (last_before, first_after) = (before.last(), after.first());
+            for (at, pair) in (1..).zip(needle.windows(2)) {
+                // Nearly all cuts are ruled out by the bytes beside them.
+                let enters = pair.first() == last_before;
+                let reaches = first_after.is_none() || pair.last() == first_after;
+                if !enters && !reaches {
+                    continue;
+                }
+                let Some((start, rest)) = needle.split_at_checked(at) else { continue };
                 // The needle starts in the text before the value and reaches into it.
-                let enters = before.ends_with(head) && starts(&column.form, tail);
+                if enters && before.ends_with(start) && may_start(&column.form, rest) {
+                    out.push(Border { slot, edge: Edge::Start(rest) });
+                }
                 // It starts in the value and reaches into the text behind, perhaps beyond it.
-                let reaches = if after.len() >= tail.len() {
-                    after.starts_with(tail)
+                let goes_on = if after.len() >= rest.len() {
+                    after.starts_with(rest)
                 } else {
-                    has_more && tail.starts_with(after)
+                    has_more && rest.starts_with(after)
                 };
-                if enters || (reaches && ends(&column.form, head)) {
-                    return Verdict::Open;
+                if reaches && goes_on && may_end(&column.form, start) {
+                    out.push(Border { slot, edge: Edge::End(start) });
                 }
             }
         }
-        Verdict::InValues
     }
 }
 
-/// Returns whether a value of this form can be followed by, or start with, the front of `text`, which the
-/// needle has next. An empty value is possible only in text, which always can.
-fn starts(form: &ColumnForm, text: &[u8]) -> bool {
-    let Some(&byte) = text.first() else { return true };
+/// Returns whether a value of this form can start with `rest`, or be its start, as far as that shows without
+/// decoding it. An empty value is possible only in text, which can be anything.
+fn may_start(form: &ColumnForm, rest: &[u8]) -> bool {
+    let Some(byte) = rest.first() else { return true };
     match form {
         ColumnForm::Numbers(_) | ColumnForm::Addresses(_) => byte.is_ascii_digit(),
-        ColumnForm::Shape { fields, .. } => fields.first().is_none_or(|field| may_be_edge(field, byte, true)),
+        ColumnForm::Shape { fields, .. } => may_shape_start(fields, rest),
         _ => true,
     }
 }
 
-/// Returns whether a value of this form can end with the last byte of `text`.
-fn ends(form: &ColumnForm, text: &[u8]) -> bool {
-    let Some(&byte) = text.last() else { return true };
+/// Returns whether a value of this form can end with `start`, as far as that shows without decoding it.
+fn may_end(form: &ColumnForm, start: &[u8]) -> bool {
+    let Some(byte) = start.last() else { return true };
     match form {
-        ColumnForm::Numbers(_) | ColumnForm::Addresses(_) => byte.is_ascii_digit(),
-        ColumnForm::Shape { fields, .. } => fields.last().is_none_or(|field| may_be_edge(field, byte, false)),
+        ColumnForm::Numbers(_) => start.len() <= 20 && start.iter().all(u8::is_ascii_digit),
+        ColumnForm::Addresses(_) => byte.is_ascii_digit(),
+        ColumnForm::Shape { fields, .. } => may_shape_end(fields, start),
         _ => true,
-    }
-}
-
-fn may_be_edge(field: &Field, byte: u8, is_first: bool) -> bool {
-    match field {
-        Field::Text(text) if is_first => text.first().is_none_or(|&edge| edge == byte),
-        Field::Text(text) => text.last().is_none_or(|&edge| edge == byte),
-        Field::Hex { .. } => byte.is_ascii_hexdigit(),
-        Field::Digits(_) | Field::Time(_) => byte.is_ascii_digit(),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::numbers;
 use crate::shred_column::{NUMBERS_DELTA, NUMBERS_DIRECT, NUMBERS_FROM_TS, TS_UNITS_NS};
 use crate::shred_head::{ColumnForm, NumbersForm};
 use crate::shred_render::{Pen, append};
+use crate::shred_search::Edge;
 use crate::shred_shape::{Field, TimeForm};
 use memchr::memmem;
 
@@ -169,6 +170,39 @@ impl Values {
             Self::Addresses(_) if !needle.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') => {}
             Self::Shape(shape) if !may_shape_hold(&shape.fields, needle) => {}
             _ => self.find_rendered(finder, count, out),
+        }
+    }
+
+    /// Marks those of the values from `first` on that an edge fits, one for each place of `fits`.
+    pub(crate) fn find_edge(&self, edge: Edge<'_>, first: u32, fits: &mut [bool]) {
+        let count = fits.len();
+        let each = (first..).zip(fits);
+        match self {
+            Self::Constant(text) => {
+                let is_fit = edge.fits(text);
+                each.for_each(|(_, fits)| *fits |= is_fit);
+            }
+            Self::Text(lines) => each.for_each(|(index, fits)| *fits |= edge.fits(lines.get(index))),
+            Self::Dictionary(dictionary) if dictionary.values.rows() > count => {
+                each.for_each(|(index, fits)| *fits |= edge.fits(dictionary.value(index)));
+            }
+            Self::Dictionary(dictionary) => {
+                let codes = 0..u32::try_from(dictionary.values.rows()).unwrap_or(u32::MAX);
+                let by_code: Vec<bool> = codes.map(|code| edge.fits(dictionary.values.get(code))).collect();
+                if !by_code.contains(&true) {
+                    return;
+                }
+                let of_code = |code: u32| by_code.get(code as usize).copied().unwrap_or(false);
+                each.for_each(|(index, fits)| *fits |= of_code(dictionary.code(index)));
+            }
+            Self::Numbers(_) | Self::Shape(_) | Self::Addresses(_) => {
+                let mut value = Vec::new();
+                for (index, fits) in each {
+                    value.clear();
+                    self.render(index, &mut value);
+                    *fits |= edge.fits(&value);
+                }
+            }
         }
     }
 
@@ -407,6 +441,18 @@ pub(crate) fn may_shape_hold(fields: &[Field], needle: &[u8]) -> bool {
     let places: Vec<PlaceClass> = fields.iter().flat_map(PlaceClass::of).collect();
     let Some(last) = places.len().checked_sub(needle.len()) else { return false };
     (0..=last).any(|at| places.iter().skip(at).zip(needle).all(|(place, &byte)| place.may_be(byte)))
+}
+
+/// Returns whether a value of a shape can start with a text, or be its start.
+pub(crate) fn may_shape_start(fields: &[Field], text: &[u8]) -> bool {
+    fields.iter().flat_map(PlaceClass::of).zip(text).all(|(place, &byte)| place.may_be(byte))
+}
+
+/// Returns whether a value of a shape can end with a text.
+pub(crate) fn may_shape_end(fields: &[Field], text: &[u8]) -> bool {
+    let places: Vec<PlaceClass> = fields.iter().flat_map(PlaceClass::of).collect();
+    let fits = |(place, &byte): (&PlaceClass, &u8)| place.may_be(byte);
+    places.len() >= text.len() && places.iter().rev().zip(text.iter().rev()).all(fits)
 }
 
 /// What one byte of a shape can be.
