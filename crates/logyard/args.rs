@@ -14,6 +14,7 @@ Examples:
   logyard agent --push-url http://logs:3100  only read and send there
   logyard agent --promtail-config promtail.yaml
                                              take Promtail's place with its own file and positions
+  logyard agent targets                      show what is read, what not, and why not
   logyard config --config logyard.yaml       check a config file and print what is in effect
   logyard config from-promtail promtail.yaml print a promtail.yaml as a config file of Logyard
   logyard fsck --deep                        check all files, while logyard is stopped
@@ -65,6 +66,16 @@ Examples:
 The running store is asked at --listen; if none answers, or if it keeps tenants apart and none is named, the folder at
 --data-dir is read, which works beside a running store too and lacks only what is in memory.";
 
+const TARGETS_EXAMPLES: &str = "\
+Examples:
+  logyard agent targets                      what the agent on ./logyard-data reads
+  logyard agent targets --config new.yaml --data-dir /nonexistent
+                                             what an agent with this file would read
+  logyard agent targets --json | jq '.targets[] | select(.state == \"excluded\")'
+
+The running agent, of `logyard agent` or `logyard all`, is asked over a socket in its data folder; if none answers, the
+engine and the disk are looked at.";
+
 const EXPORT_EXAMPLES: &str = "\
 Examples:
   logyard export /backup/june --from 2026-06-01 --to 2026-06-30
@@ -99,7 +110,10 @@ pub(crate) enum Command {
     /// Read, keep and answer, all in one process (the default)
     All,
     /// Only read, and send to the store at --push-url
-    Agent,
+    Agent {
+        #[command(subcommand)]
+        command: Option<AgentCommand>,
+    },
     /// Only keep and answer
     Store,
     /// Check the settings and print what is in effect
@@ -128,6 +142,22 @@ pub(crate) enum Command {
     /// Take in what an export holds
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArguments),
+}
+
+/// What `logyard agent` is asked besides.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Show every container and file: read or not, under which labels, and why not
+    #[command(after_help = TARGETS_EXAMPLES)]
+    Targets(TargetsArguments),
+}
+
+/// What `logyard agent targets` is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct TargetsArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What `logyard config` is asked besides.

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::banner::Facts;
 use crate::command_run::Role;
+use crate::command_targets;
 use crate::config::{PushSettings, PushTlsSettings, Settings};
 use crate::logging::{OwnLog, with_causes};
 use crate::secrets;
@@ -54,6 +55,8 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Running {
     agent: Option<Agent>,
+    /// Answers what it reads.
+    status: Option<JoinHandle<()>>,
     keeping: Option<Keeping>,
     own_log: Option<PathBuf>,
     pushes_to: Option<String>,
@@ -104,6 +107,7 @@ impl Running {
             true => Some(open_store(&settings, &parts, &random, &mut registry)?),
             false => None,
         };
+        let data_dir = settings.data_dir.clone();
         let mut agent_settings = settings.agent.clone();
         let own_log =
             if role.reads() { follow_own_log(&mut agent_settings, &settings, &parts) } else { None };
@@ -137,7 +141,10 @@ impl Running {
             }
             _ => None,
         };
-        Ok(Self { agent, keeping, own_log, pushes_to, is_secured })
+        let status = agent
+            .as_ref()
+            .and_then(|agent| command_targets::serve(agent.reporter(), &data_dir, &*parts.disk));
+        Ok(Self { agent, status, keeping, own_log, pushes_to, is_secured })
     }
 
     /// Waits, for a moment only, until the agent knows whether there is an engine and what it runs, so
@@ -178,6 +185,9 @@ impl Running {
 
     /// Stops all parts, the agent first so that its last batches are still taken.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        if let Some(status) = self.status {
+            status.abort();
+        }
         if let Some(agent) = self.agent {
             agent.stop().await;
         }

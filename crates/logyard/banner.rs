@@ -53,7 +53,8 @@ fn scheme(facts: &Facts) -> &'static str {
 }
 
 fn reads(report: &AgentReport, facts: &Facts) -> String {
-    let targets = report.targets.iter().filter(|target| target.state != TargetState::Excluded).count();
+    let is_read = |state: TargetState| !matches!(state, TargetState::Excluded | TargetState::Unreadable);
+    let targets = report.targets.iter().filter(|target| is_read(target.state)).count();
     if let Some(engine) = &report.engine {
         let things = if targets == 1 { "container" } else { "containers" };
         return format!("{targets} {things} of {} {} at {}", engine.name, engine.version, engine.host);
@@ -100,13 +101,14 @@ fn commands(facts: &Facts, address: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use logyard_agent::{EngineReport, TargetReport};
+    use logyard_agent::{EngineReport, TargetKind, TargetReport};
     use logyard_model::LabelSet;
 
     use super::*;
 
     fn facts() -> Facts {
         let target = TargetReport {
+            kind: TargetKind::Container,
             name: "web".to_owned(),
             labels: LabelSet::from_pairs([("container", "web")]),
             state: TargetState::Follow,

@@ -21,6 +21,7 @@ mod command_inspect;
 mod command_run;
 mod command_snapshot;
 mod command_storage;
+mod command_targets;
 mod config;
 mod config_check;
 mod config_env;
@@ -52,7 +53,7 @@ pub use config::{
 };
 pub use config_schema::{json_schema, reference_page};
 
-use crate::args::{Arguments, Command, ConfigCommand, Flags};
+use crate::args::{AgentCommand, Arguments, Command, ConfigCommand, Flags};
 use crate::command_run::Role;
 use crate::promtail_load::{How, Taken};
 
@@ -88,7 +89,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match arguments.command.unwrap_or(Command::All) {
         Command::All => command_run::run(Role::All, settings, taken, disk),
-        Command::Agent => command_run::run(Role::Agent, settings, taken, disk),
+        Command::Agent { command: None } => command_run::run(Role::Agent, settings, taken, disk),
+        Command::Agent { command: Some(AgentCommand::Targets(arguments)) } => {
+            command_targets::run(&arguments, &settings, &disk)
+        }
         Command::Store => command_run::run(Role::Store, settings, taken, disk),
         Command::Config { command: None } => command_config::run(&settings),
         Command::Config { command: Some(ConfigCommand::FromPromtail { file }) } => {

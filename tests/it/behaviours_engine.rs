@@ -400,3 +400,55 @@ fn what_happens_to_containers_is_told_once_through_kills() {
     assert_eq!(logyard.instant(failed)[0].1, 3.0, "two exits with a code, and the illness");
     logyard.assert_quiet_but_for(&[]);
 }
+
+#[test]
+fn b26_labels_of_containers_rule_their_lines_and_the_list_says_why() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    let run = |name: &str, labels: &[&str], script: &str| {
+        let options: Vec<&str> = labels.iter().flat_map(|label| ["--label", label]).collect();
+        engine.run(name, &options, script);
+    };
+    run(
+        "joined",
+        &[
+            r"logyard.multiline=^\S",
+            "logyard.exclude=health",
+            "logyard.parser=logfmt",
+            "logyard.labels.team=a",
+        ],
+        "echo user=joe; echo ' at x'; echo GET /health; echo user=ann; sleep 600",
+    );
+    run("named-7f3a", &["logyard.name=named", "logyard.multiline=("], "echo one; sleep 600");
+    run("out", &["logyard.enable=false"], "echo never; sleep 600");
+    engine.run("mute", &["--log-driver", "none"], "echo never; sleep 600");
+    // Nobody runs yet: what one would read.
+    let targets = |logyard: &Logyard| -> Vec<[String; 3]> {
+        let page = logyard.targets();
+        let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+        let rows = page["targets"].as_array().unwrap().iter();
+        rows.map(|row| ["name", "state", "why"].map(|key| text(row, key))).collect()
+    };
+    let states = |rows: &[[String; 3]]| -> Vec<String> {
+        rows.iter().map(|[name, state, _]| format!("{name} {state}")).collect()
+    };
+    let want = ["joined following", "mute unreadable", "named-7f3a following", "out excluded"];
+    let rows = targets(&logyard);
+    assert_eq!(states(&rows), want);
+    assert_eq!(rows[3][2], "its label logyard.enable says false");
+    assert!(rows[2][2].starts_with("label logyard.multiline cannot be used"), "{rows:?}");
+
+    logyard.start();
+    let joined = logyard.wait_for_lines(r#"{container="joined", team="a"} | user="joe""#, 1, WITHIN);
+    assert_eq!(joined, ["user=joe", " at x"], "one entry of two lines");
+    logyard.wait_for_lines(r#"{container="joined"} | user="ann""#, 1, WITHIN);
+    assert_eq!(logyard.lines(r#"{container="joined"} |= "health""#), Vec::<String>::new());
+    logyard.wait_for_lines(r#"{container="named"}"#, 1, WITHIN);
+    let until = std::time::Instant::now() + WITHIN;
+    while states(&targets(&logyard)) != want {
+        assert!(std::time::Instant::now() < until, "{:?}", targets(&logyard));
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(logyard.targets()["is_running"], true);
+    logyard.assert_quiet_but_for(&["a container's own label", "cannot read a container's log"]);
+}

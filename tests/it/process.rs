@@ -186,6 +186,18 @@ impl Logyard {
         )
     }
 
+    /// Returns what `logyard agent targets --json` prints.
+    pub fn targets(&self) -> serde_json::Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_logyard"))
+            .args(["agent", "targets", "--json", "--data-dir"])
+            .arg(self.data_dir())
+            .env("DOCKER_HOST", &self.docker_host)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// Returns the lines that a raw query prints.
     pub fn lines(&self, query: &str) -> Vec<String> {
         let (code, stdout, stderr) =

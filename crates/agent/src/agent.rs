@@ -65,6 +65,21 @@ pub struct AgentParts<'a> {
     pub imported: ImportedPositions,
 }
 
+/// Reports on an agent as long as it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    board: Board,
+    spool: SharedSpool,
+}
+
+impl Reporter {
+    /// Returns what is read at the moment. Cost: copies the labels of all targets.
+    pub fn report(&self) -> AgentReport {
+        let (agent_id, spool_bytes) = self.spool.summary();
+        self.board.report(agent_id, spool_bytes)
+    }
+}
+
 /// A running agent. Dropping it ends reading without a last push; [`Agent::stop`] is kinder.
 #[derive(Debug)]
 pub struct Agent {
@@ -137,8 +152,12 @@ impl Agent {
 
     /// Returns what is read at the moment. Cost: copies the labels of all targets.
     pub fn report(&self) -> AgentReport {
-        let (agent_id, spool_bytes) = self.spool.summary();
-        self.board.report(agent_id, spool_bytes)
+        self.reporter().report()
+    }
+
+    /// Returns what reports for whoever asks later.
+    pub fn reporter(&self) -> Reporter {
+        Reporter { board: self.board.clone(), spool: self.spool.clone() }
     }
 
     /// Stops reading, spools what was read and gives the store 5 s to take it.
@@ -237,7 +256,8 @@ impl Sourcing {
             false => None,
         };
         let own_id = own_container_id(&*self.disk);
-        let host_label = self.host_label(engine.as_ref(), own_id.is_some()).await;
+        let host_label =
+            host_label(&self.settings.host, engine.as_ref(), own_id.is_some(), &*self.disk).await;
         let mut common_labels = self.settings.labels.clone();
         common_labels.insert("host".to_owned(), host_label);
         let line_bytes_max = self.settings.line_bytes_max as usize;
@@ -308,17 +328,22 @@ impl Sourcing {
         }
         Ok(sources)
     }
+}
 
-    /// A container's own host name is an id: there the engine knows better.
-    async fn host_label(&self, engine: Option<&Engine>, is_in_container: bool) -> String {
-        if !self.settings.host.is_empty() {
-            return self.settings.host.clone();
-        }
-        if let Some(engine) = engine.filter(|_| is_in_container)
-            && let Some(name) = engine.host_name().await
-        {
-            return name;
-        }
-        machine_name(&*self.disk)
+/// Returns the value of the label `host`: a container's own host name is an id, so there the engine knows better.
+pub(crate) async fn host_label(
+    setting: &str,
+    engine: Option<&Engine>,
+    is_in_container: bool,
+    disk: &dyn Disk,
+) -> String {
+    if !setting.is_empty() {
+        return setting.to_owned();
     }
+    if let Some(engine) = engine.filter(|_| is_in_container)
+        && let Some(name) = engine.host_name().await
+    {
+        return name;
+    }
+    machine_name(disk)
 }

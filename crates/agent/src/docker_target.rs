@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use self::reading::Reading;
 use crate::batch::Piece;
 use crate::clock_watch::ClockWatch;
+use crate::container_stages::container_stages;
 use crate::discovery::{DockerRules, TargetLabels};
 use crate::docker_engine::{Engine, Inspected, OpenError, Tail};
 use crate::labels::ContainerFacts;
@@ -30,7 +31,7 @@ use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
 use crate::metrics::Metrics;
 use crate::position::{OutputPosition, OutputPositions, Position, RepeatFilter};
-use crate::report::{Board, TargetState};
+use crate::report::{Board, TargetKind, TargetState};
 use crate::settings::Initial;
 use crate::spool_shared::{stopped, stopped_within};
 use crate::staging::{StageParts, Staging};
@@ -99,10 +100,15 @@ pub(crate) fn run(
 ) -> impl Future<Output = (String, Option<OutputPositions>)> + Send + 'static {
     let facts = wish.borrow().facts.clone();
     let labels = parts.rules.labels(&id, &facts, &BTreeMap::new());
+    let (pipeline, problems) = container_stages(&facts, &parts.pipeline, parts.staging.line_bytes_max);
+    for problem in &problems {
+        tracing::warn!(target = %facts.name, problem, "a container's own label is left out; mend it");
+    }
     let mut target = DockerTarget {
         key: target_key(&id).into(),
         filter: RepeatFilter::new(begin.positions.unwrap_or_default()),
-        staging: Staging::new(&parts.pipeline, parts.staging.clone()),
+        staging: Staging::new(&pipeline, parts.staging.clone()),
+        problems: problems.join("; "),
         sent: begin.positions.unwrap_or_default(),
         is_known: begin.positions.is_some(),
         initial: begin.initial,
@@ -151,6 +157,8 @@ struct DockerTarget {
     stop: watch::Receiver<bool>,
     filter: RepeatFilter,
     staging: Staging<OutputPositions>,
+    /// What is wrong with its own labels.
+    problems: String,
     /// Positions last handed over; behind those of the filter while stages hold lines back.
     sent: OutputPositions,
     clock_watch: ClockWatch,
@@ -447,7 +455,7 @@ impl DockerTarget {
             return ReadEnd::Ended(0);
         }
         if follow {
-            self.state(TargetState::Follow, "");
+            self.state(TargetState::Follow, &self.problems);
         }
         self.filter.begin_read();
         self.open_end = None;
@@ -545,7 +553,8 @@ impl DockerTarget {
     }
 
     fn show(&self) {
-        self.parts.board.name_target(&self.key, &self.facts.name, self.labels.shown());
+        let labels = self.labels.shown();
+        self.parts.board.name_target(TargetKind::Container, &self.key, &self.facts.name, labels);
     }
 
     fn state(&self, state: TargetState, detail: &str) {

@@ -9,6 +9,7 @@ use logyard_pipeline::{LinesFrom, Pipeline, Relabeling, without_meta};
 use logyard_sys::Disk;
 
 use crate::error::Error;
+use crate::report::{TargetKind, TargetReport, TargetState};
 use crate::settings::FileSettings;
 use crate::staging::compile_stages;
 
@@ -22,6 +23,7 @@ const COMPRESSED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
 /// Files read under the same labels.
 #[derive(Clone, Debug)]
 pub(crate) struct FileJob {
+    patterns: Vec<String>,
     /// The fixed folder of each pattern, and how deep below it files may lie.
     roots: Vec<(PathBuf, usize)>,
     include: GlobSet,
@@ -67,6 +69,7 @@ fn file_job(
     let relabel = Relabeling::compile(&settings.relabel)
         .map_err(|error| Error::Setting { setting: "files.relabel", reason: error.to_string() })?;
     Ok(FileJob {
+        patterns: settings.path.clone(),
         roots: settings.path.iter().map(|pattern| root_of(pattern)).collect(),
         include: globs("files.path", &settings.path)?,
         exclude: globs("files.exclude", &settings.exclude)?,
@@ -92,6 +95,17 @@ impl FileJob {
         let is_cut = found.len() > FILES_MAX;
         found.truncate(FILES_MAX);
         (found, is_cut)
+    }
+
+    /// Says that nothing matches.
+    pub(crate) fn without_match(&self) -> TargetReport {
+        TargetReport {
+            kind: TargetKind::File,
+            name: self.patterns.join(", "),
+            labels: LabelSet::default(),
+            state: TargetState::Unreadable,
+            detail: "no file matches; look at the path, and at who may list its folder".to_owned(),
+        }
     }
 
     /// Returns the labels of one file's stream; `None`: the rules leave it out.

@@ -12,6 +12,8 @@ use crate::log_entry::Output;
 
 /// Label on a container: `false` keeps it from being read.
 const LABEL_ENABLE: &str = "logyard.enable";
+/// Label on a container: what its streams call it.
+const LABEL_NAME: &str = "logyard.name";
 /// Prefix of labels on a container that become labels of its streams.
 const LABEL_EXTRA_PREFIX: &str = "logyard.labels.";
 const LABEL_PROJECT: &str = "com.docker.compose.project";
@@ -60,6 +62,7 @@ pub(crate) fn container_labels(facts: &ContainerFacts, common: &BTreeMap<String,
             set.insert("container", format!("{project}-{service}-run"));
             metadata.insert("container_name", facts.name.as_str());
         }
+        _ if label(LABEL_NAME).is_some() => set.insert("container", label(LABEL_NAME).unwrap_or_default()),
         _ if facts.name.is_empty() => {}
         _ => set.insert("container", facts.name.as_str()),
     }
@@ -146,6 +149,7 @@ mod tests {
     #[test]
     fn containers_may_add_labels_and_opt_out() {
         let own = [("logyard.labels.team", "a"), ("logyard.labels.a-b", "c"), ("logyard.labels.stream", "x")];
+        check(&facts("x-1", "", &[("logyard.name", "x")]), r#"{container="x", host="nas", stream="stdout"}"#);
         check(&facts("x", "", &own), r#"{a_b="c", container="x", host="nas", stream="stdout", team="a"}"#);
         assert!(!is_enabled(&facts("x", "", &[(LABEL_ENABLE, "False")]), true));
         assert!(is_enabled(&facts("x", "", &[(LABEL_ENABLE, "true")]), false));

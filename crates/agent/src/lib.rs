@@ -17,6 +17,7 @@ mod agent_id;
 mod batch;
 mod batch_part;
 mod clock_watch;
+mod container_stages;
 mod discovery;
 mod docker_engine;
 mod docker_target;
@@ -32,6 +33,7 @@ mod log_entry;
 mod log_frames;
 mod log_join;
 mod log_tty;
+mod look;
 mod machine;
 mod metrics;
 mod position;
@@ -50,11 +52,12 @@ mod stage_metrics;
 mod staging;
 mod timestamp;
 
-pub use agent::{Agent, AgentParts};
+pub use agent::{Agent, AgentParts, Reporter};
 pub use error::{Error, Kind};
 pub use import::ImportedPositions;
 pub use logyard_pipeline::{self as pipeline, RelabelAction, RelabelSettings};
-pub use report::{AgentReport, EngineReport, TargetReport, TargetState};
+pub use look::look;
+pub use report::{AgentReport, EngineReport, TargetKind, TargetReport, TargetState};
 pub use settings::{
     AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, SpoolSettings,
 };

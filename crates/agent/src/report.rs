@@ -33,9 +33,20 @@ pub struct EngineReport {
     pub host: String,
 }
 
+/// What a target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TargetKind {
+    /// A container of the engine.
+    Container,
+    /// A file, or patterns that match none.
+    File,
+}
+
 /// One target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetReport {
+    /// What it is.
+    pub kind: TargetKind,
     /// Name of the container or path of the file.
     pub name: String,
     /// Labels of its entries; of a container's without `stream`.
@@ -106,7 +117,7 @@ impl Board {
     }
 
     /// Names a target; one that is new starts as `Known`, another keeps its state.
-    pub(crate) fn name_target(&self, key: &str, name: &str, labels: LabelSet) {
+    pub(crate) fn name_target(&self, kind: TargetKind, key: &str, name: &str, labels: LabelSet) {
         self.with(|notes| {
             if let Some(target) = notes.targets.get_mut(key) {
                 name.clone_into(&mut target.name);
@@ -114,7 +125,8 @@ impl Board {
                 return;
             }
             let (name, state) = (name.to_owned(), TargetState::Known);
-            notes.targets.insert(key.to_owned(), TargetReport { name, labels, state, detail: String::new() });
+            let target = TargetReport { kind, name, labels, state, detail: String::new() };
+            notes.targets.insert(key.to_owned(), target);
         });
     }
 

@@ -22,7 +22,7 @@ use crate::docker_target::{self, Begin, TARGET_PREFIX, TargetParts, Wish, target
 use crate::labels::ContainerFacts;
 use crate::lifecycle::{EVENTS_KEY, Lifecycle};
 use crate::position::{OutputPosition, OutputPositions, Position};
-use crate::report::TargetState;
+use crate::report::{TargetKind, TargetState};
 use crate::settings::Initial;
 use crate::spool_shared::{SharedSpool, stopped, stopped_within};
 
@@ -33,6 +33,8 @@ const LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// Events are asked for from this long before the connection: repeats do no harm.
 const EVENTS_BACK_NS: i64 = 10_000_000_000;
 
+/// Why the agent's own container is left out.
+pub(crate) const OWN_CONTAINER: &str = "it is the agent's own container";
 /// Entries of what happened to containers that wait while the spool is full; more are left out, and counted.
 const HAPPENED_MAX: usize = 4_096;
 /// Events held while the first list is on its way; more are taken after it.
@@ -307,12 +309,12 @@ impl Live {
     /// Makes a target of a container, or tells its target what is new.
     fn look_at(&mut self, engine: &Engine, id: &str, facts: ContainerFacts, was_started: bool, starts: u64) {
         let refusal = match self.own_id.as_deref() == Some(id) {
-            true => Some("it is the agent's own container"),
+            true => Some(OWN_CONTAINER),
             false => self.parts.rules.refusal(id, &facts),
         };
         if let Some(reason) = refusal.filter(|_| !self.targets.contains_key(id)) {
             let labels = self.parts.rules.labels(id, &facts, &BTreeMap::new()).shown();
-            self.parts.board.name_target(&target_key(id), &facts.name, labels);
+            self.parts.board.name_target(TargetKind::Container, &target_key(id), &facts.name, labels);
             self.parts.board.set_state(&target_key(id), TargetState::Excluded, reason);
             return;
         }

@@ -22,7 +22,7 @@ use crate::file_target::{
 };
 use crate::metrics::Metrics;
 use crate::position::{FilePosition, Position};
-use crate::report::{Board, TargetState};
+use crate::report::{Board, TargetKind, TargetState};
 use crate::spool_record::StoredPosition;
 use crate::spool_shared::{SharedSpool, stopped_within};
 use crate::staging::{StageParts, Staging};
@@ -66,14 +66,14 @@ struct Live {
 
 /// Why a file that matches is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LeftOut {
+pub(crate) enum LeftOut {
     NoFile,
     Binary,
     Rules,
 }
 
 impl LeftOut {
-    fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::NoFile => "it is a pipe, socket or device; add it to agent.files.exclude",
             Self::Binary => "it is not text; add it to agent.files.exclude",
@@ -250,6 +250,7 @@ impl Live {
                 Some(job) => job.find(&*self.source.disk),
                 None => continue,
             };
+            self.show_match(job, !found.is_empty());
             if is_cut && self.told_full.insert(job) {
                 tracing::warn!("more files match agent.files than are read; make the patterns narrower");
             }
@@ -332,12 +333,24 @@ impl Live {
     fn leave_out(&mut self, identity: FileIdentity, path: &Path, why: LeftOut) {
         self.refused.insert(identity, path.to_owned());
         let (board, key) = (&self.source.board, key_of(identity));
-        board.name_target(&key, &path.to_string_lossy(), LabelSet::default());
+        board.name_target(TargetKind::File, &key, &path.to_string_lossy(), LabelSet::default());
         board.set_state(&key, TargetState::Excluded, why.reason());
         if why != LeftOut::Rules {
             let reason = why.reason();
             tracing::warn!(path = %path.display(), reason, "a file that matches agent.files is left out");
         }
+    }
+
+    /// Shows patterns that match nothing, since that is seldom meant.
+    fn show_match(&self, number: usize, has_match: bool) {
+        let Some(job) = self.source.jobs.get(number) else { return };
+        let (board, key) = (&self.source.board, format!("{TARGET_PREFIX}job:{number}"));
+        if has_match {
+            return board.remove_target(&key);
+        }
+        let row = job.without_match();
+        board.name_target(row.kind, &key, &row.name, row.labels);
+        board.set_state(&key, row.state, &row.detail);
     }
 
     /// Forgets refused files that are gone: the disk gives their numbers to others.
@@ -487,7 +500,8 @@ impl Live {
 
     fn show(&self, target: &FileTarget) {
         let key = key_of(target.identity());
-        self.source.board.name_target(&key, &target.position.path, LabelSet::clone(&target.labels));
+        let labels = LabelSet::clone(&target.labels);
+        self.source.board.name_target(TargetKind::File, &key, &target.position.path, labels);
         self.source.board.set_state(&key, TargetState::Follow, "");
     }
 }

@@ -16,6 +16,7 @@ use crate::entry::{Entry, Extracted};
 use crate::error::Error;
 use crate::settings::StageSettings;
 use crate::stage::{self, Around, LinesFrom, Setting, Stage};
+use crate::stage_fields::FieldsOf;
 use crate::stage_metrics::MetricFamily;
 
 /// Lines behind the oldest held one; more, and all are let go.
@@ -100,6 +101,18 @@ impl Pipeline {
         line_bytes_max: usize,
     ) -> Result<Self, Error> {
         Ok(Self { stages: stage::compile_all(settings, Setting { from, line_bytes_max, depth: 0 })? })
+    }
+
+    /// Makes the fields of lines structured metadata, as the first stage if `self` is empty, or behind its stages.
+    pub fn and_fields(mut self, form: FieldsOf) -> Self {
+        self.stages.push(Stage::Fields(form));
+        self
+    }
+
+    /// Returns this pipeline with the stages of another one behind. Limits and metrics stay shared with it.
+    pub fn before(mut self, other: &Self) -> Self {
+        self.stages.extend(other.stages.iter().cloned());
+        self
     }
 
     /// Returns the metrics that its stages keep.

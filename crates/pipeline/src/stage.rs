@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::run::Tally;
 use crate::settings::{MatchAction, MatchSettings, PackSettings, StageSettings};
 use crate::stage_extract::{JsonStage, RegexStage, compile_regex};
+use crate::stage_fields::FieldsOf;
 use crate::stage_join::{MultilineStage, PartsStage, read_cri, read_docker};
 use crate::stage_labels::{Pairs, allow_labels, drop_labels, pack};
 use crate::stage_logfmt::LogfmtStage;
@@ -68,6 +69,7 @@ pub(crate) enum Stage {
     Pack(PackSettings),
     Decolorize(Regex),
     Metrics(MetricsStage),
+    Fields(FieldsOf),
 }
 
 /// What stages know besides the entry.
@@ -362,6 +364,7 @@ impl Stage {
                 }
             }
             Self::Metrics(stage) => stage.apply(entry, around.now_ns),
+            Self::Fields(form) => form.apply(entry),
             Self::Pack(settings) => pack(settings, entry, around.now_ns),
             Self::Decolorize(regex) => {
                 if regex.is_match(&entry.line) {

@@ -48,7 +48,7 @@ impl LogfmtStage {
 }
 
 /// Reads the next key and its value; `None` at the end or at a fault.
-fn pair<'t>(rest: &mut &'t [u8]) -> Option<(&'t [u8], Vec<u8>)> {
+pub(crate) fn pair<'t>(rest: &mut &'t [u8]) -> Option<(&'t [u8], Vec<u8>)> {
     let start = rest.iter().position(|byte| *byte > b' ')?;
     let text = rest.get(start..)?;
     let end = text.iter().position(|byte| *byte <= b' ' || matches!(byte, b'=' | b'"')).unwrap_or(text.len());

@@ -477,6 +477,40 @@ fn joined_lines_cut_are_counted_once_each() {
 }
 
 #[test]
+fn fields_of_lines_become_metadata() {
+    let fields = |form: FieldsOf, lines: &[&str]| run_all(&Pipeline::default().and_fields(form), lines).0;
+    let json = r#"{"app":"other","msg":"a","n":1.5,"in":{"ner":true,"deep":{"a":{"b":{"c":1}}}},"list":[1],"none":null,"a b":"c","__x":"y","":"z"}"#;
+    let long = format!(r#"{{"long":"{}","short":"s"}}"#, "x".repeat(1_025));
+    assert_eq!(
+        fields(FieldsOf::Json, &[json, "[1]", &long]),
+        [
+            format!(r#"{{app="x"}}|{json}|{{a_b="c", in_ner="true", msg="a", n="1.5"}}"#),
+            r#"{app="x"}|[1]"#.to_owned(),
+            format!(r#"{{app="x"}}|{long}|{{short="s"}}"#),
+        ]
+    );
+    assert_eq!(
+        fields(FieldsOf::Logfmt, &[r#"level=info app=other msg="a b" bare rest="#, "plain words"]),
+        [
+            r#"{app="x"}|level=info app=other msg="a b" bare rest=|{level="info", msg="a b"}"#,
+            r#"{app="x"}|plain words"#,
+        ]
+    );
+    let many: Vec<String> = (0..100).map(|number| format!("k{number}=v")).collect();
+    assert_eq!(fields(FieldsOf::Logfmt, &[&many.join(" ")])[0].matches("=\"v\"").count(), 64);
+}
+
+#[test]
+fn pipelines_one_behind_the_other_share_what_they_count() {
+    let job = compile(r#"[{"limit": {"rate": 1, "burst": 1, "drop": true}}]"#).unwrap();
+    let first = compile(r#"[{"drop": {"expression": "noise"}}]"#).unwrap();
+    let both = first.before(&job);
+    let (found, tally) = run_all(&both, &["noise", "a"]);
+    assert_eq!((found.len(), tally.discarded.len()), (1, 1));
+    assert!(run_all(&job, &["b"]).0.is_empty(), "the token is gone for the others too");
+}
+
+#[test]
 fn old_entries_are_discarded_by_their_own_time() {
     let stages = r#"[{"regex": {"expression": "(?P<t>\\d+)"}}, {"timestamp": {"source": "t", "format": "Unix"}},
         {"drop": {"older_than": "1h"}}]"#;

@@ -1,0 +1,188 @@
+//! What an agent with these settings would read: every container and every file, and why not.
+//!
+//! Nothing is read and nothing is written; no positions are needed. The rules are those of the agent at work.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use logyard_model::LabelSet;
+use logyard_pipeline::Pipeline;
+use logyard_sys::Disk;
+use tokio::time::timeout;
+
+use crate::agent::host_label;
+use crate::container_stages::container_stages;
+use crate::discovery::DockerRules;
+use crate::docker_engine::{Engine, Listed, engine_host};
+use crate::error::Error;
+use crate::file_jobs::{default_files, file_jobs};
+use crate::file_target::is_binary;
+use crate::machine::own_container_id;
+use crate::report::{AgentReport, TargetKind, TargetReport, TargetState};
+use crate::settings::AgentSettings;
+use crate::source_docker::OWN_CONTAINER;
+use crate::source_file::LeftOut;
+
+/// Longest wait for the engine.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Of a container whose log the engine does not keep.
+const NO_LOG: &str = "its log driver is none; use json-file or local";
+
+/// Looks at the engine and the disk once.
+///
+/// Shape: targets sorted by kind and name; the states are those in which an agent would begin. No agent id.
+/// Errors: settings that cannot be used. Must run inside a tokio runtime.
+pub async fn look(settings: &AgentSettings, disk: &dyn Disk) -> Result<AgentReport, Error> {
+    settings.check()?;
+    let host = engine_host(&settings.docker.host);
+    let own_id = own_container_id(disk);
+    let mut report = AgentReport::default();
+    let mut engine = None;
+    if settings.docker.enabled {
+        match timeout(ANSWER, Engine::connect(&host)).await {
+            Ok(Ok(found)) => engine = Some(found),
+            Ok(Err(error)) => report.engine_problem = Some(error.to_string()),
+            Err(_) => {
+                report.engine_problem = Some(format!("the engine at {host} does not answer within 10 s"))
+            }
+        }
+    }
+    let mut common_labels = settings.labels.clone();
+    let host_label = host_label(&settings.host, engine.as_ref(), own_id.is_some(), disk).await;
+    common_labels.insert("host".to_owned(), host_label);
+    if let Some(engine) = &engine {
+        report.engine = Some(engine.report().clone());
+        let rules = DockerRules::compile(&settings.docker, common_labels.clone())?;
+        let containers = timeout(ANSWER, engine.list()).await;
+        match containers.map_err(|_| "the engine does not list its containers within 10 s".to_owned()) {
+            Ok(Ok(containers)) => {
+                for container in containers {
+                    let is_own = own_id.as_deref() == Some(&container.id);
+                    report.targets.push(look_at(engine, &rules, container, is_own).await);
+                }
+            }
+            Ok(Err(error)) => report.engine_problem = Some(error.to_string()),
+            Err(reason) => report.engine_problem = Some(reason),
+        }
+    }
+    let files = match settings.files.is_empty() {
+        true if engine.is_none() => default_files(),
+        _ => settings.files.clone(),
+    };
+    for job in file_jobs(&files, &common_labels, settings.line_bytes_max as usize)? {
+        let (found, _) = job.find(disk);
+        if found.is_empty() {
+            report.targets.push(job.without_match());
+        }
+        for path in found {
+            report.targets.push(look_at_file(disk, &path, |path| job.labels_of(path)));
+        }
+    }
+    report.targets.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    Ok(report)
+}
+
+async fn look_at(engine: &Engine, rules: &DockerRules, container: Listed, is_own: bool) -> TargetReport {
+    let Listed { id, mut facts, was_started, is_over } = container;
+    let mut meta = BTreeMap::new();
+    let mut driver = String::new();
+    if let Ok(Ok(Some(inspected))) = timeout(ANSWER, engine.inspect(&id)).await {
+        (facts, meta, driver) = (inspected.facts, inspected.meta, inspected.driver);
+    }
+    let labels = rules.labels(&id, &facts, &meta);
+    let refusal = match is_own {
+        true => Some(OWN_CONTAINER),
+        false => rules.refusal(&id, &facts),
+    };
+    let (state, detail) = if let Some(reason) = refusal {
+        (TargetState::Excluded, reason.to_owned())
+    } else if labels.outputs.iter().all(Option::is_none) {
+        (TargetState::Excluded, "agent.docker.relabel leaves it out".to_owned())
+    } else if driver == "none" {
+        (TargetState::Unreadable, NO_LOG.to_owned())
+    } else {
+        let state = match (was_started, is_over) {
+            (false, _) => TargetState::Known,
+            (true, true) => TargetState::Idle,
+            (true, false) => TargetState::Follow,
+        };
+        (state, container_stages(&facts, &Pipeline::default(), 1 << 10).1.join("; "))
+    };
+    TargetReport { kind: TargetKind::Container, name: facts.name, labels: labels.shown(), state, detail }
+}
+
+fn look_at_file(disk: &dyn Disk, path: &Path, labels_of: impl Fn(&str) -> Option<LabelSet>) -> TargetReport {
+    let name = path.to_string_lossy().into_owned();
+    let labels = labels_of(&name);
+    let opened = disk.metadata(path).and_then(|meta| match meta {
+        Some(meta) if !meta.is_file => Ok(Some(LeftOut::NoFile)),
+        _ => Ok(is_binary(&*disk.open_file(path)?)?.then_some(LeftOut::Binary)),
+    });
+    let (state, detail) = match (opened, &labels) {
+        (Err(error), _) => (TargetState::Unreadable, format!("cannot be read: {error}")),
+        (Ok(Some(why)), _) => (TargetState::Excluded, why.reason().to_owned()),
+        (Ok(None), None) => (TargetState::Excluded, LeftOut::Rules.reason().to_owned()),
+        (Ok(None), Some(_)) => (TargetState::Follow, String::new()),
+    };
+    TargetReport { kind: TargetKind::File, name, labels: labels.unwrap_or_default(), state, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{DockerSettings, FileSettings};
+    use logyard_sys::SimDisk;
+
+    #[tokio::test]
+    async fn every_file_is_told_of_with_its_reason() {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/log")).unwrap();
+        for (name, bytes) in
+            [("/log/a.log", &b"one\n"[..]), ("/log/b.log", b"\0\0"), ("/log/c.log", b"two\n")]
+        {
+            disk.append_file(Path::new(name)).unwrap().write_all(bytes).unwrap();
+        }
+        let job = |json: &str| serde_json::from_str::<FileSettings>(json).unwrap();
+        let settings = AgentSettings {
+            host: "nas".to_owned(),
+            docker: DockerSettings { enabled: false, ..DockerSettings::default() },
+            files: vec![
+                job(r#"{"path": ["/log/*.log"], "relabel": [
+                    {"source_labels": ["__path__"], "regex": ".*/c.log", "action": "drop"}]}"#),
+                job(r#"{"path": ["/none/*.log", "/none/x"]}"#),
+            ],
+            ..AgentSettings::default()
+        };
+        let report = look(&settings, &disk).await.unwrap();
+        let rows: Vec<_> = report
+            .targets
+            .iter()
+            .map(|target| (target.name.as_str(), target.state.as_str(), target.detail.as_str()))
+            .collect();
+        let want = [
+            ("/log/a.log", "following", ""),
+            ("/log/b.log", "excluded", "it is not text; add it to agent.files.exclude"),
+            ("/log/c.log", "excluded", "agent.files.relabel leaves it out"),
+            (
+                "/none/*.log, /none/x",
+                "unreadable",
+                "no file matches; look at the path, and at who may list its folder",
+            ),
+        ];
+        assert_eq!(rows, want);
+        assert_eq!(report.targets[0].labels.get("host"), Some("nas"));
+        assert!(report.engine.is_none() && report.engine_problem.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_told_of() {
+        let docker =
+            DockerSettings { host: "unix:///nonexistent.sock".to_owned(), ..DockerSettings::default() };
+        let settings = AgentSettings { docker, ..AgentSettings::default() };
+        let report = look(&settings, &SimDisk::new()).await.unwrap();
+        assert!(report.engine_problem.unwrap().contains("/nonexistent.sock"));
+        // Without an engine the machine's own logs are what would be read.
+        assert!(report.targets.iter().all(|target| target.kind == TargetKind::File));
+    }
+}
