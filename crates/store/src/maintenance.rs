@@ -32,8 +32,8 @@ const SWEEP_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait for queries before a block.
 pub(crate) const QUERY_WAIT: Duration = Duration::from_millis(250);
 
-/// Longest rest after a block.
-const REST_MAX: Duration = Duration::from_secs(1);
+/// Longest time that counts as work on one block: a machine that slept meanwhile did not work.
+const WORK_MAX: Duration = Duration::from_secs(10);
 
 /// First pause after a failure, and the longest.
 const RETRY_FIRST_NS: u64 = 60_000_000_000;
@@ -134,7 +134,7 @@ impl<'a> Pace<'a> {
     pub(crate) fn step(&mut self) -> Result<()> {
         let share = self.shared.settings.compaction.cpu_share_max.clamp(0.01, 1.0);
         let worked_ns = self.shared.clock.monotonic_ns().saturating_sub(self.since_ns);
-        let rest = Duration::from_nanos(worked_ns).mul_f64(1.0 / share - 1.0).min(REST_MAX);
+        let rest = Duration::from_nanos(worked_ns).min(WORK_MAX).mul_f64(1.0 / share - 1.0);
         let goes_on = self.shared.maintenance.give_way(rest);
         self.since_ns = self.shared.clock.monotonic_ns();
         if goes_on { Ok(()) } else { Err(Error::unavailable("cannot compact: the store is closing")) }

@@ -15,11 +15,8 @@ fn timed<T>(call: impl FnOnce() -> T) -> (Duration, T) {
 
 #[test]
 fn a_block_is_paid_for_with_rest_and_waits_for_queries() {
-    let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS)));
-    let mut settings = StoreSettings::default();
-    settings.compaction.cpu_share_max = 0.25;
-    let store = open_at(&disk, settings, &clock).unwrap();
-    run(store.recovered()).unwrap();
+    let clock = Arc::new(SimClock::new(NOON_NS));
+    let store = open_sharing(0.25, &clock);
     let shared = &store.inner.shared;
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -35,6 +32,33 @@ fn a_block_is_paid_for_with_rest_and_waits_for_queries() {
     });
     // Nothing is left of the queries.
     assert_eq!(shared.maintenance.queries(), 0);
+}
+
+/// Opens a store whose compaction may take so much of a core.
+fn open_sharing(share: f64, clock: &Arc<SimClock>) -> Store {
+    let mut settings = StoreSettings::default();
+    settings.compaction.cpu_share_max = share;
+    let store = open_at(&SimDisk::new(), settings, clock).unwrap();
+    run(store.recovered()).unwrap();
+    store
+}
+
+#[test]
+fn a_small_share_is_kept_to_as_well() {
+    let clock = Arc::new(SimClock::new(NOON_NS));
+    let store = open_sharing(0.02, &clock);
+    let mut pace = Pace::new(&store.inner.shared);
+    let worked = Duration::from_millis(30);
+    clock.advance(worked);
+    let (rested, goes_on) = timed(|| pace.step());
+    assert!(goes_on.is_ok() && rested >= worked * 49, "{rested:?}");
+    // However long it is: the end of the store ends it.
+    clock.advance(Duration::from_secs(86_400));
+    std::thread::scope(|scope| {
+        let resting = scope.spawn(|| pace.step());
+        store.inner.shared.maintenance.stop();
+        assert!(resting.join().unwrap().is_err());
+    });
 }
 
 /// Sets a flag, also when a test fails.
