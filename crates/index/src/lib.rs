@@ -26,6 +26,7 @@ mod streams;
 mod tantivy_directory;
 mod tantivy_files;
 mod token;
+mod token_set;
 mod words;
 
 pub use content::{ContentIndexBuilder, ContentSections};

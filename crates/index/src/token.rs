@@ -7,7 +7,7 @@
 pub(crate) const WORD_BYTES_MAX: usize = 64;
 
 /// Decimal numbers shorter than this are not indexed: nearly every block holds nearly all of them.
-const NUMBER_BYTES_MIN: usize = 6;
+pub(crate) const NUMBER_BYTES_MIN: usize = 6;
 
 /// Ids shorter than this are not in the filter, only their lengths are noted: where there are many of them in a
 /// block, as the middle parts of UUIDs, it holds most of the possible ones.
