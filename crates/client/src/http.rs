@@ -172,6 +172,14 @@ impl Client {
         self.http.post(self.url(path))
     }
 
+    /// Starts a POST to a path as it is, a query allowed. Errors: `Invalid`, without the path, which may be secret.
+    pub(crate) fn post_to(&self, path: &str) -> Result<RequestBuilder, Error> {
+        let url = format!("{}{path}", self.base());
+        let url = Url::parse(&url)
+            .map_err(|_| Error::invalid(format!("the path behind {} is none", self.base())))?;
+        Ok(self.http.post(url))
+    }
+
     /// Starts a DELETE.
     pub(crate) fn delete(&self, path: &[&str]) -> RequestBuilder {
         self.http.delete(self.url(path))

@@ -1,4 +1,4 @@
-//! HTTP client of a store: push, query, live tail, retry with backoff.
+//! HTTP client of a store: push, query, live tail, retry with backoff; and of those who are told of alerts.
 //!
 //! Owns: outgoing HTTP to a Logyard or Loki store, the kinds of its failures and the pauses between
 //! attempts. Deliberately absent: what is sent (callers encode with `wire` and `codec`), when to give
@@ -14,6 +14,7 @@ mod admin;
 mod error;
 mod file;
 mod http;
+mod notify;
 mod push;
 mod query;
 mod retry;

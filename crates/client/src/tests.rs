@@ -175,3 +175,20 @@ async fn series_and_values_are_read() {
     assert!(requests[0].contains("match%5B%5D=%7Ba%3D%7E%22.%2B%22%7D"), "{}", requests[0]);
     assert!(requests[1].starts_with("GET /loki/api/v1/label/a%2Fb/values?"), "{}", requests[1]);
 }
+
+#[tokio::test]
+async fn a_message_is_sent_and_its_path_is_never_told() {
+    let server =
+        Server::start(&[&answer("200 OK", "", "{}"), &answer("404 Not Found", "", "no such hook")]).await;
+    let client = server.client();
+    let headers = [("x-gotify-key", "sesame".to_owned())];
+    client.notify("/hooks/secret?sig=1%2F2", &headers, "{\"a\":1}".to_owned()).await.unwrap();
+    let request = server.requests.lock().unwrap()[0].clone();
+    assert!(request.starts_with("POST /hooks/secret?sig=1%2F2 HTTP/1.1"), "{request}");
+    assert!(request.contains("x-gotify-key: sesame") && request.ends_with("{\"a\":1}"), "{request}");
+    let error = client.notify("/hooks/secret", &[], String::new()).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Invalid, "no such hook"));
+    drop(server);
+    let error = client.notify("/hooks/secret", &[], String::new()).await.unwrap_err().to_string();
+    assert!(!error.contains("secret"), "{error}");
+}
