@@ -93,6 +93,20 @@ Examples:
 What is here already is left out, and what is older than this store keeps. All files are checked first; if one is damaged
 nothing is taken in. The running store is asked at --listen; if none answers, the folder at --data-dir is used.";
 
+const NOTIFY_EXAMPLES: &str = "\
+Examples:
+  logyard notify test                        tell every target of notify.targets that this is a test
+  logyard notify test phone --config logyard.yaml
+
+Nothing has to run for it. Exit status: 0 all were told, 1 one was not.";
+
+const RULES_EXAMPLES: &str = "\
+Examples:
+  logyard rules check rules/*.yaml
+  logyard rules check rules.yaml && cp rules.yaml /etc/logyard/rules/
+
+Exit status: 0 all are good, 1 one is not.";
+
 /// Tails containers, keeps their logs, answers LogQL.
 #[derive(Debug, Parser)]
 #[command(name = "logyard", version, after_help = EXAMPLES, disable_help_subcommand = true)]
@@ -142,6 +156,34 @@ pub(crate) enum Command {
     /// Take in what an export holds
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArguments),
+    /// Check files of alert and recording rules
+    #[command(subcommand, after_help = RULES_EXAMPLES)]
+    Rules(RulesCommand),
+    /// Try the targets that are told of alerts
+    #[command(subcommand, after_help = NOTIFY_EXAMPLES)]
+    Notify(NotifyCommand),
+}
+
+/// What `logyard rules` is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Read files as the store would, and tell the first fault of each with its line
+    Check {
+        /// The files
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// What `logyard notify` is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// Send a test alert to one target, or to all
+    Test {
+        /// Name of the target [default: all]
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 /// What `logyard agent` is asked besides.

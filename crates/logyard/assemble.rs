@@ -11,7 +11,7 @@ use logyard_client::{Client, ClientSettings, Token};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::Tenant;
-use logyard_rules::{Ruler, RulerParts};
+use logyard_rules::{Notifier, Ruler, RulerParts, Target};
 use logyard_server::{OwnDoor, RuleQueries, Secret, Server, ServerParts, Tls};
 use logyard_store::{
     RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreRules, StoreSettings,
@@ -136,6 +136,7 @@ impl Running {
                     (store, ingest),
                     (listener, address),
                     (kept, door),
+                    random,
                     registry,
                 )?)
             }
@@ -280,19 +281,23 @@ fn start_server(
     (store, ingest): (Store, Ingest),
     (listener, address): (TcpListener, SocketAddr),
     (tls, own_door): (Option<(Tls, JoinHandle<()>)>, Option<OwnDoor>),
+    random: Arc<Random>,
     mut registry: Registry,
 ) -> anyhow::Result<Keeping> {
     let (tls, keeps_tls) = tls.unzip();
     let engine = Arc::new(Engine::new(settings.engine));
+    let targets = Target::all(&settings.notify, &*parts.disk).map_err(anyhow::Error::msg)?;
     let ruler = Ruler::open(RulerParts {
         settings: settings.rules,
         disk: Arc::clone(&parts.disk),
         clock: Arc::clone(&parts.clock),
         data_dir: &settings.data_dir,
         evaluate: Arc::new(RuleQueries::new(Arc::clone(&engine), store.clone())),
+        targets: targets.iter().map(|target| target.name().to_owned()).collect(),
         registry: &mut registry,
     })
     .context("cannot start the rules")?;
+    let notifier = Notifier::new(ruler.clone(), targets, random, &mut registry);
     let server = Server::new(ServerParts {
         settings: settings.server,
         store: store.clone(),
@@ -309,18 +314,24 @@ fn start_server(
         drop(asked.await);
     }));
     let (stop_rules, asked) = oneshot::channel::<()>();
-    let rules = tokio::spawn(run_rules(ruler, store.clone(), asked));
+    let rules = tokio::spawn(run_rules(ruler, notifier, store.clone(), asked));
     Ok(Keeping { store, address, shutdown, server, tls: keeps_tls, stop_rules, rules })
 }
 
-/// Evaluates rules once everything that was kept can be asked for, until told to stop.
-async fn run_rules(ruler: Ruler, store: Store, mut stop: oneshot::Receiver<()>) {
+/// Evaluates rules once everything that was kept can be asked for, and tells of their alerts, until told to stop.
+async fn run_rules(ruler: Ruler, notifier: Notifier, store: Store, mut stop: oneshot::Receiver<()>) {
     tokio::select! {
         // A store that cannot be recovered ends the process, and says so elsewhere.
         recovered = store.recovered() => if recovered.is_err() { return },
         _ = &mut stop => return,
     }
+    let (stop_telling, stopped) = oneshot::channel::<()>();
+    let telling = tokio::spawn(notifier.run(async move { drop(stopped.await) }));
     ruler.run(async move { drop(stop.await) }).await;
+    drop(stop_telling);
+    if let Err(error) = telling.await {
+        tracing::error!(%error, "telling of alerts failed: internal error");
+    }
 }
 
 async fn start_agent(

@@ -10,7 +10,7 @@ use logyard_agent::AgentSettings;
 use logyard_client::TlsFiles;
 use logyard_engine::EngineSettings;
 use logyard_ingest::IngestSettings;
-use logyard_rules::{RulesSettings, Step, line_of, name_of};
+use logyard_rules::{NotifySettings, RulesSettings, Step, line_of, name_of};
 use logyard_server::{Secret, ServerSettings};
 use logyard_store::StoreSettings;
 use schemars::JsonSchema;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// Which alert and recording rules are evaluated.
     pub rules: RulesSettings,
+    /// Who is told of alerts.
+    pub notify: NotifySettings,
     /// How HTTP requests are served.
     pub server: ServerSettings,
 }
@@ -63,6 +65,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             engine: EngineSettings::default(),
             rules: RulesSettings::default(),
+            notify: NotifySettings::default(),
             server: ServerSettings::default(),
         }
     }

@@ -18,6 +18,7 @@ mod command_config;
 mod command_export;
 mod command_fsck;
 mod command_inspect;
+mod command_rules;
 mod command_run;
 mod command_snapshot;
 mod command_storage;
@@ -46,7 +47,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use logyard_sys::{Disk, RealDisk};
+use logyard_sys::{Disk, RealClock, RealDisk};
 
 pub use config::{
     ConfigError, LogFormat, LogSettings, PushSettings, PushTlsSettings, Settings, Sources, load, print,
@@ -107,6 +108,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Snapshot(command) => command_snapshot::run(&command, &settings, &disk),
         Command::Export(arguments) => command_export::run_export(&arguments, &settings, &disk),
         Command::Import(arguments) => command_export::run_import(&arguments, &settings, &disk),
+        Command::Rules(command) => return tell(command_rules::run_rules(&command, &*disk)),
+        Command::Notify(command) => {
+            return tell(command_rules::run_notify(&command, &settings, &disk, &RealClock::new()));
+        }
         Command::Storage(arguments) => command_storage::run(&arguments, &settings, &disk),
     };
     match done {

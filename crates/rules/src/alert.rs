@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// How long resolved alerts are remembered, in ns: whoever sends notifications may have been in trouble.
 pub(crate) const RESOLVED_KEPT_NS: i64 = 15 * 60 * 1_000_000_000;
 
+/// How long they are remembered while somebody who was to be told of them has not been, in ns.
+pub(crate) const UNTOLD_KEPT_NS: i64 = 24 * 3600 * 1_000_000_000;
+
 /// State of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlertState {
@@ -55,6 +58,17 @@ pub struct Alert {
     pub(crate) seen_ns: i64,
     /// Whether the sample of a firing alert was there at the last evaluation.
     pub(crate) is_there: bool,
+    /// Who was told what, by the name of the target.
+    pub(crate) told: BTreeMap<String, Told>,
+}
+
+/// What a target was told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Firing or resolved.
+    pub(crate) state: AlertState,
+    /// When, in ns.
+    pub(crate) at_ns: i64,
 }
 
 /// A sample with the labels of its alert.
@@ -65,13 +79,15 @@ pub(crate) struct Seen {
     pub(crate) value: f64,
 }
 
-/// What a rule says about time, in ns.
+/// What a rule says about time, in ns, and who is told of its alerts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct Terms<'a> {
     pub(crate) for_ns: i64,
     pub(crate) keep_firing_for_ns: i64,
     /// Most that counts of the time between two evaluations.
     pub(crate) gap_ns_max: i64,
+    /// Names of those who must be told that an alert has resolved before it is forgotten.
+    pub(crate) targets: &'a [String],
 }
 
 /// The alerts of one rule.
@@ -84,7 +100,7 @@ pub(crate) struct Alerts {
 
 impl Alerts {
     /// Takes the samples of an evaluation; their labels are distinct. Returns whether any alert changed its state.
-    pub(crate) fn step(&mut self, now_ns: i64, terms: Terms, seen: Vec<Seen>) -> bool {
+    pub(crate) fn step(&mut self, now_ns: i64, terms: Terms<'_>, seen: Vec<Seen>) -> bool {
         let since_ns = self.last_ns.map_or(0, |last_ns| now_ns.saturating_sub(last_ns));
         let since_ns = since_ns.clamp(0, terms.gap_ns_max.max(0));
         self.last_ns = Some(now_ns);
@@ -115,7 +131,7 @@ impl Alerts {
 }
 
 impl Alert {
-    fn new(now_ns: i64, terms: Terms, sample: Seen) -> Self {
+    fn new(now_ns: i64, terms: Terms<'_>, sample: Seen) -> Self {
         let fires = terms.for_ns <= 0;
         Self {
             state: if fires { AlertState::Firing } else { AlertState::Pending },
@@ -126,11 +142,12 @@ impl Alert {
             annotations: sample.annotations,
             seen_ns: 0,
             is_there: true,
+            told: BTreeMap::new(),
         }
     }
 
     /// Takes one evaluation. Returns whether the alert is still to be remembered.
-    fn step(&mut self, now_ns: i64, since_ns: i64, terms: Terms, sample: Option<Seen>) -> bool {
+    fn step(&mut self, now_ns: i64, since_ns: i64, terms: Terms<'_>, sample: Option<Seen>) -> bool {
         let Some(sample) = sample else { return self.without_sample(now_ns, since_ns, terms) };
         if self.state == AlertState::Resolved {
             *self = Self::new(now_ns, terms, sample);
@@ -148,12 +165,15 @@ impl Alert {
         true
     }
 
-    fn without_sample(&mut self, now_ns: i64, since_ns: i64, terms: Terms) -> bool {
+    fn without_sample(&mut self, now_ns: i64, since_ns: i64, terms: Terms<'_>) -> bool {
         match self.state {
             AlertState::Pending => false,
             AlertState::Resolved => {
                 self.seen_ns = self.seen_ns.saturating_add(since_ns);
-                self.seen_ns < RESOLVED_KEPT_NS
+                let is_told =
+                    |name| self.told.get(name).is_some_and(|told: &Told| told.state == AlertState::Resolved);
+                let all_told = terms.targets.iter().all(is_told);
+                self.seen_ns < if all_told { RESOLVED_KEPT_NS } else { UNTOLD_KEPT_NS }
             }
             AlertState::Firing => {
                 // The time before this evaluation was still covered by the sample that was there then.

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) run: Mutex<GroupRun>,
+    /// Held while the state is written.
+    pub(crate) writes: tokio::sync::Mutex<()>,
     is_running: AtomicBool,
 }
 
@@ -27,7 +29,11 @@ impl Drop for Ends<'_> {
 
 impl State {
     pub(crate) fn new(run: GroupRun) -> Self {
-        Self { run: Mutex::new(run), is_running: AtomicBool::new(false) }
+        Self {
+            run: Mutex::new(run),
+            writes: tokio::sync::Mutex::default(),
+            is_running: AtomicBool::new(false),
+        }
     }
 
     /// Returns whether an evaluation may begin; if so, it is taken to have begun.

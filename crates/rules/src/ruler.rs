@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -56,6 +56,8 @@ pub struct RulerParts<'r> {
     pub data_dir: &'r Path,
     /// Who evaluates queries.
     pub evaluate: Arc<dyn Evaluate>,
+    /// Names of those who are told of alerts: what they have not been told is remembered for longer.
+    pub targets: Vec<String>,
     /// Gets the metrics, under `logyard_rules_`.
     pub registry: &'r mut Registry,
 }
@@ -80,6 +82,10 @@ struct Shared {
     changed: Notify,
     /// Whether counts of alerts may differ from what the metrics say.
     alerts_moved: AtomicBool,
+    /// Counts changes, for those who tell them.
+    moves: watch::Sender<u64>,
+    /// Names of those who are told of alerts.
+    targets: Vec<String>,
     /// Whether the last write of a state failed.
     state_failed: AtomicBool,
     /// Taken before `table`.
@@ -135,7 +141,7 @@ impl Ruler {
     ///
     /// Errors: `Invalid` for the settings, `Unavailable` for the disk.
     pub fn open(parts: RulerParts<'_>) -> Result<Self, Error> {
-        let RulerParts { settings, disk, clock, data_dir, evaluate, registry } = parts;
+        let RulerParts { settings, disk, clock, data_dir, evaluate, targets, registry } = parts;
         settings.check().map_err(Error::invalid)?;
         let dir = data_dir.join("rules");
         let files = NamespaceFiles::open(Arc::clone(&disk), dir.clone())
@@ -153,6 +159,8 @@ impl Ruler {
             slots: Semaphore::new(slots),
             changed: Notify::new(),
             alerts_moved: AtomicBool::new(true),
+            moves: watch::Sender::new(0),
+            targets,
             state_failed: AtomicBool::new(false),
             sources: Mutex::new(Sources { files, folder, of_folder: BTreeMap::new() }),
             table: Mutex::new(BTreeMap::new()),
@@ -290,6 +298,19 @@ impl Ruler {
         drop(sources);
         self.0.apply();
         Ok(())
+    }
+
+    /// Returns a count that grows when alerts change their states, to wait for.
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+        self.0.moves.subscribe()
+    }
+
+    pub(crate) fn now_ns(&self) -> i64 {
+        self.0.clock.now_ns()
+    }
+
+    pub(crate) fn external_url(&self) -> &str {
+        &self.0.settings.external_url
     }
 
     /// Returns how the groups of a tenant stand, by namespace and name.
@@ -458,11 +479,12 @@ impl Shared {
             (run.last_ns, run.seconds) = (Some(work.at_ns), seconds);
             run.counts_time()
         };
+        if moved || counts_time {
+            self.save(&work.key).await;
+        }
         if moved {
             self.alerts_moved.store(true, Ordering::Relaxed);
-        }
-        if moved || counts_time {
-            self.save(&work).await;
+            self.moves.send_modify(|moves| *moves = moves.wrapping_add(1));
         }
     }
 
@@ -511,6 +533,7 @@ impl Shared {
                     for_ns: alert.for_ns,
                     keep_firing_for_ns: alert.keep_firing_for_ns,
                     gap_ns_max: work.interval_ns.saturating_mul(GAP_INTERVALS_MAX),
+                    targets: &self.targets,
                 };
                 rule_run.alerts.step(work.at_ns, terms, seen)
             }
@@ -579,18 +602,19 @@ impl Shared {
         self.dir.join(key.tenant.as_str()).join("state").join(name)
     }
 
-    /// Writes the state of a group, unless the group was replaced or removed meanwhile.
-    async fn save(&self, work: &Work) {
-        let is_current = |entry: &Entry| Arc::ptr_eq(&entry.state, &work.state);
-        if !self.table.lock().get(&work.key).is_some_and(is_current) {
-            return;
-        }
-        let file = GroupFile {
-            namespace: work.key.namespace.clone(),
-            group: work.key.group.clone(),
-            rules: work.state.run.lock().to_files(&work.group),
+    /// Writes the state of a group, if it is still in force. One write of a group at a time.
+    async fn save(&self, key: &Key) {
+        let Some(state) = self.table.lock().get(key).map(|entry| Arc::clone(&entry.state)) else { return };
+        let _turn = state.writes.lock().await;
+        let file = match self.table.lock().get(key) {
+            Some(entry) if Arc::ptr_eq(&entry.state, &state) => GroupFile {
+                namespace: key.namespace.clone(),
+                group: key.group.clone(),
+                rules: state.run.lock().to_files(&entry.group),
+            },
+            _ => return,
         };
-        let (disk, path) = (Arc::clone(&self.disk), self.state_path(&work.key));
+        let (disk, path) = (Arc::clone(&self.disk), self.state_path(key));
         let shown = path.display().to_string();
         let write = move || -> io::Result<()> {
             if let Some(dir) = path.parent() {
@@ -644,5 +668,9 @@ impl Shared {
     }
 }
 
+mod untold;
+
+pub(crate) use untold::NEWS_MAX;
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,10 +3,11 @@
 //! Format: `schemas/rules.md`. One small file for each group, replaced as a whole. A damaged one is reported
 //! and put aside: its alerts begin anew.
 
-use crate::alert::{Alert, AlertState, Alerts};
+use crate::alert::{Alert, AlertState, Alerts, Told};
 use crate::group::Pairs;
 use logyard_model::LabelSet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the first line begins with; the checksum of the rest follows.
@@ -41,6 +42,14 @@ struct AlertFile {
     resolved_at_ns: Option<i64>,
     seen_ns: i64,
     is_there: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    told: BTreeMap<String, ToldFile>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ToldFile {
+    state: StateFile,
+    at_ns: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,22 +60,43 @@ enum StateFile {
     Resolved,
 }
 
+impl From<AlertState> for StateFile {
+    fn from(state: AlertState) -> Self {
+        match state {
+            AlertState::Pending => Self::Pending,
+            AlertState::Firing => Self::Firing,
+            AlertState::Resolved => Self::Resolved,
+        }
+    }
+}
+
+impl From<StateFile> for AlertState {
+    fn from(state: StateFile) -> Self {
+        match state {
+            StateFile::Pending => Self::Pending,
+            StateFile::Firing => Self::Firing,
+            StateFile::Resolved => Self::Resolved,
+        }
+    }
+}
+
 impl RuleFile {
     pub(crate) fn of(name: &str, labels: &Pairs, alerts: &Alerts) -> Self {
         let of = |(labels, alert): (&Arc<LabelSet>, &Alert)| AlertFile {
             labels: pairs(labels),
             annotations: pairs(&alert.annotations),
-            state: match alert.state {
-                AlertState::Pending => StateFile::Pending,
-                AlertState::Firing => StateFile::Firing,
-                AlertState::Resolved => StateFile::Resolved,
-            },
+            state: alert.state.into(),
             value: alert.value.to_string(),
             active_at_ns: alert.active_at_ns,
             fired_at_ns: alert.fired_at_ns,
             resolved_at_ns: alert.resolved_at_ns,
             seen_ns: alert.seen_ns,
             is_there: alert.is_there,
+            told: alert
+                .told
+                .iter()
+                .map(|(name, told)| (name.clone(), ToldFile { state: told.state.into(), at_ns: told.at_ns }))
+                .collect(),
         };
         Self {
             name: name.to_owned(),
@@ -79,11 +109,7 @@ impl RuleFile {
     pub(crate) fn to_alerts(&self) -> Alerts {
         let of = |file: &AlertFile| {
             let alert = Alert {
-                state: match file.state {
-                    StateFile::Pending => AlertState::Pending,
-                    StateFile::Firing => AlertState::Firing,
-                    StateFile::Resolved => AlertState::Resolved,
-                },
+                state: file.state.into(),
                 active_at_ns: file.active_at_ns,
                 fired_at_ns: file.fired_at_ns,
                 resolved_at_ns: file.resolved_at_ns,
@@ -91,6 +117,11 @@ impl RuleFile {
                 annotations: set(&file.annotations),
                 seen_ns: file.seen_ns,
                 is_there: file.is_there,
+                told: file
+                    .told
+                    .iter()
+                    .map(|(name, told)| (name.clone(), Told { state: told.state.into(), at_ns: told.at_ns }))
+                    .collect(),
             };
             (set(&file.labels), alert)
         };
@@ -172,6 +203,7 @@ mod tests {
             annotations: set(&Pairs::from([("a".to_owned(), "\n\"".to_owned())])),
             seen_ns: 4,
             is_there: false,
+            told: BTreeMap::new(),
         };
         alerts.by_labels.insert(Arc::default(), alert(f64::INFINITY));
         assert_eq!(round_trip(&alerts), alerts);

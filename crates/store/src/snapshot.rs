@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::shared::Shared;
 use logyard_sys::Disk;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
@@ -41,7 +40,7 @@ const COPY_BYTES: usize = 1 << 20;
 const SECOND_NS: i64 = 1_000_000_000;
 
 /// What a snapshot holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotInfo {
     /// Its name, and that of its folder.
     pub id: String,

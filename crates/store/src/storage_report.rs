@@ -23,7 +23,6 @@ use logyard_model::{Stream, StreamId, Tenant};
 use logyard_sys::{Clock, Disk};
 use logyard_wal::scan_file;
 use prometheus_client::registry::Registry;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -51,7 +50,7 @@ pub struct StorageQuery {
 }
 
 /// Sums over segment files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageSums {
     /// Number of files.
     pub files: u64,
@@ -66,7 +65,7 @@ pub struct StorageSums {
 }
 
 /// The files of one tenant, day and class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageDay {
     /// UTC day, `YYYYMMDD`.
     pub day: String,
@@ -86,7 +85,7 @@ pub struct StorageDay {
 }
 
 /// What is stored of one stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageStream {
     /// Whose.
     pub tenant: String,
@@ -107,7 +106,7 @@ pub struct StorageStream {
 }
 
 /// What is in memory, and in the write-ahead log only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageMemory {
     /// Entries.
     pub entries: u64,
@@ -116,7 +115,7 @@ pub struct StorageMemory {
 }
 
 /// The file system of the data folder, and what lies in the folder besides segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageDisk {
     /// Bytes that can still be written.
     pub free_bytes: u64,
@@ -131,7 +130,7 @@ pub struct StorageDisk {
 }
 
 /// What bounds the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageLimits {
     /// How long entries are kept where no policy says otherwise, in seconds; 0 for ever.
     pub period_secs: u64,
@@ -142,7 +141,7 @@ pub struct StorageLimits {
 }
 
 /// What removes days early, because all files together are too large.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageCap {
     /// Bytes above `bytes_max` now; 0 without a limit.
     pub bytes_over: u64,
@@ -152,7 +151,7 @@ pub struct StorageCap {
 }
 
 /// Files that the size cap removes together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageCapRow {
     /// UTC day, `YYYYMMDD`.
     pub day: String,
@@ -167,7 +166,7 @@ pub struct StorageCapRow {
 }
 
 /// What a store holds, and when it goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageReport {
     /// When this was found.
     pub now_ns: i64,

@@ -14,12 +14,12 @@ fn sample(name: &str) -> Seen {
     Seen { labels: labels(name), annotations: Arc::default(), value: 1.0 }
 }
 
-fn terms(for_s: i64, keep_s: i64) -> Terms {
-    Terms { for_ns: for_s * SEC, keep_firing_for_ns: keep_s * SEC, gap_ns_max: 180 * SEC }
+fn terms(for_s: i64, keep_s: i64) -> Terms<'static> {
+    Terms { for_ns: for_s * SEC, keep_firing_for_ns: keep_s * SEC, gap_ns_max: 180 * SEC, targets: &[] }
 }
 
 /// Evaluates at each time, with the sample or without, and returns the states.
-fn states(terms: Terms, turns: &[(i64, bool)]) -> Vec<Option<AlertState>> {
+fn states(terms: Terms<'_>, turns: &[(i64, bool)]) -> Vec<Option<AlertState>> {
     let mut alerts = Alerts::default();
     let turn = |(at_s, there): &(i64, bool)| {
         alerts.step(at_s * SEC, terms, if *there { vec![sample("a")] } else { Vec::new() });
@@ -58,6 +58,23 @@ fn resolved_is_forgotten_after_a_while() {
 }
 
 #[test]
+fn resolved_waits_for_whoever_is_not_told() {
+    let targets = ["mail".to_owned()];
+    let terms = Terms { targets: &targets, ..terms(0, 0) };
+    let mut alerts = Alerts::default();
+    alerts.step(0, terms, vec![sample("a")]);
+    for minute in 1..60 {
+        alerts.step(minute * 60 * SEC, terms, Vec::new());
+    }
+    let alert = alerts.by_labels.get_mut(&labels("a")).unwrap();
+    assert_eq!(alert.state, AlertState::Resolved);
+    alert.told.insert("mail".to_owned(), Told { state: AlertState::Resolved, at_ns: 0 });
+    assert_eq!(crate::state_file::round_trip(&alerts), alerts);
+    alerts.step(3600 * SEC, terms, Vec::new());
+    assert!(alerts.by_labels.is_empty());
+}
+
+#[test]
 fn an_outage_counts_for_little() {
     // An hour without evaluations is not an hour of the condition, nor of its absence.
     assert_eq!(states(terms(600, 0), &[(0, true), (3600, true)]), [PENDING, PENDING]);
@@ -71,7 +88,7 @@ fn a_clock_that_jumps_back_stops_nothing() {
 }
 
 /// What the history of one sample says: the state, and since when the condition holds.
-fn by_history(history: &[(i64, bool)], terms: Terms) -> Option<(AlertState, i64)> {
+fn by_history(history: &[(i64, bool)], terms: Terms<'_>) -> Option<(AlertState, i64)> {
     let counted = |from: usize, to: usize| -> i64 {
         let gap = |index: usize| (history[index].0 - history[index - 1].0).clamp(0, terms.gap_ns_max);
         (from + 1..=to).map(gap).sum()

@@ -28,26 +28,28 @@ impl Evaluate for Answers {
     }
 }
 
-struct World {
-    disk: SimDisk,
-    clock: Arc<SimClock>,
+pub(crate) struct World {
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: Arc<SimClock>,
     answers: Arc<Answers>,
-    settings: RulesSettings,
-    registry: Registry,
+    pub(crate) settings: RulesSettings,
+    pub(crate) targets: Vec<String>,
+    pub(crate) registry: Registry,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             disk: SimDisk::new(),
             clock: Arc::new(SimClock::new(NOW_NS)),
             answers: Arc::default(),
             settings: RulesSettings::default(),
+            targets: Vec::new(),
             registry: Registry::default(),
         }
     }
 
-    fn open(&mut self) -> Ruler {
+    pub(crate) fn open(&mut self) -> Ruler {
         self.registry = Registry::default();
         let clock: Arc<dyn Clock> = Arc::<SimClock>::clone(&self.clock);
         let evaluate: Arc<dyn Evaluate> = Arc::<Answers>::clone(&self.answers);
@@ -57,12 +59,13 @@ impl World {
             clock,
             data_dir: Path::new("/data"),
             evaluate,
+            targets: self.targets.clone(),
             registry: &mut self.registry,
         })
         .unwrap()
     }
 
-    fn answer(&self, apps: &[&str]) {
+    pub(crate) fn answer(&self, apps: &[&str]) {
         let sample =
             |app: &&str| RuleSample { labels: Arc::new(LabelSet::from_pairs([("app", *app)])), value: 2.0 };
         *self.answers.answer.lock() = Some(Ok(apps.iter().map(sample).collect()));
@@ -73,21 +76,21 @@ impl World {
     }
 
     /// Lets time pass and evaluates what came due, every second.
-    async fn pass(&self, ruler: &Ruler, seconds: u64) {
+    pub(crate) async fn pass(&self, ruler: &Ruler, seconds: u64) {
         for _ in 0..seconds {
             self.clock.advance(Duration::from_secs(1));
             ruler.tick().await;
         }
     }
 
-    fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         encode_metrics(&mut text, &self.registry).unwrap();
         text
     }
 }
 
-fn set(ruler: &Ruler, group: &str) {
+pub(crate) fn set(ruler: &Ruler, group: &str) {
     ruler.set_group(&Tenant::single(), "n", read_group(group.as_bytes()).unwrap()).unwrap();
 }
 

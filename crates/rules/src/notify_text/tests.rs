@@ -1,0 +1,89 @@
+//! The form of each kind, and bounds on what is sent.
+
+use super::*;
+use crate::untold::{Due, Place};
+use logyard_model::Tenant;
+use std::sync::Arc;
+
+fn news(app: &str, state: AlertState, summary: Option<&str>) -> News {
+    News {
+        place: Place { namespace: "n".to_owned(), group: "g".to_owned(), rule: 0, active_at_ns: 0 },
+        tenant: Tenant::single(),
+        labels: Arc::new(LabelSet::from_pairs([("alertname", "A"), ("app", app), ("severity", "page")])),
+        annotations: Arc::new(LabelSet::from_pairs(summary.map(|text| ("summary", text)))),
+        state,
+        value: 2.5,
+        started_ns: 1_795_230_000_123_456_789,
+        ended_ns: (state == AlertState::Resolved).then_some(1_795_230_060_000_000_000),
+        due: Due::Tell,
+    }
+}
+
+fn sent(kind: TargetKind, news: &[News]) -> Value {
+    let sender =
+        Sender { kind, target: "t", topic: "logs", external_url: "", now_ns: 1_795_230_000_000_000_000 };
+    serde_json::from_str(&body(sender, &Map::new(), news)).unwrap()
+}
+
+#[test]
+fn each_kind_has_its_form() {
+    let both = [
+        news("web", AlertState::Firing, Some("<web> is @everyone's")),
+        news("db", AlertState::Resolved, None),
+    ];
+    let text = "<web> is @everyone's\n{alertname=\"A\", app=\"web\", severity=\"page\"}\n\n\
+                {alertname=\"A\", app=\"db\", severity=\"page\"}\nno longer";
+    let title = "[FIRING:1 RESOLVED:1] A";
+    assert_eq!(
+        sent(TargetKind::Ntfy, &both),
+        json!({"topic": "logs", "title": title, "message": text, "priority": 5, "tags": ["rotating_light"]})
+    );
+    assert_eq!(sent(TargetKind::Gotify, &both), json!({"title": title, "message": text, "priority": 9}));
+    assert_eq!(
+        sent(TargetKind::Discord, &both),
+        json!({"username": "Logyard", "content": format!("**{title}**\n{text}"), "allowed_mentions": {"parse": []}})
+    );
+    let slack = sent(TargetKind::Slack, &both);
+    assert!(
+        slack["text"].as_str().unwrap().starts_with("*[FIRING:1 RESOLVED:1] A*\n&lt;web&gt; is"),
+        "{slack}"
+    );
+    let webhook = sent(TargetKind::Webhook, &both);
+    assert_eq!(
+        (&webhook["version"], &webhook["status"], &webhook["receiver"]),
+        (&json!("4"), &json!("firing"), &json!("t"))
+    );
+    assert_eq!(webhook["alerts"][1]["endsAt"], "2026-11-21T03:01:00Z");
+    assert_eq!(
+        sent(TargetKind::Alertmanager, &both)[0],
+        json!({
+            "labels": {"alertname": "A", "app": "web", "severity": "page"},
+            "annotations": {"summary": "<web> is @everyone's"},
+            "startsAt": "2026-11-21T03:00:00.123Z",
+            "endsAt": "2026-11-21T03:04:00Z",
+        })
+    );
+    let over = sent(TargetKind::Ntfy, &both[1..]);
+    assert_eq!((&over["title"], &over["priority"]), (&json!("[RESOLVED] A"), &json!(3)));
+}
+
+#[test]
+fn messages_for_people_are_bounded() {
+    let long = "x".repeat(5000);
+    let many: Vec<News> =
+        (0..50).map(|number| news(&number.to_string(), AlertState::Firing, Some(&long))).collect();
+    let message = sent(TargetKind::Discord, &many);
+    let content = message["content"].as_str().unwrap();
+    assert!(content.chars().count() < 2000, "{}", content.chars().count());
+    assert!(content.ends_with("… and 48 more"), "{content}");
+    let short: Vec<News> =
+        (0..12).map(|number| news(&number.to_string(), AlertState::Firing, Some("y"))).collect();
+    assert!(sent(TargetKind::Gotify, &short)["message"].as_str().unwrap().ends_with("\n\n… and 2 more"));
+}
+
+#[test]
+fn tenants_are_told_apart() {
+    let mut one = news("web", AlertState::Firing, None);
+    one.tenant = Tenant::new("team").unwrap();
+    assert_eq!(sent(TargetKind::Alertmanager, &[one])[0]["labels"]["tenant"], "team");
+}

@@ -1,0 +1,88 @@
+//! What targets have not been told, and that they have been.
+
+use super::{Entry, Key, Ruler};
+use crate::alert::{Alert, AlertState, Told};
+use crate::untold::{Due, News, Place, Wishes};
+use logyard_model::LabelSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most alerts that are told in one turn; the others come in the next.
+pub(crate) const NEWS_MAX: usize = 500;
+
+impl Ruler {
+    /// Returns alerts that a target is to be told of, at most so many that a turn stays short. Cost: looks at every alert.
+    pub(crate) fn news(&self, wishes: &Wishes) -> Vec<News> {
+        let now_ns = self.0.clock.now_ns();
+        let mut news = Vec::new();
+        for (key, entry) in self.0.table.lock().iter() {
+            for (rule, run) in entry.state.run.lock().rules.iter().enumerate() {
+                for (labels, alert) in &run.alerts.by_labels {
+                    let Some(due) = wishes.due(alert, now_ns) else { continue };
+                    news.push(one(key, rule, (labels, alert), due));
+                    if news.len() >= NEWS_MAX {
+                        return news;
+                    }
+                }
+            }
+        }
+        news
+    }
+
+    /// Takes down that a target was told, durably; alerts that have changed since are left alone.
+    pub(crate) async fn told(&self, target: &str, news: &[News]) {
+        let now_ns = self.0.clock.now_ns();
+        let mut touched = BTreeMap::new();
+        {
+            let table = self.0.table.lock();
+            for one in news {
+                let key = key_of(one);
+                let Some(entry) = table.get(&key) else { continue };
+                let is_new = note(entry, target, one, now_ns);
+                *touched.entry(key).or_insert(false) |= is_new;
+            }
+        }
+        // That an Alertmanager was told the same again is not worth a write.
+        for (key, _) in touched.into_iter().filter(|(_, is_new)| *is_new) {
+            self.0.save(&key).await;
+        }
+    }
+}
+
+fn key_of(one: &News) -> Key {
+    let Place { namespace, group, .. } = &one.place;
+    Key { tenant: one.tenant.clone(), namespace: namespace.clone(), group: group.clone() }
+}
+
+/// Returns whether anything but the time is new.
+fn note(entry: &Entry, target: &str, one: &News, now_ns: i64) -> bool {
+    let mut run = entry.state.run.lock();
+    let Some(rule) = run.rules.get_mut(one.place.rule) else { return false };
+    let Some(alert) = rule.alerts.by_labels.get_mut(&one.labels) else { return false };
+    if alert.active_at_ns != one.place.active_at_ns {
+        return false;
+    }
+    let told = Told { state: one.state, at_ns: now_ns };
+    let before = alert.told.insert(target.to_owned(), told);
+    before.is_none_or(|before| before.state != one.state)
+}
+
+fn one(key: &Key, rule: usize, (labels, alert): (&Arc<LabelSet>, &Alert), due: Due) -> News {
+    let is_firing = alert.state == AlertState::Firing || due == Due::TellFiring;
+    News {
+        place: Place {
+            namespace: key.namespace.clone(),
+            group: key.group.clone(),
+            rule,
+            active_at_ns: alert.active_at_ns,
+        },
+        tenant: key.tenant.clone(),
+        labels: Arc::clone(labels),
+        annotations: Arc::clone(&alert.annotations),
+        state: if is_firing { AlertState::Firing } else { AlertState::Resolved },
+        value: alert.value,
+        started_ns: alert.fired_at_ns.unwrap_or(alert.active_at_ns),
+        ended_ns: alert.resolved_at_ns.filter(|_| !is_firing),
+        due,
+    }
+}

@@ -1,0 +1,137 @@
+//! What a target has not been told yet: read off the states of alerts, which survive a restart, so that there is no queue
+//! that could be lost, overflow or disagree with them.
+
+use crate::alert::{Alert, AlertState, Told};
+use logyard_model::{LabelSet, Tenant};
+use std::sync::Arc;
+
+/// What a target wants to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Wishes {
+    /// Its name.
+    pub(crate) target: String,
+    /// Time after which it is told again, in ns; 0 for never.
+    pub(crate) repeat_ns: i64,
+    /// Whether it is told that an alert has resolved.
+    pub(crate) resolved: bool,
+    /// Whether that is repeated too: an Alertmanager keeps nothing over a restart.
+    pub(crate) repeat_resolved: bool,
+}
+
+/// What is to be done about an alert and a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Tell that it fires, or has resolved.
+    Tell,
+    /// Tell that it fires although it has resolved: an Alertmanager says nothing of alerts that it never saw firing.
+    TellFiring,
+    /// Only take down that it has resolved.
+    Skip,
+}
+
+/// An alert that a target is to be told of.
+#[derive(Clone, Debug)]
+pub(crate) struct News {
+    pub(crate) place: Place,
+    pub(crate) tenant: Tenant,
+    pub(crate) labels: Arc<LabelSet>,
+    pub(crate) annotations: Arc<LabelSet>,
+    /// Firing or resolved.
+    pub(crate) state: AlertState,
+    pub(crate) value: f64,
+    /// When it began to fire, in ns.
+    pub(crate) started_ns: i64,
+    /// When it resolved, in ns.
+    pub(crate) ended_ns: Option<i64>,
+    pub(crate) due: Due,
+}
+
+/// Where the alert is found again, if it is still the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) namespace: String,
+    pub(crate) group: String,
+    /// Its number in the group.
+    pub(crate) rule: usize,
+    /// Tells one life of an alert from the next.
+    pub(crate) active_at_ns: i64,
+}
+
+impl Wishes {
+    /// Returns what is to be done about an alert.
+    pub(crate) fn due(&self, alert: &Alert, now_ns: i64) -> Option<Due> {
+        let told = alert.told.get(&self.target);
+        // Distances, so that a clock that went back does not stop repeats.
+        let is_old = |told: &Told, repeat_ns: i64| {
+            repeat_ns > 0 && now_ns.saturating_sub(told.at_ns).saturating_abs() >= repeat_ns
+        };
+        match (alert.state, told) {
+            (AlertState::Pending, _) => None,
+            (AlertState::Firing, Some(told)) if told.state == AlertState::Firing => {
+                is_old(told, self.repeat_ns).then_some(Due::Tell)
+            }
+            (AlertState::Firing, _) => Some(Due::Tell),
+            (AlertState::Resolved, Some(told)) if told.state == AlertState::Resolved => {
+                (self.repeat_resolved && is_old(told, self.repeat_ns)).then_some(Due::Tell)
+            }
+            (AlertState::Resolved, Some(told)) => {
+                // Told too late, it fires there for one turn at least.
+                let was_late = alert.resolved_at_ns.is_some_and(|ns| told.at_ns > ns);
+                let is_shown = !self.repeat_resolved || !was_late || is_old(told, self.repeat_ns);
+                is_shown.then_some(if self.resolved { Due::Tell } else { Due::Skip })
+            }
+            // It was over before it could be told: that is told all the same.
+            (AlertState::Resolved, None) => {
+                Some(if self.repeat_resolved { Due::TellFiring } else { Due::Tell })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn alert(state: AlertState, told: Option<(AlertState, i64)>) -> Alert {
+        let told = told.map(|(state, at_ns)| ("t".to_owned(), Told { state, at_ns }));
+        Alert {
+            state,
+            active_at_ns: 0,
+            fired_at_ns: Some(0),
+            resolved_at_ns: (state == AlertState::Resolved).then_some(50),
+            value: 1.0,
+            annotations: Arc::default(),
+            seen_ns: 0,
+            is_there: true,
+            told: told.into_iter().collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    #[test]
+    fn each_change_is_told_once_and_firing_is_repeated() {
+        use AlertState::{Firing, Pending, Resolved};
+        let wishes =
+            Wishes { target: "t".to_owned(), repeat_ns: 100, resolved: true, repeat_resolved: false };
+        let check = |wishes: &Wishes, state, told, now_ns, want: Option<Due>| {
+            assert_eq!(wishes.due(&alert(state, told), now_ns), want, "{state:?} {told:?} {now_ns}");
+        };
+        check(&wishes, Pending, None, 0, None);
+        check(&wishes, Firing, None, 0, Some(Due::Tell));
+        check(&wishes, Firing, Some((Firing, 0)), 99, None);
+        check(&wishes, Firing, Some((Firing, 0)), 100, Some(Due::Tell));
+        check(&wishes, Firing, Some((Firing, 1000)), 500, Some(Due::Tell));
+        check(&wishes, Resolved, Some((Firing, 0)), 1, Some(Due::Tell));
+        check(&wishes, Resolved, Some((Resolved, 0)), 1000, None);
+        check(&wishes, Resolved, None, 1, Some(Due::Tell));
+        let silent = Wishes { resolved: false, repeat_ns: 0, ..wishes.clone() };
+        check(&silent, Resolved, Some((Firing, 0)), 1, Some(Due::Skip));
+        check(&silent, Firing, Some((Firing, 0)), i64::MAX, None);
+        let manager = Wishes { repeat_resolved: true, ..wishes };
+        check(&manager, Resolved, Some((Resolved, 0)), 100, Some(Due::Tell));
+        check(&manager, Resolved, Some((Firing, 0)), 60, Some(Due::Tell));
+        check(&manager, Resolved, None, 60, Some(Due::TellFiring));
+        check(&manager, Resolved, Some((Firing, 60)), 159, None);
+        check(&manager, Resolved, Some((Firing, 60)), 160, Some(Due::Tell));
+    }
+}
