@@ -452,3 +452,36 @@ fn b26_labels_of_containers_rule_their_lines_and_the_list_says_why() {
     assert_eq!(logyard.targets()["is_running"], true);
     logyard.assert_quiet_but_for(&["a container's own label", "cannot read a container's log"]);
 }
+
+/// Returns the value of a metric of the agent, 0 if it was never counted.
+fn metric(logyard: &Logyard, name: &str) -> f64 {
+    let page = http::get(&logyard.url("/metrics")).unwrap().text;
+    let values =
+        page.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+    values.map(|value| value.parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn b13_what_a_burst_leaves_in_small_logs_is_complete_and_the_rest_is_counted() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    let small = ["--log-opt", "max-size=10m", "--log-opt", "max-file=3"];
+    let script = numbered("line", 300_000, &".".repeat(80));
+    engine.run("burst", &small, &format!("sleep 1; {script}"));
+    engine.wait_for(&["burst"]);
+    logyard.wait_for_lines(r#"{container="burst"} |= "line 300000""#, 1, 2 * WITHIN);
+    let number = |line: &str| -> usize { line.split_whitespace().nth(1).unwrap()[..6].parse().unwrap() };
+    let stored: Vec<usize> =
+        logyard.lines(r#"{container="burst"}"#).iter().map(|line| number(line)).collect();
+    assert!(stored.is_sorted_by(|a, b| a < b), "each once, in order");
+    let kept: Vec<usize> = engine.docker(&["logs", "burst"]).lines().map(number).collect();
+    let stored: BTreeSet<usize> = stored.into_iter().collect();
+    let missing = kept.iter().filter(|number| !stored.contains(number)).count();
+    assert_eq!(missing, 0, "{} kept, {} stored", kept.len(), stored.len());
+    let holes = stored.iter().zip(stored.iter().skip(1)).filter(|(a, b)| *a + 1 != **b).count();
+    let holes = holes + usize::from(!stored.contains(&1));
+    let gaps = metric(&logyard, "logyard_agent_gaps_total{");
+    assert!(gaps >= holes as f64, "{holes} holes, of which {gaps} are counted");
+    logyard.assert_quiet_but_for(&["rotated away"]);
+}

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, EventMessage};
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, EventMessage, HostConfigLogConfig,
+};
 use bollard::query_parameters::{EventsOptions, ListContainersOptions};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -18,6 +20,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
+
+use logyard_pipeline::parse_size;
 
 use crate::labels::ContainerFacts;
 use crate::log_join::JoinRule;
@@ -31,6 +35,8 @@ const READ_BYTES: usize = 64 << 10;
 /// Longest error text read.
 const ERROR_BYTES_MAX: usize = 16 << 10;
 
+/// Size at which the driver `local` rotates if nobody says otherwise.
+const LOCAL_ROTATION_BYTES: u64 = 20_000_000;
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 /// An engine that answered.
@@ -77,6 +83,8 @@ pub(crate) struct Inspected {
     pub(crate) meta: BTreeMap<String, String>,
     pub(crate) is_tty: bool,
     pub(crate) driver: String,
+    /// Size at which a file of its log is rotated; `None`: it is not, or not so that it matters.
+    pub(crate) rotation_bytes: Option<u64>,
     pub(crate) is_running: bool,
     /// When the last run ended; 0 if unknown or none did.
     pub(crate) finished_ns: i64,
@@ -387,10 +395,25 @@ fn meta_of(answer: &ContainerInspectResponse) -> BTreeMap<String, String> {
     meta
 }
 
+/// Reads from a log's options at which size its files are rotated.
+fn rotation_bytes(log: Option<&HostConfigLogConfig>) -> Option<u64> {
+    let log = log?;
+    let given = log.config.as_ref().and_then(|options| options.get("max-size"));
+    let size = given.and_then(|text| parse_size(text).ok()).and_then(|bytes| u64::try_from(bytes).ok());
+    match log.typ.as_deref() {
+        Some("json-file") => size.filter(|bytes| *bytes > 0),
+        // Its own default.
+        Some("local") => Some(size.unwrap_or(LOCAL_ROTATION_BYTES)),
+        _ => None,
+    }
+}
+
 fn inspected(answer: ContainerInspectResponse) -> Inspected {
     let meta = meta_of(&answer);
     let config = answer.config.unwrap_or_default();
     let state = answer.state.unwrap_or_default();
+    let rotation_bytes =
+        rotation_bytes(answer.host_config.as_ref().and_then(|host| host.log_config.as_ref()));
     let log_config = answer.host_config.and_then(|host| host.log_config);
     let status = state.status.unwrap_or(ContainerStateStatusEnum::EMPTY);
     let finished_ns =
@@ -404,6 +427,7 @@ fn inspected(answer: ContainerInspectResponse) -> Inspected {
         meta,
         is_tty: config.tty.unwrap_or(false),
         driver: log_config.and_then(|log| log.typ).unwrap_or_default(),
+        rotation_bytes,
         is_running: state.running.unwrap_or(false) || status == ContainerStateStatusEnum::RUNNING,
         finished_ns: finished_ns.max(0),
     }
@@ -419,6 +443,18 @@ mod tests {
         assert_eq!(Address::parse("tcp://nas:2375").unwrap(), Address::Tcp("nas:2375".into()));
         let error = Address::parse("ssh://nas").unwrap_err().to_string();
         assert!(error.contains("agent.docker.host"), "{error}");
+    }
+
+    #[test]
+    fn sizes_of_rotation() {
+        let of = |driver: &str, size: Option<&str>| {
+            let options = size.map(|size| HashMap::from([("max-size".to_owned(), size.to_owned())]));
+            rotation_bytes(Some(&HostConfigLogConfig { typ: Some(driver.to_owned()), config: options }))
+        };
+        assert_eq!(of("json-file", Some("10m")), Some(10 << 20));
+        assert_eq!((of("json-file", None), of("json-file", Some("-1"))), (None, None));
+        assert_eq!((of("local", None), of("local", Some("512k"))), (Some(20_000_000), Some(512 << 10)));
+        assert_eq!((of("journald", None), rotation_bytes(None)), (None, None));
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //!
 //! A resumed read begins with the newest parts and must touch what was accepted before; if it does not,
 //! it begins again from further back. Everything before the position is suppressed by the filter.
+//!
+//! A response that follows is trusted as long as it keeps up: engines skip whole files of a log that is rotated faster
+//! than it is read, and say nothing. One that falls behind is left, and the log read as it is until it is caught up:
+//! such a read holds all files that there are, from the seam on, and what is missing at the seam is counted.
 
 mod reading;
 
@@ -44,6 +48,9 @@ const TAILS: [Tail; 4] = [Tail::Newest(1_000), Tail::Newest(8_000), Tail::Newest
 const STOPPED_AGE_NS_MAX: i64 = 24 * 3_600 * 1_000_000_000;
 /// Reads of a stopped container until one brings nothing new; more means that it runs again.
 const DRAIN_READS_MAX: u32 = 100;
+
+/// New entries of a whole read, up to which a follow may begin again: what is written meanwhile is as much.
+const CAUGHT_UP_ENTRIES: u64 = 1_000;
 
 /// What all targets of the source share.
 #[derive(Debug)]
@@ -190,6 +197,8 @@ enum ReadEnd {
     Broken(String),
     /// The newest parts do not touch what was accepted: begin further back.
     NoSeam,
+    /// The response shows old entries, and the log may be rotated under it.
+    Behind,
     NotFound,
     Unreadable(String),
     /// Settings leave the container out.
@@ -269,6 +278,7 @@ impl DockerTarget {
             }
             ReadEnd::Excluded(reason) => self.leave_out(reason),
             ReadEnd::NoSeam => Next::Attach,
+            ReadEnd::Behind => self.catch_up(&wish).await,
             ReadEnd::Broken(reason) => {
                 tracing::debug!(target = %self.facts.name, reason, "opening a container's log again");
                 self.pause().await
@@ -301,24 +311,39 @@ impl DockerTarget {
     /// Reads a stopped container until nothing new comes.
     async fn drain(&mut self, wish: &Wish) -> Next {
         self.state(TargetState::Drain, "");
+        if let Err(next) = self.read_to_end(wish, 0).await {
+            return next;
+        }
+        self.backoff.reset();
+        self.set_lagging(false);
+        self.state(TargetState::Idle, "");
+        Next::Wait
+    }
+
+    /// Reads what a follow fell behind of, until it may be trusted again.
+    async fn catch_up(&mut self, wish: &Wish) -> Next {
+        self.parts.metrics.catch_ups.inc();
+        match self.read_to_end(wish, CAUGHT_UP_ENTRIES).await {
+            Ok(()) => Next::Attach,
+            Err(next) => next,
+        }
+    }
+
+    /// Reads the log as it is, again and again, until at most so many entries were new. Errors: what to do instead.
+    async fn read_to_end(&mut self, wish: &Wish, enough: u64) -> Result<(), Next> {
         for _ in 0..DRAIN_READS_MAX {
             match self.read(wish, false).await {
-                ReadEnd::Ended(0) => {
-                    self.backoff.reset();
-                    self.set_lagging(false);
-                    self.state(TargetState::Idle, "");
-                    return Next::Wait;
-                }
+                ReadEnd::Ended(accepted) if accepted <= enough => return Ok(()),
                 ReadEnd::Ended(_) => {}
-                ReadEnd::Stop => return Next::End,
-                ReadEnd::NotFound => return self.gone().await,
-                ReadEnd::Reopen | ReadEnd::NoSeam => return Next::Attach,
-                ReadEnd::Unreadable(_) => return Next::Wait,
-                ReadEnd::Excluded(reason) => return self.leave_out(reason),
-                ReadEnd::Broken(_) => return self.pause().await,
+                ReadEnd::Stop => return Err(Next::End),
+                ReadEnd::NotFound => return Err(self.gone().await),
+                ReadEnd::Reopen | ReadEnd::NoSeam | ReadEnd::Behind => return Err(Next::Attach),
+                ReadEnd::Unreadable(_) => return Err(Next::Wait),
+                ReadEnd::Excluded(reason) => return Err(self.leave_out(reason)),
+                ReadEnd::Broken(_) => return Err(self.pause().await),
             }
         }
-        Next::Attach
+        Err(Next::Attach)
     }
 
     /// Waits for a change: another name or label may let it in.
@@ -335,8 +360,10 @@ impl DockerTarget {
                 needs_seam: false,
                 is_last_resort: true,
                 follows: false,
+                read_bytes: 0,
                 decoder: None,
                 accepted: 0,
+                newest_ns: None,
                 target: self,
             };
             // An agent that stops meanwhile ends as well.
@@ -463,8 +490,10 @@ impl DockerTarget {
             needs_seam: self.is_known,
             is_last_resort: tail == Tail::All,
             follows: follow,
+            read_bytes: 0,
             decoder: self.decoder(wish),
             accepted: 0,
+            newest_ns: None,
             target: self,
         }
         .run(response, wish)

@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) clock_steps: Count,
     pub(crate) reopens: Count,
     pub(crate) left_open: Count,
+    pub(crate) catch_ups: Count,
     pub(crate) targets: Gauge,
     pub(crate) targets_lagging: Gauge,
     pub(crate) batches_pushed: Count,
@@ -99,6 +100,11 @@ impl Metrics {
             "left_open",
             "Log responses that the engine left open after the container had ended; read anew to the end",
             m.left_open.clone(),
+        );
+        r.register(
+            "catch_ups",
+            "Log responses left because they fell behind a log that is rotated; the log is read as it is instead",
+            m.catch_ups.clone(),
         );
         r.register("targets", "Targets being read", m.targets.clone());
         r.register(

@@ -16,6 +16,11 @@ use crate::position::{OutputPositions, RepeatFilter, Seam, judge_seam};
 use crate::spool_shared::stopped;
 use crate::staging::Line;
 
+/// A response that follows a log which may be rotated is left when it shows entries this late,
+const BEHIND_NS: i64 = 500_000_000;
+/// and this share of a file was read of it, at least so many bytes.
+const BEHIND_SHARE: u64 = 16;
+const READ_BYTES_MIN: u64 = 64 << 10;
 /// A target that reads entries this late counts as lagging.
 const LAG_NS: i64 = 2_000_000_000;
 /// Silence after which a lagging target has caught up.
@@ -23,6 +28,10 @@ const LAG_OVER: Duration = Duration::from_secs(1);
 /// Silence after which the response of a container that ended is left. The engine ends it by itself within
 /// milliseconds; one that lost sight of the log never does, and what was written last would wait for ever.
 const SILENCE_AFTER_END: Duration = Duration::from_secs(5);
+
+/// Silence after which a response that shows the log as it is, and then ends, is given up: what is missing would be
+/// taken for read. A busy engine may need seconds to find the place in packed files.
+const SILENCE_OF_WHOLE: Duration = Duration::from_secs(10);
 
 /// One response being read.
 #[derive(Debug)]
@@ -33,7 +42,11 @@ pub(super) struct Reading<'a> {
     pub(super) needs_seam: bool,
     pub(super) is_last_resort: bool,
     pub(super) follows: bool,
+    /// Bytes of the response so far.
+    pub(super) read_bytes: u64,
     pub(super) accepted: u64,
+    /// Time of the newest entry accepted last.
+    pub(super) newest_ns: Option<i64>,
 }
 
 /// New entries of one turn.
@@ -99,7 +112,10 @@ impl Reading<'_> {
                     // A removal or a start means nothing while bytes may still come: the response ends.
                     continue;
                 }
-                () = sleep(SILENCE_AFTER_END), if self.target.wish.borrow().is_over => {
+                () = sleep(SILENCE_OF_WHOLE), if !self.follows => {
+                    return ReadEnd::Broken("the engine does not go on with the log".to_owned());
+                }
+                () = sleep(SILENCE_AFTER_END), if self.follows && self.target.wish.borrow().is_over => {
                     // A look at the container, then at its log from the seam. A line that is open stays so: its rest
                     // may be among what the engine has not shown.
                     self.target.parts.metrics.left_open.inc();
@@ -123,11 +139,29 @@ impl Reading<'_> {
                     None => break,
                 },
             };
+            self.read_bytes += bytes.len() as u64;
             if let Some(end) = self.take(&bytes, wish).await {
                 return end;
             }
+            if self.is_behind() {
+                return ReadEnd::Behind;
+            }
         }
         self.finish().await
+    }
+
+    /// Whether the log may be rotated past this response. Not judged by its first bytes alone: the clock of another
+    /// machine may be behind for good, and a look at the whole log must not come too often then.
+    fn is_behind(&self) -> bool {
+        let Some(rotation_bytes) =
+            self.target.inspected.as_ref().and_then(|inspected| inspected.rotation_bytes)
+        else {
+            return false;
+        };
+        let is_late = self
+            .newest_ns
+            .is_some_and(|newest_ns| self.target.parts.clock.now_ns().saturating_sub(newest_ns) > BEHIND_NS);
+        self.follows && is_late && self.read_bytes >= (rotation_bytes / BEHIND_SHARE).max(READ_BYTES_MIN)
     }
 
     /// Decodes bytes and hands over what is new; `Some` ends the reading.
@@ -228,6 +262,7 @@ impl Reading<'_> {
         if turn.count == 0 {
             return true;
         }
+        self.newest_ns = Some(turn.newest_ns);
         let now_ns = parts.clock.now_ns();
         let is_lagging = now_ns.saturating_sub(turn.newest_ns) > LAG_NS;
         let target = &mut *self.target;

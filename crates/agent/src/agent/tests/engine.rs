@@ -20,6 +20,10 @@ struct FakeEngine {
     unseen: Mutex<Vec<u8>>,
     /// Inspections say that containers have ended.
     is_over: Mutex<bool>,
+    /// Inspections say that logs are rotated, in small files.
+    rotates: bool,
+    /// So many responses to who does not follow stop at their beginning.
+    stalls: Mutex<u32>,
     /// Who follows is told that the log ends here, as engines do that lose their way in rotated files.
     ends_early: Mutex<bool>,
     /// Bytes of the log, once somebody follows it.
@@ -62,6 +66,11 @@ impl FakeEngine {
                 if path.contains("follow=1") {
                     return self.stream(connection, Self::next_lines).await;
                 }
+                if counted_down(&self.stalls) {
+                    let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
+                    connection.write_all(head.as_bytes()).await.unwrap();
+                    return std::future::pending().await;
+                }
                 let log = [self.lines.lock().unwrap().concat(), self.unseen.lock().unwrap().clone()].concat();
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", log.len());
                 connection.write_all(&[head.as_bytes(), &log].concat()).await.unwrap();
@@ -75,7 +84,11 @@ impl FakeEngine {
             } else {
                 let is_running = !*self.is_over.lock().unwrap();
                 let state = format!(r#"{{"Running":{is_running},"FinishedAt":"2023-11-14T22:13:30Z"}}"#);
-                format!(r#"{{"Name":"/x","State":{state},"Config":{{"Tty":false,"Image":"i"}}}}"#)
+                let options = if self.rotates { r#"{"max-size":"64k"}"# } else { "{}" };
+                let host = format!(r#"{{"LogConfig":{{"Type":"json-file","Config":{options}}}}}"#);
+                format!(
+                    r#"{{"Name":"/x","State":{state},"Config":{{"Tty":false,"Image":"i"}},"HostConfig":{host}}}"#
+                )
             };
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{json}",
@@ -419,5 +432,49 @@ async fn what_happens_to_containers_is_told_once_over_agents() {
     let agent = start_as(&disk, docker(host), &clock, &base).await.0;
     let pushes = store.wait_for_pushes(count + 1).await;
     assert_eq!(lines(pushes), [&want[..], &["container started"]].concat());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_reading_to_the_end_that_stalls_is_not_taken_for_the_end() {
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine::default().listen().await;
+    let clock = Arc::new(SimClock::new(1_700_000_030_000_000_000));
+    engine.print(&[(20, "a")]);
+    *engine.unseen.lock().unwrap() = FakeEngine::frames(&[(21, "b")]);
+    *engine.is_over.lock().unwrap() = true;
+    *engine.ends_early.lock().unwrap() = true;
+    *engine.stalls.lock().unwrap() = 1;
+    let (agent, _registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+    assert_eq!(store.wait_for_pushes(1).await[0].1, ["a"]);
+    // The one that followed ends, the first to the end stalls, and another follow tells that it is over again.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    *engine.ends_early.lock().unwrap() = true;
+    assert_eq!(store.wait_for_pushes(2).await[1].1, ["b"]);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_follow_that_falls_behind_a_rotated_log_is_left_for_the_whole() {
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine { rotates: true, ..FakeEngine::default() }.listen().await;
+    let clock = Arc::new(SimClock::new(1_700_000_030_000_000_000));
+    // Followed, the log has a hole; it is long enough and late enough to be looked at as a whole.
+    let long = "x".repeat(4_000);
+    let early: Vec<(u32, &str)> = (1..=20).map(|second| (second, long.as_str())).collect();
+    engine.print(&early);
+    *engine.unseen.lock().unwrap() = FakeEngine::frames(&[(21, "in the hole"), (22, "behind")]);
+    let (agent, registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+    let mut count = 1;
+    let lines = loop {
+        let pushes = store.wait_for_pushes(count).await;
+        let lines: Vec<String> = pushes.into_iter().flat_map(|(_, lines)| lines).collect();
+        if lines.len() >= 22 {
+            break lines;
+        }
+        count += 1;
+    };
+    assert_eq!(lines[20..], ["in the hole", "behind"]);
+    assert_eq!(value(&registry, "catch_ups_total"), 1);
     agent.stop().await;
 }
