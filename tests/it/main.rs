@@ -11,6 +11,7 @@ mod access;
 mod bad_input;
 mod behaviours_engine;
 mod behaviours_files;
+mod behaviours_store;
 mod containers;
 mod crash;
 mod deletes;

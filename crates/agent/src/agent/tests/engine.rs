@@ -20,6 +20,10 @@ struct FakeEngine {
     unseen: Mutex<Vec<u8>>,
     /// Inspections say that containers have ended.
     is_over: Mutex<bool>,
+    /// What was asked in a version that it does not speak.
+    misunderstood: Mutex<Vec<String>>,
+    /// Newest and oldest version spoken; all that it is asked must lie between.
+    api: Option<[&'static str; 2]>,
     /// Inspections say that logs are rotated, in small files.
     rotates: bool,
     /// So many responses to who does not follow stop at their beginning.
@@ -57,8 +61,10 @@ impl FakeEngine {
             let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
             bytes.drain(..end + 4);
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            self.check_version(&path);
             let json = if path.contains("/version") {
-                r#"{"ApiVersion":"1.41","MinAPIVersion":"1.12","Version":"20.10.24"}"#.to_owned()
+                let [newest, oldest] = self.api.unwrap_or(["1.41", "1.12"]);
+                format!(r#"{{"ApiVersion":"{newest}","MinAPIVersion":"{oldest}","Version":"20.10.24"}}"#)
             } else if path.contains("/containers/json") {
                 r#"[{"Id":"old","Names":["/old"],"Image":"i","State":"running","Labels":{}}]"#.to_owned()
             } else if path.contains("/logs?") {
@@ -156,6 +162,18 @@ impl FakeEngine {
         let stamped = format!("2023-11-14T22:13:{second:02}.000000000Z {text}");
         let length = u32::try_from(stamped.len()).unwrap().to_be_bytes();
         [&[1, 0, 0, 0], &length[..], stamped.as_bytes()].concat()
+    }
+
+    /// A path that names a version names one that this engine speaks; without one it takes its newest.
+    fn check_version(&self, path: &str) {
+        let Some([newest, oldest]) = self.api.filter(|_| path.starts_with("/v1.")) else { return };
+        let number = |text: &str| text.strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
+        let asked = path.trim_start_matches("/v").split('/').next().and_then(number);
+        let is_spoken = asked.is_some_and(|asked| (number(oldest)..=number(newest)).contains(&Some(asked)));
+        // The question for versions is asked before the answer is known.
+        if !is_spoken && !path.contains("/version") {
+            self.misunderstood.lock().unwrap().push(path.to_owned());
+        }
     }
 
     fn note_log(&self, path: &str) {
@@ -477,4 +495,18 @@ async fn a_follow_that_falls_behind_a_rotated_log_is_left_for_the_whole() {
     assert_eq!(lines[20..], ["in the hole", "behind"]);
     assert_eq!(value(&registry, "catch_ups_total"), 1);
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn b30_old_and_new_engines_are_asked_in_a_version_that_they_speak() {
+    for api in [["1.41", "1.12"], ["1.52", "1.44"], ["1.99", "1.44"]] {
+        let (engine, host) = FakeEngine { api: Some(api), ..FakeEngine::default() }.listen().await;
+        let (store, base) = Store::listen(0).await;
+        let clock = Arc::new(SimClock::new(1_700_000_030_000_000_000));
+        engine.print(&[(20, "a")]);
+        let (agent, _) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+        assert_eq!(store.wait_for_pushes(1).await[0].1, ["a"]);
+        agent.stop().await;
+        assert_eq!(*engine.misunderstood.lock().unwrap(), [""; 0], "{api:?}");
+    }
 }
