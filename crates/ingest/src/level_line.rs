@@ -165,21 +165,24 @@ const WORDS: [(&[u8], &str); 9] = [
 
 /// Finds the earliest standalone level word. `line_bytes` tells whether `text` ends where the line does.
 fn word(text: &[u8], line_bytes: usize) -> Option<&'static str> {
-    let mut may_begin = true;
+    let mut before = BEFORE_WORD;
     for (at, &byte) in text.iter().enumerate() {
-        if may_begin && CLASS[usize::from(byte)] & FIRST_LETTER != 0 {
+        let class = CLASS[usize::from(byte)];
+        // One test for both: what was in front, and what this is.
+        if (before << 2) & class & FIRST_LETTER != 0 {
             let rest = text.get(at..).unwrap_or_default();
-            if let Some(level) = word_at(rest, at + rest.len() == line_bytes) {
+            if let Some(level) = word_at(rest, byte | 0x20, at + rest.len() == line_bytes) {
                 return Some(level);
             }
         }
-        may_begin = CLASS[usize::from(byte)] & BEFORE_WORD != 0;
+        before = class;
     }
     None
 }
 
-fn word_at(rest: &[u8], to_end: bool) -> Option<&'static str> {
-    WORDS.iter().find_map(|(word, level)| {
+/// Finds the level word at the front of `rest`, whose first byte is `first` in lower case.
+fn word_at(rest: &[u8], first: u8, to_end: bool) -> Option<&'static str> {
+    WORDS.iter().filter(|(word, _)| word.first() == Some(&first)).find_map(|(word, level)| {
         let (head, after) = rest.split_at_checked(word.len())?;
         let ends = match after.first() {
             Some(next) => CLASS[usize::from(*next)] & AFTER_WORD != 0,
@@ -191,6 +194,7 @@ fn word_at(rest: &[u8], to_end: bool) -> Option<&'static str> {
 
 const BEFORE_WORD: u8 = 1;
 const AFTER_WORD: u8 = 2;
+/// `BEFORE_WORD << 2`, see [`word`].
 const FIRST_LETTER: u8 = 4;
 
 /// What a byte may be: left neighbour, right neighbour or first letter of a word.
