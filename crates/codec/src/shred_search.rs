@@ -17,6 +17,10 @@ use std::ops::Range;
 /// A search of fewer rows than one in so many rebuilds them: columns are searched as a whole.
 const FEW_ROWS: usize = 32;
 
+/// With more borders than that for each piece of a template its rows are rebuilt: a literal of one letter
+/// repeated can be cut anywhere.
+const BORDERS_PER_PIECE_MAX: usize = 4;
+
 /// A set of rows, one bit each.
 #[derive(Debug)]
 pub(crate) struct RowSet {
@@ -127,9 +131,11 @@ impl Shredded {
             if borders.is_empty() {
                 continue;
             }
+            // So many that to look at each would take longer than to rebuild the rows.
+            let are_many = borders.len() > pieces.len() * BORDERS_PER_PIECE_MAX;
             is_candidate.clear();
-            is_candidate.resize(template_rows.len(), false);
-            for Border { slot, edge } in &borders {
+            is_candidate.resize(template_rows.len(), are_many);
+            for Border { slot, edge } in borders.iter().filter(|_| !are_many) {
                 let first = slot.base.saturating_add(first_rank);
                 self.values(block, slot.column)?.find_edge(*edge, first, &mut is_candidate);
             }

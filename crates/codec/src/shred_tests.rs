@@ -282,6 +282,20 @@ fn the_shredded_sample_of_version_1_is_read() {
     assert_eq!(block.lines().unwrap(), entries_of(&log(120)).lines());
 }
 
+#[test]
+fn literals_that_can_be_cut_anywhere_are_found() {
+    let lines: Vec<Vec<u8>> = (0..400u32)
+        .map(|row| format!("--{}--x{row}--{}--", "-".repeat(row as usize % 7), row % 3).into_bytes())
+        .collect();
+    let encoded = shredded(&lines);
+    for needle in
+        ["-", "--", "-----", "---------", "--1--", "-x", "x1", "9--2-", "--x399--0--", "--x399--1--"]
+    {
+        check_search(&lines, &encoded, needle.as_bytes(), 0..400);
+        check_search(&lines, &encoded, needle.as_bytes(), 17..390);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
