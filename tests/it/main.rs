@@ -20,6 +20,7 @@ mod exactly_once;
 mod files;
 mod full_disk;
 mod http;
+mod notify;
 mod process;
 mod promtail;
 mod push_whole;

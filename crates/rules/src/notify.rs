@@ -332,23 +332,24 @@ impl Notifier {
         }
         for (group, news) in target.messages(news) {
             let json = body(target.sender(self.ruler.external_url(), self.ruler.now_ns()), &group, &news);
-            match target.carrier.send(json).await {
-                Ok(()) => self.count(target, "sent"),
+            let result = match target.carrier.send(json).await {
+                Ok(()) => "sent",
                 Err(refusal) if refusal.is_final && failures >= REFUSED_MAX => {
-                    self.count(target, "refused");
                     tracing::error!(
                         target = target.name(),
                         alerts = news.len(),
                         error = refusal.text,
                         "a message about alerts is refused again and again, and left"
                     );
+                    "refused"
                 }
                 Err(refusal) => {
                     self.count(target, "failed");
                     return Turn::Failed(refusal);
                 }
-            }
+            };
             self.ruler.told(target.name(), &news).await;
+            self.count(target, result);
         }
         if has_more { Turn::More } else { Turn::Done }
     }

@@ -75,8 +75,14 @@ impl Wishes {
                 (self.repeat_resolved && is_old(told, self.repeat_ns)).then_some(Due::Tell)
             }
             (AlertState::Resolved, Some(told)) => {
+                let resolved_ns = alert.resolved_at_ns.unwrap_or(now_ns);
+                // Not told at once means that the target was away, and an Alertmanager may have forgotten everything.
+                let was_late = told.at_ns > resolved_ns;
+                let was_away = now_ns.saturating_sub(resolved_ns) >= self.repeat_ns / 2;
+                if self.repeat_resolved && was_away && !was_late {
+                    return Some(Due::TellFiring);
+                }
                 // Told too late, it fires there for one turn at least.
-                let was_late = alert.resolved_at_ns.is_some_and(|ns| told.at_ns > ns);
                 let is_shown = !self.repeat_resolved || !was_late || is_old(told, self.repeat_ns);
                 is_shown.then_some(if self.resolved { Due::Tell } else { Due::Skip })
             }
@@ -130,6 +136,7 @@ mod tests {
         let manager = Wishes { repeat_resolved: true, ..wishes };
         check(&manager, Resolved, Some((Resolved, 0)), 100, Some(Due::Tell));
         check(&manager, Resolved, Some((Firing, 0)), 60, Some(Due::Tell));
+        check(&manager, Resolved, Some((Firing, 0)), 100, Some(Due::TellFiring));
         check(&manager, Resolved, None, 60, Some(Due::TellFiring));
         check(&manager, Resolved, Some((Firing, 60)), 159, None);
         check(&manager, Resolved, Some((Firing, 60)), 160, Some(Due::Tell));

@@ -1,0 +1,226 @@
+//! Who is told of alerts, with a real Alertmanager and with sinks that take down what reaches them.
+
+use crate::engine::signal;
+use crate::http;
+use crate::process::Logyard;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const NO_ENGINE: &str = "unix:///nonexistent/docker.sock";
+
+/// Far above what anything takes: a turn of an Alertmanager is a minute.
+const WITHIN: Duration = Duration::from_secs(180);
+
+/// Takes every POST and keeps path and body.
+struct Sink {
+    port: u16,
+    taken: Arc<Mutex<Vec<(String, serde_json::Value)>>>,
+}
+
+impl Sink {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = Arc::<Mutex<Vec<_>>>::default();
+        let keep = Arc::clone(&taken);
+        thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let keep = Arc::clone(&keep);
+                thread::spawn(move || {
+                    while let Some(message) = read_request(&socket) {
+                        keep.lock().unwrap().push(message);
+                        (&socket).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+                    }
+                });
+            }
+        });
+        Self { port, taken }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The bodies that reached a path so far.
+    fn at(&self, path: &str) -> Vec<serde_json::Value> {
+        let taken = self.taken.lock().unwrap();
+        taken.iter().filter(|(to, _)| to == path).map(|(_, body)| body.clone()).collect()
+    }
+}
+
+/// Reads one request; none at the end of the connection.
+fn read_request(socket: &TcpStream) -> Option<(String, serde_json::Value)> {
+    let mut reader = BufReader::new(socket);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut length = 0;
+    while line != "\r\n" {
+        line.clear();
+        reader.read_line(&mut line).ok()?;
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((path, serde_json::from_slice(&body).ok()?))
+}
+
+/// The Alertmanager of the distribution, which tells the sink.
+struct Alertmanager {
+    child: Child,
+    port: u16,
+}
+
+impl Alertmanager {
+    fn start(folder: &Path, sink: &Sink, port: u16) -> Self {
+        let config = folder.join("alertmanager.yml");
+        let hook = sink.url("/from-alertmanager");
+        std::fs::write(
+            &config,
+            format!(
+                "route: {{receiver: sink, group_by: [alertname], group_wait: 0s, group_interval: 1s}}\n\
+                 receivers: [{{name: sink, webhook_configs: [{{url: '{hook}', send_resolved: true}}]}}]\n"
+            ),
+        )
+        .unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("alertmanager.log"));
+        let child = Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.path={}", folder.join("alertmanager").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--cluster.listen-address=")
+            .stdout(Stdio::null())
+            .stderr(log.unwrap())
+            .spawn()
+            .unwrap();
+        let url = format!("http://127.0.0.1:{port}/-/ready");
+        wait("the Alertmanager", || http::get(&url).is_ok_and(|answer| answer.status == 200));
+        Self { child, port }
+    }
+
+    /// Whether it holds an active alert of a name.
+    fn holds(&self, name: &str) -> bool {
+        let url = format!("http://127.0.0.1:{}/api/v2/alerts", self.port);
+        let answer =
+            http::get_with(&url, &[("active", "true"), ("filter", &format!("alertname=\"{name}\""))]);
+        answer.is_ok_and(|answer| answer.text.contains(name))
+    }
+
+    /// Asks it to end, upon which it writes down what it told.
+    fn stop(mut self) {
+        signal(self.child.id(), "TERM");
+        self.child.wait().unwrap();
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WITHIN;
+    while !is_there() {
+        assert!(Instant::now() < deadline, "{what} did not come");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn push(logyard: &Logyard, line: &str) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let body = format!(r#"{{"streams":[{{"stream":{{"app":"web"}},"values":[["{now}","{line}"]]}}]}}"#);
+    let answer = http::post(&logyard.url("/loki/api/v1/push"), "application/json", body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 204, "{}", answer.text);
+}
+
+/// Fires from the first ERROR on until something is fixed.
+const GROUP: &str = r#"
+name: g
+interval: 1s
+rules:
+  - alert: Broken
+    expr: |
+      sum(count_over_time({app="web"} |= "ERROR" [1h]))
+        > (sum(count_over_time({app="web"} |= "fixed" [1h])) or vector(0))
+    labels: {severity: page}
+    annotations: {summary: "{{ $value }} errors"}
+"#;
+
+#[test]
+fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
+    let sink = Sink::start();
+    let mut logyard = Logyard::new(NO_ENGINE, &["store"]);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let manager = Alertmanager::start(logyard.folder(), &sink, port);
+    let config = logyard.folder().join("logyard.yaml");
+    let phone = sink.url("/my-topic");
+    std::fs::write(
+        &config,
+        format!(
+            "notify:\n  targets:\n    - {{name: am, kind: alertmanager, url: 'http://127.0.0.1:{port}'}}\n    \
+             - {{name: phone, kind: ntfy, url: '{phone}'}}\n"
+        ),
+    )
+    .unwrap();
+    logyard = logyard.with_arguments(&["--config", config.to_str().unwrap()]);
+    let tried = Command::new(env!("CARGO_BIN_EXE_logyard"))
+        .args(["notify", "test", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert!(tried.status.success(), "{tried:?}");
+    assert_eq!(String::from_utf8(tried.stdout).unwrap(), "am: told\nphone: told\n");
+    logyard.start();
+    let answer = http::post(&logyard.url("/api/prom/rules/n"), "application/yaml", GROUP.as_bytes()).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    push(&logyard, "ERROR one");
+
+    let by_manager = |status: &str| {
+        let bodies = sink.at("/from-alertmanager");
+        let of_rule = bodies.iter().filter(|body| body["groupLabels"]["alertname"] == "Broken");
+        of_rule.filter(|body| body["status"] == status).count()
+    };
+    let titles = || {
+        let titles = sink.at("/").into_iter().map(|body| body["title"].as_str().unwrap().to_owned());
+        titles.filter(|title| !title.contains("LogyardTest")).collect::<Vec<_>>()
+    };
+    wait("word of the Alertmanager", || by_manager("firing") == 1);
+    wait("word on the phone", || titles() == ["[FIRING] Broken"]);
+
+    // That they were told is on the disk once it is counted.
+    let counted = |target: &str| {
+        let metrics = http::get(&logyard.url("/metrics")).unwrap().text;
+        let sent = format!("logyard_rules_notifications_total{{target=\"{target}\",result=\"sent\"}}");
+        metrics.lines().any(|line| line.starts_with(&sent))
+    };
+    wait("the count of messages", || counted("am") && counted("phone"));
+
+    // Both die; the Alertmanager forgets what it held.
+    manager.kill();
+    std::fs::remove_dir_all(logyard.folder().join("alertmanager")).unwrap();
+    logyard.kill();
+    let manager = Alertmanager::start(logyard.folder(), &sink, port);
+    logyard.start();
+    wait("the alert in the Alertmanager that was restarted", || manager.holds("Broken"));
+
+    // It is over while the Alertmanager is away.
+    manager.stop();
+    push(&logyard, "fixed");
+    wait("word on the phone that it is over", || titles() == ["[FIRING] Broken", "[RESOLVED] Broken"]);
+    let manager = Alertmanager::start(logyard.folder(), &sink, port);
+    wait("word of the Alertmanager that it is over", || by_manager("resolved") == 1);
+    assert!(!manager.holds("Broken"));
+    manager.stop();
+    assert!(logyard.stop().success());
+    assert_eq!(titles(), ["[FIRING] Broken", "[RESOLVED] Broken"]);
+    logyard.assert_quiet_but_for(&["cannot tell of alerts"]);
+}
