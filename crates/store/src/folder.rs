@@ -395,7 +395,7 @@ mod tests {
     fn a_damaged_format_beside_a_catalog_is_written_anew() {
         let (disk, root) = (SimDisk::new(), Path::new("/data"));
         drop(Folder::open(&disk, root).unwrap());
-        disk.write_atomic(&root.join("catalog/1.log"), b"").unwrap();
+        disk.write_atomic(&root.join("catalog/00000000000000000001.log"), b"").unwrap();
         disk.damage(&root.join("FORMAT"), 3, 0x10).unwrap();
         let (_, lock, format) = Folder::open_existing(&disk, root).unwrap();
         assert_eq!(format, Format::Damaged("logiard-data 1\n".to_owned()));
