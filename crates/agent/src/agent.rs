@@ -307,15 +307,17 @@ impl Sourcing {
                 pipeline,
                 staging,
                 initial: self.settings.docker.initial,
+                disk: self.disk,
             });
             let is_answering = engine.is_some();
             let (listed, first_list) = oneshot::channel();
-            let has_lifecycle = self.settings.docker.lifecycle_entries;
+            let (has_lifecycle, read) = (docker.lifecycle_entries, docker.read);
             let source = DockerSource {
                 host,
                 own_id,
                 parts,
                 has_lifecycle,
+                read,
                 spool: self.spool,
                 stop: self.stop,
                 listed,

@@ -5,6 +5,7 @@
 //! timestamps inside long terminal lines. Logs are a plain `GET` over a connection of their own.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -169,6 +170,12 @@ impl Engine {
 
     pub(crate) fn join_rule(&self) -> JoinRule {
         self.join_rule
+    }
+
+    /// Returns the folder in which the engine keeps containers and their logs.
+    pub(crate) async fn root(&self) -> Option<PathBuf> {
+        let info = tokio::time::timeout(ANSWER_TIMEOUT, self.docker.info()).await.ok()?.ok()?;
+        info.docker_root_dir.filter(|root| !root.is_empty()).map(PathBuf::from)
     }
 
     /// Returns the name of the engine's machine.

@@ -14,6 +14,7 @@
 mod reading;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use logyard_client::{Backoff, BackoffSettings};
 use logyard_codec::Entries;
 use logyard_model::LabelSet;
 use logyard_pipeline::Pipeline;
-use logyard_sys::{Clock, Random};
+use logyard_sys::{Clock, Disk, Random};
 use tokio::sync::{mpsc, watch};
 
 use self::reading::Reading;
@@ -30,9 +31,11 @@ use crate::clock_watch::ClockWatch;
 use crate::container_stages::container_stages;
 use crate::discovery::{DockerRules, TargetLabels};
 use crate::docker_engine::{Engine, Inspected, OpenError, Tail};
+use crate::json_log::json_log_path;
 use crate::labels::ContainerFacts;
 use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
+use crate::log_source::{LogSource, open_files};
 use crate::metrics::Metrics;
 use crate::position::{OutputPosition, OutputPositions, Position, RepeatFilter};
 use crate::report::{Board, TargetKind, TargetState};
@@ -49,6 +52,8 @@ const STOPPED_AGE_NS_MAX: i64 = 24 * 3_600 * 1_000_000_000;
 /// Reads of a stopped container until one brings nothing new; more means that it runs again.
 const DRAIN_READS_MAX: u32 = 100;
 
+/// What is told of a container whose log is read from its files.
+const FROM_FILES: &str = "read from its files";
 /// New entries of a whole read, up to which a follow may begin again: what is written meanwhile is as much.
 const CAUGHT_UP_ENTRIES: u64 = 1_000;
 
@@ -64,6 +69,8 @@ pub(crate) struct TargetParts {
     pub(crate) pipeline: Pipeline,
     pub(crate) staging: StageParts,
     pub(crate) initial: Initial,
+    /// Holds the engine's files.
+    pub(crate) disk: Arc<dyn Disk>,
 }
 
 /// Where reading begins.
@@ -81,6 +88,8 @@ pub(crate) struct Wish {
     /// The engine as last connected. A new connection means: reopen everything, since a daemon that was
     /// away under live-restore neither ends responses nor tells of it.
     pub(crate) engine: Engine,
+    /// The folder of the engine's files, if logs are read from there.
+    pub(crate) root: Option<Arc<Path>>,
     /// Counts connections to the engine.
     pub(crate) connection: u64,
     /// Counts starts of the container seen in events.
@@ -422,6 +431,9 @@ impl DockerTarget {
 
     /// Reads the log from a place that touches what was accepted before.
     async fn read(&mut self, wish: &Wish, follow: bool) -> ReadEnd {
+        if let Some(files) = self.files(wish, follow).await {
+            return self.read_source(files, wish, follow, true).await;
+        }
         if !self.is_known {
             return match self.initial {
                 Initial::All => self.read_from(wish, Tail::All, follow).await,
@@ -435,6 +447,22 @@ impl DockerTarget {
             }
         }
         ReadEnd::NoSeam
+    }
+
+    /// Opens the files of the log, if it is to be read from there and can be.
+    async fn files(&self, wish: &Wish, follow: bool) -> Option<LogSource> {
+        let root = wish.root.as_ref()?;
+        let positions = self.filter.positions().iter().flatten();
+        let since_ns = positions.map(|position| position.ns.min(position.proof_ns)).min();
+        // Who begins now has no place to begin at, and a clock set back none that times tell.
+        let is_findable = self.is_known || self.initial == Initial::All;
+        let has_step = self.filter.positions().iter().flatten().any(|position| position.step.is_some());
+        if !is_findable || has_step {
+            return None;
+        }
+        let path = json_log_path(root, &self.id);
+        let log = open_files(Arc::clone(&self.parts.disk), path, since_ns).await?;
+        Some(LogSource::files(log, self.wish.clone(), follow, self.parts.metrics.clone()))
     }
 
     /// Reads what comes from now on. Should nothing come, later reads go on from now all the same: what is written
@@ -457,12 +485,22 @@ impl DockerTarget {
             opened = wish.engine.open_log(&self.id, tail, follow) => opened,
             () = stopped(&mut stop) => return ReadEnd::Stop,
         };
-        let response = match opened {
-            Ok(response) => response,
+        let source = match opened {
+            Ok(response) => LogSource::Engine(response),
             Err(OpenError::NotFound) => return ReadEnd::NotFound,
             Err(OpenError::Unreadable(reason)) => return ReadEnd::Unreadable(reason),
             Err(OpenError::Failed(reason)) => return ReadEnd::Broken(reason),
         };
+        self.read_source(source, wish, follow, tail == Tail::All).await
+    }
+
+    async fn read_source(
+        &mut self,
+        source: LogSource,
+        wish: &Wish,
+        follow: bool,
+        is_last_resort: bool,
+    ) -> ReadEnd {
         if self.inspected.is_none() {
             match wish.engine.inspect(&self.id).await {
                 Ok(Some(inspected)) => self.take_inspected(inspected),
@@ -482,21 +520,26 @@ impl DockerTarget {
             return ReadEnd::Ended(0);
         }
         if follow {
-            self.state(TargetState::Follow, &self.problems);
+            let from = if source.is_files() { FROM_FILES } else { "" };
+            let parts = [from, &*self.problems].into_iter().filter(|part| !part.is_empty());
+            self.state(TargetState::Follow, &parts.collect::<Vec<_>>().join("; "));
         }
         self.filter.begin_read();
         self.open_end = None;
         Reading {
             needs_seam: self.is_known,
-            is_last_resort: tail == Tail::All,
+            is_last_resort,
             follows: follow,
             read_bytes: 0,
-            decoder: self.decoder(wish),
+            decoder: match source.is_files() {
+                true => Some(LogDecoder::new(LogForm::JsonFile, self.parts.staging.line_bytes_max)),
+                false => self.decoder(wish),
+            },
             accepted: 0,
             newest_ns: None,
             target: self,
         }
-        .run(response, wish)
+        .run(source, wish)
         .await
     }
 

@@ -2,7 +2,7 @@
 //! container.
 //!
 //! The bytes may be anything: they are answered or refused, nothing panics, and memory stays in proportion to
-//! them. The fuzz targets `spool_record`, `docker_frames` and `docker_tty` are these functions.
+//! them. The fuzz targets `spool_record`, `docker_frames`, `docker_tty` and `docker_rows` are these functions.
 
 use crate::error::Error;
 use crate::log_decoder::{LogDecoder, LogForm};
@@ -83,6 +83,8 @@ pub enum DockerLogForm {
     Tty,
     /// Raw text of a container with a terminal, kept by the log driver `local`.
     TtyLocal,
+    /// The file of the log driver `json-file`.
+    JsonFile,
 }
 
 /// One line of a container.
@@ -127,6 +129,7 @@ pub fn read_docker_log(form: DockerLogForm, line_bytes_max: usize, pieces: &[&[u
         DockerLogForm::PodmanFrames => LogForm::Frames(JoinRule::Podman),
         DockerLogForm::Tty => LogForm::Tty { local: false },
         DockerLogForm::TtyLocal => LogForm::Tty { local: true },
+        DockerLogForm::JsonFile => LogForm::JsonFile,
     };
     let mut decoder = LogDecoder::new(form, line_bytes_max);
     let mut entries = Vec::new();
@@ -200,6 +203,9 @@ mod tests {
             for form in [DockerLogForm::Tty, DockerLogForm::TtyLocal] {
                 lines += check_log(form, name, bytes).entries.len();
             }
+        });
+        replay("docker_rows", |name, bytes| {
+            lines += check_log(DockerLogForm::JsonFile, name, bytes).entries.len();
         });
         assert!(lines > 10, "{lines} lines");
     }

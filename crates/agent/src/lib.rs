@@ -26,12 +26,14 @@ mod file_jobs;
 mod file_target;
 mod import;
 pub mod inspect;
+mod json_log;
 mod labels;
 mod lifecycle;
 mod log_decoder;
 mod log_entry;
 mod log_frames;
 mod log_join;
+mod log_source;
 mod log_tty;
 mod look;
 mod machine;
@@ -59,5 +61,5 @@ pub use logyard_pipeline::{self as pipeline, RelabelAction, RelabelSettings};
 pub use look::look;
 pub use report::{AgentReport, EngineReport, TargetKind, TargetReport, TargetState};
 pub use settings::{
-    AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, SpoolSettings,
+    AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, ReadFrom, SpoolSettings,
 };

@@ -2,6 +2,8 @@
 //!
 //! Pure: the same bytes give the same entries however they are split between reads.
 
+use std::borrow::Cow;
+
 use crate::error::LogStreamError;
 use crate::log_entry::{LogEntry, Output};
 use crate::log_frames::FrameDecoder;
@@ -16,6 +18,34 @@ pub(crate) enum LogForm {
     Frames(JoinRule),
     /// Raw text of a terminal; `local` tells of the driver of that name.
     Tty { local: bool },
+    /// Rows of the files that the driver `json-file` keeps.
+    JsonFile,
+}
+
+/// One part of a line as `json-file` keeps it.
+#[derive(Debug)]
+pub(crate) struct JsonRow<'a> {
+    pub(crate) output: Output,
+    pub(crate) ts_ns: i64,
+    pub(crate) log: Cow<'a, str>,
+}
+
+/// Reads a row; zeros before it are what a loss of power left.
+pub(crate) fn json_row(row: &[u8]) -> Option<JsonRow<'_>> {
+    #[derive(serde::Deserialize)]
+    struct Row<'a> {
+        #[serde(borrow, default)]
+        log: Cow<'a, str>,
+        #[serde(borrow, default)]
+        stream: Cow<'a, str>,
+        #[serde(borrow)]
+        time: Cow<'a, str>,
+    }
+    let start = row.iter().position(|byte| *byte != 0)?;
+    let row: Row<'_> = serde_json::from_slice(row.get(start..)?).ok()?;
+    let (ts_ns, _) = parse_timestamp(row.time.as_bytes())?;
+    let output = if row.stream == "stderr" { Output::Stderr } else { Output::Stdout };
+    Some(JsonRow { output, ts_ns, log: row.log })
 }
 
 /// Decodes one response from its first byte.
@@ -30,7 +60,11 @@ pub(crate) struct LogDecoder {
 enum FormDecoder {
     Frames { frames: FrameDecoder, joiners: [Joiner; 2] },
     Tty(TtyDecoder),
+    Rows { rest: Vec<u8>, joiners: [Joiner; 2] },
 }
+
+/// Longest row: a part of 16 KiB, each byte of which is six in JSON.
+const ROW_BYTES_MAX: usize = 1 << 20;
 
 impl LogDecoder {
     pub(crate) fn new(form: LogForm, line_bytes_max: usize) -> Self {
@@ -40,6 +74,10 @@ impl LogDecoder {
                 joiners: Output::ALL.map(|_| Joiner::new(rule, line_bytes_max)),
             },
             LogForm::Tty { local } => FormDecoder::Tty(TtyDecoder::new(line_bytes_max, local)),
+            LogForm::JsonFile => FormDecoder::Rows {
+                rest: Vec::new(),
+                joiners: Output::ALL.map(|_| Joiner::new(JoinRule::Newline, line_bytes_max)),
+            },
         };
         Self { form, first: None, untimed: 0 }
     }
@@ -60,15 +98,32 @@ impl LogDecoder {
                     return;
                 };
                 first.get_or_insert((output, ts_ns));
-                let [stdout, stderr] = joiners;
-                let joiner = match output {
-                    Output::Stdout => stdout,
-                    Output::Stderr => stderr,
-                };
-                joiner.part(ts_ns, text, &mut |line| {
-                    emit(LogEntry { output, ts_ns: line.ts_ns, line: line.text, cut_bytes: line.cut_bytes });
-                });
+                join(joiners, output, ts_ns, text, emit);
             }),
+            FormDecoder::Rows { rest, joiners } => {
+                let mut take = |row: &[u8]| match json_row(row).filter(|_| row.len() <= ROW_BYTES_MAX) {
+                    Some(row) => {
+                        first.get_or_insert((row.output, row.ts_ns));
+                        join(joiners, row.output, row.ts_ns, row.log.as_bytes(), emit);
+                    }
+                    None => *untimed += 1,
+                };
+                for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    let is_whole = piece.ends_with(b"\n");
+                    if is_whole && rest.is_empty() {
+                        take(piece);
+                        continue;
+                    }
+                    // One byte more than a row may have shows that it is too long.
+                    let room = (ROW_BYTES_MAX + 1).saturating_sub(rest.len());
+                    rest.extend_from_slice(piece.get(..room).unwrap_or(piece));
+                    if is_whole {
+                        take(rest);
+                        rest.clear();
+                    }
+                }
+                Ok(())
+            }
             FormDecoder::Tty(tty) => {
                 *untimed += tty.feed(bytes, &mut |output, line| {
                     first.get_or_insert((output, line.ts_ns));
@@ -82,8 +137,15 @@ impl LogDecoder {
     /// Lets unfinished lines go: the container stopped, nothing will continue them.
     pub(crate) fn finish(&mut self, emit: &mut dyn FnMut(LogEntry<'_>)) {
         let Self { form, first, untimed } = self;
+        if let FormDecoder::Rows { rest, .. } = form
+            && !rest.is_empty()
+        {
+            // Half a row: a power cut, or the engine that is about to write the rest and is not waited for.
+            *untimed += 1;
+            rest.clear();
+        }
         match form {
-            FormDecoder::Frames { joiners, .. } => {
+            FormDecoder::Frames { joiners, .. } | FormDecoder::Rows { joiners, .. } => {
                 for (output, joiner) in Output::ALL.into_iter().zip(joiners) {
                     joiner.finish(&mut |line| {
                         emit(LogEntry {
@@ -107,7 +169,7 @@ impl LogDecoder {
     /// Returns output and time of the first part of the response, once one was read.
     pub(crate) fn first_part(&self) -> Option<(Output, i64)> {
         self.first.or_else(|| match &self.form {
-            FormDecoder::Frames { .. } => None,
+            FormDecoder::Frames { .. } | FormDecoder::Rows { .. } => None,
             FormDecoder::Tty(tty) => tty.open_ts_ns().map(|ts_ns| (Output::Stdout, ts_ns)),
         })
     }
@@ -116,6 +178,9 @@ impl LogDecoder {
     pub(crate) fn has_open_line(&self) -> bool {
         match &self.form {
             FormDecoder::Frames { joiners, .. } => joiners.iter().any(Joiner::has_open_line),
+            FormDecoder::Rows { rest, joiners } => {
+                !rest.is_empty() || joiners.iter().any(Joiner::has_open_line)
+            }
             FormDecoder::Tty(tty) => tty.has_open_line(),
         }
     }
@@ -124,7 +189,7 @@ impl LogDecoder {
     pub(crate) fn is_inside_frame(&self) -> bool {
         match &self.form {
             FormDecoder::Frames { frames, .. } => frames.is_inside_frame(),
-            FormDecoder::Tty(_) => false,
+            FormDecoder::Tty(_) | FormDecoder::Rows { .. } => false,
         }
     }
 
@@ -132,6 +197,24 @@ impl LogDecoder {
     pub(crate) fn take_untimed(&mut self) -> u64 {
         std::mem::take(&mut self.untimed)
     }
+}
+
+/// Joins a part to the line of its output.
+fn join(
+    joiners: &mut [Joiner; 2],
+    output: Output,
+    ts_ns: i64,
+    text: &[u8],
+    emit: &mut dyn FnMut(LogEntry<'_>),
+) {
+    let [stdout, stderr] = joiners;
+    let joiner = match output {
+        Output::Stdout => stdout,
+        Output::Stderr => stderr,
+    };
+    joiner.part(ts_ns, text, &mut |line| {
+        emit(LogEntry { output, ts_ns: line.ts_ns, line: line.text, cut_bytes: line.cut_bytes });
+    });
 }
 
 /// Guesses the form from the first bytes, for a container that vanished before it could be inspected.
@@ -230,6 +313,28 @@ mod tests {
         assert_eq!(guess_form(b"2026-", JoinRule::Docker), LogForm::Tty { local: false });
     }
 
+    #[test]
+    fn rows_of_json_file_are_parts_of_lines() {
+        let row = |log: &str, stream: &str| {
+            let time = "2026-01-02T03:04:05.5Z";
+            serde_json::json!({"log": log, "stream": stream, "time": time, "attrs": {}}).to_string() + "\n"
+        };
+        let rows = [row("a\r\n", "stdout"), row("par", "stdout"), row("x\n", "stderr"), row("t\n", "stdout")];
+        let bytes = [rows.concat().as_bytes(), &[0; 50], row("behind\n", "stdout").as_bytes()].concat();
+        let want: Vec<Owned> = [("a", 0), ("x", 1), ("part", 0), ("behind", 0)]
+            .map(|(line, output)| (Output::ALL[output], 1_767_323_045_500_000_000, line.as_bytes().to_vec()))
+            .into();
+        let cuts: Vec<&[u8]> = bytes.chunks(7).collect();
+        assert_eq!(decode(LogForm::JsonFile, &[&bytes]), want);
+        assert_eq!(decode(LogForm::JsonFile, &cuts), want);
+        let mut decoder = LogDecoder::new(LogForm::JsonFile, 100);
+        let mut bad = b"no row\n".to_vec();
+        bad.extend(vec![b'x'; 3 << 20]);
+        bad.push(b'\n');
+        decoder.feed(&bad, &mut |_| panic!("no entry")).unwrap();
+        assert_eq!((decoder.take_untimed(), decoder.has_open_line()), (2, false));
+    }
+
     fn any_frames() -> impl Strategy<Value = Vec<u8>> {
         let text = prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..40),
@@ -272,7 +377,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for form in [LogForm::Frames(JoinRule::Podman), LogForm::Tty { local: true }] {
+            for form in [LogForm::Frames(JoinRule::Podman), LogForm::Tty { local: true }, LogForm::JsonFile] {
                 let mut decoder = LogDecoder::new(form, 50);
                 let mut longest = 0;
                 drop(decoder.feed(&bytes, &mut |e| longest = longest.max(e.line.len())));

@@ -17,6 +17,8 @@ pub(crate) enum JoinRule {
     Docker,
     /// Newline alone.
     Podman,
+    /// Newline, or another timestamp: a file of the driver `json-file` keeps every newline.
+    Newline,
 }
 
 /// Collects the parts of one output's open line.

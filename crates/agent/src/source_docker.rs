@@ -5,6 +5,7 @@
 //! stopped and removed containers without a trace in the events.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::labels::ContainerFacts;
 use crate::lifecycle::{EVENTS_KEY, Lifecycle};
 use crate::position::{OutputPosition, OutputPositions, Position};
 use crate::report::{TargetKind, TargetState};
-use crate::settings::Initial;
+use crate::settings::{Initial, ReadFrom};
 use crate::spool_shared::{SharedSpool, stopped, stopped_within};
 
 const BACKOFF: BackoffSettings =
@@ -49,6 +50,8 @@ pub(crate) struct DockerSource {
     pub(crate) parts: Arc<TargetParts>,
     /// Whether it is told what happens to containers.
     pub(crate) has_lifecycle: bool,
+    /// From where logs are read.
+    pub(crate) read: ReadFrom,
     pub(crate) spool: SharedSpool,
     pub(crate) stop: watch::Receiver<bool>,
     /// Told once the first list was taken.
@@ -64,6 +67,8 @@ struct Live {
     targets: HashMap<String, watch::Sender<Wish>>,
     tasks: JoinSet<TargetEnd>,
     connection: u64,
+    /// The folder of the engine's files, if logs are read from there.
+    root: Option<Arc<Path>>,
     last_event_ns: i64,
     own_id: Option<String>,
     /// From where new targets are read.
@@ -78,7 +83,7 @@ struct Live {
 
 /// Runs until the agent stops and all targets have ended. `first` is an engine already connected.
 pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
-    let DockerSource { host, own_id, parts, has_lifecycle, spool, mut stop, listed } = source;
+    let DockerSource { host, own_id, parts, has_lifecycle, read, spool, mut stop, listed } = source;
     let mut backoff = Backoff::new(BACKOFF, Arc::clone(&parts.random));
     let now_ns = parts.clock.now_ns();
     let events_position = events_position(&spool);
@@ -92,6 +97,7 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
         targets: HashMap::new(),
         tasks: JoinSet::new(),
         connection: 0,
+        root: None,
         last_event_ns: now_ns,
         own_id,
         initial: Initial::All,
@@ -119,6 +125,10 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
                     is_failing = false;
                 }
                 live.connection += 1;
+                live.root = match read {
+                    ReadFrom::Files => engine.root().await.map(Arc::from),
+                    ReadFrom::Api => None,
+                };
                 let begun = Instant::now();
                 let ended = live.follow_events(&engine, &spool).await;
                 if begun.elapsed() > BACKOFF.max {
@@ -319,7 +329,7 @@ impl Live {
             return;
         }
         if let Some(wish) = self.targets.get(id) {
-            let connection = self.connection;
+            let (connection, root) = (self.connection, self.root.clone());
             wish.send_if_modified(|wish| {
                 let is_new = starts > 0
                     || wish.connection != connection
@@ -328,6 +338,7 @@ impl Live {
                 if is_new {
                     wish.engine = engine.clone();
                     wish.connection = connection;
+                    wish.root.clone_from(&root);
                     wish.starts += starts;
                     wish.was_started |= was_started;
                     wish.is_gone = false;
@@ -339,6 +350,7 @@ impl Live {
         }
         let wish = Wish {
             engine: engine.clone(),
+            root: self.root.clone(),
             connection: self.connection,
             starts,
             facts,

@@ -9,9 +9,9 @@ use tokio::time::sleep;
 
 use super::{DockerTarget, ReadEnd, Wish};
 use crate::batch::PIECE_RAW_BYTES;
-use crate::docker_engine::LogResponse;
 use crate::log_decoder::{LogDecoder, guess_form};
 use crate::log_entry::{LogEntry, Output};
+use crate::log_source::LogSource;
 use crate::position::{OutputPositions, RepeatFilter, Seam, judge_seam};
 use crate::spool_shared::stopped;
 use crate::staging::Line;
@@ -95,7 +95,7 @@ impl Turn {
 
 impl Reading<'_> {
     /// Reads to the end of the response, or until something else is to be done.
-    pub(super) async fn run(mut self, mut response: LogResponse, wish: &Wish) -> ReadEnd {
+    pub(super) async fn run(mut self, mut source: LogSource, wish: &Wish) -> ReadEnd {
         loop {
             let due = self.target.staging_due();
             let bytes = tokio::select! {
@@ -133,9 +133,9 @@ impl Reading<'_> {
                     }
                     continue;
                 }
-                next = response.next() => match next {
+                next = source.next() => match next {
                     Some(Ok(bytes)) => bytes,
-                    Some(Err(error)) => return ReadEnd::Broken(format!("the connection broke: {error}")),
+                    Some(Err(reason)) => return ReadEnd::Broken(reason),
                     None => break,
                 },
             };
@@ -143,7 +143,7 @@ impl Reading<'_> {
             if let Some(end) = self.take(&bytes, wish).await {
                 return end;
             }
-            if self.is_behind() {
+            if !source.is_files() && self.is_behind() {
                 return ReadEnd::Behind;
             }
         }
