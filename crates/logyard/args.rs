@@ -104,6 +104,18 @@ const RULES_EXAMPLES: &str = "\
 Examples:
   logyard rules check rules/*.yaml
   logyard rules check rules.yaml && cp rules.yaml /etc/logyard/rules/
+  logyard rules test tests.yaml
+
+A test file, with keys as promtool has them:
+  rule_files: [rules.yaml]
+  tests:
+    - name: three failed logins
+      input_streams:
+        - stream: '{container=\"web\"}'
+          lines: [{at: 10s, line: login failed, every: 5s, times: 3}]
+      alert_rule_test:
+        - {eval_time: 1m, alertname: Logins, exp_alerts: [{exp_labels: {container: web}}]}
+        - {eval_time: 30m, alertname: Logins}
 
 Exit status: 0 all are good, 1 one is not.";
 
@@ -156,7 +168,7 @@ pub(crate) enum Command {
     /// Take in what an export holds
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArguments),
-    /// Check files of alert and recording rules
+    /// Check and test files of alert and recording rules
     #[command(subcommand, after_help = RULES_EXAMPLES)]
     Rules(RulesCommand),
     /// Try the targets that are told of alerts
@@ -167,6 +179,12 @@ pub(crate) enum Command {
 /// What `logyard rules` is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum RulesCommand {
+    /// Run rules over given log lines and compare the alerts that fire
+    Test {
+        /// The files of tests
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Read files as the store would, and tell the first fault of each with its line
     Check {
         /// The files

@@ -11,7 +11,7 @@ use logyard_client::{Client, ClientSettings, Token};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::Tenant;
-use logyard_rules::{Notifier, Ruler, RulerParts, Target};
+use logyard_rules::{Notifier, Ruler, RulerParts, Spread, Target};
 use logyard_server::{OwnDoor, RuleQueries, Secret, Server, ServerParts, Tls};
 use logyard_store::{
     RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreRules, StoreSettings,
@@ -294,6 +294,7 @@ fn start_server(
         data_dir: &settings.data_dir,
         evaluate: Arc::new(RuleQueries::new(Arc::clone(&engine), store.clone())),
         targets: targets.iter().map(|target| target.name().to_owned()).collect(),
+        spread: Spread::ByName,
         registry: &mut registry,
     })
     .context("cannot start the rules")?;

@@ -10,11 +10,13 @@ use logyard_sys::{Clock, Disk};
 
 use crate::args::{NotifyCommand, RulesCommand};
 use crate::config::Settings;
+use crate::rule_trial;
 
 /// Runs `logyard rules`. Returns whether all is good.
 pub(crate) fn run_rules(command: &RulesCommand, disk: &dyn Disk) -> anyhow::Result<bool> {
     match command {
         RulesCommand::Check { files } => check(files, disk),
+        RulesCommand::Test { files } => test(files, disk),
     }
 }
 
@@ -36,7 +38,30 @@ fn check(files: &[PathBuf], disk: &dyn Disk) -> anyhow::Result<bool> {
     Ok(is_good)
 }
 
-fn read(path: &Path, disk: &dyn Disk) -> Result<Vec<RuleGroup>, String> {
+fn test(files: &[PathBuf], disk: &dyn Disk) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let mut is_good = true;
+    for path in files {
+        match rule_trial::run(path, disk) {
+            Ok(faults) if faults.is_empty() => writeln!(out, "{}: passed", path.display())?,
+            Ok(faults) => {
+                is_good = false;
+                writeln!(out, "{}: failed", path.display())?;
+                for fault in faults {
+                    writeln!(out, "  {fault}")?;
+                }
+            }
+            Err(error) => {
+                is_good = false;
+                writeln!(out, "cannot run {}: {error:#}", path.display())?;
+            }
+        }
+    }
+    Ok(is_good)
+}
+
+/// Reads a rule file. Errors: the first fault, with its line.
+pub(crate) fn read(path: &Path, disk: &dyn Disk) -> Result<Vec<RuleGroup>, String> {
     let cannot = |why: &dyn std::fmt::Display| format!("cannot use rule file {}: {why}", path.display());
     let meta = disk.metadata(path).map_err(|error| cannot(&error))?.ok_or_else(|| cannot(&"no such file"))?;
     if meta.bytes > RULE_BYTES_MAX as u64 {

@@ -35,6 +35,7 @@ mod promtail;
 mod promtail_env;
 mod promtail_load;
 mod promtail_map;
+mod rule_trial;
 mod secrets;
 mod signals;
 mod tls;

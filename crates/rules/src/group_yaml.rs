@@ -66,8 +66,11 @@ pub(crate) struct RawRule {
 }
 
 /// A span of time in ns, written as Prometheus does: `1h30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span(pub(crate) i64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span(
+    /// The nanoseconds, 0 or more.
+    pub i64,
+);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -46,9 +46,11 @@ pub use check::{FileFault, RULE_BYTES_MAX, print_group, print_namespaces, read_f
 pub use error::{Error, Kind};
 pub use evaluate::{Ask, Evaluate, Evaluating, RuleSample};
 pub use group::{AlertRule, Pairs, Rule, RuleGroup, RuleKind};
+pub use group_yaml::Span;
 pub use notify::{Notifier, Target};
 pub use notify_settings::{NotifySettings, TargetKind, TargetSettings};
 pub use ruler::{Listed, Ruler, RulerParts};
+pub use schedule::Spread;
 pub use settings::RulesSettings;
 pub use status::{AlertStatus, GroupStatus, Health, RuleStatus};
 pub use yaml_line::{Step, line_of, name_of};

@@ -15,7 +15,7 @@ use crate::group::{RuleGroup, RuleKind};
 use crate::group_run::{GroupRun, State};
 use crate::metrics::Metrics;
 use crate::namespaces::{NamespaceFiles, Namespaces};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Spread};
 use crate::settings::RulesSettings;
 use crate::state_file::{GroupFile, decode, encode};
 use crate::status::{GroupStatus, Health};
@@ -58,6 +58,8 @@ pub struct RulerParts<'r> {
     pub evaluate: Arc<dyn Evaluate>,
     /// Names of those who are told of alerts: what they have not been told is remembered for longer.
     pub targets: Vec<String>,
+    /// How the instants of groups lie to each other.
+    pub spread: Spread,
     /// Gets the metrics, under `logyard_rules_`.
     pub registry: &'r mut Registry,
 }
@@ -86,6 +88,7 @@ struct Shared {
     moves: watch::Sender<u64>,
     /// Names of those who are told of alerts.
     targets: Vec<String>,
+    spread: Spread,
     /// Whether the last write of a state failed.
     state_failed: AtomicBool,
     /// Taken before `table`.
@@ -141,7 +144,7 @@ impl Ruler {
     ///
     /// Errors: `Invalid` for the settings, `Unavailable` for the disk.
     pub fn open(parts: RulerParts<'_>) -> Result<Self, Error> {
-        let RulerParts { settings, disk, clock, data_dir, evaluate, targets, registry } = parts;
+        let RulerParts { settings, disk, clock, data_dir, evaluate, targets, spread, registry } = parts;
         settings.check().map_err(Error::invalid)?;
         let dir = data_dir.join("rules");
         let files = NamespaceFiles::open(Arc::clone(&disk), dir.clone())
@@ -161,6 +164,7 @@ impl Ruler {
             alerts_moved: AtomicBool::new(true),
             moves: watch::Sender::new(0),
             targets,
+            spread,
             state_failed: AtomicBool::new(false),
             sources: Mutex::new(Sources { files, folder, of_folder: BTreeMap::new() }),
             table: Mutex::new(BTreeMap::new()),
@@ -425,7 +429,7 @@ impl Shared {
     fn entry(&self, key: &Key, group: Arc<RuleGroup>, run: GroupRun) -> Entry {
         let default_ns = i64::try_from(Duration::from_secs(self.settings.interval_secs).as_nanos());
         let interval_ns = group.interval_ns.unwrap_or_else(|| default_ns.unwrap_or(i64::MAX));
-        let schedule = Schedule::new(&key.text(), interval_ns);
+        let schedule = Schedule::new(&key.text(), interval_ns, self.spread);
         let next_ns = schedule.after(self.clock.now_ns());
         Entry { group, schedule, next_ns, state: Arc::new(State::new(run)) }
     }

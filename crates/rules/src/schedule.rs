@@ -6,6 +6,15 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+/// How the instants of groups lie to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Each has an offset that its name decides.
+    ByName,
+    /// All lie at multiples of their intervals: for tests of rules, which name instants.
+    None,
+}
+
 /// The instants of one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule {
@@ -26,9 +35,12 @@ pub(crate) struct Due {
 
 impl Schedule {
     /// Returns the instants of a group; `interval_ns` is positive, `name` tells it from all others.
-    pub(crate) fn new(name: &str, interval_ns: i64) -> Self {
+    pub(crate) fn new(name: &str, interval_ns: i64, spread: Spread) -> Self {
         let interval_ns = interval_ns.max(1);
-        let offset_ns = xxh3_64(name.as_bytes()) % interval_ns.unsigned_abs();
+        let offset_ns = match spread {
+            Spread::ByName => xxh3_64(name.as_bytes()) % interval_ns.unsigned_abs(),
+            Spread::None => 0,
+        };
         Self { interval_ns, offset_ns: i64::try_from(offset_ns).unwrap_or_default() }
     }
 
@@ -73,14 +85,16 @@ mod tests {
 
     #[test]
     fn instants_are_an_interval_apart_and_spread() {
-        let schedule = Schedule::new("a", 60 * SEC);
+        let schedule = Schedule::new("a", 60 * SEC, Spread::ByName);
         let first = schedule.after(1_795_230_000 * SEC);
         assert_eq!(schedule.after(first - 1), first);
         assert_eq!(schedule.after(first), first + 60 * SEC);
-        let offsets: std::collections::BTreeSet<i64> =
-            (0..100).map(|n| Schedule::new(&n.to_string(), 60 * SEC).offset_ns / SEC).collect();
+        let offsets: std::collections::BTreeSet<i64> = (0..100)
+            .map(|n| Schedule::new(&n.to_string(), 60 * SEC, Spread::ByName).offset_ns / SEC)
+            .collect();
         assert!(offsets.len() > 40, "{offsets:?}");
         assert!(offsets.iter().all(|offset| (0..60).contains(offset)));
+        assert_eq!(Schedule::new("a", 60 * SEC, Spread::None).after(61 * SEC), 120 * SEC);
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl World {
             data_dir: Path::new("/data"),
             evaluate,
             targets: self.targets.clone(),
+            spread: Spread::ByName,
             registry: &mut self.registry,
         })
         .unwrap()

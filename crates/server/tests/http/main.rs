@@ -13,7 +13,7 @@ use logyard_codec::{BatchId, Entries, encode_batch};
 use logyard_engine::{Engine, EngineSettings};
 use logyard_ingest::{Ingest, IngestSettings};
 use logyard_model::LabelSet;
-use logyard_rules::{Ruler, RulerParts, RulesSettings};
+use logyard_rules::{Ruler, RulerParts, RulesSettings, Spread};
 use logyard_server::{RuleQueries, Server, ServerParts, ServerSettings};
 use logyard_store::{CompactionSettings, Store, StoreParts, StoreRules, StoreSettings};
 use logyard_sys::{Clock, Disk, Random, RealDisk, SimClock};
@@ -118,6 +118,7 @@ async fn world_ruled(
         data_dir: folder.path(),
         evaluate: Arc::new(RuleQueries::new(Arc::clone(&engine), store.clone())),
         targets: Vec::new(),
+        spread: Spread::ByName,
         registry: &mut registry,
     });
     let ruler = ruler.unwrap();
