@@ -35,6 +35,7 @@ mod delete;
 mod detected;
 mod documents;
 mod drilldown;
+mod grafana;
 mod otlp;
 mod patterns;
 mod protobuf;

@@ -17,16 +17,16 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server on a port of its own.
-struct Live {
-    world: World,
-    address: std::net::SocketAddr,
+pub(crate) struct Live {
+    pub(crate) world: World,
+    pub(crate) address: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
-type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
-async fn live(settings: ServerSettings) -> Live {
+pub(crate) async fn live(settings: ServerSettings) -> Live {
     let mut world = world_with(IngestSettings::default(), settings).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -43,7 +43,11 @@ impl Live {
         assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.text());
     }
 
-    async fn try_tail(&self, path: &str, headers: &[(&'static str, &str)]) -> Result<Socket, Error> {
+    pub(crate) async fn try_tail(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Socket, Error> {
         let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
@@ -81,7 +85,7 @@ async fn message(socket: &mut Socket) -> Message {
     tokio::time::timeout(PATIENCE, said).await.expect("a message in time")
 }
 
-async fn text(socket: &mut Socket) -> String {
+pub(crate) async fn text(socket: &mut Socket) -> String {
     match message(socket).await {
         Message::Text(text) => text.to_string(),
         other => panic!("{other:?}"),
