@@ -5,20 +5,22 @@ use axum::extract::State as Shared;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use logyard_ingest::SpanText;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The answer, member by member as Loki v3.7.6 has it. Drilldown hides ranges longer than `retention_period` and offers
 /// as many lines as `max_entries_limit_per_query`; without `pattern_ingester_enabled` it hides patterns.
-#[derive(Serialize)]
-struct Answer {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DrilldownLimits")]
+pub(crate) struct Answer {
     limits: Limits,
     pattern_ingester_enabled: bool,
     version: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Limits {
     discover_log_levels: bool,
     discover_service_name: &'static [&'static str],
@@ -39,7 +41,7 @@ struct Limits {
     volume_max_series: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Empty {}
 
 /// `GET /loki/api/v1/drilldown-limits`: the same for all tenants, so none need be named.

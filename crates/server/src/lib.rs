@@ -7,7 +7,7 @@
 //! Invariants: a request is answered in bounded memory; queries run on blocking threads, never on the
 //! runtime; a client that goes away stops its query; an error is a status with the bare text.
 //!
-//! Change an endpoint, also touch: `schemas/http.md` and the conformance family.
+//! Change an endpoint, also touch: its row in [`openapi`], `schemas/http.md` and the conformance family.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
@@ -22,6 +22,7 @@ mod error;
 mod gzip;
 mod labels;
 mod metrics;
+pub mod openapi;
 mod param_forms;
 mod params;
 mod patterns;

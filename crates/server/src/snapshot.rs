@@ -8,12 +8,14 @@ use axum::extract::State as Shared;
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use logyard_store::snapshot::SnapshotInfo;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::Arc;
 
 /// What is answered to a GET.
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Snapshots")]
+pub(crate) struct Listed {
     snapshots: Vec<SnapshotInfo>,
 }
 

@@ -20,6 +20,7 @@ use crate::shared::Shared;
 use crate::snapshot::{check_id, link_or_copy, remove_tree};
 use logyard_model::Tenant;
 use logyard_sys::Disk;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub struct ImportOptions {
 }
 
 /// What an import did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportInfo {
     /// Files of the export.
     pub files: u64,

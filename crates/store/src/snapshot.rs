@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::shared::Shared;
 use logyard_sys::Disk;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
@@ -40,7 +41,7 @@ const COPY_BYTES: usize = 1 << 20;
 const SECOND_NS: i64 = 1_000_000_000;
 
 /// What a snapshot holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotInfo {
     /// Its name, and that of its folder.
     pub id: String,

@@ -23,6 +23,7 @@ use logyard_model::{Stream, StreamId, Tenant};
 use logyard_sys::{Clock, Disk};
 use logyard_wal::scan_file;
 use prometheus_client::registry::Registry;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -50,7 +51,7 @@ pub struct StorageQuery {
 }
 
 /// Sums over segment files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageSums {
     /// Number of files.
     pub files: u64,
@@ -65,7 +66,7 @@ pub struct StorageSums {
 }
 
 /// The files of one tenant, day and class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageDay {
     /// UTC day, `YYYYMMDD`.
     pub day: String,
@@ -85,7 +86,7 @@ pub struct StorageDay {
 }
 
 /// What is stored of one stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageStream {
     /// Whose.
     pub tenant: String,
@@ -106,7 +107,7 @@ pub struct StorageStream {
 }
 
 /// What is in memory, and in the write-ahead log only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageMemory {
     /// Entries.
     pub entries: u64,
@@ -115,7 +116,7 @@ pub struct StorageMemory {
 }
 
 /// The file system of the data folder, and what lies in the folder besides segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageDisk {
     /// Bytes that can still be written.
     pub free_bytes: u64,
@@ -130,7 +131,7 @@ pub struct StorageDisk {
 }
 
 /// What bounds the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageLimits {
     /// How long entries are kept where no policy says otherwise, in seconds; 0 for ever.
     pub period_secs: u64,
@@ -141,7 +142,7 @@ pub struct StorageLimits {
 }
 
 /// What removes days early, because all files together are too large.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageCap {
     /// Bytes above `bytes_max` now; 0 without a limit.
     pub bytes_over: u64,
@@ -151,7 +152,7 @@ pub struct StorageCap {
 }
 
 /// Files that the size cap removes together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageCapRow {
     /// UTC day, `YYYYMMDD`.
     pub day: String,
@@ -166,7 +167,7 @@ pub struct StorageCapRow {
 }
 
 /// What a store holds, and when it goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageReport {
     /// When this was found.
     pub now_ns: i64,

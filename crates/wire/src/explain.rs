@@ -1,5 +1,6 @@
 //! How a query is evaluated: the member `explain` of an answer, for who asks for it. `schemas/explain.md`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The request parameter: [`EXPLAIN_PLAN`] or [`EXPLAIN_ANALYZE`].
@@ -10,7 +11,7 @@ pub const EXPLAIN_PLAN: &str = "plan";
 pub const EXPLAIN_ANALYZE: &str = "analyze";
 
 /// A step of a plan; its inputs are the steps below it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanStep {
     /// What it does.
     pub step: String,
@@ -26,7 +27,7 @@ pub struct PlanStep {
 }
 
 /// Something known about a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fact {
     /// Of what.
     pub name: String,
@@ -35,7 +36,7 @@ pub struct Fact {
 }
 
 /// A number that a step counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Count {
     /// Of what.
     pub name: String,

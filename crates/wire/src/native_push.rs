@@ -4,6 +4,7 @@
 //! header, so a batch sent again is known before its body is decoded. Page: `schemas/native-push.md`.
 
 pub use logyard_codec::{BatchId, BatchIdError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ pub const VERSION_HEADER: &str = "x-logyard-version";
 ///
 /// A 200 means: everything counted as accepted is durable and visible, and what was rejected would be
 /// rejected again. The sender never sends such a batch again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PushAnswer {
     /// Whether this batch id was stored before; nothing was stored twice.
     pub duplicate: bool,

@@ -553,3 +553,65 @@ async fn check_25_the_older_path_and_shape() {
         assert_eq!(world.push(JSON, "", body.clone()).await.status, StatusCode::BAD_REQUEST, "{body}");
     }
 }
+
+#[tokio::test]
+async fn malformed_pushes_change_nothing() {
+    let world = world().await;
+    let good = stream(r#"{"app":"m"}"#, &[(NOW_NS - SEC_NS, "good")]);
+    for (bad, status) in [
+        (format!("{{\"streams\":[{good},{{\"stream\":{{\"app\":\"m\"}},\"values\":[[5,\"x\"]]}}]}}"), 400),
+        (
+            format!("{{\"streams\":[{good},{{\"stream\":{{\"a.b\":\"m\"}},\"values\":[[\"5\",\"x\"]]}}]}}"),
+            400,
+        ),
+        (format!("{{\"streams\":[{good}"), 400),
+        ("{}".to_owned(), 422),
+        ("[]".to_owned(), 400),
+    ] {
+        let answer = world.push("application/json", "", bad.clone()).await;
+        assert_eq!(answer.status.as_u16(), status, "{bad}: {}", answer.text());
+        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+        assert!(!answer.text().starts_with('{'), "{}", answer.text());
+    }
+    assert_eq!(world.push("application/x-protobuf", "", "junk").await.text(), "snappy: corrupt input\n");
+    assert_eq!(
+        world.push("application/json", "br", "{}").await.text(),
+        "Content-Encoding \"br\" not supported\n"
+    );
+    assert!(world.lines("{app=\"m\"}", "").await.is_empty());
+}
+
+#[tokio::test]
+async fn limits_are_named_and_the_good_part_is_kept() {
+    let limits = IngestSettings {
+        line_bytes_max: 10,
+        push_body_bytes_max: 1000,
+        push_unpacked_bytes_max: 5000,
+        ..IngestSettings::default()
+    };
+    let world = world_with(limits, ServerSettings::default()).await;
+    let mixed =
+        stream(r#"{"app":"l"}"#, &[(NOW_NS - SEC_NS, "short"), (NOW_NS - SEC_NS, "longer than that")]);
+    let answer = world.push_json(&mixed).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(
+        answer
+            .text()
+            .starts_with("max entry size '10' bytes exceeded for stream '{app=\"l\", service_name=\"l\"}'"),
+        "{}",
+        answer.text()
+    );
+    assert!(answer.text().contains("limits.line_bytes_max"));
+    assert_eq!(world.lines("{app=\"l\"}", "").await, ["short"]);
+    let large = world.push("application/json", "", "x".repeat(1001)).await;
+    assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(
+        large.text().starts_with("request body too large: ")
+            && large.text().contains("limits.push_body_bytes_max"),
+        "{}",
+        large.text()
+    );
+    let bomb = world.push("application/json", "gzip", gzip(&[b' '; 6000])).await;
+    assert_eq!(bomb.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(bomb.text().contains("limits.push_unpacked_bytes_max"), "{}", bomb.text());
+}
