@@ -39,6 +39,8 @@ pub(crate) const TS_UNITS_NS: [i64; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
 pub(crate) const DICTIONARY_MAX: usize = 1 << 16;
 /// After this many values a column that hardly repeats any gets no dictionary.
 const DISTINCT_SAMPLE: usize = 2048;
+/// Text in which a value comes so often on average is kept in a dictionary, whatever else it could be.
+const REPEATS_MIN: usize = 8;
 /// Largest number that is kept as one.
 pub(crate) const NUMBER_MAX: u64 = 1 << 61;
 /// A number this near to the timestamp, in ns, may be a time.
@@ -122,23 +124,20 @@ pub(crate) fn encode(column: &ColumnValues<'_, '_>, streams: &mut Streams, out: 
         out.extend_from_slice(first);
         return;
     }
-    let by_value = plan_by_value(column);
-    let in_dictionary = plan_dictionary(values);
-    let best = match (by_value, in_dictionary) {
+    // What it costs to find out what a plan costs is spent only where there is a choice.
+    let plan = match (plan_by_value(column), Distinct::find(values)) {
         (None, None) => plan_text(values),
-        // The cost of text is asked for only where there is a choice.
-        (None, Some(dictionary)) => {
-            let text = plan_text(values).map(|text| (text_bits(&text), text));
-            least([Some(dictionary), text])
+        (by_value, None) => by_value.map(|(_, plan)| plan),
+        (None, Some(distinct)) if distinct.values.len() * REPEATS_MIN <= values.len() => {
+            Some(distinct.plan(false).1)
         }
-        (by_value, in_dictionary) => least([by_value, in_dictionary]),
+        (by_value, Some(distinct)) => {
+            let other = by_value.or_else(|| plan_text(values).map(|text| (text_bits(&text), text)));
+            let plans = [Some(distinct.plan(true)), other];
+            plans.into_iter().flatten().min_by_key(|&(cost, _)| cost).map(|(_, plan)| plan)
+        }
     };
-    put_plan(values, best, streams, out);
-}
-
-/// Returns the cheapest plan, the first of equals.
-fn least<'a, const N: usize>(plans: [Option<(u64, Plan<'a>)>; N]) -> Option<Plan<'a>> {
-    plans.into_iter().flatten().min_by_key(|&(cost, _)| cost).map(|(_, plan)| plan)
+    put_plan(values, plan, streams, out);
 }
 
 /// Returns the cheapest plan for values that are all of one kind.
@@ -216,38 +215,53 @@ fn plane(codes: &[u32], byte: usize) -> Vec<u8> {
     codes.iter().map(|code| code.to_le_bytes()[byte]).collect()
 }
 
-fn plan_dictionary<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
-    if values.len() < 4 {
-        return None;
-    }
-    let distinct_max = DICTIONARY_MAX.min(values.len() / 4 * 3);
-    let mut index = Index::new(distinct_max.min(values.len()));
-    let mut distinct: Vec<&[u8]> = Vec::new();
-    let mut codes = Vec::with_capacity(values.len());
-    for &value in values {
-        let code = index.code(value, &mut distinct);
-        let is_hopeless = codes.len() == DISTINCT_SAMPLE && distinct.len() > DISTINCT_SAMPLE / 16 * 15;
-        if distinct.len() > distinct_max || is_hopeless {
+/// The distinct values of a column, in order of first use, and which of them each value is.
+struct Distinct<'a> {
+    values: Vec<&'a [u8]>,
+    codes: Vec<u32>,
+}
+
+impl<'a> Distinct<'a> {
+    /// Returns nothing if there are too many for a dictionary.
+    fn find(values: &[&'a [u8]]) -> Option<Self> {
+        if values.len() < 4 {
             return None;
         }
-        codes.push(code);
+        let distinct_max = DICTIONARY_MAX.min(values.len() / 4 * 3);
+        let mut index = Index::new();
+        let mut codes = Vec::with_capacity(values.len());
+        for &value in values {
+            let code = index.code(value);
+            let distinct = index.values.len();
+            let is_hopeless = codes.len() == DISTINCT_SAMPLE && distinct > DISTINCT_SAMPLE / 16 * 15;
+            if distinct > distinct_max || is_hopeless {
+                return None;
+            }
+            codes.push(code);
+        }
+        Some(Self { values: index.values, codes })
     }
-    let planes = if distinct.len() > 256 { 2 } else { 1 };
-    let codes_bits: u64 = (0..planes).map(|byte| codes_bits(&plane(&codes, byte))).sum();
-    let column = ColumnValues { values: &distinct, ts_ns: None };
-    let (distinct_bits, plan) = match plan_by_value(&column) {
-        Some((bits, plan)) => (bits, Some(plan)),
-        None => match plan_text(&distinct) {
-            Some(text) => (text_bits(&text), Some(text)),
-            None => (u64::MAX >> 1, None),
-        },
-    };
-    let mut cost = codes_bits + distinct_bits + 2 * STREAM_BITS;
-    if distinct.len() <= 256 {
-        // Worth a little more: a test of the distinct values answers for all rows.
-        cost -= cost / 16;
+
+    /// Returns the plan of a dictionary, with what it costs if that is asked for.
+    fn plan(self, wants_cost: bool) -> (u64, Plan<'a>) {
+        let column = ColumnValues { values: &self.values, ts_ns: None };
+        let plan = plan_by_value(&column);
+        let bits = plan.as_ref().map(|(bits, _)| *bits);
+        let plan = plan.map(|(_, plan)| plan).or_else(|| plan_text(&self.values));
+        let mut cost = 0;
+        if wants_cost {
+            let planes = if self.values.len() > 256 { 2 } else { 1 };
+            let codes: u64 = (0..planes).map(|byte| codes_bits(&plane(&self.codes, byte))).sum();
+            let values = bits.or_else(|| plan.as_ref().map(text_bits)).unwrap_or(u64::MAX >> 1);
+            cost = codes + values + 2 * STREAM_BITS;
+            if self.values.len() <= 256 {
+                // Worth a little more: a test of the distinct values answers for all rows.
+                cost -= cost / 16;
+            }
+        }
+        let distinct = plan.map(Box::new);
+        (cost, Plan::Dictionary { values: self.values, distinct, codes: self.codes })
     }
-    Some((cost, Plan::Dictionary { values: distinct, distinct: plan.map(Box::new), codes }))
 }
 
 /// Estimates what bytes take that may repeat in sequence.
@@ -415,31 +429,50 @@ fn plan_shape<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
 }
 
 /// Codes by value: a hash table that borrows the values.
-struct Index {
-    /// Code plus one, 0 for none; a power of two of them.
-    places: Vec<u32>,
+struct Index<'a> {
+    values: Vec<&'a [u8]>,
+    /// Code plus one, 0 for none, and the hash of the value; a power of two of them, half of them empty.
+    places: Vec<(u32, u32)>,
 }
 
-impl Index {
-    fn new(values_max: usize) -> Self {
-        Self { places: vec![0; (values_max * 2).next_power_of_two().max(16)] }
+impl<'a> Index<'a> {
+    fn new() -> Self {
+        Self { values: Vec::new(), places: vec![(0, 0); 64] }
     }
 
-    fn code<'a>(&mut self, value: &'a [u8], distinct: &mut Vec<&'a [u8]>) -> u32 {
+    fn code(&mut self, value: &'a [u8]) -> u32 {
+        let [first, second, third, fourth, ..] = xxh3_64(value).to_le_bytes();
+        let hash = u32::from_le_bytes([first, second, third, fourth]);
         let mask = self.places.len() - 1;
-        let hash = xxh3_64(value).to_le_bytes();
-        let mut place = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) as usize & mask;
+        let mut place = hash as usize & mask;
         loop {
-            let code = self.places[place];
+            let (code, known) = self.places[place];
             if code == 0 {
-                distinct.push(value);
-                self.places[place] = u32::try_from(distinct.len()).expect("far fewer than 2^32 values");
-                return self.places[place] - 1;
+                break;
             }
-            if distinct[code as usize - 1] == value {
+            if known == hash && self.values[code as usize - 1] == value {
                 return code - 1;
             }
             place = (place + 1) & mask;
+        }
+        self.values.push(value);
+        let code = u32::try_from(self.values.len()).expect("far fewer than 2^32 values");
+        self.places[place] = (code, hash);
+        if self.values.len() * 2 > self.places.len() {
+            self.grow();
+        }
+        code - 1
+    }
+
+    fn grow(&mut self) {
+        let mask = self.places.len() * 4 - 1;
+        let old = std::mem::replace(&mut self.places, vec![(0, 0); mask + 1]);
+        for (code, hash) in old.into_iter().filter(|(code, _)| *code != 0) {
+            let mut place = hash as usize & mask;
+            while self.places[place].0 != 0 {
+                place = (place + 1) & mask;
+            }
+            self.places[place] = (code, hash);
         }
     }
 }
