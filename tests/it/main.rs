@@ -12,6 +12,7 @@ mod bad_input;
 mod behaviours_engine;
 mod behaviours_files;
 mod behaviours_store;
+mod clients;
 mod containers;
 mod crash;
 mod deletes;

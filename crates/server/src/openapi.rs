@@ -231,7 +231,10 @@ fn operation(route: &Route, row: &Row) -> Value {
             let form = json!({ "schema": { "type": "object", "properties": form } });
             [("application/x-www-form-urlencoded".to_owned(), form)].into_iter().collect()
         }
-        _ => row.body.iter().map(|media| (media.clone(), json!({}))).collect(),
+        _ => {
+            let bytes = || json!({ "schema": { "type": "string", "format": "binary" } });
+            row.body.iter().map(|media| (media.clone(), bytes())).collect()
+        }
     };
     if let Some(members) = operation.as_object_mut()
         && !content.is_empty()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The Loki version whose behaviour is answered; clients choose features by it.
 pub(crate) const LOKI_VERSION: &str = "3.7.6";
 
-/// Media type of Prometheus text; our text is OpenMetrics', which differs only in comments.
+/// Media type of Prometheus text.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /ready`: 200 as soon as pushes and queries are answered, else 503 with the reason.
@@ -38,7 +38,33 @@ pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Result<Respons
     prometheus_client::encoding::text::encode(&mut body, &state.registry).map_err(|error| {
         HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode metrics: {error}"))
     })?;
-    Ok(([(header::CONTENT_TYPE, METRICS_TEXT)], body).into_response())
+    Ok(([(header::CONTENT_TYPE, METRICS_TEXT)], prometheus_text(&body)).into_response())
+}
+
+/// Turns OpenMetrics' text, which the registry writes, into Prometheus' older one, which every scraper reads.
+///
+/// They differ in the comments: the older ones name a counter as its samples do, with `_total`, know no units, and no
+/// end. Read as they are, counters would have neither type nor help.
+fn prometheus_text(open: &str) -> String {
+    let mut text = String::with_capacity(open.len() + open.len() / 8);
+    let mut help = None;
+    for line in open.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(name), rest) => help = Some((name, rest.unwrap_or_default())),
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                let end = if kind == "counter" { "_total" } else { "" };
+                if let Some((_, help)) = help.take_if(|(of, _)| *of == name) {
+                    text.extend(["# HELP ", name, end, " ", help, "\n"]);
+                }
+                let kind = if kind == "unknown" { "untyped" } else { kind };
+                text.extend(["# TYPE ", name, end, " ", kind, "\n"]);
+            }
+            (Some("#"), ..) => {}
+            _ => text.extend([line, "\n"]),
+        }
+    }
+    text
 }
 
 /// `GET /loki/api/v1/status/buildinfo`
@@ -56,4 +82,18 @@ pub(crate) async fn services() -> Response {
 
 fn text(body: String) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_named_as_their_samples_are() {
+        let open = "# HELP a_b Things done.\n# TYPE a_b counter\na_b_total{c=\"# d\"} 1\n# HELP e_seconds Wait.\n\
+                    # TYPE e_seconds histogram\n# UNIT e_seconds seconds\ne_seconds_sum 0.5\n# TYPE f gauge\nf 2\n# EOF\n";
+        let want = "# HELP a_b_total Things done.\n# TYPE a_b_total counter\na_b_total{c=\"# d\"} 1\n\
+                    # HELP e_seconds Wait.\n# TYPE e_seconds histogram\ne_seconds_sum 0.5\n# TYPE f gauge\nf 2\n";
+        assert_eq!(prometheus_text(open), want);
+    }
 }
