@@ -145,7 +145,7 @@ impl BlockBuilder {
     /// Encodes the block, its lines in the smaller of the forms allowed.
     ///
     /// Shredded lines are decoded and compared before they are taken, and must save a tenth of what plain
-    /// ones take. Cost: as [`BlockBuilder::finish`]; shredding works at some 140 MB/s and takes about four times
+    /// ones take. Cost: as [`BlockBuilder::finish`]; shredding works at 130 to 150 MB/s and takes about four times
     /// the raw size of memory. Panics: as [`BlockBuilder::finish`].
     pub fn finish_with(self, codec: LineCodec) -> EncodedBlock {
         let mut parts = Parts::default();
