@@ -12,6 +12,9 @@ const VARIABLES: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLab
 /// What errors call a template.
 const NAME: &str = "rule";
 
+/// Longest text that a template may make of a label or an annotation, in bytes: alerts are held in memory, and sent.
+const TEXT_BYTES_MAX: usize = 16 << 10;
+
 /// Names and their templates.
 #[derive(Debug, Default)]
 pub(crate) struct Texts(Vec<(String, Text)>);
@@ -71,12 +74,17 @@ impl Texts {
         pairs.iter().map(compile).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Expands all of them. One that fails becomes `<error expanding template: …>`, as in Prometheus.
+    /// Expands all of them. One that fails becomes `<error expanding template: …>`, as in Prometheus; one that is too long
+    /// is cut.
     pub(crate) fn expand(&self, facts: &Facts<'_>) -> Vec<(&str, String)> {
         let entry = Entry { line: &[], ts_ns: facts.ts_ns, now_ns: facts.ts_ns };
         let expand = |text: &Text| match text {
             Text::Plain(text) => text.clone(),
             Text::Template(template) => match template.run(entry, facts) {
+                Ok(bytes) if bytes.len() > TEXT_BYTES_MAX => {
+                    let kept = bytes.get(..TEXT_BYTES_MAX).unwrap_or_default();
+                    String::from_utf8_lossy(kept).into_owned() + "…"
+                }
                 Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
                 Err(why) => format!("<error expanding template: {why}>"),
             },
@@ -107,6 +115,8 @@ mod tests {
             "app=web;host=nas.lan:80;"
         );
         assert_eq!(expand("plain } text"), "plain } text");
+        let long = expand(&format!("{{{{ `{}` }}}}", "x".repeat(TEXT_BYTES_MAX + 1)));
+        assert_eq!((long.len(), long.ends_with("x…")), (TEXT_BYTES_MAX + "…".len(), true));
     }
 
     #[test]

@@ -91,8 +91,10 @@ struct Shared {
     spread: Spread,
     /// Whether the last write of a state failed.
     state_failed: AtomicBool,
-    /// Taken before `table`.
+    /// Held over writes to the disk; taken before `listed` and `table`, which are not.
     sources: Mutex<Sources>,
+    /// All groups in force.
+    listed: Mutex<Arc<BTreeMap<Tenant, Namespaces>>>,
     table: Mutex<BTreeMap<Key, Entry>>,
 }
 
@@ -167,6 +169,7 @@ impl Ruler {
             spread,
             state_failed: AtomicBool::new(false),
             sources: Mutex::new(Sources { files, folder, of_folder: BTreeMap::new() }),
+            listed: Mutex::default(),
             table: Mutex::new(BTreeMap::new()),
         }));
         if !ruler.reload_folder() {
@@ -240,10 +243,8 @@ impl Ruler {
 
     /// Returns the groups of a tenant, those of files and of the API.
     pub fn namespaces(&self, tenant: &Tenant) -> Listed {
-        let sources = self.0.sources.lock();
-        let mut listed = sources.files.by_tenant.get(tenant).cloned().unwrap_or_default();
-        listed.extend(sources.of_folder.get(tenant).cloned().unwrap_or_default());
-        listed
+        let listed = Arc::clone(&self.0.listed.lock());
+        listed.get(tenant).cloned().unwrap_or_default()
     }
 
     /// Returns a group. Errors: `NotFound`; `ReadOnly` if the API is off, which tells Grafana so.
@@ -383,28 +384,34 @@ impl Shared {
         Ok(of_folder)
     }
 
-    /// Puts what the sources hold into force.
+    /// Puts what the sources hold into force. Blocks on the disk, but lets others look meanwhile.
     fn apply(&self) {
         let sources = self.sources.lock();
+        let mut listed = sources.files.by_tenant.clone();
+        // Files of people win over a namespace of the API with their name.
+        for (tenant, namespaces) in &sources.of_folder {
+            listed.entry(tenant.clone()).or_default().extend(namespaces.clone());
+        }
         let mut wanted = BTreeMap::new();
-        // Files of people come last: they win over a namespace of the API with their name.
-        for by_tenant in [&sources.files.by_tenant, &sources.of_folder] {
-            for (tenant, namespaces) in by_tenant {
-                for (namespace, groups) in namespaces {
-                    wanted.retain(|key: &Key, _| key.tenant != *tenant || key.namespace != *namespace);
-                    for group in groups {
-                        let (tenant, namespace) = (tenant.clone(), namespace.clone());
-                        let key = Key { tenant, namespace, group: group.name.clone() };
-                        wanted.insert(key, Arc::clone(group));
-                    }
+        for (tenant, namespaces) in &listed {
+            for (namespace, groups) in namespaces {
+                for group in groups {
+                    let (tenant, namespace) = (tenant.clone(), namespace.clone());
+                    wanted.insert(Key { tenant, namespace, group: group.name.clone() }, Arc::clone(group));
                 }
             }
         }
+        let (gone, new): (Vec<Key>, Vec<Key>) = {
+            let table = self.table.lock();
+            let gone = table.keys().filter(|key| !wanted.contains_key(key));
+            let new = wanted.keys().filter(|key| !table.contains_key(key));
+            (gone.cloned().collect(), new.cloned().collect())
+        };
+        let mut restored: BTreeMap<Key, GroupFile> =
+            new.into_iter().filter_map(|key| self.restore(&key).map(|file| (key, file))).collect();
         let mut table = self.table.lock();
-        let gone: Vec<Key> = table.keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
-        for key in gone {
-            table.remove(&key);
-            self.forget(&key);
+        for key in &gone {
+            table.remove(key);
         }
         for (key, group) in wanted {
             match table.get_mut(&key) {
@@ -414,7 +421,7 @@ impl Shared {
                     *entry = self.entry(&key, group, run);
                 }
                 None => {
-                    let run = GroupRun::restored(&group, self.restore(&key).as_ref());
+                    let run = GroupRun::restored(&group, restored.remove(&key).as_ref());
                     let entry = self.entry(&key, group, run);
                     table.insert(key, entry);
                 }
@@ -423,6 +430,8 @@ impl Shared {
         self.metrics.groups.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
         self.alerts_moved.store(true, Ordering::Relaxed);
         drop(table);
+        *self.listed.lock() = Arc::new(listed);
+        gone.iter().for_each(|key| self.forget(key));
         self.changed.notify_one();
     }
 
