@@ -41,7 +41,7 @@ pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Result<Respons
     Ok(([(header::CONTENT_TYPE, METRICS_TEXT)], prometheus_text(&body)).into_response())
 }
 
-/// Turns OpenMetrics' text, which the registry writes, into Prometheus' older one, which every scraper reads.
+/// Turns OpenMetrics' text, which the registry writes, into Prometheus' older one, which every Prometheus reads.
 ///
 /// They differ in the comments: the older ones name a counter as its samples do, with `_total`, know no units, and no
 /// end. Read as they are, counters would have neither type nor help.

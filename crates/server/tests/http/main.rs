@@ -42,6 +42,7 @@ mod patterns;
 mod protobuf;
 mod push;
 mod rules;
+mod senders;
 mod storage;
 mod tail;
 mod tls;
