@@ -105,6 +105,7 @@ Examples:
   logyard rules check rules/*.yaml
   logyard rules check rules.yaml && cp rules.yaml /etc/logyard/rules/
   logyard rules test tests.yaml
+  logyard rules pack > /etc/logyard/rules/own.yaml
 
 A test file, with keys as promtool has them:
   rule_files: [rules.yaml]
@@ -179,6 +180,8 @@ pub(crate) enum Command {
 /// What `logyard rules` is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum RulesCommand {
+    /// Print the rules that come along, which rules.pack puts into force
+    Pack,
     /// Run rules over given log lines and compare the alerts that fire
     Test {
         /// The files of tests

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use logyard_rules::{RULE_BYTES_MAX, RuleGroup, Target, read_file};
+use logyard_rules::{PACK, RULE_BYTES_MAX, RuleGroup, Target, read_file};
 use logyard_sys::{Clock, Disk};
 
 use crate::args::{NotifyCommand, RulesCommand};
@@ -17,6 +17,10 @@ pub(crate) fn run_rules(command: &RulesCommand, disk: &dyn Disk) -> anyhow::Resu
     match command {
         RulesCommand::Check { files } => check(files, disk),
         RulesCommand::Test { files } => test(files, disk),
+        RulesCommand::Pack => {
+            std::io::stdout().lock().write_all(PACK.as_bytes())?;
+            Ok(true)
+        }
     }
 }
 

@@ -335,6 +335,21 @@ tests:
     }
 
     #[test]
+    fn rules_that_come_along_fire_on_their_lines_alone() {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/t")).unwrap();
+        disk.write_atomic(Path::new("/t/pack.yaml"), logyard_rules::PACK.as_bytes()).unwrap();
+        disk.write_atomic(Path::new("/t/tests.yaml"), include_bytes!("rule_pack_tests.yaml")).unwrap();
+        assert_eq!(run(Path::new("/t/tests.yaml"), &disk).unwrap(), Vec::<String>::new());
+        // Each rule has lines that fire it.
+        let rules = logyard_rules::read_file(Path::new("pack.yaml"), logyard_rules::PACK.as_bytes()).unwrap();
+        for rule in rules.iter().flat_map(|group| &group.rules) {
+            let fires = format!("alertname: {}\n        exp_alerts:", rule.name());
+            assert!(include_str!("rule_pack_tests.yaml").contains(&fires), "{} is not tried", rule.name());
+        }
+    }
+
+    #[test]
     fn rules_are_tried_on_given_lines() {
         assert_eq!(trial(TESTS).unwrap(), Vec::<String>::new());
     }

@@ -49,7 +49,7 @@ pub use group::{AlertRule, Pairs, Rule, RuleGroup, RuleKind};
 pub use group_yaml::Span;
 pub use notify::{Notifier, Target};
 pub use notify_settings::{NotifySettings, TargetKind, TargetSettings};
-pub use ruler::{Listed, Ruler, RulerParts};
+pub use ruler::{Listed, PACK, Ruler, RulerParts};
 pub use schedule::Spread;
 pub use settings::RulesSettings;
 pub use status::{AlertStatus, GroupStatus, Health, RuleStatus};

@@ -7,7 +7,7 @@
 //! Groups are told apart by tenant, namespace and name. When a group is replaced, its rules keep the alerts of those
 //! with the same name and labels.
 
-use crate::check::FileFault;
+use crate::check::{FileFault, read_file};
 use crate::error::{Error, Kind};
 use crate::evaluate::{Around, Ask, Evaluate, RuleSample, alerts_of};
 use crate::folder::RuleFolder;
@@ -64,6 +64,12 @@ pub struct RulerParts<'r> {
     pub registry: &'r mut Registry,
 }
 
+/// The rules that come along, as a file.
+pub const PACK: &str = include_str!("../pack/logyard.yaml");
+
+/// Their namespace.
+const PACK_NAMESPACE: &str = "logyard";
+
 /// Groups by namespace.
 pub type Listed = Namespaces;
 
@@ -105,6 +111,8 @@ struct Sources {
     folder: Option<RuleFolder>,
     /// What the folder held when all of it was good.
     of_folder: BTreeMap<Tenant, Namespaces>,
+    /// What comes along, if it is wanted.
+    pack: Vec<Arc<RuleGroup>>,
 }
 
 /// What tells a group from others.
@@ -153,6 +161,12 @@ impl Ruler {
             .map_err(|error| Error::unavailable(format!("cannot read {}: {error}", dir.display())))?;
         let folder =
             (!settings.dir.is_empty()).then(|| RuleFolder::new(Arc::clone(&disk), Path::new(&settings.dir)));
+        let pack = match settings.pack {
+            true => read_file(Path::new(PACK_NAMESPACE), PACK.as_bytes())
+                .map_err(|fault| Error::invalid(fault.to_string()))?,
+            false => Vec::new(),
+        };
+        let pack = pack.into_iter().map(Arc::new).collect();
         let slots = settings.evaluations_running_max.clamp(1, Semaphore::MAX_PERMITS);
         let ruler = Self(Arc::new(Shared {
             settings,
@@ -168,7 +182,7 @@ impl Ruler {
             targets,
             spread,
             state_failed: AtomicBool::new(false),
-            sources: Mutex::new(Sources { files, folder, of_folder: BTreeMap::new() }),
+            sources: Mutex::new(Sources { files, folder, of_folder: BTreeMap::new(), pack }),
             listed: Mutex::default(),
             table: Mutex::new(BTreeMap::new()),
         }));
@@ -351,6 +365,11 @@ impl Shared {
         if !self.settings.api_enabled {
             return refused("rules.api_enabled is false");
         }
+        if !sources.pack.is_empty() && namespace == PACK_NAMESPACE {
+            return refused(
+                "these rules come along; copy them by logyard rules pack, and set rules.pack to false",
+            );
+        }
         match sources.of_folder.get(tenant).is_some_and(|namespaces| namespaces.contains_key(namespace)) {
             true => refused("this namespace is a file in rules.dir; change the file"),
             false => Ok(()),
@@ -391,6 +410,10 @@ impl Shared {
         // Files of people win over a namespace of the API with their name.
         for (tenant, namespaces) in &sources.of_folder {
             listed.entry(tenant.clone()).or_default().extend(namespaces.clone());
+        }
+        if !sources.pack.is_empty() {
+            let own = listed.entry(Tenant::single()).or_default();
+            own.insert(PACK_NAMESPACE.to_owned(), sources.pack.clone());
         }
         let mut wanted = BTreeMap::new();
         for (tenant, namespaces) in &listed {

@@ -11,6 +11,10 @@ pub struct RulesSettings {
     /// its name. Read again when something in it changes; if a file is bad, the rules that were in force stay. Default
     /// empty: none.
     pub dir: String,
+    /// Whether the rules that come along are in force, for a store that keeps no tenants apart: errors, fatal errors and
+    /// panics, failed logins, full disks, memory that ran out, crash loops. They are the namespace `logyard`, and
+    /// `logyard rules pack` prints them. Default false.
+    pub pack: bool,
     /// Whether rules can be made and changed through the API, as Grafana does. They are kept in the data folder.
     /// Default true.
     pub api_enabled: bool,
@@ -46,6 +50,7 @@ impl Default for RulesSettings {
     fn default() -> Self {
         Self {
             dir: String::new(),
+            pack: false,
             api_enabled: true,
             interval_secs: 60,
             timeout_secs: 30,

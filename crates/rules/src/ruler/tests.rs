@@ -293,6 +293,19 @@ async fn the_ruler_runs_by_itself_and_stops() {
 }
 
 #[test]
+fn rules_that_come_along_are_in_force_if_wanted() {
+    let mut world = World::new();
+    world.settings.pack = true;
+    let ruler = world.open();
+    let listed = ruler.namespaces(&Tenant::single());
+    assert_eq!(listed[PACK_NAMESPACE].len(), 3);
+    assert_eq!(ruler.status(&Tenant::single()).len(), 3);
+    let error = ruler.delete_namespace(&Tenant::single(), PACK_NAMESPACE).unwrap_err();
+    assert_eq!(error.kind(), Kind::ReadOnly);
+    assert!(error.to_string().contains("logyard rules pack"), "{error}");
+}
+
+#[test]
 fn bounds_and_sources_are_told() {
     let mut world = World::new();
     (world.settings.groups_max, world.settings.rules_per_group_max) = (2, 1);
