@@ -98,8 +98,8 @@ fn b04_b05_b06_each_run_is_read_once() {
             let engine = &engine;
             scope.spawn(move || {
                 for number in 0..10 {
-                    let script =
-                        format!("echo {part}{number} a; echo {part}{number} b; echo {part}{number} c");
+                    // Long enough for a busy machine to open the log before it is removed.
+                    let script = format!("for l in a b c; do echo {part}{number} $l; done; sleep 2");
                     engine.docker(&["run", "--rm", "--network", "none", IMAGE, "/bin/sh", "-c", &script]);
                 }
             });
@@ -512,7 +512,7 @@ fn b04_b07_b09_b17_logs_read_from_files_are_whole() {
     let mut logyard = configured(&engine, "agent: {docker: {read: files}}\n");
     logyard.start();
     for number in 0..10 {
-        let script = format!("echo {number} a; echo {number} b >&2");
+        let script = format!("echo {number} a; echo {number} b >&2; sleep 1");
         engine.docker(&["run", "--rm", "--network", "none", IMAGE, "/bin/sh", "-c", &script]);
     }
     let letters = |count: usize| format!("head -c {count} /dev/zero | tr '\\0' x; echo");

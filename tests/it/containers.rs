@@ -21,7 +21,8 @@ fn a_project_is_read_whole_and_labelled() {
     logyard.start();
     engine.run("after", PROJECT, &format!("{}; sleep 600", numbered("late", 50, "")));
     for turn in 0..20 {
-        let word = format!("echo hi {turn}");
+        // A busy machine may need a moment to open the log before it is removed.
+        let word = format!("echo hi {turn}; sleep 0.3");
         let gone = ["run", "--rm", "--network", "none", "--label", "com.docker.compose.project=demo"];
         let arguments: Vec<&str> =
             gone.into_iter().chain([crate::engine::IMAGE, "/bin/sh", "-c", &word]).collect();

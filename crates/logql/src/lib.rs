@@ -40,7 +40,7 @@ pub use check::{PatternPart, capture_names, check_stream_names, pattern_parts};
 pub use duration::{GoDuration, PrometheusDuration, parse_go_duration, parse_prometheus_duration};
 pub use error::{ParseError, Span};
 pub use number::{GoFloat, parse_go_float};
-pub use parser::{INPUT_BYTES_MAX, parse};
+pub use parser::{INPUT_BYTES_MAX, parse, parse_unchecked};
 pub use print::quoted;
 pub use print_pretty::pretty;
 pub use size::parse_size;

@@ -120,6 +120,11 @@ agent:
     ] {
         assert!(notes.contains(want), "{want:?} in\n{notes}");
     }
+    // What it became can be used.
+    for job in &settings.agent.files {
+        use logyard_agent::pipeline::{LinesFrom, Pipeline};
+        Pipeline::compile(&job.stages, LinesFrom::Files, 1 << 10).unwrap();
+    }
     // What is printed means the same.
     let file = Some(("short.yaml".into(), printed));
     let again = crate::config::load(&crate::Sources { file, ..crate::Sources::default() }).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use logyard_logql::{Expr, LineFilterArg, LineFilterOp, StageKind, parse, parse_go_duration};
+use logyard_logql::{Expr, LineFilterArg, LineFilterOp, StageKind, parse_go_duration, parse_unchecked};
 use logyard_model::Matcher;
 use memchr::memmem;
 use regex::bytes::Regex;
@@ -39,7 +39,7 @@ enum Needle {
 
 impl Selector {
     pub(crate) fn compile(text: &str) -> Result<Self, Error> {
-        let parsed = parse(text).map_err(|error| Error::new(error.to_string()))?;
+        let parsed = parse_unchecked(text).map_err(|error| Error::new(error.to_string()))?;
         let Expr::Log(log) = parsed else {
             return Err(Error::new(format!("{text:?} is no selector; write {{app=\"x\"}} |= \"text\"")));
         };

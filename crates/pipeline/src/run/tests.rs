@@ -501,6 +501,14 @@ fn fields_of_lines_become_metadata() {
 }
 
 #[test]
+fn selectors_of_stages_may_choose_everything() {
+    let stages = r#"[{"match": {"selector": "{none=\"\"}", "stages": [{"static_labels": {"none": "a"}}]}},
+        {"match": {"selector": "{app=~\".*\"}", "stages": [{"static_labels": {"all": "b"}}]}},
+        {"match": {"selector": "{none=\"\"}", "stages": [{"static_labels": {"none": "c"}}]}}]"#;
+    check(stages, &["x"], &[r#"{all="b", app="x", none="a"}|x"#]);
+}
+
+#[test]
 fn pipelines_one_behind_the_other_share_what_they_count() {
     let job = compile(r#"[{"limit": {"rate": 1, "burst": 1, "drop": true}}]"#).unwrap();
     let first = compile(r#"[{"drop": {"expression": "noise"}}]"#).unwrap();
