@@ -148,6 +148,8 @@ fn prometheus_scrapes_the_metrics() {
 #[test]
 fn schemathesis_finds_nothing_that_is_not_described() {
     let mut store = store();
+    // It leaves notes where it runs.
+    let folder = tempfile::tempdir().unwrap();
     let said = succeed(
         Command::new(outside("python/bin/schemathesis"))
             .arg("run")
@@ -160,6 +162,7 @@ fn schemathesis_finds_nothing_that_is_not_described() {
             .args(["--phases", "coverage,fuzzing", "--max-examples", "2", "--seed", "7"])
             .args(["--generation-database", "none", "--suppress-health-check", "all"])
             .args(["--request-timeout", "60", "--workers", "2", "--no-color"])
+            .current_dir(folder.path())
             .env("PYTHONPATH", in_tree("tests/it/clients"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("SCHEMATHESIS_HOOKS", "hooks"),
