@@ -120,8 +120,11 @@ impl Alertmanager {
         signal(self.child.id(), "TERM");
         self.child.wait().unwrap();
     }
+}
 
-    fn kill(mut self) {
+/// Killed without any chance to write, unless it has ended.
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -205,7 +208,7 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
     wait("the count of messages", || counted("am") && counted("phone"));
 
     // Both die; the Alertmanager forgets what it held.
-    manager.kill();
+    drop(manager);
     std::fs::remove_dir_all(logyard.folder().join("alertmanager")).unwrap();
     logyard.kill();
     let manager = Alertmanager::start(logyard.folder(), &sink, port);
