@@ -28,8 +28,8 @@ const RUNS_MAX: usize = 10_000;
 /// Makes entries of events.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
-    /// Up to where an earlier agent shipped; `None` once this one has gone beyond.
-    before: Option<OutputPosition>,
+    /// Up to where an earlier agent shipped.
+    before: OutputPosition,
     /// Entries at the time of `before` that were seen again.
     seen_at_before: u32,
     position: OutputPosition,
@@ -53,7 +53,7 @@ impl Lifecycle {
         let now = OutputPosition { ns: now_ns, ordinal: 0, proof_ns: now_ns, step: None };
         let position = position.unwrap_or(now);
         Self {
-            before: Some(position),
+            before: position,
             seen_at_before: 0,
             position,
             recent: VecDeque::new(),
@@ -156,14 +156,8 @@ impl Lifecycle {
 
     /// Returns whether an event was not shipped before, and counts it as shipped.
     fn is_new(&mut self, ts_ns: i64, id: &str, action: &str) -> bool {
-        if let Some(before) = self.before {
-            if ts_ns < before.ns {
-                return false;
-            }
-            if ts_ns == before.ns && self.seen_at_before < before.ordinal {
-                self.seen_at_before += 1;
-                return false;
-            }
+        if ts_ns < self.before.ns {
+            return false;
         }
         let mut hash = Xxh3::new();
         hash.update(&ts_ns.to_le_bytes());
@@ -178,6 +172,11 @@ impl Lifecycle {
             && let Some(oldest) = self.recent.pop_front()
         {
             self.recent_set.remove(&oldest);
+        }
+        // Remembered all the same: the next connection shows it again.
+        if ts_ns == self.before.ns && self.seen_at_before < self.before.ordinal {
+            self.seen_at_before += 1;
+            return false;
         }
         if ts_ns > self.position.ns {
             self.position = OutputPosition { ns: ts_ns, ordinal: 1, proof_ns: ts_ns, step: None };
@@ -302,6 +301,20 @@ mod tests {
         assert!(again.iter().all(|event| told(&mut next, event).is_none()));
         assert!(told(&mut next, &event(5, "die", &[])).is_some(), "a third one at that time");
         assert!(told(&mut next, &event(6, "start", &[])).is_some());
+    }
+
+    #[test]
+    fn what_an_earlier_agent_told_is_not_told_at_the_second_connection_either() {
+        let before = OutputPosition { ns: NOW_NS + 5, ordinal: 2, proof_ns: NOW_NS + 5, step: None };
+        let mut lifecycle = Lifecycle::new(Some(before), NOW_NS + 100);
+        let known = [event(5, "start", &[]), event(5, "oom", &[])];
+        // The first connection shows one of them, and breaks.
+        assert!(told(&mut lifecycle, &known[0]).is_none());
+        for event in &known {
+            assert!(told(&mut lifecycle, event).is_none());
+        }
+        assert!(told(&mut lifecycle, &event(5, "die", &[])).is_some(), "a third one at that time");
+        assert!(known.iter().all(|event| told(&mut lifecycle, event).is_none()), "a third connection");
     }
 
     #[test]
