@@ -414,7 +414,7 @@ impl Live {
             let identity = (meta.device, meta.inode);
             let is_new = Some(identity) != named
                 && identity != (before.device, before.inode)
-                && !self.known.contains_key(&identity)
+                && !self.was_read(&sibling, &meta)
                 && !self.refused.contains_key(&identity)
                 && !self.open_targets().any(|target| target.identity() == identity);
             if meta.is_file && is_new && meta.modified_ns >= before.modified_ns {
@@ -440,6 +440,16 @@ impl Live {
                 }
             }
         }
+    }
+
+    /// Whether a file is one that was read: the disk gives the number of a removed one to another.
+    fn was_read(&self, path: &Path, meta: &FileMeta) -> bool {
+        let Some(position) = self.known.get(&(meta.device, meta.inode)) else { return false };
+        if position.offset > meta.bytes {
+            return false;
+        }
+        // What cannot be read now is not taken up either.
+        self.source.disk.open_file(path).and_then(|file| is_same_content(&*file, position)).unwrap_or(true)
     }
 
     /// Finds a renamed file beside its old name.

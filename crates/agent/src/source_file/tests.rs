@@ -153,6 +153,29 @@ fn generations_that_came_between_two_looks_are_read_in_order() {
 }
 
 #[test]
+fn a_generation_between_two_looks_may_have_the_number_of_one_that_was_removed() {
+    let mut watched = Watched::new(r#"{"path": ["/log/*.log"]}"#);
+    watched.write("a.log", b"one\n");
+    assert_eq!(watched.round(), ["one"]);
+    let log = |name: &str| Path::new("/log").join(name);
+    watched.disk.rename(&log("a.log"), &log("a.log.2")).unwrap();
+    watched.write("a.log.1", b"two\n");
+    watched.write("a.log", b"three\n");
+    // The disk gave the number of a file that was read and removed to the second generation.
+    let meta = watched.disk.metadata(&log("a.log.1")).unwrap().unwrap();
+    let gone = FilePosition {
+        path: "/log/a.log".to_owned(),
+        device: meta.device,
+        inode: meta.inode,
+        fingerprint_bytes: 4,
+        fingerprint: xxhash_rust::xxh3::xxh3_64(b"old\n"),
+        offset: 4,
+    };
+    watched.live.known.insert((meta.device, meta.inode), gone);
+    assert_eq!(watched.round(), ["two", "three"]);
+}
+
+#[test]
 fn names_of_rotated_files() {
     for name in ["app.log.1", "app.log-20260102", "app-20260102.log", "app.log.1-x"] {
         assert!(is_rotation_of(name, "app.log"), "{name}");
