@@ -37,7 +37,7 @@ use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
 use crate::log_source::{LogSource, open_files};
 use crate::metrics::Metrics;
-use crate::position::{OutputPosition, OutputPositions, Position, RepeatFilter};
+use crate::position::{OutputPosition, OutputPositions, Position, RepeatFilter, accepted_until};
 use crate::report::{Board, TargetKind, TargetState};
 use crate::settings::Initial;
 use crate::spool_shared::{stopped, stopped_within};
@@ -452,8 +452,7 @@ impl DockerTarget {
     /// Opens the files of the log, if it is to be read from there and can be.
     async fn files(&self, wish: &Wish, follow: bool) -> Option<LogSource> {
         let root = wish.root.as_ref()?;
-        let positions = self.filter.positions().iter().flatten();
-        let since_ns = positions.map(|position| position.ns.min(position.proof_ns)).min();
+        let since_ns = accepted_until(self.filter.positions());
         // Who begins now has no place to begin at, and a clock set back none that times tell.
         let is_findable = self.is_known || self.initial == Initial::All;
         let has_step = self.filter.positions().iter().flatten().any(|position| position.step.is_some());

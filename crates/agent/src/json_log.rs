@@ -56,6 +56,7 @@ impl JsonLog {
     ///
     /// `None`: there is no such log here, or not all of it can be read.
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, since_ns: Option<i64>) -> io::Result<Option<Self>> {
+        let since_ns = since_ns.map(|since_ns| since_ns.saturating_sub(DISORDER_NS));
         for _ in 0..OPEN_TRIES {
             let Some(mut files) = generations(&*disk, path)? else { return Ok(None) };
             let Some(newest) = files.back() else { return Ok(None) };
@@ -65,13 +66,13 @@ impl JsonLog {
             }
             // The newest one that begins before what is looked for; the ones before it were read.
             let begins_before = |file: &Arc<dyn ReadFile>| {
-                first_time(&**file).is_some_and(|ns| since_ns.is_some_and(|since| ns <= since - DISORDER_NS))
+                first_time(&**file).is_some_and(|ns| since_ns.is_some_and(|since_ns| ns <= since_ns))
             };
             let skipped = files.iter().rposition(begins_before).unwrap_or(0);
             files.drain(..skipped);
             let Some(file) = files.pop_front() else { return Ok(None) };
             let offset = match since_ns {
-                Some(since_ns) => offset_before(&*file, since_ns - DISORDER_NS)?,
+                Some(since_ns) => offset_before(&*file, since_ns)?,
                 None => 0,
             };
             return Ok(Some(Self { disk, path: path.to_owned(), file, offset, next: files }));
@@ -313,6 +314,16 @@ mod tests {
             assert!(second - first < 5_000, "{second}: {first}");
             assert_eq!(rows.last(), Some(&29_999));
         }
+    }
+
+    #[test]
+    fn a_place_before_all_times_is_the_beginning() {
+        let disk = SimDisk::new();
+        write(&disk, 0..5_000);
+        rotate(&disk, 3);
+        write(&disk, 5_000..10_000);
+        let mut log = open(&disk, Some(i64::MIN)).unwrap();
+        assert_eq!(rest(&mut log), (numbers(0..10_000), vec![]));
     }
 
     #[test]

@@ -100,6 +100,14 @@ pub(crate) fn judge_seam(first: (Output, i64), positions: &OutputPositions) -> S
     if is_single { Seam::Proven } else { Seam::Unproven }
 }
 
+/// Returns a time up to which the whole log was accepted, give or take how far the outputs' times are out of order;
+/// `None` if nothing was, `i64::MIN` if a line was open all along.
+///
+/// An output that has been silent for long does not hold it back: positions of both are one place of the log.
+pub(crate) fn accepted_until(positions: &OutputPositions) -> Option<i64> {
+    positions.iter().flatten().map(|position| position.proof_ns).max()
+}
+
 /// Entries kept in mind, per output: more than a rotation was seen to repeat, at 32 KiB a full list.
 const RECENT_MAX: usize = 4_096;
 
@@ -316,6 +324,21 @@ mod tests {
         let open = Some(OutputPosition { ns: 10, ordinal: 1, proof_ns: 4, step: None });
         assert_eq!(judge_seam((Output::Stdout, 10), &[open, None]), Seam::Unproven);
         assert_eq!(judge_seam((Output::Stdout, 3), &[open, None]), Seam::Proven);
+    }
+
+    #[test]
+    fn an_output_that_is_silent_does_not_hold_the_place_of_reading_back() {
+        assert_eq!(accepted_until(&[None, None]), None);
+        assert_eq!(accepted_until(&[at(1_000, 1), at(10, 3)]), Some(1_000));
+        // Stderr said its first word while a line of stdout was open.
+        let mut filter = RepeatFilter::new([at(10, 1), None]);
+        assert!(filter.accept(Output::Stderr, 500, b"first"));
+        assert_eq!(accepted_until(filter.positions()), Some(10));
+        filter.nothing_is_open();
+        assert_eq!(accepted_until(filter.positions()), Some(500));
+        let mut filter = RepeatFilter::new([None, None]);
+        assert!(filter.accept(Output::Stderr, 500, b"first"));
+        assert_eq!(accepted_until(filter.positions()), Some(i64::MIN));
     }
 
     #[track_caller]
