@@ -29,6 +29,7 @@ use tower::ServiceExt as _;
 
 mod access;
 mod checks;
+mod clients;
 mod damage;
 mod decoder;
 mod delete;
