@@ -6,6 +6,7 @@
 //!
 //! Besides that the states are those of Prometheus: a sample makes an alert pending, after `for` firing;
 //! a pending alert whose sample is gone is forgotten, a firing one resolves once it was gone for `keep_firing_for`.
+//! Only one that begins anew before somebody has heard of its end goes on for them, and ends in being resolved.
 
 use logyard_model::LabelSet;
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ pub struct Alert {
     pub(crate) seen_ns: i64,
     /// Whether the sample of a firing alert was there at the last evaluation.
     pub(crate) is_there: bool,
-    /// Who was told what, by the name of the target.
+    /// Who was told what, by the name of the target; of a pending alert, those who believe that it still fires.
     pub(crate) told: BTreeMap<String, Told>,
 }
 
@@ -150,7 +151,10 @@ impl Alert {
     fn step(&mut self, now_ns: i64, since_ns: i64, terms: Terms<'_>, sample: Option<Seen>) -> bool {
         let Some(sample) = sample else { return self.without_sample(now_ns, since_ns, terms) };
         if self.state == AlertState::Resolved {
-            *self = Self::new(now_ns, terms, sample);
+            let mut told = std::mem::take(&mut self.told);
+            // For those who have not heard of the end this life goes on, until it ends too.
+            told.retain(|_, told| told.state == AlertState::Firing);
+            *self = Self { told, ..Self::new(now_ns, terms, sample) };
             return true;
         }
         (self.value, self.annotations) = (sample.value, sample.annotations);
@@ -167,7 +171,11 @@ impl Alert {
 
     fn without_sample(&mut self, now_ns: i64, since_ns: i64, terms: Terms<'_>) -> bool {
         match self.state {
-            AlertState::Pending => false,
+            AlertState::Pending if self.told.is_empty() => false,
+            AlertState::Pending => {
+                (self.state, self.resolved_at_ns, self.seen_ns) = (AlertState::Resolved, Some(now_ns), 0);
+                true
+            }
             AlertState::Resolved => {
                 self.seen_ns = self.seen_ns.saturating_add(since_ns);
                 let is_told =

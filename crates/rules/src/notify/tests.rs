@@ -279,3 +279,61 @@ async fn a_test_says_that_it_is_one() {
     *told.carrier.is_down.lock() = true;
     assert_eq!(notifier.targets[0].test(0).await.unwrap_err(), "nobody there");
 }
+
+#[tokio::test]
+async fn an_end_is_told_although_the_condition_came_back_for_a_moment() {
+    let mut told = Told::new(TargetKind::Webhook);
+    let notifier = told.open();
+    set(&notifier.ruler, &GROUP.replace("labels:", "for: 60s\n  labels:"));
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 120).await;
+    assert_eq!(told.titles(), ["[FIRING] A"]);
+    // It ends, is pending again and ends again, while nobody hears.
+    *told.carrier.is_down.lock() = true;
+    told.world.answer(&[]);
+    told.pass(&notifier, 60).await;
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 30).await;
+    told.world.disk = told.world.disk.crash();
+    let notifier = told.open();
+    told.world.answer(&[]);
+    told.pass(&notifier, 60).await;
+    *told.carrier.is_down.lock() = false;
+    told.pass(&notifier, 60).await;
+    assert_eq!(told.titles(), ["[RESOLVED] A"]);
+    // A life that begins while the end of the one before is not told goes on for the target.
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 120).await;
+    assert_eq!(told.titles(), ["[FIRING] A"]);
+    *told.carrier.is_down.lock() = true;
+    told.world.answer(&[]);
+    told.pass(&notifier, 60).await;
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 120).await;
+    *told.carrier.is_down.lock() = false;
+    told.pass(&notifier, 60).await;
+    assert!(told.titles().is_empty());
+    told.world.answer(&[]);
+    told.pass(&notifier, 60).await;
+    assert_eq!(told.titles(), ["[RESOLVED] A"]);
+}
+
+#[tokio::test]
+async fn an_alert_that_begins_anew_while_its_end_is_told_is_told_again() {
+    let mut told = Told::new(TargetKind::Webhook);
+    let notifier = told.open();
+    set(&notifier.ruler, GROUP);
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 60).await;
+    told.world.answer(&[]);
+    told.world.pass(&notifier.ruler, 10).await;
+    // The message is under way while the sample comes back.
+    let end = notifier.ruler.news(&notifier.targets[0].wishes());
+    assert_eq!(end.len(), 1);
+    told.world.answer(&["web"]);
+    told.world.pass(&notifier.ruler, 10).await;
+    notifier.ruler.told("t", &end).await;
+    told.titles();
+    told.pass(&notifier, 60).await;
+    assert_eq!(told.titles(), ["[FIRING] A"]);
+}

@@ -29,7 +29,7 @@ impl Ruler {
         news
     }
 
-    /// Takes down that a target was told, durably; alerts that have changed since are left alone.
+    /// Takes down that a target was told, durably, also of alerts that have changed since.
     pub(crate) async fn told(&self, target: &str, news: &[News]) {
         let now_ns = self.0.clock.now_ns();
         let mut touched = BTreeMap::new();
@@ -59,8 +59,9 @@ fn note(entry: &Entry, target: &str, one: &News, now_ns: i64) -> bool {
     let mut run = entry.state.run.lock();
     let Some(rule) = run.rules.get_mut(one.place.rule) else { return false };
     let Some(alert) = rule.alerts.by_labels.get_mut(&one.labels) else { return false };
-    if alert.active_at_ns != one.place.active_at_ns {
-        return false;
+    if alert.active_at_ns != one.place.active_at_ns && one.state == AlertState::Resolved {
+        // It has begun anew while the target was told of the end before: the target knows nothing of it.
+        return alert.told.remove(target).is_some();
     }
     let told = Told { state: one.state, at_ns: now_ns };
     let before = alert.told.insert(target.to_owned(), told);
