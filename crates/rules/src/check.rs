@@ -7,6 +7,7 @@ use crate::expand::Texts;
 use crate::group::{AlertRule, Pairs, Rule, RuleGroup, RuleKind};
 use crate::group_yaml::{RawFile, RawFileOut, RawGroup, RawRule};
 use crate::yaml_line::{Step, line_of};
+use crate::yaml_weight::weigh;
 use logyard_logql::{Expr, check_stream_names, parse};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -73,6 +74,7 @@ pub fn read_group(yaml: &[u8]) -> Result<RuleGroup, Error> {
         return Err(undecoded(&format_args!("{} bytes, at most {RULE_BYTES_MAX} are allowed", yaml.len())));
     }
     let text = std::str::from_utf8(yaml).map_err(|error| undecoded(&error))?;
+    weigh(text).map_err(|error| undecoded(&error))?;
     match serde_yaml_ng::from_str::<Option<RawGroup>>(text) {
         Ok(raw) => check_group(raw.unwrap_or_default(), 0).map_err(|fault| Error::invalid(fault.text)),
         // A whole file instead of a group, for one: Loki sees a group without a name in it.
@@ -99,13 +101,23 @@ pub fn read_file(path: &Path, yaml: &[u8]) -> Result<Vec<RuleGroup>, FileFault> 
     if yaml.len() > RULE_BYTES_MAX {
         return Err(fault(None, format!("{} bytes, at most {RULE_BYTES_MAX} are allowed", yaml.len())));
     }
+    let weighed = std::str::from_utf8(yaml).map_or(Ok(()), weigh);
+    weighed.map_err(|error| no_yaml(path, &error))?;
+    read_printed(path, yaml)
+}
+
+/// Reads a file of groups of any length, as [`print_file`] writes it. Errors: as [`read_file`].
+pub(crate) fn read_printed(path: &Path, yaml: &[u8]) -> Result<Vec<RuleGroup>, FileFault> {
+    let fault = |line, text| FileFault { path: path.display().to_string(), line, text };
     let text = std::str::from_utf8(yaml).map_err(|error| fault(None, format!("no UTF-8: {error}")))?;
-    let raw: Option<RawFile> = serde_yaml_ng::from_str(text).map_err(|error| {
-        let line = error.location().map(|place| place.line());
-        fault(line, error.to_string())
-    })?;
+    let raw: Option<RawFile> = serde_yaml_ng::from_str(text).map_err(|error| no_yaml(path, &error))?;
     let groups = raw.unwrap_or_default().groups.unwrap_or_default();
     check_groups(groups).map_err(|found| fault(line_of(text, &found.path), found.text))
+}
+
+fn no_yaml(path: &Path, error: &serde_yaml_ng::Error) -> FileFault {
+    let line = error.location().map(|place| place.line());
+    FileFault { path: path.display().to_string(), line, text: error.to_string() }
 }
 
 fn check_groups(raws: Vec<RawGroup>) -> Result<Vec<RuleGroup>, Fault> {

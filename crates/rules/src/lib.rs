@@ -40,6 +40,7 @@ mod state_file;
 mod status;
 mod untold;
 mod yaml_line;
+mod yaml_weight;
 
 pub use alert::{Alert, AlertState};
 pub use check::{FileFault, RULE_BYTES_MAX, print_group, print_namespaces, read_file, read_group};

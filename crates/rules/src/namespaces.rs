@@ -3,7 +3,7 @@
 //! A namespace is one file of YAML with a checksum, replaced as a whole: what is acknowledged is on the disk.
 //! Format: `schemas/rules.md`. A damaged file is put aside and reported; the other namespaces stay.
 
-use crate::check::{print_file, read_file};
+use crate::check::{print_file, read_printed};
 use crate::error::{Error, Kind};
 use crate::group::RuleGroup;
 use crate::state_file::sealed;
@@ -58,7 +58,7 @@ impl NamespaceFiles {
             let path = dir.join(&item.name);
             let bytes = self.disk.read(&path)?;
             let read = sealed(&bytes, HEAD)
-                .and_then(|yaml| read_file(&path, yaml).map_err(|fault| fault.to_string()));
+                .and_then(|yaml| read_printed(&path, yaml).map_err(|fault| fault.to_string()));
             match read {
                 Ok(groups) => {
                     let groups = groups.into_iter().map(Arc::new).collect();

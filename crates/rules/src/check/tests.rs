@@ -146,3 +146,29 @@ fn groups_are_refused_with_lokis_texts() {
         "could not parse expression for record 'r' in group 'g': parse error at line 1, col 5",
     );
 }
+
+#[test]
+fn aliases_cannot_make_much_of_little() {
+    let long = "x".repeat(64 << 10);
+    let names: String = (0..2000).map(|number| format!(", n{number}: *a")).collect();
+    let bomb =
+        format!("name: g\nrules: [{{alert: A, expr: vector(1), annotations: {{n: &a {long}{names}}}}}]");
+    let text = read_group(bomb.as_bytes()).unwrap_err().to_string();
+    assert!(text.contains("aliases"), "{text}");
+    // Neither where nobody looks for them.
+    let list: String = (0..2000).map(|_| ", *a").collect();
+    let text = read_group(format!("other: [&a {long}{list}]").as_bytes()).unwrap_err().to_string();
+    assert!(text.contains("aliases"), "{text}");
+    let text = read_group(format!("other: !tag [!tag &a {long}{list}]").as_bytes()).unwrap_err().to_string();
+    assert!(text.contains("aliases"), "{text}");
+    let fault = file(&format!("groups: [{{{bomb}}}]").replace('\n', ", ")).unwrap_err();
+    assert!(fault.text.contains("aliases"), "{fault}");
+    // A value that only this walk would refuse does not end it before the rest.
+    let text =
+        read_group(format!("name: !!int x\nother: [&a {long}{list}]").as_bytes()).unwrap_err().to_string();
+    assert!(text.starts_with("unable to decoded rule group: "), "{text}");
+    // What people write with them is fine.
+    let good = "groups:\n- name: g\n  rules:\n  - {alert: A, expr: vector(1), labels: &l {a: b}}\n  \
+                - {alert: B, expr: vector(1), labels: *l}\n";
+    assert_eq!(file(good).unwrap()[0].rules[1].labels, Pairs::from([("a".into(), "b".into())]));
+}

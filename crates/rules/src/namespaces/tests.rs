@@ -91,3 +91,17 @@ fn names_of_files_are_reversible() {
     assert_eq!(encode_name("../a b.c"), "%2E.%2Fa%20b.c");
     assert_eq!((decode_name("%"), decode_name("%g0"), decode_name("%ff")), (None, None, None));
 }
+
+#[test]
+fn a_namespace_may_be_larger_than_one_group_may_be() {
+    let disk = SimDisk::new();
+    let tenant = Tenant::single();
+    let mut files = open(&disk);
+    let text = "x".repeat(600 << 10);
+    for name in ["g", "h"] {
+        let yaml =
+            format!("name: {name}\nrules: [{{alert: A, expr: vector(1), annotations: {{a: {text}}}}}]");
+        files.set(&tenant, "n", read_group(yaml.as_bytes()).unwrap()).unwrap();
+    }
+    assert_eq!(names(&open(&disk), &tenant, "n"), ["g vector(1)", "h vector(1)"]);
+}
