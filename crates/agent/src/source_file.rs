@@ -526,14 +526,15 @@ fn has_stem_of(name: &str, of: &str) -> bool {
     name.starts_with(of.split('.').next().unwrap_or_default())
 }
 
-/// Whether a name is one that rotation gives to a file: `app.log.1`, `app.log-20260102`, `app-20260102.log`. What is
-/// compressed is no text.
+/// Whether a name is one that rotation gives to a file: `app.log.1`, `app.log.old`, `app.log-20260102`,
+/// `app-20260102.log`. Others beside it, such as `app.log.pos`, are no part of it, and what is compressed is no text.
 fn is_rotation_of(name: &str, of: &str) -> bool {
-    let added = |rest: &str| rest.starts_with(['.', '-', '_']) && rest.len() > 1;
+    let has_mark = |rest: &str| rest == ".old" || rest.contains(|c: char| c.is_ascii_digit());
+    let added = |rest: &str| rest.starts_with(['.', '-', '_']) && has_mark(rest);
     let is_behind = name.strip_prefix(of).is_some_and(added);
     let is_within = of.rsplit_once('.').is_some_and(|(stem, ending)| {
         let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(ending)?.strip_suffix('.'));
-        rest.is_some_and(|rest| added(rest) && rest.contains(|c: char| c.is_ascii_digit()))
+        rest.is_some_and(added)
     });
     (is_behind || is_within) && !is_compressed(name)
 }

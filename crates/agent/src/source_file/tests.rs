@@ -177,12 +177,16 @@ fn a_generation_between_two_looks_may_have_the_number_of_one_that_was_removed() 
 
 #[test]
 fn names_of_rotated_files() {
-    for name in ["app.log.1", "app.log-20260102", "app-20260102.log", "app.log.1-x"] {
+    for name in ["app.log.1", "app.log-20260102", "app-20260102.log", "app.log.1-x", "app.log.old"] {
         assert!(is_rotation_of(name, "app.log"), "{name}");
     }
     for name in
         ["app.log", "app.log2", "app2.log", "app-error.log", "app.log.1.gz", "other.log.1", "app.log."]
     {
+        assert!(!is_rotation_of(name, "app.log"), "{name}");
+    }
+    // Other files of the same program, which nobody asked for.
+    for name in ["app.log.wf", "app.log-error", "app.log.pos", "app.log.lock", "app.log.bak"] {
         assert!(!is_rotation_of(name, "app.log"), "{name}");
     }
 }
