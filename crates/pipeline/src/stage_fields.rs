@@ -21,6 +21,9 @@ pub enum FieldsOf {
 const FIELDS_MAX: usize = 64;
 /// Bytes of one value; longer ones stay in the line alone.
 const VALUE_BYTES_MAX: usize = 1_024;
+/// Bytes of the names and values of one entry's fields, half of what a store takes; what comes later stays in the line
+/// alone.
+const FIELDS_BYTES_MAX: usize = 32 << 10;
 /// Deepest object that is entered.
 const DEPTH_MAX: usize = 4;
 
@@ -44,13 +47,17 @@ impl FieldsOf {
                 }
             }
         }
+        let mut bytes = 0;
         for (name, value) in found {
             let name = label_name_of(&name);
             let is_taken = name.is_empty()
                 || name.starts_with("__")
                 || entry.labels.get(&name).is_some()
                 || entry.metadata.get(&name).is_some();
-            if !is_taken && !value.is_empty() && value.len() <= VALUE_BYTES_MAX {
+            let bytes_with_it = bytes + name.len() + value.len();
+            let fits = value.len() <= VALUE_BYTES_MAX && bytes_with_it <= FIELDS_BYTES_MAX;
+            if !is_taken && !value.is_empty() && fits {
+                bytes = bytes_with_it;
                 entry.metadata.insert(name, value);
             }
         }

@@ -634,3 +634,12 @@ proptest! {
         prop_assert_eq!(found.len() as u64 + discarded + tally.joined, lines.len() as u64);
     }
 }
+
+#[test]
+fn fields_take_no_more_than_a_store_takes() {
+    let fields: Vec<String> = (0..64).map(|n| format!("\"f{n:02}\":\"{}\"", "v".repeat(1_024))).collect();
+    let line = format!("{{{}}}", fields.join(","));
+    let found = run_all(&Pipeline::default().and_fields(FieldsOf::Json), &[&line]).0;
+    assert!(found[0].len() < line.len() + (40 << 10), "{} of {}", found[0].len(), line.len());
+    assert!(found[0].contains("f00=") && found[0].contains("f20="));
+}
