@@ -43,7 +43,7 @@ pub(crate) struct Lifecycle {
 struct Run {
     started_ns: Option<i64>,
     is_oom: bool,
-    /// Somebody sent a signal: its end is no accident.
+    /// Somebody sent a signal that may ask for its end: that is no accident then.
     was_asked: bool,
 }
 
@@ -119,7 +119,9 @@ impl Lifecycle {
                 ("start", "info", "container started".to_owned())
             }
             "kill" => {
-                self.runs.entry(id.to_owned()).or_default().was_asked = true;
+                // By custom this one asks to read the settings again.
+                let is_hangup = matches!(attribute("signal"), Some("1" | "SIGHUP" | "HUP"));
+                self.runs.entry(id.to_owned()).or_default().was_asked |= !is_hangup;
                 return None;
             }
             "oom" => {
@@ -279,6 +281,17 @@ mod tests {
         assert_eq!(level(&["start", "kill", "die"]).as_deref(), Some("info"));
         assert_eq!(level(&["start", "kill", "oom", "die"]).as_deref(), Some("error"));
         assert_eq!(level(&["start", "kill", "start", "die"]).as_deref(), Some("error"));
+    }
+
+    #[test]
+    fn a_signal_to_read_settings_again_asks_for_no_end() {
+        for (signal, want) in [("1", "error"), ("SIGHUP", "error"), ("15", "info"), ("10", "info")] {
+            let mut lifecycle = Lifecycle::new(None, NOW_NS);
+            assert!(told(&mut lifecycle, &event(1, "kill", &[("signal", signal)])).is_none());
+            let end = event(2, "die", &[("exitCode", "137")]);
+            let piece = lifecycle.take(&end, &facts(), &rules("{}")).unwrap();
+            assert_eq!(piece.chunks[0].1.metadata(0).get("level"), Some(want), "signal {signal}");
+        }
     }
 
     #[test]
