@@ -491,7 +491,8 @@ fn burst_through_small_logs(engine: &Engine, mut logyard: Logyard, kills: usize)
     }
     engine.wait_for(&["burst"]);
     logyard.wait_for_lines(r#"{container="burst"} |= "line 300000""#, 1, 2 * WITHIN);
-    let number = |line: &str| -> usize { line.split_whitespace().nth(1).unwrap()[..6].parse().unwrap() };
+    let number =
+        |line: &str| -> usize { line.split_whitespace().nth(1).unwrap().get(..6).unwrap().parse().unwrap() };
     let stored: Vec<usize> =
         logyard.lines(r#"{container="burst"}"#).iter().map(|line| number(line)).collect();
     assert!(stored.is_sorted_by(|a, b| a < b), "each once, in order");
