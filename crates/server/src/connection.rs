@@ -221,7 +221,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Careful<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
-            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            // TLS says good-bye in bytes, which a client that reads nothing holds up.
+            let polled = Pin::new(&mut this.io).poll_shutdown(cx);
+            ready!(this.bounded(cx, polled))?;
             if !this.unread.0.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }

@@ -161,3 +161,36 @@ async fn a_connection_that_is_idle_ends_at_once_when_the_server_stops() {
     client.stop.send_replace(true);
     assert!(client.ended_after().await < Duration::from_secs(1));
 }
+
+/// A transport that cannot say good-bye, as TLS to a client that reads nothing.
+#[derive(Debug)]
+struct Mute;
+
+impl AsyncRead for Mute {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Mute {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_bye_that_nobody_reads_is_let_go() {
+    let begun = Instant::now();
+    let mut io = Careful::new(Mute, Unread::default());
+    let ended = tokio::time::timeout(2 * WRITE_WAIT_MAX, io.shutdown()).await;
+    assert_eq!(ended.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(about(WRITE_WAIT_MAX).contains(&begun.elapsed()));
+}
