@@ -8,20 +8,25 @@ use crate::error::HttpError;
 use crate::params::Params;
 use crate::state::State;
 use crate::tenant;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use logyard_model::Tenant;
 use logyard_rules::{
     Kind, Pairs, RULE_BYTES_MAX, RuleGroup, Ruler, print_group, print_namespaces, read_group,
 };
 use logyard_wire::json_text::push_string;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Answer to a change.
 const DONE: &str = r#"{"status":"success","data":null,"errorType":"","error":""}"#;
+
+/// Longest time for a group to arrive.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(60);
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -67,14 +72,20 @@ pub(crate) async fn write(
     let (parts, body) = request.into_parts();
     let tenant = tenant_of(&parts.headers, &state)?;
     let namespace = checked(namespace)?;
-    let collected = Limited::new(body, RULE_BYTES_MAX).collect().await;
-    let bytes = collected.map_err(|error| {
-        HttpError::bad_request(format!(
-            "cannot read the group, which may have {RULE_BYTES_MAX} bytes: {error}\n"
-        ))
-    })?;
-    let group = read_group(&bytes.to_bytes())?;
+    let group = read_group(&read_body(body).await?)?;
     change(&state, move |ruler| ruler.set_group(&tenant, &namespace, group)).await
+}
+
+async fn read_body(body: Body) -> Result<Bytes, HttpError> {
+    match timeout(BODY_WAIT_MAX, Limited::new(body, RULE_BYTES_MAX).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let text = format!("cannot read the group: it has more than {RULE_BYTES_MAX} bytes\n");
+            Err(HttpError::bad_request(text))
+        }
+        Ok(Err(error)) => Err(HttpError::of_body(&*error).with_newline()),
+        Err(_) => Err(HttpError::body_is_late().with_newline()),
+    }
 }
 
 /// `DELETE /loki/api/v1/rules/{namespace}/{group}`: fine also if there is none (Loki v3.7.6).
@@ -199,5 +210,28 @@ impl IntoResponse for Refused {
                 (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use tokio::time::{Instant, sleep};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_in_drops_is_not_waited_for() {
+        let begun = Instant::now();
+        let drops = futures_util::stream::unfold(0, |number| async move {
+            sleep(Duration::from_secs(20)).await;
+            (number < 100)
+                .then(|| (Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x"))), number + 1))
+        });
+        let refused = read_body(Body::new(StreamBody::new(drops))).await.unwrap_err();
+        assert_eq!(refused.text(), "request body did not arrive in time\n");
+        assert!(begun.elapsed() < BODY_WAIT_MAX + Duration::from_secs(1));
+        let large = read_body(Body::from(vec![b'x'; RULE_BYTES_MAX + 1])).await.unwrap_err();
+        assert_eq!(large.text(), "cannot read the group: it has more than 1048576 bytes\n");
     }
 }
