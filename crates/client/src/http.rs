@@ -88,10 +88,13 @@ pub struct Client {
 impl Client {
     /// Makes a client for the store at `base`, such as `http://127.0.0.1:3100` or `https://host/prefix`.
     ///
+    /// A user and a password in the address are sent as `Authorization: Basic` and never shown.
+    ///
     /// Errors: `Kind::Invalid` for an address that is neither `http` nor `https`, for `http` where TLS is set up,
     /// and for a machine without authorities where they are needed. Connects to nobody yet.
     pub fn new(base: &str, settings: ClientSettings) -> Result<Self, Error> {
-        let base = parse_base(base)?;
+        let mut base = parse_base(base)?;
+        let password = take_password(&mut base)?;
         let tls = match (base.scheme(), settings.tls) {
             ("https", Some(tls)) => Some(tls),
             ("https", None) => Some(Tls::read(&TlsFiles::default())?),
@@ -116,6 +119,15 @@ impl Client {
                 .map_err(|_| Error::invalid("the token holds characters that cannot be sent as a header"))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
+        }
+        match password {
+            Some(_) if settings.token.is_some() => {
+                return Err(Error::invalid(format!(
+                    "a token, and a password in the address of {base}; leave one of them out"
+                )));
+            }
+            Some(password) => drop(headers.insert(AUTHORIZATION, password)),
+            None => {}
         }
         let config = tls.clone().map_or_else(Tls::none, Ok)?.config().as_ref().clone();
         let http = reqwest::Client::builder()
@@ -251,23 +263,54 @@ impl Client {
 /// Checks a base address: `http` or `https`, with a host, without query or fragment.
 fn parse_base(base: &str) -> Result<Url, Error> {
     let with_scheme = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+    let shown = without_secrets(base);
     let url = Url::parse(&with_scheme).map_err(|error| {
-        Error::invalid(format!("cannot read address {base:?}: {error}; want http://host:port"))
+        Error::invalid(format!("cannot read address {shown:?}: {error}; want http://host:port"))
     })?;
     match url.scheme() {
         "http" | "https" => {}
         other => {
             return Err(Error::invalid(format!(
-                "cannot use address {base:?}: scheme {other:?} is unknown; want http://host:port"
+                "cannot use address {shown:?}: scheme {other:?} is unknown; want http://host:port"
             )));
         }
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Error::invalid(format!(
-            "cannot use address {base:?}: it has a query or fragment; want http://host:port"
+            "cannot use address {shown:?}: it has a query or fragment; want http://host:port"
         )));
     }
     Ok(url)
+}
+
+/// Returns an address for the text of an error: without what stands before its host or behind its path.
+fn without_secrets(base: &str) -> String {
+    let plain = base.split(['?', '#']).next().unwrap_or_default();
+    match plain.rsplit_once('@') {
+        Some((before, host)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://…@{host}"),
+            None => format!("…@{host}"),
+        },
+        None => plain.to_owned(),
+    }
+}
+
+/// Takes user and password out of an address, as the header that carries them.
+fn take_password(base: &mut Url) -> Result<Option<HeaderValue>, Error> {
+    if base.username().is_empty() && base.password().is_none() {
+        return Ok(None);
+    }
+    let fault = || Error::invalid("user and password of the address cannot be sent as a header");
+    // The HTTP client knows how they are written; this one connects to nobody.
+    let writer = reqwest::Client::builder()
+        .tls_backend_preconfigured(Tls::none()?.config().as_ref().clone())
+        .build()
+        .map_err(|_| fault())?;
+    let request = writer.get(base.clone()).build().map_err(|_| fault())?;
+    let mut value = request.headers().get(AUTHORIZATION).cloned().ok_or_else(fault)?;
+    value.set_sensitive(true);
+    base.set_username("").and_then(|()| base.set_password(None)).map_err(|()| fault())?;
+    Ok(Some(value))
 }
 
 /// Reads `Retry-After` in its form of whole seconds; stores do not send the form of a date.
@@ -308,6 +351,9 @@ mod tests {
         assert!(client("ftp://a").unwrap_err().to_string().contains("\"ftp\""));
         assert!(client("http://").is_err());
         assert!(client("http://a?x=1").is_err());
+        assert!(!client("http://me:sesame@a?key=sesame").unwrap_err().to_string().contains("sesame"));
+        assert!(!client("http://me:sesame@a b").unwrap_err().to_string().contains("sesame"));
+        assert!(!client("ftp://me:sesame@a").unwrap_err().to_string().contains("sesame"));
     }
 
     #[test]
@@ -324,5 +370,24 @@ mod tests {
         assert_eq!(retry_after(&headers("3")), Some(Duration::from_secs(3)));
         assert_eq!(retry_after(&headers("Wed, 21 Oct 2026 07:28:00 GMT")), None);
         assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_password_in_the_address_is_sent_and_never_shown() {
+        let client = client("http://me:se%40same@a:1/x").unwrap();
+        assert_eq!(client.base(), "http://a:1/x");
+        let sent = client.headers()[AUTHORIZATION].to_str().unwrap();
+        // me:se@same
+        assert_eq!(sent, "Basic bWU6c2VAc2FtZQ==");
+        assert!(!format!("{client:?}").contains("same") && !format!("{client:?}").contains("bWU6"));
+        let settings = ClientSettings {
+            timeout: Duration::from_secs(1),
+            org_id: None,
+            token: Token::new("t"),
+            tls: None,
+            user_agent: "logyard-test".to_owned(),
+        };
+        let text = Client::new("http://me:sesame@a", settings).unwrap_err().to_string();
+        assert!(text.contains("leave one of them out") && !text.contains("sesame"), "{text}");
     }
 }
