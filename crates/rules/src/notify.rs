@@ -92,7 +92,7 @@ impl Carry for Http {
             self.client.notify(&self.path, &self.headers, json).await.map_err(|error| Refusal {
                 // An address or a token that is wrong today may be mended over there.
                 is_final: error.kind() == Kind::Invalid && matches!(error.status(), Some(400 | 413 | 422)),
-                text: error.to_string(),
+                text: hide(&error.to_string(), &self.path),
                 retry_after: error.retry_after(),
             })
         })
@@ -223,18 +223,24 @@ fn read(key: &str, file: &str, disk: &dyn Disk) -> Result<String, String> {
     if text.is_empty() { Err(cannot(&"it is empty")) } else { Ok(text.to_owned()) }
 }
 
+/// Leaves a path, which may be a secret, out of a text: pages of errors often repeat it.
+fn hide(text: &str, path: &str) -> String {
+    if path.len() > 1 { text.replace(path, "/…") } else { text.to_owned() }
+}
+
 /// Splits an address before its path.
 fn split(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     if !matches!(scheme, "http" | "https") {
         return None;
     }
-    let at = scheme.len() + "://".len() + rest.find('/').unwrap_or(rest.len());
+    let at = scheme.len() + "://".len() + rest.find(['/', '?', '#']).unwrap_or(rest.len());
     url.split_at_checked(at)
 }
 
 /// Returns the path to send to, and the topic of ntfy.
 fn path_of(kind: TargetKind, path: &str) -> Result<(String, String), String> {
+    let given = path;
     let path = path.trim_end_matches('/');
     Ok(match kind {
         TargetKind::Alertmanager => (format!("{path}/api/v2/alerts"), String::new()),
@@ -244,7 +250,8 @@ fn path_of(kind: TargetKind, path: &str) -> Result<(String, String), String> {
             _ => return Err("no topic; want https://ntfy.sh/my-topic".to_owned()),
         },
         TargetKind::Webhook | TargetKind::Discord | TargetKind::Slack => {
-            (if path.is_empty() { "/" } else { path }.to_owned(), String::new())
+            // As it was given: to some a slash at the end is another address, and redirects are not followed.
+            (if given.is_empty() { "/" } else { given }.to_owned(), String::new())
         }
     })
 }

@@ -237,7 +237,11 @@ fn addresses_and_secrets_of_targets() {
         Some(("https://d", "/api/webhooks/1/x?wait=true", "")),
     );
     check(TargetKind::Webhook, "http://h", Some(("http://h", "/", "")));
+    check(TargetKind::Webhook, "https://h/hook/", Some(("https://h", "/hook/", "")));
+    check(TargetKind::Webhook, "https://h?token=x/y", Some(("https://h", "?token=x/y", "")));
     check(TargetKind::Webhook, "ftp://h/x", None);
+    assert_eq!(hide("Cannot POST /hook/secret", "/hook/secret"), "Cannot POST /…");
+    assert_eq!(hide("Cannot POST /", "/"), "Cannot POST /");
     let disk = SimDisk::new();
     disk.write_atomic(Path::new("/url"), b"https://hooks.lan/secret\n").unwrap();
     disk.write_atomic(Path::new("/token"), b"sesame\n").unwrap();
