@@ -296,6 +296,17 @@ fn literals_that_can_be_cut_anywhere_are_found() {
     }
 }
 
+/// Columns are searched some thousand values at a time.
+#[test]
+fn long_columns_are_searched_to_their_end() {
+    let lines = log(20_000);
+    let encoded = shredded(&lines);
+    for needle in ["app[199", "n=199", "1638", "id\":\"ff", ".2.199 took", "0.0.19", "13:1"] {
+        check_search(&lines, &encoded, needle.as_bytes(), 0..20_000);
+        check_search(&lines, &encoded, needle.as_bytes(), 333..19_998);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
