@@ -16,6 +16,8 @@ use crate::log_decoder::json_row;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
+/// First bytes of a file that tell whether it was cut and written anew: a row or more, with its time.
+const HEAD_BYTES: usize = 512;
 /// Generations that the engine may keep; more are not looked for.
 const GENERATIONS_MAX: usize = 1_000;
 /// Attempts to see all generations without one being renamed meanwhile.
@@ -42,6 +44,8 @@ pub(crate) struct JsonLog {
     path: PathBuf,
     file: Arc<dyn ReadFile>,
     offset: u64,
+    /// First bytes of the file, as far as they were seen.
+    head: Vec<u8>,
     /// Younger generations, in order.
     next: VecDeque<Arc<dyn ReadFile>>,
 }
@@ -75,7 +79,14 @@ impl JsonLog {
                 Some(since_ns) => offset_before(&*file, since_ns)?,
                 None => 0,
             };
-            return Ok(Some(Self { disk, path: path.to_owned(), file, offset, next: files }));
+            return Ok(Some(Self {
+                disk,
+                path: path.to_owned(),
+                file,
+                offset,
+                head: Vec::new(),
+                next: files,
+            }));
         }
         Ok(None)
     }
@@ -84,10 +95,15 @@ impl JsonLog {
     pub(crate) fn read(&mut self) -> io::Result<JsonRead> {
         loop {
             if let Some(bytes) = self.read_file()? {
+                // A log of one file is cut where others are renamed, and may have grown past the place since.
+                if self.is_written_anew()? {
+                    return Ok(self.begin_again());
+                }
                 return Ok(JsonRead::Bytes(bytes));
             }
             if let Some(file) = self.next.pop_front() {
                 (self.file, self.offset) = (file, 0);
+                self.head.clear();
                 continue;
             }
             let named = self.disk.metadata(&self.path)?;
@@ -97,8 +113,7 @@ impl JsonLog {
                     if meta.bytes >= self.offset {
                         return Ok(JsonRead::End);
                     }
-                    self.offset = 0;
-                    return Ok(JsonRead::Lost("truncated"));
+                    return Ok(self.begin_again());
                 }
                 Some(_) => {}
             }
@@ -119,6 +134,22 @@ impl JsonLog {
                 return Ok(JsonRead::End);
             }
         }
+    }
+
+    /// Looks whether the file still begins as it did.
+    fn is_written_anew(&mut self) -> io::Result<bool> {
+        let mut head = vec![0; HEAD_BYTES];
+        let read = self.file.read_at(&mut head, 0)?;
+        head.truncate(read);
+        let is_same = head.starts_with(&self.head);
+        self.head = head;
+        Ok(!is_same)
+    }
+
+    fn begin_again(&mut self) -> JsonRead {
+        self.offset = 0;
+        self.head.clear();
+        JsonRead::Lost("truncated")
     }
 
     fn read_file(&mut self) -> io::Result<Option<Bytes>> {
@@ -294,6 +325,21 @@ mod tests {
         // The container was removed.
         disk.remove_file(Path::new(PATH)).unwrap();
         assert_eq!(rest(&mut log), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_log_of_one_file_that_grew_past_the_place_again_is_read_from_its_start() {
+        let disk = SimDisk::new();
+        write(&disk, 0..10);
+        let mut log = open(&disk, None).unwrap();
+        assert_eq!(rest(&mut log).0, numbers(0..10));
+        write(&disk, 10..12);
+        assert_eq!(rest(&mut log), (numbers(10..12), vec![]));
+        disk.truncate(Path::new(PATH), 0).unwrap();
+        write(&disk, 100..150);
+        assert_eq!(rest(&mut log), (numbers(100..150), vec!["truncated"]));
+        write(&disk, 150..151);
+        assert_eq!(rest(&mut log), (numbers(150..151), vec![]));
     }
 
     #[test]
