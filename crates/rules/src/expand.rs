@@ -12,7 +12,7 @@ const VARIABLES: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLab
 /// What errors call a template.
 const NAME: &str = "rule";
 
-/// Longest text that a template may make of a label or an annotation, in bytes: alerts are held in memory, and sent.
+/// Longest text of a label or an annotation, in bytes: alerts are held in memory, and sent.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// Names and their templates.
@@ -64,7 +64,7 @@ impl Texts {
     pub(crate) fn compile(pairs: &Pairs) -> Result<Self, (String, String)> {
         let compile = |(name, text): (&String, &String)| {
             let compiled = match text.contains("{{") {
-                false => Text::Plain(text.clone()),
+                false => Text::Plain(bounded(text.clone().into_bytes())),
                 true => Template::compile(NAME, &format!("{VARIABLES}{text}"), Dialect::Rule)
                     .map(Text::Template)
                     .map_err(|why| (name.clone(), why))?,
@@ -81,16 +81,19 @@ impl Texts {
         let expand = |text: &Text| match text {
             Text::Plain(text) => text.clone(),
             Text::Template(template) => match template.run(entry, facts) {
-                Ok(bytes) if bytes.len() > TEXT_BYTES_MAX => {
-                    let kept = bytes.get(..TEXT_BYTES_MAX).unwrap_or_default();
-                    String::from_utf8_lossy(kept).into_owned() + "…"
-                }
-                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Ok(bytes) => bounded(bytes),
                 Err(why) => format!("<error expanding template: {why}>"),
             },
         };
         self.0.iter().map(|(name, text)| (name.as_str(), expand(text))).collect()
     }
+}
+
+/// Cuts a text that is too long to be held for each of many alerts.
+fn bounded(mut bytes: Vec<u8>) -> String {
+    let is_long = bytes.len() > TEXT_BYTES_MAX;
+    bytes.truncate(TEXT_BYTES_MAX);
+    String::from_utf8_lossy(&bytes).into_owned() + if is_long { "…" } else { "" }
 }
 
 #[cfg(test)]
@@ -117,6 +120,8 @@ mod tests {
         assert_eq!(expand("plain } text"), "plain } text");
         let long = expand(&format!("{{{{ `{}` }}}}", "x".repeat(TEXT_BYTES_MAX + 1)));
         assert_eq!((long.len(), long.ends_with("x…")), (TEXT_BYTES_MAX + "…".len(), true));
+        let plain = expand(&("ü".repeat(TEXT_BYTES_MAX) + "x"));
+        assert_eq!((plain.len(), plain.ends_with("ü…")), (TEXT_BYTES_MAX + "…".len(), true));
     }
 
     #[test]
