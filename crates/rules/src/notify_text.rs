@@ -13,7 +13,10 @@ const SHOWN_MAX: usize = 10;
 /// Longest text of a message, in characters: Discord takes 2,000, ntfy 4,096 bytes.
 const TEXT_CHARS_MAX: usize = 1800;
 
-/// Longest text of one alert in it.
+/// Longest text of a message to Discord with its title, in characters; the mark of what was cut comes besides.
+const DISCORD_CHARS_MAX: usize = 1999;
+
+/// Longest text of one alert in a message.
 const ALERT_CHARS_MAX: usize = 600;
 
 /// Time after which an Alertmanager that hears nothing more takes an alert for resolved: four turns.
@@ -47,7 +50,8 @@ pub(crate) fn body(sender: Sender<'_>, group: &Map<String, Value>, news: &[News]
         }),
         // Nobody is called by a name that stands in a log line.
         TargetKind::Discord => json!({
-            "username": "Logyard", "content": format!("**{title}**\n{text}"), "allowed_mentions": {"parse": []},
+            "username": "Logyard", "content": cut(&format!("**{title}**\n{text}"), DISCORD_CHARS_MAX),
+            "allowed_mentions": {"parse": []},
         }),
         TargetKind::Slack => json!({ "text": slack(&format!("*{title}*\n{text}")) }),
         TargetKind::Gotify => json!({

@@ -76,6 +76,20 @@ fn messages_for_people_are_bounded() {
     let content = message["content"].as_str().unwrap();
     assert!(content.chars().count() < 2000, "{}", content.chars().count());
     assert!(content.ends_with("… and 48 more"), "{content}");
+    // The longest title above the longest text.
+    let summary = "x".repeat(333);
+    let named: Vec<News> = (100..150)
+        .map(|number| {
+            let one = news(&number.to_string(), AlertState::Firing, Some(&summary));
+            let mut labels = LabelSet::clone(&one.labels);
+            labels.insert("alertname", "A".repeat(250));
+            labels.remove("severity");
+            labels.remove("app");
+            News { labels: Arc::new(labels), ..one }
+        })
+        .collect();
+    let content = sent(TargetKind::Discord, &named)["content"].as_str().unwrap().to_owned();
+    assert!(content.chars().count() <= 2000, "{}", content.chars().count());
     let short: Vec<News> =
         (0..12).map(|number| news(&number.to_string(), AlertState::Firing, Some("y"))).collect();
     assert!(sent(TargetKind::Gotify, &short)["message"].as_str().unwrap().ends_with("\n\n… and 2 more"));
