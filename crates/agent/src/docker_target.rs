@@ -450,13 +450,15 @@ impl DockerTarget {
     }
 
     /// Opens the files of the log, if it is to be read from there and can be.
-    async fn files(&self, wish: &Wish, follow: bool) -> Option<LogSource> {
+    async fn files(&mut self, wish: &Wish, follow: bool) -> Option<LogSource> {
         let root = wish.root.as_ref()?;
+        if let Some(step) = self.clock_watch.look() {
+            self.filter.note_step(step);
+        }
         let since_ns = accepted_until(self.filter.positions());
         // Who begins now has no place to begin at, and a clock set back none that times tell.
         let is_findable = self.is_known || self.initial == Initial::All;
-        let has_step = self.filter.positions().iter().flatten().any(|position| position.step.is_some());
-        if !is_findable || has_step {
+        if !is_findable || self.filter.has_step() {
             return None;
         }
         let path = json_log_path(root, &self.id);

@@ -185,6 +185,13 @@ impl RepeatFilter {
         }
     }
 
+    /// Returns whether the clock was set back and has not caught up since: times do not tell places of the log then.
+    pub(crate) fn has_step(&self) -> bool {
+        // Once one output has shown a time behind the step, its position tells.
+        let is_pending = self.outputs.iter().all(|memory| memory.pending.is_some());
+        is_pending || self.positions.iter().flatten().any(|position| position.step.is_some())
+    }
+
     /// Returns how often an output was seen to go on from an earlier time, since the last call.
     pub(crate) fn take_steps(&mut self) -> u64 {
         std::mem::take(&mut self.steps)
@@ -324,6 +331,18 @@ mod tests {
         let open = Some(OutputPosition { ns: 10, ordinal: 1, proof_ns: 4, step: None });
         assert_eq!(judge_seam((Output::Stdout, 10), &[open, None]), Seam::Unproven);
         assert_eq!(judge_seam((Output::Stdout, 3), &[open, None]), Seam::Proven);
+    }
+
+    #[test]
+    fn a_step_of_the_clock_counts_before_an_entry_shows_it() {
+        let mut filter = RepeatFilter::new([at(1_000, 1), at(990, 1)]);
+        filter.begin_read();
+        assert!(!filter.accept(Output::Stdout, 1_000, b"last") && !filter.has_step());
+        filter.note_step(ClockStep { bottom_ns: 500, top_ns: 1_000 });
+        assert!(filter.has_step(), "entries of the old hour may lie behind the position");
+        assert!(filter.accept(Output::Stdout, 501, b"new") && filter.has_step());
+        assert!(filter.accept(Output::Stdout, 1_001, b"newer"));
+        assert!(!filter.has_step(), "the other output may be silent for ever");
     }
 
     #[test]
