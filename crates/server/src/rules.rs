@@ -80,7 +80,7 @@ async fn read_body(body: Body) -> Result<Bytes, HttpError> {
     match timeout(BODY_WAIT_MAX, Limited::new(body, RULE_BYTES_MAX).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let text = format!("cannot read the group: it has more than {RULE_BYTES_MAX} bytes\n");
+            let text = format!("cannot read the group, which may have {RULE_BYTES_MAX} bytes: it has more\n");
             Err(HttpError::bad_request(text))
         }
         Ok(Err(error)) => Err(HttpError::of_body(&*error).with_newline()),
@@ -232,6 +232,6 @@ mod tests {
         assert_eq!(refused.text(), "request body did not arrive in time\n");
         assert!(begun.elapsed() < BODY_WAIT_MAX + Duration::from_secs(1));
         let large = read_body(Body::from(vec![b'x'; RULE_BYTES_MAX + 1])).await.unwrap_err();
-        assert_eq!(large.text(), "cannot read the group: it has more than 1048576 bytes\n");
+        assert_eq!(large.text(), "cannot read the group, which may have 1048576 bytes: it has more\n");
     }
 }
