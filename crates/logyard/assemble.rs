@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings, ImportedPositions};
-use logyard_client::{Client, ClientSettings, Token};
+use logyard_client::{Client, ClientSettings, Token, without_secrets};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::Tenant;
@@ -118,7 +118,7 @@ impl Running {
         };
         let push = own_address
             .map_or_else(|| settings.push.clone(), |address| own_push(address, &settings, own_token));
-        let pushes_to = (!role.keeps()).then(|| push.url.clone());
+        let pushes_to = (!role.keeps()).then(|| without_secrets(&push.url));
         let agent = match role.reads() {
             true => Some(
                 start_agent(agent_settings, &push, &settings.data_dir, &parts, &random, &mut registry)

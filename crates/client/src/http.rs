@@ -283,8 +283,8 @@ fn parse_base(base: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
-/// Returns an address for the text of an error: without what stands before its host or behind its path.
-fn without_secrets(base: &str) -> String {
+/// Returns an address as it may be shown: without what stands before its host or behind its path.
+pub fn without_secrets(base: &str) -> String {
     let plain = base.split(['?', '#']).next().unwrap_or_default();
     match plain.rsplit_once('@') {
         Some((before, host)) => match before.split_once("://") {
@@ -370,6 +370,18 @@ mod tests {
         assert_eq!(retry_after(&headers("3")), Some(Duration::from_secs(3)));
         assert_eq!(retry_after(&headers("Wed, 21 Oct 2026 07:28:00 GMT")), None);
         assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn addresses_are_shown_without_secrets() {
+        for (address, want) in [
+            ("http://me:sesame@a:1/x?y#z", "http://…@a:1/x"),
+            ("me:ses@me@a", "…@a"),
+            ("https://a/b", "https://a/b"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(address), want);
+        }
     }
 
     #[test]

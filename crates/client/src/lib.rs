@@ -26,7 +26,7 @@ mod tests_tls;
 mod tls;
 
 pub use error::{Error, Kind};
-pub use http::{Client, ClientSettings, Token};
+pub use http::{Client, ClientSettings, Token, without_secrets};
 pub use query::{InstantQuery, RangeQuery};
 pub use retry::{Backoff, BackoffSettings};
 pub use tail::{TailQuery, Tailing};
