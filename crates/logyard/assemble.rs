@@ -396,7 +396,8 @@ fn follow_own_log(agent: &mut AgentSettings, settings: &Settings, parts: &Parts)
         return None;
     }
     let dir = settings.data_dir.join("log");
-    let path = match parts.own_log.open(&parts.disk, &dir) {
+    // The agent takes no relative paths; the data folder is one by default.
+    let path = match std::path::absolute(&dir).and_then(|dir| parts.own_log.open(&parts.disk, &dir)) {
         Ok(path) => path,
         Err(error) => {
             tracing::warn!(path = %dir.display(), error = with_causes(&error), "cannot write the own log to a file");
@@ -475,6 +476,12 @@ mod tests {
         let paths: Vec<&str> = agent.files.iter().map(|files| files.path[0].as_str()).collect();
         assert_eq!(paths, ["/var/log/**/*.log", "/data/log/logyard.log"]);
         assert_eq!(path, Path::new("/data/log/logyard.log"));
+        // A data folder such as the default one lies in the working directory.
+        let relative = Settings { data_dir: PathBuf::from("logyard-data"), ..Settings::default() };
+        let mut beside = AgentSettings { files: Vec::new(), ..agent.clone() };
+        let path = follow_own_log(&mut beside, &relative, &parts).unwrap();
+        assert!(path.is_absolute() && path.ends_with("logyard-data/log/logyard.log"), "{path:?}");
+        assert_eq!(beside.files[1].path, [path.to_string_lossy()]);
         // What somebody asked for is left as it is.
         assert_eq!(follow_own_log(&mut agent, &settings, &parts), None);
         assert_eq!(agent.files.len(), 2);
