@@ -1,5 +1,6 @@
 //! Who is told of alerts, with a real Alertmanager and with sinks that take down what reaches them.
 
+use crate::clients::outside;
 use crate::engine::signal;
 use crate::http;
 use crate::process::Logyard;
@@ -93,7 +94,7 @@ impl Alertmanager {
         )
         .unwrap();
         let log = std::fs::File::options().create(true).append(true).open(folder.join("alertmanager.log"));
-        let child = Command::new("prometheus-alertmanager")
+        let child = Command::new(outside("prometheus-alertmanager/usr/bin/prometheus-alertmanager"))
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.path={}", folder.join("alertmanager").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
