@@ -54,7 +54,7 @@ impl Folder {
             Format::Missing => folder.write_format(disk)?,
             Format::Damaged(text) => {
                 tracing::error!(
-                    path = %root.join("FORMAT").display(),
+                    path = %folder.format().display(),
                     text,
                     "the format number of the data folder is damaged: it is written anew, since the catalog is ours"
                 );
@@ -124,7 +124,7 @@ impl Folder {
     /// Errors: `Kind::Invalid` for another number, and for a text that is none in a folder that holds no catalog:
     /// then it is not ours to write into.
     fn read_format(&self, disk: &dyn Disk) -> Result<Format> {
-        let path = self.root.join("FORMAT");
+        let path = self.format();
         let found = match disk.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Format::Missing),
@@ -157,12 +157,16 @@ impl Folder {
     /// Writes the format number into a folder that has none.
     pub(crate) fn write_format(&self, disk: &dyn Disk) -> Result<()> {
         let text = format!("{FORMAT_PREFIX}{FORMAT}\n");
-        let written = disk.write_atomic(&self.root.join("FORMAT"), text.as_bytes());
+        let written = disk.write_atomic(&self.format(), text.as_bytes());
         written.map_err(|error| not_writable(&self.root, error))
     }
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(crate) fn format(&self) -> PathBuf {
+        self.root.join("FORMAT")
     }
 
     pub(crate) fn snapshots(&self) -> PathBuf {

@@ -226,6 +226,28 @@ pub(crate) fn link_or_copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Resul
     Ok(false)
 }
 
+/// Refuses a snapshot that still lies among those of a data folder: compaction, retention and deletes would change it,
+/// and it would be no snapshot any more.
+///
+/// Errors: `Kind::Invalid`, with what to do.
+pub(crate) fn refuse_where_made(disk: &dyn Disk, root: &Path) -> Result<()> {
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    let owner = root.parent().and_then(|snapshots| Some((snapshots, snapshots.parent()?)));
+    let Some((snapshots, owner)) = owner else { return Ok(()) };
+    let is_file = |path: PathBuf| matches!(disk.metadata(&path), Ok(Some(meta)) if !meta.is_dir);
+    let lies_there = Folder::at(owner).snapshots() == snapshots
+        && is_file(root.join(ABOUT))
+        && is_file(Folder::at(owner).format());
+    if !lies_there {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "cannot start on {}: it is a snapshot of {}, which a start would change; copy the folder elsewhere and start on the copy",
+        root.display(),
+        owner.display()
+    )))
+}
+
 /// Takes its description from a snapshot that is in place of a data folder, whose WAL has been opened: a folder with a WAL
 /// is no snapshot any more, and if that goes missing later, it was lost. Does nothing to any other folder.
 ///

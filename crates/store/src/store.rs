@@ -208,6 +208,7 @@ impl Store {
     ) -> Result<Self> {
         let periods = Periods::new(&settings.retention, rules.policies)?;
         let StoreParts { disk, clock, random, registry } = parts;
+        snapshot::refuse_where_made(&*disk, data_dir)?;
         let (folder, lock) = Folder::open(&*disk, data_dir)?;
         let metrics = Metrics::new(registry);
         // Before anything is written: with a full disk this makes room to open.

@@ -172,6 +172,28 @@ fn names_and_counts_are_bounded() {
 }
 
 #[test]
+fn a_store_does_not_start_on_a_snapshot_where_it_was_made() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    append(&store, batch("a", None, &[(NOON_NS, "x")])).unwrap();
+    snapshot(&store, "nightly").unwrap();
+    drop(store);
+    let parts = StoreParts {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(SimClock::new(NOON_NS)),
+        random: Arc::new(Random::seeded(next_seed())),
+        registry: &mut Registry::default(),
+    };
+    let there = root().join("snapshots/nightly");
+    let error = Store::open(&there, StoreSettings::default(), parts).unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.to_string().contains("start on the copy"), "{error}");
+    assert_eq!(snapshots(&disk), ["nightly"]);
+    let elsewhere = open(&restore(&disk, "nightly"));
+    assert_eq!(lines(&elsewhere), ["x"]);
+}
+
+#[test]
 fn old_snapshots_are_removed() {
     let disk = SimDisk::new();
     let clock = Arc::new(SimClock::new(NOON_NS));
