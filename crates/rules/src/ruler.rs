@@ -9,36 +9,30 @@
 
 use crate::check::{FileFault, read_file};
 use crate::error::{Error, Kind};
-use crate::evaluate::{Around, Ask, Evaluate, RuleSample, alerts_of};
+use crate::evaluate::Evaluate;
 use crate::folder::RuleFolder;
-use crate::group::{RuleGroup, RuleKind};
-use crate::group_run::{GroupRun, State};
+use crate::group::RuleGroup;
+use crate::group_run::State;
 use crate::metrics::Metrics;
 use crate::namespaces::{NamespaceFiles, Namespaces};
 use crate::schedule::{Schedule, Spread};
 use crate::settings::RulesSettings;
-use crate::state_file::{GroupFile, decode, encode};
-use crate::status::{GroupStatus, Health};
+use crate::status::GroupStatus;
 use logyard_model::Tenant;
 use logyard_sys::{Clock, Disk};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
-use xxhash_rust::xxh3::xxh3_128;
 
 /// Time between two looks at the folder of files, and the longest sleep: a clock that jumped is noticed then.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// Intervals that may lie between two evaluations for all of that time to count.
-const GAP_INTERVALS_MAX: i64 = 3;
 
 /// Most files that one message names.
 const FAULTS_TOLD_MAX: usize = 10;
@@ -137,16 +131,6 @@ struct Entry {
     schedule: Schedule,
     next_ns: i64,
     state: Arc<State>,
-}
-
-/// An evaluation to make.
-#[derive(Debug)]
-struct Work {
-    key: Key,
-    group: Arc<RuleGroup>,
-    interval_ns: i64,
-    state: Arc<State>,
-    at_ns: i64,
 }
 
 impl Ruler {
@@ -351,360 +335,10 @@ impl Ruler {
     }
 }
 
-impl Shared {
-    fn may_write(
-        &self,
-        sources: &Sources,
-        tenant: &Tenant,
-        namespace: &str,
-        call: &str,
-    ) -> Result<(), Error> {
-        let refused = |why: &str| {
-            Err(Error::new(Kind::ReadOnly, format!("{call} unsupported in rule local store: {why}")))
-        };
-        if !self.settings.api_enabled {
-            return refused("rules.api_enabled is false");
-        }
-        if !sources.pack.is_empty() && namespace == PACK_NAMESPACE {
-            return refused(
-                "these rules come along; copy them by logyard rules pack, and set rules.pack to false",
-            );
-        }
-        match sources.of_folder.get(tenant).is_some_and(|namespaces| namespaces.contains_key(namespace)) {
-            true => refused("this namespace is a file in rules.dir; change the file"),
-            false => Ok(()),
-        }
-    }
-
-    /// Refuses a folder with too many groups or rules.
-    fn within_bounds(
-        &self,
-        of_folder: BTreeMap<Tenant, Namespaces>,
-    ) -> Result<BTreeMap<Tenant, Namespaces>, Vec<FileFault>> {
-        let fault = |path: &str, text| vec![FileFault { path: path.to_owned(), line: None, text }];
-        for namespaces in of_folder.values() {
-            let groups: usize = namespaces.values().map(Vec::len).sum();
-            if groups > self.settings.groups_max {
-                let max = self.settings.groups_max;
-                let text = format!("{groups} groups, limit is {max}; have fewer or raise rules.groups_max");
-                return Err(fault(&self.settings.dir, text));
-            }
-            let max = self.settings.rules_per_group_max;
-            for (file, groups) in namespaces {
-                if let Some(group) = groups.iter().find(|group| group.rules.len() > max) {
-                    let (name, rules) = (&group.name, group.rules.len());
-                    let text = format!(
-                        "group {name:?} has {rules} rules, limit is {max}; have fewer or raise rules.rules_per_group_max"
-                    );
-                    return Err(fault(file, text));
-                }
-            }
-        }
-        Ok(of_folder)
-    }
-
-    /// Puts what the sources hold into force. Blocks on the disk, but lets others look meanwhile.
-    fn apply(&self) {
-        let sources = self.sources.lock();
-        let mut listed = sources.files.by_tenant.clone();
-        // Files of people win over a namespace of the API with their name.
-        for (tenant, namespaces) in &sources.of_folder {
-            listed.entry(tenant.clone()).or_default().extend(namespaces.clone());
-        }
-        if !sources.pack.is_empty() {
-            let own = listed.entry(Tenant::single()).or_default();
-            own.insert(PACK_NAMESPACE.to_owned(), sources.pack.clone());
-        }
-        let mut wanted = BTreeMap::new();
-        for (tenant, namespaces) in &listed {
-            for (namespace, groups) in namespaces {
-                for group in groups {
-                    let (tenant, namespace) = (tenant.clone(), namespace.clone());
-                    wanted.insert(Key { tenant, namespace, group: group.name.clone() }, Arc::clone(group));
-                }
-            }
-        }
-        let (gone, new): (Vec<Key>, Vec<Key>) = {
-            let table = self.table.lock();
-            let gone = table.keys().filter(|key| !wanted.contains_key(key));
-            let new = wanted.keys().filter(|key| !table.contains_key(key));
-            (gone.cloned().collect(), new.cloned().collect())
-        };
-        let mut restored: BTreeMap<Key, GroupFile> =
-            new.into_iter().filter_map(|key| self.restore(&key).map(|file| (key, file))).collect();
-        let mut table = self.table.lock();
-        for key in &gone {
-            table.remove(key);
-        }
-        for (key, group) in wanted {
-            match table.get_mut(&key) {
-                Some(entry) if Arc::ptr_eq(&entry.group, &group) => {}
-                Some(entry) => {
-                    let run = GroupRun::after(&group, &entry.state.run.lock());
-                    *entry = self.entry(&key, group, run);
-                }
-                None => {
-                    let run = GroupRun::restored(&group, restored.remove(&key).as_ref());
-                    let entry = self.entry(&key, group, run);
-                    table.insert(key, entry);
-                }
-            }
-        }
-        self.metrics.groups.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
-        self.alerts_moved.store(true, Ordering::Relaxed);
-        drop(table);
-        *self.listed.lock() = Arc::new(listed);
-        gone.iter().for_each(|key| self.forget(key));
-        self.changed.notify_one();
-    }
-
-    fn entry(&self, key: &Key, group: Arc<RuleGroup>, run: GroupRun) -> Entry {
-        let default_ns = i64::try_from(Duration::from_secs(self.settings.interval_secs).as_nanos());
-        let interval_ns = group.interval_ns.unwrap_or_else(|| default_ns.unwrap_or(i64::MAX));
-        let schedule = Schedule::new(&key.text(), interval_ns, self.spread);
-        let next_ns = schedule.after(self.clock.now_ns());
-        Entry { group, schedule, next_ns, state: Arc::new(State::new(run)) }
-    }
-
-    /// Returns the evaluations whose time has come.
-    fn take_due(&self) -> Vec<Work> {
-        let now_ns = self.clock.now_ns();
-        let mut works = Vec::new();
-        for (key, entry) in self.table.lock().iter_mut() {
-            let due = entry.schedule.due(now_ns, entry.next_ns);
-            entry.next_ns = due.next_ns;
-            self.metrics.missed.inc_by(due.missed);
-            let Some(at_ns) = due.at_ns else { continue };
-            if entry.state.begin() {
-                works.push(Work {
-                    key: key.clone(),
-                    group: Arc::clone(&entry.group),
-                    interval_ns: entry.schedule.interval_ns(),
-                    state: Arc::clone(&entry.state),
-                    at_ns,
-                });
-            } else {
-                self.metrics.missed.inc();
-            }
-        }
-        works
-    }
-
-    /// Returns how long nothing is to be done.
-    fn pause(&self) -> Duration {
-        let now_ns = self.clock.now_ns();
-        let next_ns = self.table.lock().values().map(|entry| entry.next_ns).min();
-        let wait_ns = next_ns.map_or(i64::MAX, |next_ns| next_ns.saturating_sub(now_ns));
-        Duration::from_nanos(u64::try_from(wait_ns).unwrap_or_default())
-            .clamp(Duration::from_millis(1), LOOK_EVERY)
-    }
-
-    /// Evaluates a group, its rules in order. Safe to drop: rules that were evaluated keep their states.
-    async fn run_group(&self, work: Work) {
-        let _ended = work.state.ends();
-        let Ok(_slot) = self.slots.acquire().await else { return };
-        let begun_ns = self.clock.monotonic_ns();
-        let mut moved = false;
-        for index in 0..work.group.rules.len() {
-            moved |= self.run_rule(&work, index).await;
-        }
-        let seconds = self.seconds_since(begun_ns);
-        self.metrics.seconds.observe(seconds);
-        let counts_time = {
-            let mut run = work.state.run.lock();
-            (run.last_ns, run.seconds) = (Some(work.at_ns), seconds);
-            run.counts_time()
-        };
-        if moved || counts_time {
-            self.save(&work.key).await;
-        }
-        if moved {
-            self.alerts_moved.store(true, Ordering::Relaxed);
-            self.moves.send_modify(|moves| *moves = moves.wrapping_add(1));
-        }
-    }
-
-    /// Evaluates a rule. Returns whether alerts changed their states.
-    async fn run_rule(&self, work: &Work, index: usize) -> bool {
-        let Some(rule) = work.group.rules.get(index) else { return false };
-        let begun_ns = self.clock.monotonic_ns();
-        let time_ns = work.at_ns.saturating_sub(work.group.query_offset_ns);
-        let tenant = work.key.tenant.clone();
-        let ask = Ask { tenant, query: Arc::clone(&rule.query), time_ns };
-        let timeout = Duration::from_secs(self.settings.timeout_secs);
-        let answer = match tokio::time::timeout(timeout, self.evaluate.evaluate(ask)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!(
-                "took longer than {} s; shorten its range, filter more, or raise rules.timeout_secs",
-                self.settings.timeout_secs
-            )),
-        };
-        let seen = match answer {
-            Ok(samples) => self.made_of(work, index, samples, time_ns).await,
-            Err(why) => Err(why),
-        };
-        self.metrics.count(seen.is_ok());
-        let mut run = work.state.run.lock();
-        let Some(rule_run) = run.rules.get_mut(index) else { return false };
-        let (was, health) = match &seen {
-            Ok(_) => (rule_run.health.clone(), Health::Good),
-            Err(why) => (rule_run.health.clone(), Health::Failed(why.clone())),
-        };
-        if let (Err(why), false) = (&seen, matches!(was, Health::Failed(_))) {
-            tracing::warn!(
-                tenant = work.key.tenant.as_str(),
-                namespace = work.key.namespace,
-                group = work.key.group,
-                rule = rule.name(),
-                error = why,
-                "rule cannot be evaluated; its alerts stay as they are"
-            );
-        }
-        rule_run.health = health;
-        rule_run.last_ns = Some(work.at_ns);
-        rule_run.seconds = self.seconds_since(begun_ns);
-        match (seen, &rule.kind) {
-            (Ok(seen), RuleKind::Alert(alert)) => {
-                let terms = crate::alert::Terms {
-                    for_ns: alert.for_ns,
-                    keep_firing_for_ns: alert.keep_firing_for_ns,
-                    gap_ns_max: work.interval_ns.saturating_mul(GAP_INTERVALS_MAX),
-                    targets: &self.targets,
-                };
-                rule_run.alerts.step(work.at_ns, terms, seen)
-            }
-            _ => false,
-        }
-    }
-
-    /// Makes alerts of the samples of an alerting rule, on a thread that may be busy for a while.
-    async fn made_of(
-        &self,
-        work: &Work,
-        index: usize,
-        samples: Vec<RuleSample>,
-        time_ns: i64,
-    ) -> Result<Vec<crate::alert::Seen>, String> {
-        let limit = match work.group.limit {
-            0 => self.settings.alerts_per_rule_max,
-            limit => limit,
-        };
-        let is_record =
-            matches!(work.group.rules.get(index).map(|rule| &rule.kind), Some(RuleKind::Record { .. }));
-        if is_record {
-            let count = samples.len();
-            let text = || format!("exceeded limit of {limit} with {count} series");
-            return if count > limit { Err(text()) } else { Ok(Vec::new()) };
-        }
-        if samples.is_empty() {
-            return Ok(Vec::new());
-        }
-        let group = Arc::clone(&work.group);
-        let external_url = self.settings.external_url.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            let around = Around { time_ns, limit, external_url: &external_url };
-            match group.rules.get(index).map(|rule| (rule, &rule.kind)) {
-                Some((rule, RuleKind::Alert(alert))) => alerts_of(rule, alert, samples, around),
-                _ => Ok(Vec::new()),
-            }
-        });
-        made.await.unwrap_or_else(|_| Err("internal error, see the log of logyard".to_owned()))
-    }
-
-    fn seconds_since(&self, begun_ns: u64) -> f64 {
-        self.clock.monotonic_ns().saturating_sub(begun_ns) as f64 / 1e9
-    }
-
-    /// Brings the counts of alerts in the metrics up to date.
-    fn count_alerts(&self) {
-        if !self.alerts_moved.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let mut counts = BTreeMap::new();
-        for (key, entry) in self.table.lock().iter() {
-            let run = entry.state.run.lock();
-            for (rule, status) in entry.group.rules.iter().zip(run.statuses()) {
-                for alert in status.alerts {
-                    let labels = (key.tenant.to_string(), rule.name().to_owned(), alert.state);
-                    *counts.entry(labels).or_insert(0) += 1;
-                }
-            }
-        }
-        self.metrics.set_alerts(counts);
-    }
-
-    fn state_path(&self, key: &Key) -> PathBuf {
-        let name = format!("{:032x}.state", xxh3_128(key.text().as_bytes()));
-        self.dir.join(key.tenant.as_str()).join("state").join(name)
-    }
-
-    /// Writes the state of a group, if it is still in force. One write of a group at a time.
-    async fn save(&self, key: &Key) {
-        let Some(state) = self.table.lock().get(key).map(|entry| Arc::clone(&entry.state)) else { return };
-        let _turn = state.writes.lock().await;
-        let file = match self.table.lock().get(key) {
-            Some(entry) if Arc::ptr_eq(&entry.state, &state) => GroupFile {
-                namespace: key.namespace.clone(),
-                group: key.group.clone(),
-                rules: state.run.lock().to_files(&entry.group),
-            },
-            _ => return,
-        };
-        let (disk, path) = (Arc::clone(&self.disk), self.state_path(key));
-        let shown = path.display().to_string();
-        let write = move || -> io::Result<()> {
-            if let Some(dir) = path.parent() {
-                disk.create_dir_all(dir)?;
-            }
-            disk.write_atomic(&path, &encode(&file))
-        };
-        let written =
-            tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        let failed_before = self.state_failed.swap(written.is_err(), Ordering::Relaxed);
-        if let Err(error) = written {
-            self.metrics.state_failures.inc();
-            if !failed_before {
-                tracing::error!(path = shown, %error, "cannot write the state of alerts: a restart may repeat some");
-            }
-        }
-    }
-
-    /// Reads the state that a group had before a restart.
-    fn restore(&self, key: &Key) -> Option<GroupFile> {
-        let path = self.state_path(key);
-        let read = match self.disk.read(&path) {
-            Ok(bytes) => decode(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => Err(error.to_string()),
-        };
-        match read {
-            Ok(file) if file.namespace == key.namespace && file.group == key.group => Some(file),
-            Ok(_) => None,
-            Err(reason) => {
-                // The next write replaces it.
-                let path = path.display().to_string();
-                tracing::error!(
-                    path,
-                    reason,
-                    "cannot read the state of alerts: those of its group begin anew"
-                );
-                None
-            }
-        }
-    }
-
-    fn forget(&self, key: &Key) {
-        let path = self.state_path(key);
-        match self.disk.remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "cannot remove the state of a group that is gone");
-            }
-            _ => {}
-        }
-    }
-}
-
+mod sources;
+mod states;
 mod untold;
+mod work;
 
 pub(crate) use untold::NEWS_MAX;
 

@@ -3,10 +3,12 @@
 use super::*;
 use crate::alert::AlertState;
 use crate::check::read_group;
-use crate::evaluate::Evaluating;
+use crate::evaluate::{Ask, Evaluating, RuleSample};
+use crate::status::Health;
 use logyard_model::LabelSet;
 use logyard_sys::{SimClock, SimDisk};
 use prometheus_client::encoding::text::encode as encode_metrics;
+use std::io;
 
 const SEC_NS: i64 = 1_000_000_000;
 const NOW_NS: i64 = 1_795_230_000 * SEC_NS;

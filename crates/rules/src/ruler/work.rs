@@ -1,0 +1,193 @@
+//! Evaluations: which are due, and what becomes of their samples.
+
+use super::{Key, LOOK_EVERY, Shared};
+use crate::evaluate::{Around, Ask, RuleSample, alerts_of};
+use crate::group::{RuleGroup, RuleKind};
+use crate::group_run::State;
+use crate::status::Health;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Intervals that may lie between two evaluations for all of that time to count.
+const GAP_INTERVALS_MAX: i64 = 3;
+
+/// An evaluation to make.
+#[derive(Debug)]
+pub(super) struct Work {
+    key: Key,
+    group: Arc<RuleGroup>,
+    interval_ns: i64,
+    state: Arc<State>,
+    at_ns: i64,
+}
+
+impl Shared {
+    /// Returns the evaluations whose time has come.
+    pub(super) fn take_due(&self) -> Vec<Work> {
+        let now_ns = self.clock.now_ns();
+        let mut works = Vec::new();
+        for (key, entry) in self.table.lock().iter_mut() {
+            let due = entry.schedule.due(now_ns, entry.next_ns);
+            entry.next_ns = due.next_ns;
+            self.metrics.missed.inc_by(due.missed);
+            let Some(at_ns) = due.at_ns else { continue };
+            if entry.state.begin() {
+                works.push(Work {
+                    key: key.clone(),
+                    group: Arc::clone(&entry.group),
+                    interval_ns: entry.schedule.interval_ns(),
+                    state: Arc::clone(&entry.state),
+                    at_ns,
+                });
+            } else {
+                self.metrics.missed.inc();
+            }
+        }
+        works
+    }
+
+    /// Returns how long nothing is to be done.
+    pub(super) fn pause(&self) -> Duration {
+        let now_ns = self.clock.now_ns();
+        let next_ns = self.table.lock().values().map(|entry| entry.next_ns).min();
+        let wait_ns = next_ns.map_or(i64::MAX, |next_ns| next_ns.saturating_sub(now_ns));
+        Duration::from_nanos(u64::try_from(wait_ns).unwrap_or_default())
+            .clamp(Duration::from_millis(1), LOOK_EVERY)
+    }
+
+    /// Evaluates a group, its rules in order. Safe to drop: rules that were evaluated keep their states.
+    pub(super) async fn run_group(&self, work: Work) {
+        let _ended = work.state.ends();
+        let Ok(_slot) = self.slots.acquire().await else { return };
+        let begun_ns = self.clock.monotonic_ns();
+        let mut moved = false;
+        for index in 0..work.group.rules.len() {
+            moved |= self.run_rule(&work, index).await;
+        }
+        let seconds = self.seconds_since(begun_ns);
+        self.metrics.seconds.observe(seconds);
+        let counts_time = {
+            let mut run = work.state.run.lock();
+            (run.last_ns, run.seconds) = (Some(work.at_ns), seconds);
+            run.counts_time()
+        };
+        if moved || counts_time {
+            self.save(&work.key).await;
+        }
+        if moved {
+            self.alerts_moved.store(true, Ordering::Relaxed);
+            self.moves.send_modify(|moves| *moves = moves.wrapping_add(1));
+        }
+    }
+
+    /// Evaluates a rule. Returns whether alerts changed their states.
+    async fn run_rule(&self, work: &Work, index: usize) -> bool {
+        let Some(rule) = work.group.rules.get(index) else { return false };
+        let begun_ns = self.clock.monotonic_ns();
+        let time_ns = work.at_ns.saturating_sub(work.group.query_offset_ns);
+        let tenant = work.key.tenant.clone();
+        let ask = Ask { tenant, query: Arc::clone(&rule.query), time_ns };
+        let timeout = Duration::from_secs(self.settings.timeout_secs);
+        let answer = match tokio::time::timeout(timeout, self.evaluate.evaluate(ask)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!(
+                "took longer than {} s; shorten its range, filter more, or raise rules.timeout_secs",
+                self.settings.timeout_secs
+            )),
+        };
+        let seen = match answer {
+            Ok(samples) => self.made_of(work, index, samples, time_ns).await,
+            Err(why) => Err(why),
+        };
+        self.metrics.count(seen.is_ok());
+        let mut run = work.state.run.lock();
+        let Some(rule_run) = run.rules.get_mut(index) else { return false };
+        let (was, health) = match &seen {
+            Ok(_) => (rule_run.health.clone(), Health::Good),
+            Err(why) => (rule_run.health.clone(), Health::Failed(why.clone())),
+        };
+        if let (Err(why), false) = (&seen, matches!(was, Health::Failed(_))) {
+            tracing::warn!(
+                tenant = work.key.tenant.as_str(),
+                namespace = work.key.namespace,
+                group = work.key.group,
+                rule = rule.name(),
+                error = why,
+                "rule cannot be evaluated; its alerts stay as they are"
+            );
+        }
+        rule_run.health = health;
+        rule_run.last_ns = Some(work.at_ns);
+        rule_run.seconds = self.seconds_since(begun_ns);
+        match (seen, &rule.kind) {
+            (Ok(seen), RuleKind::Alert(alert)) => {
+                let terms = crate::alert::Terms {
+                    for_ns: alert.for_ns,
+                    keep_firing_for_ns: alert.keep_firing_for_ns,
+                    gap_ns_max: work.interval_ns.saturating_mul(GAP_INTERVALS_MAX),
+                    targets: &self.targets,
+                };
+                rule_run.alerts.step(work.at_ns, terms, seen)
+            }
+            _ => false,
+        }
+    }
+
+    /// Makes alerts of the samples of an alerting rule, on a thread that may be busy for a while.
+    async fn made_of(
+        &self,
+        work: &Work,
+        index: usize,
+        samples: Vec<RuleSample>,
+        time_ns: i64,
+    ) -> Result<Vec<crate::alert::Seen>, String> {
+        let limit = match work.group.limit {
+            0 => self.settings.alerts_per_rule_max,
+            limit => limit,
+        };
+        let is_record =
+            matches!(work.group.rules.get(index).map(|rule| &rule.kind), Some(RuleKind::Record { .. }));
+        if is_record {
+            let count = samples.len();
+            let text = || format!("exceeded limit of {limit} with {count} series");
+            return if count > limit { Err(text()) } else { Ok(Vec::new()) };
+        }
+        if samples.is_empty() {
+            return Ok(Vec::new());
+        }
+        let group = Arc::clone(&work.group);
+        let external_url = self.settings.external_url.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let around = Around { time_ns, limit, external_url: &external_url };
+            match group.rules.get(index).map(|rule| (rule, &rule.kind)) {
+                Some((rule, RuleKind::Alert(alert))) => alerts_of(rule, alert, samples, around),
+                _ => Ok(Vec::new()),
+            }
+        });
+        made.await.unwrap_or_else(|_| Err("internal error, see the log of logyard".to_owned()))
+    }
+
+    fn seconds_since(&self, begun_ns: u64) -> f64 {
+        self.clock.monotonic_ns().saturating_sub(begun_ns) as f64 / 1e9
+    }
+
+    /// Brings the counts of alerts in the metrics up to date.
+    pub(super) fn count_alerts(&self) {
+        if !self.alerts_moved.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let mut counts = BTreeMap::new();
+        for (key, entry) in self.table.lock().iter() {
+            let run = entry.state.run.lock();
+            for (rule, status) in entry.group.rules.iter().zip(run.statuses()) {
+                for alert in status.alerts {
+                    let labels = (key.tenant.to_string(), rule.name().to_owned(), alert.state);
+                    *counts.entry(labels).or_insert(0) += 1;
+                }
+            }
+        }
+        self.metrics.set_alerts(counts);
+    }
+}
