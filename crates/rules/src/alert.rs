@@ -122,6 +122,19 @@ impl Alerts {
         changed
     }
 
+    /// Ends all alerts: their rule is no more. Those that nobody can have heard of are forgotten.
+    pub(crate) fn leave(&mut self, now_ns: i64) {
+        self.by_labels.retain(|_, alert| {
+            if alert.state == AlertState::Pending && alert.told.is_empty() {
+                return false;
+            }
+            if alert.state != AlertState::Resolved {
+                alert.resolve(now_ns);
+            }
+            true
+        });
+    }
+
     /// Returns whether time alone changes what must survive a restart.
     pub(crate) fn counts_time(&self) -> bool {
         self.by_labels.values().any(|alert| match alert.state {
@@ -173,7 +186,7 @@ impl Alert {
         match self.state {
             AlertState::Pending if self.told.is_empty() => false,
             AlertState::Pending => {
-                (self.state, self.resolved_at_ns, self.seen_ns) = (AlertState::Resolved, Some(now_ns), 0);
+                self.resolve(now_ns);
                 true
             }
             AlertState::Resolved => {
@@ -188,11 +201,16 @@ impl Alert {
                 self.seen_ns = if self.is_there { 0 } else { self.seen_ns.saturating_add(since_ns) };
                 self.is_there = false;
                 if self.seen_ns >= terms.keep_firing_for_ns {
-                    (self.state, self.resolved_at_ns, self.seen_ns) = (AlertState::Resolved, Some(now_ns), 0);
+                    self.resolve(now_ns);
                 }
                 true
             }
         }
+    }
+
+    fn resolve(&mut self, now_ns: i64) {
+        (self.state, self.resolved_at_ns, self.seen_ns) = (AlertState::Resolved, Some(now_ns), 0);
+        self.is_there = false;
     }
 }
 

@@ -69,6 +69,20 @@ pub struct AlertRule {
     pub(crate) annotation_texts: Texts,
 }
 
+impl RuleGroup {
+    /// Returns a group without rules, which stands for one that is no more.
+    pub(crate) fn empty(name: String) -> Self {
+        Self {
+            name,
+            interval_ns: None,
+            query_offset_ns: 0,
+            limit: 0,
+            labels: Pairs::new(),
+            rules: Vec::new(),
+        }
+    }
+}
+
 impl Rule {
     /// Returns the name of the alert or of the metric.
     pub fn name(&self) -> &str {

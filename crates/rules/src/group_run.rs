@@ -1,7 +1,9 @@
 //! What a group carries from one evaluation to the next.
+//!
+//! Alerts of a rule that is no more end with it, and stay until everybody has heard of it.
 
-use crate::alert::{AlertState, Alerts};
-use crate::group::RuleGroup;
+use crate::alert::{AlertState, Alerts, Terms};
+use crate::group::{Pairs, RuleGroup};
 use crate::state_file::{GroupFile, RuleFile};
 use crate::status::{AlertStatus, Health, RuleStatus};
 use parking_lot::Mutex;
@@ -12,8 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) run: Mutex<GroupRun>,
-    /// Held while the state is written.
-    pub(crate) writes: tokio::sync::Mutex<()>,
     is_running: AtomicBool,
 }
 
@@ -29,11 +29,7 @@ impl Drop for Ends<'_> {
 
 impl State {
     pub(crate) fn new(run: GroupRun) -> Self {
-        Self {
-            run: Mutex::new(run),
-            writes: tokio::sync::Mutex::default(),
-            is_running: AtomicBool::new(false),
-        }
+        Self { run: Mutex::new(run), is_running: AtomicBool::new(false) }
     }
 
     /// Returns whether an evaluation may begin; if so, it is taken to have begun.
@@ -54,7 +50,12 @@ pub(crate) struct GroupRun {
     pub(crate) seconds: f64,
     /// As many as the group has rules, in their order.
     pub(crate) rules: Vec<RuleRun>,
+    /// Rules that are no more, the newest first, with alerts that somebody may not know to be over.
+    pub(crate) left: Vec<RuleRun>,
 }
+
+/// Most rules of a group that are no more and remembered: those of a few versions of it.
+const LEFT_MAX: usize = 400;
 
 /// How a rule stands.
 #[derive(Debug)]
@@ -69,42 +70,54 @@ pub(crate) struct RuleRun {
 
 impl GroupRun {
     /// Returns the state of a group that takes the place of another one.
-    pub(crate) fn after(group: &RuleGroup, before: &Self) -> Self {
-        let known = before
-            .rules
-            .iter()
-            .map(|run| RuleFile::of(&run.known_by.name, &run.known_by.labels, &run.alerts));
-        let rules = Self::with(group, known.collect());
-        Self { last_ns: before.last_ns, seconds: before.seconds, rules }
+    pub(crate) fn after(group: &RuleGroup, before: &Self, now_ns: i64) -> Self {
+        let known = before.rules.iter().chain(&before.left).map(RuleRun::to_file).collect();
+        let (rules, left) = Self::with(group, known, now_ns);
+        Self { last_ns: before.last_ns, seconds: before.seconds, rules, left }
     }
 
     /// Returns the state of a group that is new in this process.
-    pub(crate) fn restored(group: &RuleGroup, file: Option<&GroupFile>) -> Self {
+    pub(crate) fn restored(group: &RuleGroup, file: Option<&GroupFile>, now_ns: i64) -> Self {
         let known = file.map(|file| file.rules.clone()).unwrap_or_default();
-        Self { last_ns: None, seconds: 0.0, rules: Self::with(group, known) }
+        let (rules, left) = Self::with(group, known, now_ns);
+        Self { last_ns: None, seconds: 0.0, rules, left }
     }
 
-    /// Gives each rule the alerts of the first one known by its name and labels, each to one rule only.
-    fn with(group: &RuleGroup, mut known: Vec<RuleFile>) -> Vec<RuleRun> {
+    /// Gives each rule the alerts of the first one known by its name and labels, each to one rule only. Returns the rules,
+    /// and those that are no more.
+    fn with(group: &RuleGroup, mut known: Vec<RuleFile>, now_ns: i64) -> (Vec<RuleRun>, Vec<RuleRun>) {
         let run = |rule: &crate::Rule| {
             let is_it = |file: &RuleFile| file.name == rule.name() && file.labels == rule.labels;
             let found = known.iter().position(is_it).map(|at| known.remove(at));
-            let alerts = found.map(|file| file.to_alerts()).unwrap_or_default();
-            let known_by = RuleFile::of(rule.name(), &rule.labels, &Alerts::default());
-            RuleRun { known_by, health: Health::default(), last_ns: None, seconds: 0.0, alerts }
+            RuleRun::new(rule.name(), &rule.labels, found.as_ref())
         };
-        group.rules.iter().map(run).collect()
+        let rules = group.rules.iter().map(run).collect();
+        let mut left: Vec<RuleRun> =
+            known.iter().map(|file| RuleRun::new(&file.name, &file.labels, Some(file))).collect();
+        left.iter_mut().for_each(|run| run.alerts.leave(now_ns));
+        left.retain(|run| !run.alerts.by_labels.is_empty());
+        left.truncate(LEFT_MAX);
+        (rules, left)
+    }
+
+    /// Takes an evaluation for the rules that are no more. Returns whether any alert was forgotten.
+    pub(crate) fn step_left(&mut self, now_ns: i64, gap_ns_max: i64, targets: &[String]) -> bool {
+        let terms = Terms { for_ns: 0, keep_firing_for_ns: 0, gap_ns_max, targets };
+        let mut changed = false;
+        for run in &mut self.left {
+            changed |= run.alerts.step(now_ns, terms, Vec::new());
+        }
+        self.left.retain(|run| !run.alerts.by_labels.is_empty());
+        changed
     }
 
     /// Returns whether time alone changes what must survive a restart.
     pub(crate) fn counts_time(&self) -> bool {
-        self.rules.iter().any(|run| run.alerts.counts_time())
+        self.rules.iter().chain(&self.left).any(|run| run.alerts.counts_time())
     }
 
-    pub(crate) fn to_files(&self, group: &RuleGroup) -> Vec<RuleFile> {
-        let file =
-            |(rule, run): (&crate::Rule, &RuleRun)| RuleFile::of(rule.name(), &rule.labels, &run.alerts);
-        group.rules.iter().zip(&self.rules).map(file).collect()
+    pub(crate) fn to_files(&self) -> Vec<RuleFile> {
+        self.rules.iter().chain(&self.left).map(RuleRun::to_file).collect()
     }
 
     /// Returns how the rules stand; resolved alerts are not shown.
@@ -126,5 +139,21 @@ impl GroupRun {
             }
         };
         self.rules.iter().map(status).collect()
+    }
+}
+
+impl RuleRun {
+    fn new(name: &str, labels: &Pairs, known: Option<&RuleFile>) -> Self {
+        Self {
+            known_by: RuleFile::of(name, labels, &Alerts::default()),
+            health: Health::default(),
+            last_ns: None,
+            seconds: 0.0,
+            alerts: known.map(RuleFile::to_alerts).unwrap_or_default(),
+        }
+    }
+
+    fn to_file(&self) -> RuleFile {
+        RuleFile::of(&self.known_by.name, &self.known_by.labels, &self.alerts)
     }
 }

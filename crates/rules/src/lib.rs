@@ -13,7 +13,7 @@
 //!
 //! The way of a rule: `group_yaml` reads it, `check` and `expand` make sense of it, `namespaces` and `folder` keep it,
 //! `ruler` evaluates it when `schedule` says so, `alert` turns samples into states, `state_file` keeps those, `untold` finds
-//! in them what a target does not know yet, and `notify` tells it, in the words of `notify_text`.
+//! in them what a `target` does not know yet, and `notify` tells it, in the words of `notify_text`.
 //!
 //! Change a key of rule files, also touch `schemas/rules.md` and `group_yaml` in both directions.
 
@@ -38,6 +38,7 @@ mod schedule;
 mod settings;
 mod state_file;
 mod status;
+mod target;
 mod untold;
 mod yaml_line;
 mod yaml_weight;
@@ -48,10 +49,11 @@ pub use error::{Error, Kind};
 pub use evaluate::{Ask, Evaluate, Evaluating, RuleSample};
 pub use group::{AlertRule, Pairs, Rule, RuleGroup, RuleKind};
 pub use group_yaml::Span;
-pub use notify::{Notifier, Target};
+pub use notify::Notifier;
 pub use notify_settings::{NotifySettings, TargetKind, TargetSettings};
 pub use ruler::{Listed, PACK, Ruler, RulerParts};
 pub use schedule::Spread;
 pub use settings::RulesSettings;
 pub use status::{AlertStatus, GroupStatus, Health, RuleStatus};
+pub use target::Target;
 pub use yaml_line::{Step, line_of, name_of};

@@ -5,9 +5,9 @@
 //! counted. Nothing here evaluates a query; [`Evaluate`] does, and is dropped when its time is over.
 //!
 //! Groups are told apart by tenant, namespace and name. When a group is replaced, its rules keep the alerts of those
-//! with the same name and labels.
+//! with the same name and labels. Alerts of rules and groups that are no more end, and whoever was told of them is told so.
 
-use crate::check::{FileFault, read_file};
+use crate::check::read_file;
 use crate::error::{Error, Kind};
 use crate::evaluate::Evaluate;
 use crate::folder::RuleFolder;
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -36,6 +36,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Most files that one message names.
 const FAULTS_TOLD_MAX: usize = 10;
+
+/// Time after which it is told that the folder does not answer.
+const LOOK_SLOW: Duration = Duration::from_secs(60);
+
+/// Files of states that can be written at once.
+const FILE_TURNS: usize = 16;
 
 /// What a ruler is made of.
 #[derive(Debug)]
@@ -91,8 +97,12 @@ struct Shared {
     spread: Spread,
     /// Whether the last write of a state failed.
     state_failed: AtomicBool,
+    /// Held while the folder is read, which may take any time; taken before `sources`.
+    folder: Mutex<Option<RuleFolder>>,
     /// Held over writes to the disk; taken before `listed` and `table`, which are not.
     sources: Mutex<Sources>,
+    /// Held while a file of a state is written or removed, each for some of the groups; taken before `table`.
+    file_turns: [Mutex<()>; FILE_TURNS],
     /// All groups in force.
     listed: Mutex<Arc<BTreeMap<Tenant, Namespaces>>>,
     table: Mutex<BTreeMap<Key, Entry>>,
@@ -102,7 +112,10 @@ struct Shared {
 #[derive(Debug)]
 struct Sources {
     files: NamespaceFiles,
-    folder: Option<RuleFolder>,
+    /// Whether all of them are known: until a folder was read without fault, rules may be missing.
+    are_whole: bool,
+    /// Whether states of groups that are no more have been looked for on the disk.
+    took_states: bool,
     /// What the folder held when all of it was good.
     of_folder: BTreeMap<Tenant, Namespaces>,
     /// What comes along, if it is wanted.
@@ -127,7 +140,10 @@ impl Key {
 /// A group in force.
 #[derive(Debug)]
 struct Entry {
+    /// Without rules if the group is no more.
     group: Arc<RuleGroup>,
+    /// Whether it only stands for a group that is no more, until everybody has heard that its alerts are over.
+    is_gone: bool,
     schedule: Schedule,
     next_ns: i64,
     state: Arc<State>,
@@ -166,7 +182,15 @@ impl Ruler {
             targets,
             spread,
             state_failed: AtomicBool::new(false),
-            sources: Mutex::new(Sources { files, folder, of_folder: BTreeMap::new(), pack }),
+            sources: Mutex::new(Sources {
+                files,
+                are_whole: folder.is_none(),
+                took_states: false,
+                of_folder: BTreeMap::new(),
+                pack,
+            }),
+            folder: Mutex::new(folder),
+            file_turns: Default::default(),
             listed: Mutex::default(),
             table: Mutex::new(BTreeMap::new()),
         }));
@@ -180,15 +204,21 @@ impl Ruler {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut running = JoinSet::new();
+        // Beside the rest: a folder on a server that is away may not answer for hours.
+        let mut looking = JoinSet::new();
         let mut looked_ns = self.0.clock.monotonic_ns();
+        let mut told_slow = false;
         loop {
             let passed = Duration::from_nanos(self.0.clock.monotonic_ns().saturating_sub(looked_ns));
-            if passed >= LOOK_EVERY {
+            if looking.is_empty() && passed >= LOOK_EVERY {
                 looked_ns = self.0.clock.monotonic_ns();
+                told_slow = false;
                 let ruler = self.clone();
-                if tokio::task::spawn_blocking(move || ruler.reload_folder()).await.is_err() {
-                    tracing::error!("reading rules.dir failed: internal error");
-                }
+                looking.spawn_blocking(move || ruler.reload_folder());
+            } else if !looking.is_empty() && passed >= LOOK_SLOW && !told_slow {
+                told_slow = true;
+                let dir = &self.0.settings.dir;
+                tracing::warn!(dir, "rules.dir does not answer: the rules before stay in force");
             }
             for work in self.0.take_due() {
                 let shared = Arc::clone(&self.0);
@@ -199,6 +229,9 @@ impl Ruler {
                 () = &mut stop => break,
                 () = self.0.changed.notified() => {}
                 () = tokio::time::sleep(self.0.pause()) => {}
+                Some(ended) = looking.join_next() => if let Err(error) = ended {
+                    tracing::error!(%error, "reading rules.dir failed: internal error");
+                },
                 Some(ended) = running.join_next() => if let Err(error) = ended {
                     tracing::error!(%error, "evaluation of a rule group failed: internal error");
                 },
@@ -210,25 +243,25 @@ impl Ruler {
     /// Evaluates what is due now, one group after another; what [`Ruler::run`] does all the time.
     pub async fn tick(&self) {
         for work in self.0.take_due() {
-            self.0.run_group(work).await;
+            Arc::clone(&self.0).run_group(work).await;
         }
         self.0.count_alerts();
     }
 
     /// Looks at `rules.dir` and takes what changed. Returns whether anything was taken. Blocks on the disk.
     pub fn reload_folder(&self) -> bool {
-        let mut sources = self.0.sources.lock();
-        let Some(reloaded) = sources.folder.as_mut().and_then(RuleFolder::reload) else { return false };
+        let mut folder = self.0.folder.lock();
+        let Some(reloaded) = folder.as_mut().and_then(RuleFolder::reload) else { return false };
         match reloaded.and_then(|of_folder| self.0.within_bounds(of_folder)) {
             Ok(of_folder) => {
-                sources.of_folder = of_folder;
+                let mut sources = self.0.sources.lock();
+                (sources.of_folder, sources.are_whole) = (of_folder, true);
                 drop(sources);
                 self.0.metrics.folder_good.set(1);
                 self.0.apply();
                 true
             }
             Err(faults) => {
-                drop(sources);
                 self.0.metrics.folder_good.set(0);
                 for fault in faults.iter().take(FAULTS_TOLD_MAX) {
                     let reason = fault.to_string();
@@ -319,7 +352,7 @@ impl Ruler {
     /// Returns how the groups of a tenant stand, by namespace and name.
     pub fn status(&self, tenant: &Tenant) -> Vec<GroupStatus> {
         let table = self.0.table.lock();
-        let own = table.iter().filter(|(key, _)| key.tenant == *tenant);
+        let own = table.iter().filter(|(key, entry)| key.tenant == *tenant && !entry.is_gone);
         own.map(|(key, entry)| {
             let run = entry.state.run.lock();
             GroupStatus {
@@ -335,6 +368,7 @@ impl Ruler {
     }
 }
 
+mod left;
 mod sources;
 mod states;
 mod untold;
@@ -344,3 +378,5 @@ pub(crate) use untold::NEWS_MAX;
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod tests_disk;

@@ -1,10 +1,13 @@
 //! Targets over outages, restarts and refusals: each change is told once.
 
 use super::*;
+use crate::notify_settings::{TargetKind, TargetSettings};
 use crate::ruler::tests::{World, set};
-use logyard_sys::SimDisk;
+use crate::target::{Carry, Sending};
+use logyard_model::Tenant;
+use logyard_sys::Disk;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 
 /// Takes down what it is sent, and answers as told; with nothing told it takes everything.
@@ -13,15 +16,24 @@ struct Carrier {
     sent: Mutex<Vec<Value>>,
     answers: Mutex<VecDeque<Refusal>>,
     is_down: Mutex<bool>,
+    /// Refuses what holds this text.
+    poison: Mutex<Option<(&'static str, Refusal)>>,
+    /// Panics at the next message.
+    panics: Mutex<bool>,
 }
 
 impl Carry for Carrier {
     fn send(&self, json: String) -> Sending<'_> {
+        assert!(!std::mem::take(&mut *self.panics.lock()), "a fault of ours");
+        if let Some((text, refusal)) = &*self.poison.lock()
+            && json.contains(text)
+        {
+            let refusal = refusal.clone();
+            return Box::pin(async move { Err(refusal) });
+        }
         let answer = match (*self.is_down.lock(), self.answers.lock().pop_front()) {
             (_, Some(refusal)) => Err(refusal),
-            (true, None) => {
-                Err(Refusal { is_final: false, text: "nobody there".to_owned(), retry_after: None })
-            }
+            (true, None) => Err(refusal(false, false, "nobody there")),
             (false, None) => Ok(()),
         };
         if answer.is_ok() {
@@ -29,6 +41,10 @@ impl Carry for Carrier {
         }
         Box::pin(async move { answer })
     }
+}
+
+fn refusal(is_final: bool, is_answer: bool, text: &str) -> Refusal {
+    Refusal { is_final, is_answer, text: text.to_owned(), retry_after: None }
 }
 
 struct Told {
@@ -56,7 +72,7 @@ impl Told {
     async fn pass(&self, notifier: &Notifier, seconds: u64) {
         for _ in 0..seconds / 10 {
             self.world.pass(&notifier.ruler, 10).await;
-            notifier.turn(&notifier.targets[0], 0).await;
+            notifier.turn(&notifier.targets[0], &mut Refusals::new()).await;
         }
     }
 
@@ -129,13 +145,14 @@ async fn what_is_refused_for_good_is_left_after_some_attempts() {
     set(&notifier.ruler, GROUP);
     told.world.answer(&["web"]);
     told.world.pass(&notifier.ruler, 10).await;
-    let refusal = Refusal { is_final: true, text: "too odd".to_owned(), retry_after: None };
-    for failures in 0..REFUSED_MAX {
-        told.carrier.answers.lock().push_back(refusal.clone());
-        assert_eq!(notifier.turn(&notifier.targets[0], failures).await, Turn::Failed(refusal.clone()));
+    let odd = refusal(true, true, "too odd");
+    *told.carrier.poison.lock() = Some(("web", odd.clone()));
+    let mut refusals = Refusals::new();
+    for _ in 0..REFUSED_MAX {
+        assert_eq!(notifier.turn(&notifier.targets[0], &mut refusals).await, Turn::Refused(odd.clone()));
     }
-    told.carrier.answers.lock().push_back(refusal.clone());
-    assert_eq!(notifier.turn(&notifier.targets[0], REFUSED_MAX).await, Turn::Done);
+    assert_eq!(notifier.turn(&notifier.targets[0], &mut refusals).await, Turn::Done);
+    assert!(refusals.is_empty());
     told.pass(&notifier, 60).await;
     assert!(told.titles().is_empty());
     let metrics = told.world.metrics();
@@ -217,62 +234,6 @@ async fn the_notifier_runs_by_itself_and_stops() {
     running.await.unwrap();
 }
 
-#[test]
-fn addresses_and_secrets_of_targets() {
-    let check = |kind, url: &str, want: Option<(&str, &str, &str)>| {
-        let found = split(url)
-            .and_then(|(base, path)| path_of(kind, path).ok().map(|(path, topic)| (base, path, topic)));
-        let want = want.map(|(base, path, topic)| (base, path.to_owned(), topic.to_owned()));
-        assert_eq!(found, want, "{url}");
-    };
-    check(TargetKind::Alertmanager, "http://am:9093", Some(("http://am:9093", "/api/v2/alerts", "")));
-    check(TargetKind::Alertmanager, "https://h/am/", Some(("https://h", "/am/api/v2/alerts", "")));
-    check(TargetKind::Ntfy, "https://ntfy.sh/topic", Some(("https://ntfy.sh", "/", "topic")));
-    check(TargetKind::Ntfy, "https://h/sub/topic/", Some(("https://h", "/sub/", "topic")));
-    check(TargetKind::Ntfy, "https://ntfy.sh", None);
-    check(TargetKind::Gotify, "http://g", Some(("http://g", "/message", "")));
-    check(
-        TargetKind::Discord,
-        "https://d/api/webhooks/1/x?wait=true",
-        Some(("https://d", "/api/webhooks/1/x?wait=true", "")),
-    );
-    check(TargetKind::Webhook, "http://h", Some(("http://h", "/", "")));
-    check(TargetKind::Webhook, "https://h/hook/", Some(("https://h", "/hook/", "")));
-    check(TargetKind::Webhook, "https://h?token=x/y", Some(("https://h", "?token=x/y", "")));
-    check(TargetKind::Webhook, "ftp://h/x", None);
-    assert_eq!(hide("Cannot POST /hook/secret", "/hook/secret"), "Cannot POST /…");
-    assert_eq!(hide("Cannot POST /", "/"), "Cannot POST /");
-    let disk = SimDisk::new();
-    disk.write_atomic(Path::new("/url"), b"https://hooks.lan/secret\n").unwrap();
-    disk.write_atomic(Path::new("/token"), b"sesame\n").unwrap();
-    let with = |change: &dyn Fn(&mut TargetSettings)| {
-        let mut target = TargetSettings { name: "a".to_owned(), ..TargetSettings::default() };
-        change(&mut target);
-        Target::all(&NotifySettings { targets: vec![target] }, &disk)
-    };
-    let targets =
-        with(&|target| (target.url_file, target.token_file) = ("/url".into(), "/token".into())).unwrap();
-    let shown = format!("{targets:?} {:?}", targets[0].settings);
-    assert!(!shown.contains("secret") && !shown.contains("sesame"), "{shown}");
-    let fault = |change: &dyn Fn(&mut TargetSettings), want: &str| {
-        let text = with(change).unwrap_err();
-        assert!(text.starts_with("notify.targets.0: ") && text.contains(want), "{text}");
-    };
-    fault(&|_| (), "no address; set url or url_file");
-    fault(&|target| target.name.clear(), "want a name");
-    fault(
-        &|target| (target.url, target.url_file) = ("http://a".into(), "/url".into()),
-        "both url and url_file",
-    );
-    fault(&|target| target.url_file = "/none".into(), "url_file: cannot read /none: no such file");
-    fault(&|target| target.url = "a".into(), "the address is none");
-    fault(&|target| (target.kind, target.url) = (TargetKind::Gotify, "http://g".into()), "set token_file");
-    let twice =
-        TargetSettings { name: "a".to_owned(), url: "http://a".to_owned(), ..TargetSettings::default() };
-    let text = Target::all(&NotifySettings { targets: vec![twice.clone(), twice] }, &disk).unwrap_err();
-    assert_eq!(text, "notify.targets.1: the name \"a\" occurs twice");
-}
-
 #[tokio::test]
 async fn a_test_says_that_it_is_one() {
     let mut told = Told::new(TargetKind::Ntfy);
@@ -340,4 +301,133 @@ async fn an_alert_that_begins_anew_while_its_end_is_told_is_told_again() {
     told.titles();
     told.pass(&notifier, 60).await;
     assert_eq!(told.titles(), ["[FIRING] A"]);
+}
+
+#[tokio::test]
+async fn what_is_refused_keeps_nothing_back() {
+    let mut told = Told::new(TargetKind::Webhook);
+    told.settings.group_by = vec!["app".to_owned()];
+    let notifier = told.open();
+    set(&notifier.ruler, GROUP);
+    told.world.answer(&["a", "b", "c"]);
+    told.world.pass(&notifier.ruler, 10).await;
+    let target = &notifier.targets[0];
+    let mut refusals = Refusals::new();
+    // Those before it and behind it are told at once, and once.
+    let odd = refusal(true, true, "too odd");
+    *told.carrier.poison.lock() = Some((r#""app":"b""#, odd.clone()));
+    assert_eq!(notifier.turn(target, &mut refusals).await, Turn::Refused(odd.clone()));
+    assert_eq!(told.titles(), ["[FIRING] A", "[FIRING] A"]);
+    // Also where the answer to it is a fault of the target.
+    let ill = refusal(false, true, "HTTP 500");
+    *told.carrier.poison.lock() = Some((r#""app":"b""#, ill.clone()));
+    told.world.answer(&["b"]);
+    told.world.pass(&notifier.ruler, 10).await;
+    assert_eq!(notifier.turn(target, &mut refusals).await, Turn::Failed(ill));
+    assert_eq!(told.titles(), ["[RESOLVED] A", "[RESOLVED] A"]);
+    // Whoever is not there is not asked again and again.
+    *told.carrier.poison.lock() = None;
+    *told.carrier.is_down.lock() = true;
+    told.world.answer(&["b", "c", "d"]);
+    told.world.pass(&notifier.ruler, 10).await;
+    notifier.turn(target, &mut refusals).await;
+    let metrics = told.world.metrics();
+    assert!(
+        metrics.contains(r#"logyard_rules_notifications_total{target="t",result="failed"} 3"#),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_ends_no_telling() {
+    let mut told = Told::new(TargetKind::Webhook);
+    *told.carrier.panics.lock() = true;
+    let notifier = told.open();
+    let ruler = notifier.ruler.clone();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(notifier.run(async move { drop(stopped.await) }));
+    set(&ruler, GROUP);
+    told.world.answer(&["web"]);
+    told.world.pass(&ruler, 10).await;
+    while told.carrier.sent.lock().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!*told.carrier.panics.lock());
+    drop(stop);
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_rule_ends_its_alerts() {
+    let mut told = Told::new(TargetKind::Webhook);
+    let notifier = told.open();
+    let tenant = Tenant::single();
+    set(&notifier.ruler, GROUP);
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 60).await;
+    assert_eq!(told.titles(), ["[FIRING] A"]);
+    // Another name is another rule.
+    set(&notifier.ruler, &GROUP.replace("alert: A", "alert: B"));
+    told.pass(&notifier, 60).await;
+    assert_eq!(told.titles(), ["[RESOLVED] A", "[FIRING] B"]);
+    // The group goes while the target is away, and both die before it is back.
+    *told.carrier.is_down.lock() = true;
+    notifier.ruler.delete_group(&tenant, "n", "g").unwrap();
+    assert!(notifier.ruler.status(&tenant).is_empty() && notifier.ruler.namespaces(&tenant).is_empty());
+    told.pass(&notifier, 120).await;
+    told.world.disk = told.world.disk.crash();
+    let notifier = told.open();
+    told.pass(&notifier, 120).await;
+    *told.carrier.is_down.lock() = false;
+    told.pass(&notifier, 120).await;
+    assert_eq!(told.titles(), ["[RESOLVED] B"]);
+    // Nothing of it stays.
+    told.pass(&notifier, 3600).await;
+    assert!(told.titles().is_empty());
+    assert!(told.world.disk.list("/data/rules/fake/state".as_ref()).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_group_that_goes_while_nobody_looks_ends_its_alerts() {
+    let mut told = Told::new(TargetKind::Webhook);
+    told.world.settings.dir = "/rules".to_owned();
+    let file: &std::path::Path = "/rules/f.yaml".as_ref();
+    let text = format!("groups:\n- {}", GROUP.replace('\n', "\n  "));
+    told.world.disk.create_dir_all("/rules".as_ref()).unwrap();
+    told.world.disk.write_atomic(file, text.as_bytes()).unwrap();
+    let notifier = told.open();
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 60).await;
+    assert_eq!(told.titles(), ["[FIRING] A"]);
+    // A bad file at the start says nothing about the groups that were there.
+    told.world.disk.write_atomic(file, b"groups: what").unwrap();
+    let notifier = told.open();
+    told.pass(&notifier, 120).await;
+    assert!(told.titles().is_empty());
+    told.world.disk.write_atomic(file, b"groups: []").unwrap();
+    assert!(notifier.ruler.reload_folder());
+    told.pass(&notifier, 120).await;
+    assert_eq!(told.titles(), ["[RESOLVED] A"]);
+}
+
+#[tokio::test]
+async fn a_rule_that_moves_goes_on() {
+    let mut told = Told::new(TargetKind::Webhook);
+    let notifier = told.open();
+    set(&notifier.ruler, GROUP);
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 60).await;
+    assert_eq!(told.titles(), ["[FIRING] A"]);
+    // The group has a new name, and must wait before it fires.
+    set(&notifier.ruler, &GROUP.replace("name: g", "name: h").replace("labels:", "for: 60s\n  labels:"));
+    told.world.pass(&notifier.ruler, 10).await;
+    notifier.ruler.delete_group(&Tenant::single(), "n", "g").unwrap();
+    told.pass(&notifier, 30).await;
+    told.world.disk = told.world.disk.crash();
+    let notifier = told.open();
+    told.pass(&notifier, 120).await;
+    assert!(told.titles().is_empty());
+    told.world.answer(&[]);
+    told.pass(&notifier, 120).await;
+    assert_eq!(told.titles(), ["[RESOLVED] A"]);
 }

@@ -67,8 +67,10 @@ impl Shared {
     }
 
     /// Puts what the sources hold into force. Blocks on the disk, but lets others look meanwhile.
+    ///
+    /// A group that is no more stays in the table, without rules, while somebody may believe that its alerts fire.
     pub(super) fn apply(&self) {
-        let sources = self.sources.lock();
+        let mut sources = self.sources.lock();
         let mut listed = sources.files.by_tenant.clone();
         // Files of people win over a namespace of the API with their name.
         for (tenant, namespaces) in &sources.of_folder {
@@ -89,43 +91,71 @@ impl Shared {
         }
         let (gone, new): (Vec<Key>, Vec<Key>) = {
             let table = self.table.lock();
-            let gone = table.keys().filter(|key| !wanted.contains_key(key));
+            let gone = table.iter().filter(|(key, entry)| !entry.is_gone && !wanted.contains_key(key));
+            let gone = gone.map(|(key, _)| key);
             let new = wanted.keys().filter(|key| !table.contains_key(key));
             (gone.cloned().collect(), new.cloned().collect())
         };
         let mut restored: BTreeMap<Key, GroupFile> =
             new.into_iter().filter_map(|key| self.restore(&key).map(|file| (key, file))).collect();
+        let now_ns = self.clock.now_ns();
+        let mut touched = Vec::new();
         let mut table = self.table.lock();
         for key in &gone {
-            table.remove(key);
+            let Some(entry) = table.get_mut(key) else { continue };
+            let group = Arc::new(RuleGroup::empty(key.group.clone()));
+            let run = GroupRun::after(&group, &entry.state.run.lock(), now_ns);
+            match run.left.is_empty() {
+                true => drop(table.remove(key)),
+                false => *entry = Entry { is_gone: true, ..self.entry(key, group, run) },
+            }
+            touched.push(key.clone());
         }
         for (key, group) in wanted {
             match table.get_mut(&key) {
                 Some(entry) if Arc::ptr_eq(&entry.group, &group) => {}
                 Some(entry) => {
-                    let run = GroupRun::after(&group, &entry.state.run.lock());
-                    *entry = self.entry(&key, group, run);
+                    let run = GroupRun::after(&group, &entry.state.run.lock(), now_ns);
+                    if !run.left.is_empty() {
+                        touched.push(key.clone());
+                    }
+                    let new = self.entry(&key, group, run);
+                    // What is due of the same instants stays due.
+                    let next_ns = if new.schedule == entry.schedule { entry.next_ns } else { new.next_ns };
+                    *entry = Entry { next_ns, ..new };
                 }
                 None => {
-                    let run = GroupRun::restored(&group, restored.remove(&key).as_ref());
+                    let run = GroupRun::restored(&group, restored.remove(&key).as_ref(), now_ns);
                     let entry = self.entry(&key, group, run);
                     table.insert(key, entry);
                 }
             }
         }
-        self.metrics.groups.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
+        let in_force = table.values().filter(|entry| !entry.is_gone).count();
+        self.metrics.groups.set(i64::try_from(in_force).unwrap_or(i64::MAX));
         self.alerts_moved.store(true, Ordering::Relaxed);
         drop(table);
         *self.listed.lock() = Arc::new(listed);
-        gone.iter().for_each(|key| self.forget(key));
+        if sources.are_whole && !sources.took_states {
+            sources.took_states = true;
+            touched.extend(self.take_gone(now_ns));
+        }
+        touched.extend(self.hand_over());
+        self.bound_gone();
+        // One of the two does something.
+        touched.iter().for_each(|key| {
+            self.write_state(key);
+            self.forget(key);
+        });
         self.changed.notify_one();
+        self.moves.send_modify(|moves| *moves = moves.wrapping_add(1));
     }
 
-    fn entry(&self, key: &Key, group: Arc<RuleGroup>, run: GroupRun) -> Entry {
+    pub(super) fn entry(&self, key: &Key, group: Arc<RuleGroup>, run: GroupRun) -> Entry {
         let default_ns = i64::try_from(Duration::from_secs(self.settings.interval_secs).as_nanos());
         let interval_ns = group.interval_ns.unwrap_or_else(|| default_ns.unwrap_or(i64::MAX));
         let schedule = Schedule::new(&key.text(), interval_ns, self.spread);
         let next_ns = schedule.after(self.clock.now_ns());
-        Entry { group, schedule, next_ns, state: Arc::new(State::new(run)) }
+        Entry { group, is_gone: false, schedule, next_ns, state: Arc::new(State::new(run)) }
     }
 }

@@ -9,6 +9,7 @@ use logyard_model::LabelSet;
 use logyard_sys::{SimClock, SimDisk};
 use prometheus_client::encoding::text::encode as encode_metrics;
 use std::io;
+use std::sync::atomic::Ordering;
 
 const SEC_NS: i64 = 1_000_000_000;
 const NOW_NS: i64 = 1_795_230_000 * SEC_NS;
@@ -52,12 +53,16 @@ impl World {
     }
 
     pub(crate) fn open(&mut self) -> Ruler {
+        self.open_on(Arc::new(self.disk.clone()))
+    }
+
+    pub(crate) fn open_on(&mut self, disk: Arc<dyn Disk>) -> Ruler {
         self.registry = Registry::default();
         let clock: Arc<dyn Clock> = Arc::<SimClock>::clone(&self.clock);
         let evaluate: Arc<dyn Evaluate> = Arc::<Answers>::clone(&self.answers);
         Ruler::open(RulerParts {
             settings: self.settings.clone(),
-            disk: Arc::new(self.disk.clone()),
+            disk,
             clock,
             data_dir: Path::new("/data"),
             evaluate,
@@ -112,7 +117,7 @@ fn health(ruler: &Ruler) -> Health {
     ruler.status(&Tenant::single())[0].rules[0].health.clone()
 }
 
-const GROUP: &str = "name: g\ninterval: 10s\nrules:\n- alert: A\n  expr: vector(1)\n  for: 30s\n  \
+pub(crate) const GROUP: &str = "name: g\ninterval: 10s\nrules:\n- alert: A\n  expr: vector(1)\n  for: 30s\n  \
                      labels: {severity: page, gone: '', app: '{{ $labels.app }}'}\n  \
                      annotations: {text: '{{ $labels.app }} has {{ $value }}'}\n";
 
@@ -232,6 +237,10 @@ async fn a_replaced_group_keeps_the_alerts_of_its_rules() {
     assert_eq!(alerts(&ruler, "g"), "web=firing");
     set(&ruler, &GROUP.replace("alert: A", "alert: B"));
     assert_eq!(alerts(&ruler, "g"), "");
+    // A rule that comes back finds its alerts, which have ended with it.
+    set(&ruler, GROUP);
+    world.pass(&ruler, 10).await;
+    assert_eq!(alerts(&ruler, "g"), "web=pending");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::{Entry, Key, Ruler};
 use crate::alert::{Alert, AlertState, Told};
+use crate::group_run::{GroupRun, RuleRun};
 use crate::untold::{Due, News, Place, Wishes};
 use logyard_model::LabelSet;
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ impl Ruler {
         let now_ns = self.0.clock.now_ns();
         let mut news = Vec::new();
         for (key, entry) in self.0.table.lock().iter() {
-            for (rule, run) in entry.state.run.lock().rules.iter().enumerate() {
+            let run = entry.state.run.lock();
+            for (rule, run) in run.rules.iter().chain(&run.left).enumerate() {
                 for (labels, alert) in &run.alerts.by_labels {
                     let Some(due) = wishes.due(alert, now_ns) else { continue };
                     news.push(one(key, rule, (labels, alert), due));
@@ -57,7 +59,15 @@ fn key_of(one: &News) -> Key {
 /// Returns whether anything but the time is new.
 fn note(entry: &Entry, target: &str, one: &News, now_ns: i64) -> bool {
     let mut run = entry.state.run.lock();
-    let Some(rule) = run.rules.get_mut(one.place.rule) else { return false };
+    let GroupRun { rules, left, .. } = &mut *run;
+    let mut rules: Vec<&mut RuleRun> = rules.iter_mut().chain(left).collect();
+    let is_it = |rule: &RuleRun| rule.alerts.by_labels.contains_key(&one.labels);
+    // The group may have been replaced while the message was under way.
+    let place = match rules.get(one.place.rule).is_some_and(|rule| is_it(rule)) {
+        true => Some(one.place.rule),
+        false => rules.iter().position(|rule| is_it(rule)),
+    };
+    let Some(rule) = place.and_then(|place| rules.get_mut(place)) else { return false };
     let Some(alert) = rule.alerts.by_labels.get_mut(&one.labels) else { return false };
     if alert.active_at_ns != one.place.active_at_ns && one.state == AlertState::Resolved {
         // It has begun anew while the target was told of the end before: the target knows nothing of it.

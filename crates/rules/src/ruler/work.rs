@@ -58,7 +58,7 @@ impl Shared {
     }
 
     /// Evaluates a group, its rules in order. Safe to drop: rules that were evaluated keep their states.
-    pub(super) async fn run_group(&self, work: Work) {
+    pub(super) async fn run_group(self: Arc<Self>, work: Work) {
         let _ended = work.state.ends();
         let Ok(_slot) = self.slots.acquire().await else { return };
         let begun_ns = self.clock.monotonic_ns();
@@ -71,9 +71,21 @@ impl Shared {
         let counts_time = {
             let mut run = work.state.run.lock();
             (run.last_ns, run.seconds) = (Some(work.at_ns), seconds);
+            let gap_ns_max = work.interval_ns.saturating_mul(GAP_INTERVALS_MAX);
+            moved |= run.step_left(work.at_ns, gap_ns_max, &self.targets);
             run.counts_time()
         };
-        if moved || counts_time {
+        if moved {
+            for key in self.hand_over() {
+                self.save(&key).await;
+            }
+        }
+        if work.group.rules.is_empty() && self.end_gone(&work.key) {
+            let (shared, key) = (Arc::clone(&self), work.key.clone());
+            if tokio::task::spawn_blocking(move || shared.forget(&key)).await.is_err() {
+                tracing::error!("removing the state of a group failed: internal error");
+            }
+        } else if moved || counts_time {
             self.save(&work.key).await;
         }
         if moved {
