@@ -9,7 +9,7 @@ use logyard_codec::{Block, BlockBuilder, EncodedBlock, Entries, KeyFormat, LineC
 use logyard_model::LabelSet;
 use memchr::memmem::Finder;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 const BLOCK_BYTES: u64 = 2 << 20;
@@ -135,26 +135,12 @@ fn stamped(lines: impl Iterator<Item = String>) -> Vec<(i64, String)> {
 }
 
 fn read_folder(folder: &Path) -> Vec<(String, Vec<(i64, String)>)> {
-    let (mut folders, mut sources) = (vec![folder.to_owned()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        let mut paths: Vec<PathBuf> =
-            std::fs::read_dir(&folder).unwrap().map(|item| item.unwrap().path()).collect();
-        paths.sort();
-        for path in paths {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ext| ext == "log" || ext == "jsonl") {
-                let bytes = std::fs::read(&path).unwrap();
-                let text = String::from_utf8_lossy(&bytes);
-                let timed: Option<Vec<(i64, String)>> = text.lines().map(timed).collect();
-                let lines = timed.unwrap_or_else(|| stamped(text.lines().map(str::to_owned)));
-                if !lines.is_empty() {
-                    sources.push((path.file_stem().unwrap().to_string_lossy().into_owned(), lines));
-                }
-            }
-        }
-    }
-    assert!(!sources.is_empty(), "no *.log or *.jsonl file with lines in {}", folder.display());
+    let of_text = |text: &str| {
+        let timed: Option<Vec<(i64, String)>> = text.lines().map(timed).collect();
+        timed.unwrap_or_else(|| stamped(text.lines().map(str::to_owned)))
+    };
+    let files = corpus::read_folder(folder).into_iter();
+    let mut sources: Vec<_> = files.map(|(name, text)| (name, of_text(&text))).collect();
     sources.sort_by(|a, b| a.0.cmp(&b.0));
     sources
 }

@@ -38,11 +38,12 @@ pub(crate) fn all() -> Vec<Corpus> {
     })
     .collect();
     if let Ok(folder) = std::env::var("LOGYARD_LOG_FOLDER") {
-        let real = read_folder(Path::new(&folder));
+        let files = read_folder(Path::new(&folder));
+        let real: Vec<&str> = files.iter().flat_map(|(_, text)| text.lines()).collect();
         for corpus in &mut made {
-            let of_kind: Vec<&String> = real.iter().filter(|line| kind(line) == corpus.name).collect();
+            let of_kind: Vec<&str> = real.iter().copied().filter(|line| kind(line) == corpus.name).collect();
             if !of_kind.is_empty() {
-                corpus.lines = fill(|number| of_kind[number % of_kind.len()].clone());
+                corpus.lines = fill(|number| of_kind[number % of_kind.len()].to_owned());
             }
         }
     }
@@ -73,8 +74,9 @@ fn kind(line: &str) -> &'static str {
     }
 }
 
-fn read_folder(folder: &Path) -> Vec<String> {
-    let (mut folders, mut lines) = (vec![folder.to_owned()], Vec::new());
+/// Returns name and text of each `*.log` and `*.jsonl` file with lines below a folder, in the order of their paths.
+pub(crate) fn read_folder(folder: &Path) -> Vec<(String, String)> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
         let mut paths: Vec<PathBuf> =
             std::fs::read_dir(&folder).unwrap().map(|item| item.unwrap().path()).collect();
@@ -84,12 +86,15 @@ fn read_folder(folder: &Path) -> Vec<String> {
                 folders.push(path);
             } else if path.extension().is_some_and(|ext| ext == "log" || ext == "jsonl") {
                 let bytes = std::fs::read(&path).unwrap();
-                lines.extend(String::from_utf8_lossy(&bytes).lines().map(str::to_owned));
+                if !bytes.is_empty() {
+                    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                    files.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+                }
             }
         }
     }
-    assert!(!lines.is_empty(), "no *.log or *.jsonl file with lines in {}", folder.display());
-    lines
+    assert!(!files.is_empty(), "no *.log or *.jsonl file with lines in {}", folder.display());
+    files
 }
 
 /// Random numbers, the same in every run.

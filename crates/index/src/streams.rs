@@ -16,13 +16,13 @@ use crate::error::Error;
 use crate::literals::alternation;
 use crate::number_set::NumberSet;
 use crate::tantivy_directory::BundleDirectory;
-use crate::tantivy_files::{corrupt, guarded, index_files, internal};
+use crate::tantivy_files::{corrupt, guarded, index_files, internal, term_schema};
 use bytes::Bytes;
 use logyard_model::{LabelSet, MatchOp, Matcher};
 use std::sync::Arc;
 use tantivy::directory::RamDirectory;
 use tantivy::postings::TermInfo;
-use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
+use tantivy::schema::IndexRecordOption;
 use tantivy::tokenizer::TokenizerManager;
 use tantivy::{DocSet as _, Index, InvertedIndexReader, TERMINATED, TantivyDocument};
 
@@ -43,7 +43,7 @@ const PART_REFS: &str = "refs";
 pub fn build(streams: &[(u32, &LabelSet)]) -> Result<Vec<u8>, Error> {
     let mut sorted: Vec<(u32, &LabelSet)> = streams.to_vec();
     sorted.sort_unstable_by_key(|stream| stream.0);
-    let (schema, field) = schema();
+    let (schema, field) = term_schema("label");
     let directory = RamDirectory::create();
     let mut writer = Index::builder()
         .schema(schema)
@@ -61,16 +61,6 @@ pub fn build(streams: &[(u32, &LabelSet)]) -> Result<Vec<u8>, Error> {
     let mut parts = vec![(PART_REFS.to_owned(), refs)];
     parts.extend(index_files(&index, &directory)?);
     bundle::encode(&parts)
-}
-
-fn schema() -> (Schema, Field) {
-    let indexing = TextFieldIndexing::default()
-        .set_tokenizer("raw")
-        .set_fieldnorms(false)
-        .set_index_option(IndexRecordOption::Basic);
-    let mut builder = Schema::builder();
-    let field = builder.add_text_field("label", TextOptions::default().set_indexing_options(indexing));
-    (builder.build(), field)
 }
 
 fn term(name: &str, value: &str) -> String {

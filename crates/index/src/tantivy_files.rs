@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tantivy::Index;
 use tantivy::directory::{Directory as _, RamDirectory};
+use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 
 const META: &str = "meta.json";
 
@@ -25,6 +26,17 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, E
     // Nothing is changed by a read that could be left half done.
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(corrupt("the search library fails on its bytes")))
+}
+
+/// Returns the schema of an index of whole terms, with nothing but documents by term, and its field.
+pub(crate) fn term_schema(name: &str) -> (Schema, Field) {
+    let indexing = TextFieldIndexing::default()
+        .set_tokenizer("raw")
+        .set_fieldnorms(false)
+        .set_index_option(IndexRecordOption::Basic);
+    let mut builder = Schema::builder();
+    let field = builder.add_text_field(name, TextOptions::default().set_indexing_options(indexing));
+    (builder.build(), field)
 }
 
 /// Returns the files of a finished index, renamed so that equal indexes are equal bytes.

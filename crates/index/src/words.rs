@@ -8,13 +8,13 @@ use crate::bundle;
 use crate::error::Error;
 use crate::number_set::NumberSet;
 use crate::tantivy_directory::BundleDirectory;
-use crate::tantivy_files::{corrupt, guarded, index_files, internal};
+use crate::tantivy_files::{corrupt, guarded, index_files, internal, term_schema};
 use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memmem, memrchr};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tantivy::directory::{OwnedBytes, RamDirectory};
-use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
+use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::tokenizer::TokenizerManager;
 use tantivy::{
     DocSet as _, Index, InvertedIndexReader, SingleSegmentIndexWriter, TERMINATED, TantivyDocument,
@@ -43,19 +43,9 @@ impl std::fmt::Debug for WordsBuilder {
     }
 }
 
-fn schema() -> (Schema, Field) {
-    let indexing = TextFieldIndexing::default()
-        .set_tokenizer("raw")
-        .set_fieldnorms(false)
-        .set_index_option(IndexRecordOption::Basic);
-    let mut builder = Schema::builder();
-    let field = builder.add_text_field("word", TextOptions::default().set_indexing_options(indexing));
-    (builder.build(), field)
-}
-
 impl WordsBuilder {
     pub(crate) fn new() -> Result<Self, Error> {
-        let (schema, field) = schema();
+        let (schema, field) = term_schema("word");
         let directory = RamDirectory::create();
         let writer = Index::builder()
             .schema(schema)
