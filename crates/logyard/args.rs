@@ -17,6 +17,7 @@ Examples:
   logyard agent targets                      show what is read, what not, and why not
   logyard config --config logyard.yaml       check a config file and print what is in effect
   logyard config from-promtail promtail.yaml print a promtail.yaml as a config file of Logyard
+  logyard health                             ask whether the running store is ready (exit status 0 or 1)
   logyard fsck --deep                        check all files, while logyard is stopped
   logq '{container=\"web\"} |= \"ERROR\"'        ask (see logq --help)
 
@@ -75,6 +76,16 @@ Examples:
 
 The running agent, of `logyard agent` or `logyard all`, is asked over a socket in its data folder; if none answers, the
 engine and the disk are looked at.";
+
+const HEALTH_EXAMPLES: &str = "\
+Examples:
+  logyard health                             the store with these settings, on this machine
+  logyard health --addr https://logs.example.org/prefix
+  logyard health --agent                     the agent on ./logyard-data
+  HEALTHCHECK CMD [\"logyard\", \"health\"]    in a Dockerfile: neither shell nor curl is needed
+
+Settings are found as those of the process itself: by the same --config, environment and flags.
+Exit status: 0 healthy, 1 not.";
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -160,6 +171,9 @@ pub(crate) enum Command {
     /// Make, list or delete snapshots of the data folder, for backups
     #[command(subcommand, after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(SnapshotCommand),
+    /// Ask whether the running store takes pushes and answers queries, or whether the agent runs
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Health(HealthArguments),
     /// Show what is stored, how much room it takes and when it goes
     #[command(after_help = STORAGE_EXAMPLES)]
     Storage(StorageArguments),
@@ -272,6 +286,22 @@ pub(crate) struct ImportArguments {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `logyard health` is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct HealthArguments {
+    /// The store at this address, which push.tls may help to trust [default: the one at --listen]
+    #[arg(long, value_name = "URL")]
+    pub(crate) addr: Option<String>,
+
+    /// The agent on --data-dir, which need not have a store
+    #[arg(long, conflicts_with = "addr")]
+    pub(crate) agent: bool,
+
+    /// Seconds to wait for an answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) wait: u64,
 }
 
 /// What `logyard storage` is asked.

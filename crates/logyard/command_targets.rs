@@ -30,7 +30,7 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// What is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Page {
+pub(crate) struct Page {
     /// Whether an agent told of itself; if not, this is what one would read.
     is_running: bool,
     /// Name, version and address of the engine.
@@ -95,7 +95,7 @@ pub(crate) fn run(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start threads")?;
     let page = runtime.block_on(async {
-        match ask(&settings.data_dir).await {
+        match ask(&settings.data_dir, ANSWER_WAIT).await {
             Some(page) => anyhow::Ok(page),
             None => Ok(page(&look(&settings.agent, &**disk).await?, false)),
         }
@@ -104,14 +104,20 @@ pub(crate) fn run(
 }
 
 /// Asks the agent that runs on the folder; `None` if none answers.
-async fn ask(data_dir: &Path) -> Option<Page> {
+pub(crate) async fn ask(data_dir: &Path, wait: Duration) -> Option<Page> {
     let asked = async {
         let stream = UnixStream::connect(socket(data_dir)).await.ok()?;
         let mut bytes = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).await.ok()?;
         serde_json::from_slice(&bytes).ok()
     };
-    timeout(ANSWER_WAIT, asked).await.ok().flatten()
+    timeout(wait, asked).await.ok().flatten()
+}
+
+/// Tells of a running agent in one line.
+pub(crate) fn summary(page: &Page) -> String {
+    let targets = page.targets.len();
+    format!("runs, {targets} targets, {} in its spool\n", output::bytes(page.spool_bytes))
 }
 
 fn page(report: &AgentReport, is_running: bool) -> Page {
@@ -196,13 +202,14 @@ mod tests {
                     excluded   container db  its label logyard.enable says false {container=\"db\"}\n";
         assert_eq!(text(&page(&report(), true)), want);
         let none = page(&AgentReport::default(), false);
+        assert_eq!(summary(&page(&report(), true)), "runs, 2 targets, 2.0 KiB in its spool\n");
         assert!(text(&none).ends_with("engine   not asked\n\nnothing to read\n"), "{}", text(&none));
     }
 
     #[tokio::test]
     async fn pages_cross_the_socket_whole() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(ask(folder.path()).await, None);
+        assert_eq!(ask(folder.path(), ANSWER_WAIT).await, None);
         logyard_sys::RealDisk.create_dir_all(&folder.path().join("agent")).unwrap();
         let listener = UnixListener::bind(socket(folder.path())).unwrap();
         let page = page(&report(), true);
@@ -211,7 +218,7 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(&bytes).await.unwrap();
         });
-        assert_eq!(ask(folder.path()).await, Some(page));
+        assert_eq!(ask(folder.path(), ANSWER_WAIT).await, Some(page));
         answering.await.unwrap();
     }
 }

@@ -17,6 +17,7 @@ mod banner;
 mod command_config;
 mod command_export;
 mod command_fsck;
+mod command_health;
 mod command_inspect;
 mod command_rules;
 mod command_run;
@@ -113,6 +114,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Notify(command) => {
             return tell(command_rules::run_notify(&command, &settings, &disk, &RealClock::new()));
         }
+        Command::Health(arguments) => command_health::run(&arguments, &settings),
         Command::Storage(arguments) => command_storage::run(&arguments, &settings, &disk),
     };
     match done {

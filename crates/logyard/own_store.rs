@@ -3,15 +3,31 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use logyard_client::{Client, ClientSettings, Error, Tls};
+use logyard_client::{Client, ClientSettings, Error, Tls, Token};
 use logyard_model::Tenant;
 use logyard_sys::RealDisk;
 
 use crate::config::Settings;
 use crate::secrets;
 
-/// Returns a client of the store that these settings start, on this machine.
+/// Returns a client of the store that these settings start, on this machine, which may do everything there.
 pub(crate) fn client(settings: &Settings, tenant: Option<Tenant>, wait: Duration) -> anyhow::Result<Client> {
+    let mut settings = settings.clone();
+    secrets::read_files(&mut settings, &RealDisk)?;
+    with_token(&settings, tenant, secrets::operator(&settings.server), wait)
+}
+
+/// Returns such a client without any token, for what needs none.
+pub(crate) fn client_without_token(settings: &Settings, wait: Duration) -> anyhow::Result<Client> {
+    with_token(settings, None, None, wait)
+}
+
+fn with_token(
+    settings: &Settings,
+    tenant: Option<Tenant>,
+    token: Option<Token>,
+    wait: Duration,
+) -> anyhow::Result<Client> {
     let tls = match settings.server.tls.is_on() {
         false => None,
         // The certificate is at hand, so the name on it does not matter, nor who signed it.
@@ -22,12 +38,16 @@ pub(crate) fn client(settings: &Settings, tenant: Option<Tenant>, wait: Duration
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = own_address(scheme, &settings.listen, &settings.server.path_prefix);
-    let mut settings = settings.clone();
-    secrets::read_files(&mut settings, &RealDisk)?;
-    let token = secrets::operator(&settings.server);
-    let user_agent = concat!("logyard/", env!("CARGO_PKG_VERSION")).to_owned();
-    Client::new(&address, ClientSettings { timeout: wait, org_id: tenant, token, tls, user_agent })
-        .context("cannot use listen")
+    Client::new(
+        &address,
+        ClientSettings { timeout: wait, org_id: tenant, token, tls, user_agent: user_agent() },
+    )
+    .context("cannot use listen")
+}
+
+/// Returns what subcommands call themselves.
+pub(crate) fn user_agent() -> String {
+    concat!("logyard/", env!("CARGO_PKG_VERSION")).to_owned()
 }
 
 /// Tells whether nobody answered at all.

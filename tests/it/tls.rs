@@ -3,6 +3,7 @@
 use crate::process::Logyard;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const NO_ENGINE: &str = "unix:///nonexistent/docker.sock";
@@ -108,6 +109,10 @@ fn certificates_are_asked_for_on_both_sides() {
     let (code, stdout, stderr) = store.subcommand(&["storage"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("entries"), "{stdout}");
+    assert_eq!(store.subcommand(&["health"]), (0, "ready\n".to_owned(), String::new()));
+    let mut health = Command::new(env!("CARGO_BIN_EXE_logyard"));
+    let told = health.args(["health", "--agent", "--data-dir"]).arg(agent.data_dir()).output().unwrap();
+    assert!(told.status.success() && told.stdout.starts_with(b"runs, 1 targets"), "{told:?}");
     // Renewed by another authority: the next connection meets the new one.
     certificates.sign(&other, "server");
     let renewed = flags("other", "me");

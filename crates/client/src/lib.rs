@@ -13,6 +13,7 @@
 mod admin;
 mod error;
 mod file;
+mod health;
 mod http;
 mod notify;
 mod push;
