@@ -194,7 +194,7 @@ pub(crate) enum Command {
 /// What `logyard rules` is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum RulesCommand {
-    /// Print the rules that come along, which rules.pack puts into force
+    /// Print the rules that come along, as rules.pack of the settings has them
     Pack,
     /// Run rules over given log lines and compare the alerts that fire
     Test {

@@ -83,6 +83,7 @@ impl Running {
         let random = Arc::new(Random::os());
         secrets::read_files(&mut settings, &*parts.disk)?;
         settings.server.check().map_err(anyhow::Error::msg)?;
+        settings.rules.pack.enabled.get_or_insert(role == Role::All);
         let tls = match role.keeps() {
             true => ServerTls::read(&settings.server.tls, &*parts.disk)?,
             false => None,
@@ -285,6 +286,7 @@ fn start_server(
     mut registry: Registry,
 ) -> anyhow::Result<Keeping> {
     let (tls, keeps_tls) = tls.unzip();
+    let pack_tenant = pack_tenant(&settings)?;
     let engine = Arc::new(Engine::new(settings.engine));
     let targets = Target::all(&settings.notify, &*parts.disk).map_err(anyhow::Error::msg)?;
     let ruler = Ruler::open(RulerParts {
@@ -294,6 +296,7 @@ fn start_server(
         data_dir: &settings.data_dir,
         evaluate: Arc::new(RuleQueries::new(Arc::clone(&engine), store.clone())),
         targets: targets.iter().map(|target| target.name().to_owned()).collect(),
+        pack_tenant,
         spread: Spread::ByName,
         registry: &mut registry,
     })
@@ -317,6 +320,20 @@ fn start_server(
     let (stop_rules, asked) = oneshot::channel::<()>();
     let rules = tokio::spawn(run_rules(ruler, notifier, store.clone(), asked));
     Ok(Keeping { store, address, shutdown, server, tls: keeps_tls, stop_rules, rules })
+}
+
+/// Returns for whom the rules that come along are in force: for whom the agent of such a process pushes, if for anybody.
+fn pack_tenant(settings: &Settings) -> anyhow::Result<Option<Tenant>> {
+    if settings.rules.pack.enabled != Some(true) {
+        return Ok(None);
+    }
+    match settings.push.tenant.as_str() {
+        name if settings.server.auth_enabled && !name.is_empty() => {
+            let tenant = Tenant::new(name).with_context(|| format!("cannot use push.tenant {name:?}"))?;
+            Ok(Some(tenant))
+        }
+        _ => Ok(Some(Tenant::single())),
+    }
 }
 
 /// Evaluates rules once everything that was kept can be asked for, and tells of their alerts, until told to stop.
@@ -491,6 +508,22 @@ mod tests {
     fn a_socket_without_a_listener_is_no_engine() {
         assert!(!engine_listens("unix:///nonexistent/docker.sock"));
         assert!(engine_listens("tcp://127.0.0.1:2375"));
+    }
+
+    #[test]
+    fn rules_that_come_along_are_for_whom_the_own_agent_pushes() {
+        let tenant = |enabled, auth_enabled, push_tenant: &str| {
+            let mut settings = Settings::default();
+            settings.rules.pack.enabled = enabled;
+            settings.server.auth_enabled = auth_enabled;
+            settings.push.tenant = push_tenant.to_owned();
+            pack_tenant(&settings).map(|tenant| tenant.map(|tenant| tenant.to_string())).unwrap()
+        };
+        let fake = Some("fake".to_owned());
+        assert_eq!(tenant(Some(true), false, ""), fake);
+        assert_eq!(tenant(Some(true), false, "home"), fake, "whoever keeps none apart ignores the name");
+        assert_eq!(tenant(Some(true), true, "home"), Some("home".to_owned()));
+        assert_eq!(tenant(Some(false), false, ""), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use logyard_rules::{PACK, RULE_BYTES_MAX, RuleGroup, Target, read_file};
+use logyard_rules::{RULE_BYTES_MAX, RuleGroup, Target, read_file};
 use logyard_sys::{Clock, Disk};
 
 use crate::args::{NotifyCommand, RulesCommand};
@@ -13,12 +13,17 @@ use crate::config::Settings;
 use crate::rule_trial;
 
 /// Runs `logyard rules`. Returns whether all is good.
-pub(crate) fn run_rules(command: &RulesCommand, disk: &dyn Disk) -> anyhow::Result<bool> {
+pub(crate) fn run_rules(
+    command: &RulesCommand,
+    settings: &Settings,
+    disk: &dyn Disk,
+) -> anyhow::Result<bool> {
     match command {
         RulesCommand::Check { files } => check(files, disk),
         RulesCommand::Test { files } => test(files, disk),
         RulesCommand::Pack => {
-            std::io::stdout().lock().write_all(PACK.as_bytes())?;
+            settings.rules.check().map_err(anyhow::Error::msg)?;
+            std::io::stdout().lock().write_all(settings.rules.pack.text().as_bytes())?;
             Ok(true)
         }
     }

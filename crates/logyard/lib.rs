@@ -110,7 +110,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Snapshot(command) => command_snapshot::run(&command, &settings, &disk),
         Command::Export(arguments) => command_export::run_export(&arguments, &settings, &disk),
         Command::Import(arguments) => command_export::run_import(&arguments, &settings, &disk),
-        Command::Rules(command) => return tell(command_rules::run_rules(&command, &*disk)),
+        Command::Rules(command) => return tell(command_rules::run_rules(&command, &settings, &*disk)),
         Command::Notify(command) => {
             return tell(command_rules::run_notify(&command, &settings, &disk, &RealClock::new()));
         }

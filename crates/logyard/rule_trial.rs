@@ -74,6 +74,9 @@ struct InputLine {
     every: Option<Span>,
     #[serde(default)]
     times: Option<u32>,
+    /// Structured metadata of each.
+    #[serde(default)]
+    metadata: Pairs,
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,8 +153,8 @@ async fn run_trial(
     Ok(faults)
 }
 
-/// Lines by the time at which they come, each with the labels of its stream.
-type Lines = BTreeMap<i64, Vec<(LabelSet, String)>>;
+/// Lines by the time at which they come, each with the labels of its stream and its structured metadata.
+type Lines = BTreeMap<i64, Vec<(LabelSet, String, Pairs)>>;
 
 fn lines_of(streams: &[InputStream]) -> anyhow::Result<Lines> {
     let mut lines = Lines::new();
@@ -170,7 +173,11 @@ fn lines_of(streams: &[InputStream]) -> anyhow::Result<Lines> {
                 count += 1;
                 anyhow::ensure!(count <= LINES_MAX, "more than {LINES_MAX} lines");
                 let at_ns = line.at.0.saturating_add(every_ns.saturating_mul(i64::from(turn)));
-                lines.entry(at_ns).or_default().push((labels.clone(), line.line.clone()));
+                lines.entry(at_ns).or_default().push((
+                    labels.clone(),
+                    line.line.clone(),
+                    line.metadata.clone(),
+                ));
             }
         }
     }
@@ -222,6 +229,7 @@ impl World {
             data_dir,
             evaluate: Arc::new(RuleQueries::new(engine, store.clone())),
             targets: Vec::new(),
+            pack_tenant: None,
             spread: Spread::None,
             registry: &mut registry,
         })?;
@@ -232,10 +240,10 @@ impl World {
         if lines.is_empty() {
             return Ok(());
         }
-        let stream = |at_ns: i64, (labels, line): (LabelSet, String)| {
+        let stream = |at_ns: i64, (labels, line, metadata): (LabelSet, String, Pairs)| {
             let labels: serde_json::Map<String, serde_json::Value> =
                 labels.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-            serde_json::json!({ "stream": labels, "values": [[(BEGIN_NS + at_ns).to_string(), line]] })
+            serde_json::json!({ "stream": labels, "values": [[(BEGIN_NS + at_ns).to_string(), line, metadata]] })
         };
         let streams: Vec<_> = lines
             .into_iter()
@@ -295,6 +303,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use logyard_rules::PackSettings;
 
     const RULES: &[u8] = b"
 groups:
@@ -334,19 +343,73 @@ tests:
         run(Path::new("/t/tests.yaml"), &disk)
     }
 
-    #[test]
-    fn rules_that_come_along_fire_on_their_lines_alone() {
+    /// Runs tests of the rules that come along: as they are, and in `quick.yaml` that about silence with a minute for an hour.
+    fn pack_trial(tests: &str) -> Vec<String> {
         let disk = SimDisk::new();
         disk.create_dir_all(Path::new("/t")).unwrap();
-        disk.write_atomic(Path::new("/t/pack.yaml"), logyard_rules::PACK.as_bytes()).unwrap();
-        disk.write_atomic(Path::new("/t/tests.yaml"), include_bytes!("rule_pack_tests.yaml")).unwrap();
-        assert_eq!(run(Path::new("/t/tests.yaml"), &disk).unwrap(), Vec::<String>::new());
+        let mut settings = PackSettings::default();
+        disk.write_atomic(Path::new("/t/pack.yaml"), settings.text().as_bytes()).unwrap();
+        settings.silent.window_secs = 60;
+        let text = settings.text().replace("interval: 5m", "interval: 30s");
+        let (_, silence) = text.split_once("  - name: silence\n").unwrap();
+        let quick = format!("groups:\n  - name: silence\n{silence}");
+        disk.write_atomic(Path::new("/t/quick.yaml"), quick.as_bytes()).unwrap();
+        disk.write_atomic(Path::new("/t/tests.yaml"), tests.as_bytes()).unwrap();
+        run(Path::new("/t/tests.yaml"), &disk).unwrap()
+    }
+
+    #[test]
+    fn rules_that_come_along_fire_on_their_lines_alone() {
+        let tests = include_str!("rule_pack_tests.yaml");
+        assert_eq!(pack_trial(tests), Vec::<String>::new());
         // Each rule has lines that fire it.
-        let rules = logyard_rules::read_file(Path::new("pack.yaml"), logyard_rules::PACK.as_bytes()).unwrap();
+        let text = PackSettings::default().text();
+        let rules = logyard_rules::read_file(Path::new("pack.yaml"), text.as_bytes()).unwrap();
         for rule in rules.iter().flat_map(|group| &group.rules) {
             let fires = format!("alertname: {}\n        exp_alerts:", rule.name());
-            assert!(include_str!("rule_pack_tests.yaml").contains(&fires), "{} is not tried", rule.name());
+            assert!(tests.contains(&fires), "{} is not tried", rule.name());
         }
+    }
+
+    #[test]
+    fn examples_of_the_rules_that_come_along_are_true() {
+        let text = PackSettings::default().text();
+        let rules = logyard_rules::read_file(Path::new("pack.yaml"), text.as_bytes()).unwrap();
+        let mut tried = 0;
+        for rule in rules.iter().flat_map(|group| &group.rules) {
+            // What fires these is no line by itself.
+            if matches!(rule.name(), "CrashLoop" | "WentSilent") {
+                continue;
+            }
+            let at = text.find(&format!("- alert: {}\n", rule.name())).unwrap();
+            let (before, _) = text.split_at(at);
+            let example = |mark: &str| {
+                let line = before.lines().rev().find_map(|line| line.trim().strip_prefix(mark)).unwrap();
+                serde_json::Value::from(line.trim())
+            };
+            let (fires, silent) = (example("# fires: "), example("# silent: "));
+            let tests = serde_json::json!({
+                "rule_files": ["pack.yaml"],
+                "tests": [{
+                    "input_streams": [
+                        {"stream": r#"{container="fires"}"#,
+                         "lines": [{"at": "1s", "line": fires, "every": "500ms", "times": 40}]},
+                        {"stream": r#"{container="silent"}"#,
+                         "lines": [{"at": "1s", "line": silent, "every": "500ms", "times": 40}]},
+                    ],
+                    "alert_rule_test": [{
+                        "eval_time": "30s", "alertname": rule.name(),
+                        "exp_alerts": [{"exp_labels": {
+                            "container": "fires", "service_name": "fires",
+                            "severity": rule.labels["severity"],
+                        }}],
+                    }],
+                }],
+            });
+            assert_eq!(pack_trial(&tests.to_string()), Vec::<String>::new());
+            tried += 1;
+        }
+        assert_eq!(tried, 8);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //!
 //! The way of a rule: `group_yaml` reads it, `check` and `expand` make sense of it, `namespaces` and `folder` keep it,
 //! `ruler` evaluates it when `schedule` says so, `alert` turns samples into states, `state_file` keeps those, `untold` finds
-//! in them what a `target` does not know yet, and `notify` tells it, in the words of `notify_text`.
+//! in them what a `target` does not know yet, and `notify` tells it, in the words of `notify_text`. Rules that come along are
+//! in `pack`; `own_log` tells of alerts even where nobody else is told.
 //!
 //! Change a key of rule files, also touch `schemas/rules.md` and `group_yaml` in both directions.
 
@@ -33,6 +34,8 @@ mod namespaces;
 mod notify;
 mod notify_settings;
 mod notify_text;
+mod own_log;
+mod pack;
 mod ruler;
 mod schedule;
 mod settings;
@@ -51,7 +54,8 @@ pub use group::{AlertRule, Pairs, Rule, RuleGroup, RuleKind};
 pub use group_yaml::Span;
 pub use notify::Notifier;
 pub use notify_settings::{NotifySettings, TargetKind, TargetSettings};
-pub use ruler::{Listed, PACK, Ruler, RulerParts};
+pub use pack::PackSettings;
+pub use ruler::{Listed, Ruler, RulerParts};
 pub use schedule::Spread;
 pub use settings::RulesSettings;
 pub use status::{AlertStatus, GroupStatus, Health, RuleStatus};

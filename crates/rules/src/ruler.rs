@@ -15,6 +15,7 @@ use crate::group::RuleGroup;
 use crate::group_run::State;
 use crate::metrics::Metrics;
 use crate::namespaces::{NamespaceFiles, Namespaces};
+use crate::pack::PACK_NAMESPACE;
 use crate::schedule::{Schedule, Spread};
 use crate::settings::RulesSettings;
 use crate::status::GroupStatus;
@@ -58,17 +59,13 @@ pub struct RulerParts<'r> {
     pub evaluate: Arc<dyn Evaluate>,
     /// Names of those who are told of alerts: what they have not been told is remembered for longer.
     pub targets: Vec<String>,
+    /// For whom the rules that come along are in force; `None` for nobody.
+    pub pack_tenant: Option<Tenant>,
     /// How the instants of groups lie to each other.
     pub spread: Spread,
     /// Gets the metrics, under `logyard_rules_`.
     pub registry: &'r mut Registry,
 }
-
-/// The rules that come along, as a file.
-pub const PACK: &str = include_str!("../pack/logyard.yaml");
-
-/// Their namespace.
-const PACK_NAMESPACE: &str = "logyard";
 
 /// Groups by namespace.
 pub type Listed = Namespaces;
@@ -118,8 +115,8 @@ struct Sources {
     took_states: bool,
     /// What the folder held when all of it was good.
     of_folder: BTreeMap<Tenant, Namespaces>,
-    /// What comes along, if it is wanted.
-    pack: Vec<Arc<RuleGroup>>,
+    /// What comes along, and for whom, if it is wanted.
+    pack: Option<(Tenant, Vec<Arc<RuleGroup>>)>,
 }
 
 /// What tells a group from others.
@@ -154,19 +151,22 @@ impl Ruler {
     ///
     /// Errors: `Invalid` for the settings, `Unavailable` for the disk.
     pub fn open(parts: RulerParts<'_>) -> Result<Self, Error> {
-        let RulerParts { settings, disk, clock, data_dir, evaluate, targets, spread, registry } = parts;
+        let RulerParts { settings, disk, clock, data_dir, evaluate, targets, pack_tenant, spread, registry } =
+            parts;
         settings.check().map_err(Error::invalid)?;
         let dir = data_dir.join("rules");
         let files = NamespaceFiles::open(Arc::clone(&disk), dir.clone())
             .map_err(|error| Error::unavailable(format!("cannot read {}: {error}", dir.display())))?;
         let folder =
             (!settings.dir.is_empty()).then(|| RuleFolder::new(Arc::clone(&disk), Path::new(&settings.dir)));
-        let pack = match settings.pack {
-            true => read_file(Path::new(PACK_NAMESPACE), PACK.as_bytes())
-                .map_err(|fault| Error::invalid(fault.to_string()))?,
-            false => Vec::new(),
+        let pack = match pack_tenant {
+            Some(tenant) => {
+                let groups = read_file(Path::new(PACK_NAMESPACE), settings.pack.text().as_bytes())
+                    .map_err(|fault| Error::invalid(fault.to_string()))?;
+                Some((tenant, groups.into_iter().map(Arc::new).collect()))
+            }
+            None => None,
         };
-        let pack = pack.into_iter().map(Arc::new).collect();
         let slots = settings.evaluations_running_max.clamp(1, Semaphore::MAX_PERMITS);
         let ruler = Self(Arc::new(Shared {
             settings,

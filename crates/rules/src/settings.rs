@@ -1,5 +1,6 @@
 //! The settings of rules, section `rules` of the config.
 
+use crate::pack::PackSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +12,8 @@ pub struct RulesSettings {
     /// its name. Read again when something in it changes; if a file is bad, the rules that were in force stay. Default
     /// empty: none.
     pub dir: String,
-    /// Whether the rules that come along are in force, for a store that keeps no tenants apart: errors, fatal errors and
-    /// panics, failed logins, full disks, memory that ran out, crash loops. They are the namespace `logyard`, and
-    /// `logyard rules pack` prints them. Default false.
-    pub pack: bool,
+    /// The rules that come along.
+    pub pack: PackSettings,
     /// Whether rules can be made and changed through the API, as Grafana does. They are kept in the data folder.
     /// Default true.
     pub api_enabled: bool,
@@ -39,6 +38,7 @@ impl RulesSettings {
     pub fn check(&self) -> Result<(), String> {
         let positive: [(&str, u64); 2] =
             [("interval_secs", self.interval_secs), ("timeout_secs", self.timeout_secs)];
+        self.pack.check()?;
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Err(format!("rules.{key}: 0 is too short; want a second at least")),
             None => Ok(()),
@@ -50,7 +50,7 @@ impl Default for RulesSettings {
     fn default() -> Self {
         Self {
             dir: String::new(),
-            pack: false,
+            pack: PackSettings::default(),
             api_enabled: true,
             interval_secs: 60,
             timeout_secs: 30,

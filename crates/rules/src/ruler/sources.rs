@@ -28,9 +28,10 @@ impl Shared {
         if !self.settings.api_enabled {
             return refused("rules.api_enabled is false");
         }
-        if !sources.pack.is_empty() && namespace == PACK_NAMESPACE {
+        if sources.pack.as_ref().is_some_and(|(whose, _)| whose == tenant) && namespace == PACK_NAMESPACE {
             return refused(
-                "these rules come along; copy them by logyard rules pack, and set rules.pack to false",
+                "these rules come along; set rules.pack.* for each, or copy them by logyard rules pack and set \
+                 rules.pack.enabled to false",
             );
         }
         match sources.of_folder.get(tenant).is_some_and(|namespaces| namespaces.contains_key(namespace)) {
@@ -76,9 +77,9 @@ impl Shared {
         for (tenant, namespaces) in &sources.of_folder {
             listed.entry(tenant.clone()).or_default().extend(namespaces.clone());
         }
-        if !sources.pack.is_empty() {
-            let own = listed.entry(Tenant::single()).or_default();
-            own.insert(PACK_NAMESPACE.to_owned(), sources.pack.clone());
+        if let Some((tenant, groups)) = &sources.pack {
+            let own = listed.entry(tenant.clone()).or_default();
+            own.insert(PACK_NAMESPACE.to_owned(), groups.clone());
         }
         let mut wanted = BTreeMap::new();
         for (tenant, namespaces) in &listed {

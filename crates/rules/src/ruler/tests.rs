@@ -37,6 +37,7 @@ pub(crate) struct World {
     answers: Arc<Answers>,
     pub(crate) settings: RulesSettings,
     pub(crate) targets: Vec<String>,
+    pub(crate) pack_tenant: Option<Tenant>,
     pub(crate) registry: Registry,
 }
 
@@ -48,6 +49,7 @@ impl World {
             answers: Arc::default(),
             settings: RulesSettings::default(),
             targets: Vec::new(),
+            pack_tenant: None,
             registry: Registry::default(),
         }
     }
@@ -67,6 +69,7 @@ impl World {
             data_dir: Path::new("/data"),
             evaluate,
             targets: self.targets.clone(),
+            pack_tenant: self.pack_tenant.clone(),
             spread: Spread::ByName,
             registry: &mut self.registry,
         })
@@ -306,11 +309,17 @@ async fn the_ruler_runs_by_itself_and_stops() {
 #[test]
 fn rules_that_come_along_are_in_force_if_wanted() {
     let mut world = World::new();
-    world.settings.pack = true;
+    assert!(world.open().namespaces(&Tenant::single()).is_empty());
+    world.pack_tenant = Some(Tenant::single());
+    world.settings.pack.silent.enabled = false;
     let ruler = world.open();
     let listed = ruler.namespaces(&Tenant::single());
-    assert_eq!(listed[PACK_NAMESPACE].len(), 3);
+    let names: Vec<_> = listed[PACK_NAMESPACE].iter().map(|group| group.name.as_str()).collect();
+    assert_eq!(names, ["errors", "logins", "machine"]);
     assert_eq!(ruler.status(&Tenant::single()).len(), 3);
+    // Another tenant's namespace of that name is its own.
+    let other = Tenant::new("other").unwrap();
+    ruler.set_group(&other, PACK_NAMESPACE, read_group(b"name: g").unwrap()).unwrap();
     let error = ruler.delete_namespace(&Tenant::single(), PACK_NAMESPACE).unwrap_err();
     assert_eq!(error.kind(), Kind::ReadOnly);
     assert!(error.to_string().contains("logyard rules pack"), "{error}");

@@ -4,6 +4,7 @@ use super::{Key, LOOK_EVERY, Shared};
 use crate::evaluate::{Around, Ask, RuleSample, alerts_of};
 use crate::group::{RuleGroup, RuleKind};
 use crate::group_run::State;
+use crate::own_log;
 use crate::status::Health;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -141,7 +142,11 @@ impl Shared {
                     gap_ns_max: work.interval_ns.saturating_mul(GAP_INTERVALS_MAX),
                     targets: &self.targets,
                 };
-                rule_run.alerts.step(work.at_ns, terms, seen)
+                let moved = rule_run.alerts.step(work.at_ns, terms, seen);
+                if moved {
+                    own_log::tell(&work.key.tenant, &rule_run.alerts, work.at_ns);
+                }
+                moved
             }
             _ => false,
         }

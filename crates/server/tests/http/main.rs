@@ -123,6 +123,7 @@ async fn world_ruled(
         data_dir: folder.path(),
         evaluate: Arc::new(RuleQueries::new(Arc::clone(&engine), store.clone())),
         targets: Vec::new(),
+        pack_tenant: None,
         spread: Spread::ByName,
         registry: &mut registry,
     });
