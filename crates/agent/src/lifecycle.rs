@@ -1,9 +1,10 @@
 //! What happens to containers, as entries: started, exited, out of memory, healthy or not.
 //!
-//! They come from the engine's events, which it keeps for a while: after a pause they are asked for from the last one
-//! shipped on, and what was shipped before is told by its time. Within one life of the agent engines may show an event
-//! again after a new connection, so the last ones are remembered one by one; times of events of two containers need not
-//! ascend.
+//! They come from the engine's events, which it keeps for a while and shows in the order in which it took them. Times of
+//! events of two containers need not ascend, so the position lies a little before the newest time, together with the
+//! number of events told since: after a pause so many are known, as far as they are not younger than the newest one
+//! told, which is the case when the engine has forgotten them meanwhile. Within one life of the agent engines may show
+//! an event again after a new connection, so the last ones are remembered one by one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use crate::position::{OutputPosition, Position};
 
 /// Key of the position in the engine's events.
 pub(crate) const EVENTS_KEY: &str = "docker-events";
+/// An event may be shown behind another that is younger by so much.
+const DISORDER_NS: i64 = 10_000_000_000;
+/// Events counted behind the position; more move it on.
+const COUNTED_MAX: usize = 1_024;
 /// Events remembered one by one; engines keep 256.
 const RECENT_MAX: usize = 1_024;
 /// Containers of which it is known since when they run.
@@ -28,11 +33,13 @@ const RUNS_MAX: usize = 10_000;
 /// Makes entries of events.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
-    /// Up to where an earlier agent shipped.
+    /// Up to where an earlier agent shipped: from `ns` on it told `ordinal` events, the newest of them at `proof_ns`.
     before: OutputPosition,
-    /// Entries at the time of `before` that were seen again.
-    seen_at_before: u32,
+    /// Events behind `before` that were seen again.
+    seen_again: u32,
     position: OutputPosition,
+    /// Times of the events told at or behind the position, as they were shown.
+    counted: VecDeque<i64>,
     recent: VecDeque<u64>,
     recent_set: HashSet<u64>,
     runs: HashMap<String, Run>,
@@ -54,17 +61,21 @@ impl Lifecycle {
         let position = position.unwrap_or(now);
         Self {
             before: position,
-            seen_at_before: 0,
+            seen_again: 0,
             position,
+            counted: VecDeque::new(),
             recent: VecDeque::new(),
             recent_set: HashSet::new(),
             runs: HashMap::new(),
         }
     }
 
-    /// Returns from when on events matter, in ns since the Unix epoch.
+    /// Returns from when on events are to be asked for, in ns since the Unix epoch.
+    ///
+    /// Engines look from the newest event back to the first one that is older than this, so one that is shown late
+    /// would hide those before it.
     pub(crate) fn since_ns(&self) -> i64 {
-        self.position.ns
+        self.position.ns.saturating_sub(DISORDER_NS)
     }
 
     /// Returns a piece without entries that says where reading begins.
@@ -176,16 +187,24 @@ impl Lifecycle {
             self.recent_set.remove(&oldest);
         }
         // Remembered all the same: the next connection shows it again.
-        if ts_ns == self.before.ns && self.seen_at_before < self.before.ordinal {
-            self.seen_at_before += 1;
-            return false;
+        let is_known = ts_ns <= self.before.proof_ns && self.seen_again < self.before.ordinal;
+        self.seen_again += u32::from(is_known);
+        self.count(ts_ns);
+        !is_known
+    }
+
+    /// Moves the position over an event.
+    fn count(&mut self, ts_ns: i64) {
+        let newest_ns = self.position.proof_ns.max(ts_ns);
+        self.counted.push_back(ts_ns);
+        let mut from_ns = self.position.ns.max(newest_ns.saturating_sub(DISORDER_NS));
+        if self.counted.len() > COUNTED_MAX {
+            from_ns = from_ns.max(self.counted.iter().min().map_or(from_ns, |oldest_ns| oldest_ns + 1));
         }
-        if ts_ns > self.position.ns {
-            self.position = OutputPosition { ns: ts_ns, ordinal: 1, proof_ns: ts_ns, step: None };
-        } else if ts_ns == self.position.ns {
-            self.position.ordinal += 1;
-        }
-        true
+        self.counted.retain(|counted_ns| *counted_ns >= from_ns);
+        // A few at most: see `COUNTED_MAX`.
+        let ordinal = u32::try_from(self.counted.len()).unwrap_or(u32::MAX);
+        self.position = OutputPosition { ns: from_ns, ordinal, proof_ns: newest_ns, step: None };
     }
 }
 
@@ -306,14 +325,55 @@ mod tests {
                 last = piece;
             }
         }
-        assert_eq!((position(&last).ns, position(&last).ordinal), (NOW_NS + 5, 2));
+        let OutputPosition { ns, ordinal, proof_ns, .. } = position(&last);
+        assert_eq!((ns, ordinal, proof_ns), (NOW_NS, 3, NOW_NS + 5));
         // Another agent goes on there.
         let mut next = Lifecycle::new(Some(position(&last)), NOW_NS + 100);
-        assert_eq!(next.since_ns(), NOW_NS + 5);
+        assert_eq!(next.since_ns(), NOW_NS - DISORDER_NS);
         let again = [event(3, "oom", &[]), first, event(5, "oom", &[])];
         assert!(again.iter().all(|event| told(&mut next, event).is_none()));
         assert!(told(&mut next, &event(5, "die", &[])).is_some(), "a third one at that time");
         assert!(told(&mut next, &event(6, "start", &[])).is_some());
+    }
+
+    #[test]
+    fn an_older_event_that_was_shown_late_and_not_told_is_told_by_the_next_agent() {
+        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let (young, old) = (event(9, "start", &[]), event(8, "oom", &[]));
+        let piece = lifecycle.take(&young, &facts(), &rules("{}")).unwrap();
+        // It ends before the other is shown; both are shown again.
+        let mut next = Lifecycle::new(Some(position(&piece)), NOW_NS + 100);
+        assert!(told(&mut next, &young).is_none());
+        let piece = next.take(&old, &facts(), &rules("{}")).expect("it was never told");
+        let mut third = Lifecycle::new(Some(position(&piece)), NOW_NS + 200);
+        assert!([young, old].iter().all(|event| told(&mut third, event).is_none()));
+    }
+
+    #[test]
+    fn an_engine_that_forgot_what_was_told_hides_nothing_new() {
+        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let known = [event(1, "start", &[]), event(2, "oom", &[])];
+        let pieces = known.iter().map(|event| lifecycle.take(event, &facts(), &rules("{}")).unwrap());
+        let last = position(&pieces.last().unwrap());
+        let mut next = Lifecycle::new(Some(last), NOW_NS + 100);
+        assert!(told(&mut next, &event(3, "die", &[("exitCode", "0")])).is_some());
+        assert!(told(&mut next, &event(4, "start", &[])).is_some());
+    }
+
+    #[test]
+    fn the_position_follows_the_newest_event_and_counts_few() {
+        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let mut last = None;
+        for number in 1..=30 {
+            let start = event(number * 1_000_000_000, "start", &[]);
+            last = lifecycle.take(&start, &facts(), &rules("{}"));
+        }
+        let OutputPosition { ns, ordinal, .. } = position(last.as_ref().unwrap());
+        assert_eq!((ns, ordinal), (NOW_NS + 20_000_000_000, 11));
+        for number in 0..3_000 {
+            last = lifecycle.take(&event(30_000_000_001 + number, "start", &[]), &facts(), &rules("{}"));
+        }
+        assert!(position(&last.unwrap()).ordinal as usize <= COUNTED_MAX);
     }
 
     #[test]
