@@ -31,7 +31,7 @@ use crate::clock_watch::ClockWatch;
 use crate::container_stages::container_stages;
 use crate::discovery::{DockerRules, TargetLabels};
 use crate::docker_engine::{Engine, Inspected, OpenError, Tail};
-use crate::json_log::json_log_path;
+use crate::json_log::{JsonLog, json_log_path};
 use crate::labels::ContainerFacts;
 use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
@@ -431,8 +431,14 @@ impl DockerTarget {
 
     /// Reads the log from a place that touches what was accepted before.
     async fn read(&mut self, wish: &Wish, follow: bool) -> ReadEnd {
-        if let Some(files) = self.files(wish, follow).await {
-            return self.read_source(files, wish, follow, true).await;
+        if let Some(mut log) = self.files(wish).await {
+            if let Err(end) = self.inspect(wish).await {
+                return end;
+            }
+            log.set_rotation(self.rotation_bytes());
+            let metrics = self.parts.metrics.clone();
+            let source = LogSource::files(log, self.wish.clone(), follow, metrics);
+            return self.read_source(source, wish, follow, true).await;
         }
         if !self.is_known {
             return match self.initial {
@@ -450,7 +456,7 @@ impl DockerTarget {
     }
 
     /// Opens the files of the log, if it is to be read from there and can be.
-    async fn files(&mut self, wish: &Wish, follow: bool) -> Option<LogSource> {
+    async fn files(&mut self, wish: &Wish) -> Option<JsonLog> {
         let root = wish.root.as_ref()?;
         if let Some(step) = self.clock_watch.look() {
             self.filter.note_step(step);
@@ -462,8 +468,21 @@ impl DockerTarget {
             return None;
         }
         let path = json_log_path(root, &self.id);
-        let log = open_files(Arc::clone(&self.parts.disk), path, since_ns).await?;
-        Some(LogSource::files(log, self.wish.clone(), follow, self.parts.metrics.clone()))
+        open_files(Arc::clone(&self.parts.disk), Arc::clone(&self.parts.clock), path, since_ns).await
+    }
+
+    /// Inspects the container, unless that was done since the log was opened. Errors: the log is to be opened again.
+    async fn inspect(&mut self, wish: &Wish) -> Result<(), ReadEnd> {
+        if self.inspected.is_some() {
+            return Ok(());
+        }
+        match wish.engine.inspect(&self.id).await {
+            Ok(Some(inspected)) => self.take_inspected(inspected),
+            // Gone between opening and asking: what was opened still holds its lines.
+            Ok(None) => {}
+            Err(error) => return Err(ReadEnd::Broken(error.to_string())),
+        }
+        Ok(())
     }
 
     /// Reads what comes from now on. Should nothing come, later reads go on from now all the same: what is written
@@ -502,13 +521,8 @@ impl DockerTarget {
         follow: bool,
         is_last_resort: bool,
     ) -> ReadEnd {
-        if self.inspected.is_none() {
-            match wish.engine.inspect(&self.id).await {
-                Ok(Some(inspected)) => self.take_inspected(inspected),
-                // Gone between opening and asking: the response still holds its lines.
-                Ok(None) => {}
-                Err(error) => return ReadEnd::Broken(error.to_string()),
-            }
+        if let Err(end) = self.inspect(wish).await {
+            return end;
         }
         if let Some(reason) = self.parts.rules.refusal(&self.id, &self.facts) {
             return ReadEnd::Excluded(reason);
@@ -542,6 +556,11 @@ impl DockerTarget {
         }
         .run(source, wish)
         .await
+    }
+
+    /// Returns the size at which the files of the log are rotated, if they are.
+    fn rotation_bytes(&self) -> Option<u64> {
+        self.inspected.as_ref().and_then(|inspected| inspected.rotation_bytes)
     }
 
     /// Whether this is a container that ended long before the agent first saw it.

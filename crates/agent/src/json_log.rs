@@ -3,6 +3,9 @@
 //! The engine renames `<id>-json.log` to `.1`, that to `.2` and so on, and begins a new file; the oldest is removed. A
 //! file is known by its number on the disk, so whatever its name became, the next one is the one named before it. What
 //! is packed is left to the engine: then there is no reading here.
+//!
+//! A log of one file is cut to nothing instead, before the first row that comes once it has its full size. So a cut that
+//! finds a full file read to its end took nothing with it, unless a whole further file came and went between two looks.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use logyard_sys::{Disk, FileMeta, ReadFile};
+use logyard_sys::{Clock, Disk, FileMeta, ReadFile};
 
 use crate::log_decoder::json_row;
 
@@ -22,10 +25,16 @@ const HEAD_BYTES: usize = 512;
 const GENERATIONS_MAX: usize = 1_000;
 /// Attempts to see all generations without one being renamed meanwhile.
 const OPEN_TRIES: usize = 5;
+/// Looks at a log with a name missing among its generations, after which they are taken as they are: the engine is
+/// busy with renaming them, or somebody removed one.
+const HOLES_MAX: u32 = 25;
 /// Rows of the two outputs are not in the order of their times, by so much at most.
 const DISORDER_NS: i64 = 2_000_000_000;
 /// A search by time ends when so few bytes are left: they are read through.
 const SEARCH_BYTES_MIN: u64 = 256 << 10;
+
+#[cfg(test)]
+mod tests;
 
 /// What a read brought.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,9 +50,21 @@ pub(crate) enum JsonRead {
 #[derive(Debug)]
 pub(crate) struct JsonLog {
     disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
     path: PathBuf,
     file: Arc<dyn ReadFile>,
     offset: u64,
+    /// Size at which the engine rotates or cuts a file, if it does.
+    rotation_bytes: Option<u64>,
+    /// What was read last ends inside a row.
+    is_inside_row: bool,
+    /// A row was left half written by a file that ended.
+    owes_end: bool,
+    /// Where and when reading this file began, and when it was looked at last.
+    begun: (u64, u64),
+    looked_ns: u64,
+    /// Looks in a row that met a name missing.
+    holes: u32,
     /// First bytes of the file, as far as they were seen.
     head: Vec<u8>,
     /// Younger generations, in order.
@@ -59,10 +80,20 @@ impl JsonLog {
     /// Opens a log where entries up to `since_ns` come first, or at its beginning.
     ///
     /// `None`: there is no such log here, or not all of it can be read.
-    pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, since_ns: Option<i64>) -> io::Result<Option<Self>> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        path: &Path,
+        since_ns: Option<i64>,
+    ) -> io::Result<Option<Self>> {
         let since_ns = since_ns.map(|since_ns| since_ns.saturating_sub(DISORDER_NS));
         for _ in 0..OPEN_TRIES {
-            let Some(mut files) = generations(&*disk, path)? else { return Ok(None) };
+            let Some(Generations { mut files, has_hole }) = generations(&*disk, path)? else {
+                return Ok(None);
+            };
+            if has_hole {
+                continue;
+            }
             let Some(newest) = files.back() else { return Ok(None) };
             let is_named = disk.metadata(path)?.is_some_and(|meta| is_same(&meta, &**newest));
             if !is_named {
@@ -79,11 +110,19 @@ impl JsonLog {
                 Some(since_ns) => offset_before(&*file, since_ns)?,
                 None => 0,
             };
+            let now_ns = clock.monotonic_ns();
             return Ok(Some(Self {
                 disk,
+                clock,
                 path: path.to_owned(),
                 file,
                 offset,
+                rotation_bytes: None,
+                is_inside_row: false,
+                owes_end: false,
+                begun: (offset, now_ns),
+                looked_ns: now_ns,
+                holes: 0,
                 head: Vec::new(),
                 next: files,
             }));
@@ -91,19 +130,28 @@ impl JsonLog {
         Ok(None)
     }
 
+    /// Says at which size the engine rotates or cuts a file; without it every cut counts as a loss.
+    pub(crate) fn set_rotation(&mut self, rotation_bytes: Option<u64>) {
+        self.rotation_bytes = rotation_bytes;
+    }
+
     /// Reads on. Errors: the disk's, or a log that is packed now; both mean to ask the engine.
     pub(crate) fn read(&mut self) -> io::Result<JsonRead> {
         loop {
+            let before = self.offset;
             if let Some(bytes) = self.read_file()? {
                 // A log of one file is cut where others are renamed, and may have grown past the place since.
                 if self.is_written_anew()? {
-                    return Ok(self.begin_again());
+                    self.offset = before;
+                    if self.begin_cut() {
+                        return Ok(JsonRead::Lost("truncated"));
+                    }
+                    continue;
                 }
-                return Ok(JsonRead::Bytes(bytes));
+                return Ok(self.hand_out(bytes));
             }
             if let Some(file) = self.next.pop_front() {
-                (self.file, self.offset) = (file, 0);
-                self.head.clear();
+                self.begin(file);
                 continue;
             }
             let named = self.disk.metadata(&self.path)?;
@@ -111,20 +159,29 @@ impl JsonLog {
                 None => return Ok(JsonRead::End),
                 Some(meta) if is_same(&meta, &*self.file) => {
                     if meta.bytes >= self.offset {
+                        self.looked_ns = self.clock.monotonic_ns();
                         return Ok(JsonRead::End);
                     }
-                    return Ok(self.begin_again());
+                    if self.begin_cut() {
+                        return Ok(JsonRead::Lost("truncated"));
+                    }
+                    continue;
                 }
                 Some(_) => {}
             }
             // It was renamed: what was written to it before is all there now.
             if let Some(bytes) = self.read_file()? {
-                return Ok(JsonRead::Bytes(bytes));
+                return Ok(self.hand_out(bytes));
             }
-            let Some(mut files) = generations(&*self.disk, &self.path)? else {
+            let Some(Generations { mut files, has_hole }) = generations(&*self.disk, &self.path)? else {
                 return Err(io::Error::other("the log is packed"));
             };
             let own = files.iter().position(|file| is_same_file(&**file, &*self.file));
+            if own.is_none() && has_hole && self.holes < HOLES_MAX {
+                self.holes += 1;
+                return Ok(JsonRead::End);
+            }
+            self.holes = 0;
             files.drain(..own.map_or(0, |own| own + 1));
             self.next = files;
             if own.is_none() {
@@ -146,10 +203,46 @@ impl JsonLog {
         Ok(!is_same)
     }
 
-    fn begin_again(&mut self) -> JsonRead {
+    fn hand_out(&mut self, mut bytes: Bytes) -> JsonRead {
+        self.looked_ns = self.clock.monotonic_ns();
+        // A row that was left half written gets an end, or it would spoil the first one of the next file.
+        if std::mem::take(&mut self.owes_end) {
+            bytes = Bytes::from([b"\n", &*bytes].concat());
+        }
+        self.is_inside_row = bytes.last().is_some_and(|byte| *byte != b'\n');
+        JsonRead::Bytes(bytes)
+    }
+
+    /// Goes over to another file, or to the beginning of this one.
+    fn begin(&mut self, file: Arc<dyn ReadFile>) {
+        self.file = file;
         self.offset = 0;
         self.head.clear();
-        JsonRead::Lost("truncated")
+        self.looked_ns = self.clock.monotonic_ns();
+        self.begun = (0, self.looked_ns);
+        self.owes_end |= std::mem::take(&mut self.is_inside_row);
+    }
+
+    /// Begins again after a cut. Returns whether rows may have gone unread.
+    fn begin_cut(&mut self) -> bool {
+        let has_lost = !self.took_nothing();
+        self.begin(Arc::clone(&self.file));
+        has_lost
+    }
+
+    /// Whether a cut that is seen now came when everything was read.
+    fn took_nothing(&self) -> bool {
+        let is_full = self.rotation_bytes.is_some_and(|bytes| self.offset >= bytes);
+        if !is_full || self.is_inside_row {
+            return false;
+        }
+        // How long a file as large took to come, at the pace of this one.
+        let (from, begun_ns) = self.begun;
+        let pace_ns = u128::from(self.looked_ns.saturating_sub(begun_ns));
+        let bytes = u128::from(self.offset.saturating_sub(from)).max(1);
+        let filled_ns = pace_ns * u128::from(self.rotation_bytes.unwrap_or_default()) / bytes;
+        let unseen_ns = self.clock.monotonic_ns().saturating_sub(self.looked_ns);
+        u128::from(unseen_ns) < filled_ns / 2
     }
 
     fn read_file(&mut self) -> io::Result<Option<Bytes>> {
@@ -161,9 +254,28 @@ impl JsonLog {
     }
 }
 
-/// Opens all generations, the oldest first; `None` if one is packed or there is none.
-fn generations(disk: &dyn Disk, path: &Path) -> io::Result<Option<VecDeque<Arc<dyn ReadFile>>>> {
-    let mut files = VecDeque::new();
+/// The files of a log.
+#[derive(Debug)]
+struct Generations {
+    /// The oldest first.
+    files: VecDeque<Arc<dyn ReadFile>>,
+    /// A name is missing before the last.
+    has_hole: bool,
+}
+
+/// Opens all generations; `None` if one is packed or there is none.
+fn generations(disk: &dyn Disk, path: &Path) -> io::Result<Option<Generations>> {
+    generations_by(disk, path, &mut |path| disk.open_file(path))
+}
+
+/// The engine renames from the oldest to the newest, and may do so meanwhile: a file that was opened is met again under
+/// the next name, or a name is missing for a moment while the next one is there.
+fn generations_by(
+    disk: &dyn Disk,
+    path: &Path,
+    open: &mut dyn FnMut(&Path) -> io::Result<Arc<dyn ReadFile>>,
+) -> io::Result<Option<Generations>> {
+    let mut files: VecDeque<Arc<dyn ReadFile>> = VecDeque::new();
     let named = |number: usize, ending: &str| {
         let mut name = path.as_os_str().to_owned();
         if number > 0 {
@@ -173,11 +285,18 @@ fn generations(disk: &dyn Disk, path: &Path) -> io::Result<Option<VecDeque<Arc<d
         PathBuf::from(name)
     };
     for number in 0..GENERATIONS_MAX {
-        match disk.open_file(&named(number, "")) {
-            Ok(file) => files.push_front(file),
+        match open(&named(number, "")) {
+            Ok(file) => {
+                let is_met_again = files.front().is_some_and(|oldest| is_same_file(&**oldest, &*file));
+                if !is_met_again {
+                    files.push_front(file);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let is_packed = number > 0 && disk.metadata(&named(number, ".gz"))?.is_some();
-                return Ok((!is_packed && !files.is_empty()).then_some(files));
+                let has_hole = disk.metadata(&named(number + 1, ""))?.is_some();
+                let is_there = has_hole || !files.is_empty();
+                return Ok((!is_packed && is_there).then_some(Generations { files, has_hole }));
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(error),
@@ -232,152 +351,4 @@ fn offset_before(file: &dyn ReadFile, ns: i64) -> io::Result<u64> {
         }
     }
     Ok(low)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use logyard_sys::SimDisk;
-
-    const PATH: &str = "/d/c-json.log";
-
-    fn row(number: usize) -> String {
-        format!(
-            "{{\"log\":\"{number}\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T{:02}:{:02}:{:02}Z\"}}\n",
-            number / 3_600,
-            number / 60 % 60,
-            number % 60
-        )
-    }
-
-    fn write(disk: &SimDisk, rows: std::ops::Range<usize>) {
-        disk.create_dir_all(Path::new("/d")).unwrap();
-        let text: String = rows.map(row).collect();
-        disk.append_file(Path::new(PATH)).unwrap().write_all(text.as_bytes()).unwrap();
-    }
-
-    fn rotate(disk: &SimDisk, keep: usize) {
-        let name = |number: usize| {
-            PathBuf::from(if number == 0 { PATH.to_owned() } else { format!("{PATH}.{number}") })
-        };
-        for number in (0..keep - 1).rev() {
-            if disk.metadata(&name(number)).unwrap().is_some() {
-                disk.rename(&name(number), &name(number + 1)).unwrap();
-            }
-        }
-        disk.create_file(Path::new(PATH)).unwrap();
-    }
-
-    fn open(disk: &SimDisk, since_ns: Option<i64>) -> Option<JsonLog> {
-        JsonLog::open(Arc::new(disk.clone()), Path::new(PATH), since_ns).unwrap()
-    }
-
-    /// Reads to the end; returns the numbers of the rows, and what was lost.
-    fn rest(log: &mut JsonLog) -> (Vec<usize>, Vec<&'static str>) {
-        let (mut bytes, mut lost) = (Vec::new(), Vec::new());
-        loop {
-            match log.read().unwrap() {
-                JsonRead::Bytes(more) => bytes.extend_from_slice(&more),
-                JsonRead::Lost(how) => lost.push(how),
-                JsonRead::End => break,
-            }
-        }
-        let rows = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(json_row);
-        (rows.map(|row| row.log.trim().parse().unwrap()).collect(), lost)
-    }
-
-    fn numbers(range: std::ops::Range<usize>) -> Vec<usize> {
-        range.collect()
-    }
-
-    #[test]
-    fn generations_are_read_one_after_the_other_whatever_their_names_become() {
-        let disk = SimDisk::new();
-        write(&disk, 0..10);
-        rotate(&disk, 5);
-        write(&disk, 10..20);
-        let mut log = open(&disk, None).unwrap();
-        assert_eq!(rest(&mut log), (numbers(0..20), vec![]));
-        write(&disk, 20..30);
-        rotate(&disk, 5);
-        write(&disk, 30..40);
-        rotate(&disk, 5);
-        rotate(&disk, 5);
-        write(&disk, 40..50);
-        assert_eq!(rest(&mut log), (numbers(20..50), vec![]));
-        assert_eq!(rest(&mut log), (vec![], vec![]));
-    }
-
-    #[test]
-    fn what_went_unread_is_told_of() {
-        let disk = SimDisk::new();
-        write(&disk, 0..10);
-        let mut log = open(&disk, None).unwrap();
-        assert_eq!(rest(&mut log).0, numbers(0..10));
-        for start in [10, 20, 30] {
-            rotate(&disk, 2);
-            write(&disk, start..start + 10);
-        }
-        assert_eq!(rest(&mut log), (numbers(20..40), vec!["rotated"]));
-        disk.truncate(Path::new(PATH), 0).unwrap();
-        write(&disk, 40..45);
-        assert_eq!(rest(&mut log), (numbers(40..45), vec!["truncated"]));
-        // The container was removed.
-        disk.remove_file(Path::new(PATH)).unwrap();
-        assert_eq!(rest(&mut log), (vec![], vec![]));
-    }
-
-    #[test]
-    fn a_log_of_one_file_that_grew_past_the_place_again_is_read_from_its_start() {
-        let disk = SimDisk::new();
-        write(&disk, 0..10);
-        let mut log = open(&disk, None).unwrap();
-        assert_eq!(rest(&mut log).0, numbers(0..10));
-        write(&disk, 10..12);
-        assert_eq!(rest(&mut log), (numbers(10..12), vec![]));
-        disk.truncate(Path::new(PATH), 0).unwrap();
-        write(&disk, 100..150);
-        assert_eq!(rest(&mut log), (numbers(100..150), vec!["truncated"]));
-        write(&disk, 150..151);
-        assert_eq!(rest(&mut log), (numbers(150..151), vec![]));
-    }
-
-    #[test]
-    fn reading_begins_a_little_before_a_time() {
-        let disk = SimDisk::new();
-        for start in [0, 10_000, 20_000] {
-            write(&disk, start..start + 10_000);
-            if start < 20_000 {
-                rotate(&disk, 5);
-            }
-        }
-        let day_ns = 1_699_920_000_000_000_000;
-        for second in [0, 5, 9_999, 10_001, 15_000, 29_999] {
-            let mut log = open(&disk, Some(day_ns + second * 1_000_000_000)).unwrap();
-            let (rows, _) = rest(&mut log);
-            let first = rows[0] as i64;
-            assert!(first <= (second - 2).max(0), "{second}: {first}");
-            assert!(second - first < 5_000, "{second}: {first}");
-            assert_eq!(rows.last(), Some(&29_999));
-        }
-    }
-
-    #[test]
-    fn a_place_before_all_times_is_the_beginning() {
-        let disk = SimDisk::new();
-        write(&disk, 0..5_000);
-        rotate(&disk, 3);
-        write(&disk, 5_000..10_000);
-        let mut log = open(&disk, Some(i64::MIN)).unwrap();
-        assert_eq!(rest(&mut log), (numbers(0..10_000), vec![]));
-    }
-
-    #[test]
-    fn packed_logs_are_the_engines_business() {
-        let disk = SimDisk::new();
-        assert!(open(&disk, None).is_none());
-        write(&disk, 0..3);
-        disk.append_file(Path::new("/d/c-json.log.1.gz")).unwrap();
-        assert!(open(&disk, None).is_none());
-    }
 }

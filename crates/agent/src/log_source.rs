@@ -1,9 +1,11 @@
 //! Where the bytes of one reading of a log come from: a response of the engine, or the files that it keeps.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use logyard_sys::{Clock, Disk};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -80,7 +82,9 @@ async fn pump(
             Ok(JsonRead::Bytes(bytes)) => sender.send(Ok(bytes)).await,
             Ok(JsonRead::Lost(how)) => {
                 metrics.gap(how);
+                let target = wish.borrow().facts.name.clone();
                 tracing::warn!(
+                    target,
                     how,
                     "lines of a container went before they could be read; raise max-size or max-file of its log"
                 );
@@ -104,11 +108,13 @@ async fn pump(
 
 /// Opens the files of a container's log; `None`: they are not there, or not all of them can be read.
 pub(crate) async fn open_files(
-    disk: Arc<dyn logyard_sys::Disk>,
-    path: std::path::PathBuf,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    path: PathBuf,
     since_ns: Option<i64>,
 ) -> Option<JsonLog> {
-    let opened = tokio::task::spawn_blocking(move || JsonLog::open(disk, &path, since_ns)).await.ok()?;
+    let opened =
+        tokio::task::spawn_blocking(move || JsonLog::open(disk, clock, &path, since_ns)).await.ok()?;
     match opened {
         Ok(log) => log,
         Err(error) => {
