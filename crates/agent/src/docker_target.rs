@@ -8,9 +8,11 @@
 //! it begins again from further back. Everything before the position is suppressed by the filter.
 //!
 //! A response that follows is trusted as long as it keeps up: engines skip whole files of a log that is rotated faster
-//! than it is read, and say nothing. One that falls behind is left, and the log read as it is until it is caught up:
-//! such a read holds all files that there are, from the seam on, and what is missing at the seam is counted.
+//! than it is read, or while they are busy, and say nothing. One that falls behind, pauses for as long as a file takes, or
+//! is silent while the log goes on, is left, and the log read as it is until it is caught up: such a read holds all files
+//! that there are, from the seam on, and what is missing at the seam is counted.
 
+mod pace;
 mod reading;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use logyard_pipeline::Pipeline;
 use logyard_sys::{Clock, Disk, Random};
 use tokio::sync::{mpsc, watch};
 
+use self::pace::Pace;
 use self::reading::Reading;
 use crate::batch::Piece;
 use crate::clock_watch::ClockWatch;
@@ -369,6 +372,7 @@ impl DockerTarget {
                 needs_seam: false,
                 is_last_resort: true,
                 follows: false,
+                pace: None,
                 read_bytes: 0,
                 decoder: None,
                 accepted: 0,
@@ -545,6 +549,7 @@ impl DockerTarget {
             needs_seam: self.is_known,
             is_last_resort,
             follows: follow,
+            pace: self.rotation_bytes().filter(|_| follow && !source.is_files()).map(Pace::new),
             read_bytes: 0,
             decoder: match source.is_files() {
                 true => Some(LogDecoder::new(LogForm::JsonFile, self.parts.staging.line_bytes_max)),

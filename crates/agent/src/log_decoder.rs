@@ -53,6 +53,8 @@ pub(crate) fn json_row(row: &[u8]) -> Option<JsonRow<'_>> {
 pub(crate) struct LogDecoder {
     form: FormDecoder,
     first: Option<(Output, i64)>,
+    /// Newest time of a part, by output.
+    newest: [Option<i64>; 2],
     untimed: u64,
 }
 
@@ -79,7 +81,7 @@ impl LogDecoder {
                 joiners: Output::ALL.map(|_| Joiner::new(JoinRule::Newline, line_bytes_max)),
             },
         };
-        Self { form, first: None, untimed: 0 }
+        Self { form, first: None, newest: [None; 2], untimed: 0 }
     }
 
     /// Feeds bytes and calls `emit` for each line that they complete, in the order of the log.
@@ -90,20 +92,26 @@ impl LogDecoder {
         bytes: &[u8],
         emit: &mut dyn FnMut(LogEntry<'_>),
     ) -> Result<(), LogStreamError> {
-        let Self { form, first, untimed } = self;
+        let Self { form, first, newest, untimed } = self;
+        let mut note = |output: Output, ts_ns: i64| {
+            first.get_or_insert((output, ts_ns));
+            if let Some(newest) = newest.get_mut(output.index()) {
+                *newest = (*newest).max(Some(ts_ns));
+            }
+        };
         match form {
             FormDecoder::Frames { frames, joiners } => frames.feed(bytes, &mut |output, payload| {
                 let Some((ts_ns, text)) = split(payload) else {
                     *untimed += 1;
                     return;
                 };
-                first.get_or_insert((output, ts_ns));
+                note(output, ts_ns);
                 join(joiners, output, ts_ns, text, emit);
             }),
             FormDecoder::Rows { rest, joiners } => {
                 let mut take = |row: &[u8]| match json_row(row).filter(|_| row.len() <= ROW_BYTES_MAX) {
                     Some(row) => {
-                        first.get_or_insert((row.output, row.ts_ns));
+                        note(row.output, row.ts_ns);
                         join(joiners, row.output, row.ts_ns, row.log.as_bytes(), emit);
                     }
                     None => *untimed += 1,
@@ -126,7 +134,7 @@ impl LogDecoder {
             }
             FormDecoder::Tty(tty) => {
                 *untimed += tty.feed(bytes, &mut |output, line| {
-                    first.get_or_insert((output, line.ts_ns));
+                    note(output, line.ts_ns);
                     emit(LogEntry { output, ts_ns: line.ts_ns, line: line.text, cut_bytes: line.cut_bytes });
                 });
                 Ok(())
@@ -136,7 +144,7 @@ impl LogDecoder {
 
     /// Lets unfinished lines go: the container stopped, nothing will continue them.
     pub(crate) fn finish(&mut self, emit: &mut dyn FnMut(LogEntry<'_>)) {
-        let Self { form, first, untimed } = self;
+        let Self { form, first, untimed, .. } = self;
         if let FormDecoder::Rows { rest, .. } = form
             && !rest.is_empty()
         {
@@ -172,6 +180,15 @@ impl LogDecoder {
             FormDecoder::Frames { .. } | FormDecoder::Rows { .. } => None,
             FormDecoder::Tty(tty) => tty.open_ts_ns().map(|ts_ns| (Output::Stdout, ts_ns)),
         })
+    }
+
+    /// Returns the newest time of a part of an output that was read.
+    pub(crate) fn newest_ns(&self, output: Output) -> Option<i64> {
+        let open_ns = match &self.form {
+            FormDecoder::Frames { .. } | FormDecoder::Rows { .. } => None,
+            FormDecoder::Tty(tty) => tty.open_ts_ns().filter(|_| output == Output::Stdout),
+        };
+        self.newest.get(output.index()).copied().flatten().max(open_ns)
     }
 
     /// Returns whether a line waits for its end.

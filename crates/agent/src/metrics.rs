@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) reopens: Count,
     pub(crate) left_open: Count,
     pub(crate) catch_ups: Count,
+    pub(crate) stalls: Count,
     pub(crate) targets: Gauge,
     pub(crate) targets_lagging: Gauge,
     pub(crate) batches_pushed: Count,
@@ -103,8 +104,13 @@ impl Metrics {
         );
         r.register(
             "catch_ups",
-            "Log responses left because they fell behind a log that is rotated; the log is read as it is instead",
+            "Log responses left because they fell behind a log that is rotated, or may have skipped a file of it; the log is read as it is instead",
             m.catch_ups.clone(),
+        );
+        r.register(
+            "stalls",
+            "Log responses in which the engine did not go on though the log did; the log is read as it is instead",
+            m.stalls.clone(),
         );
         r.register("targets", "Targets being read", m.targets.clone());
         r.register(

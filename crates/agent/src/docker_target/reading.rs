@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use logyard_codec::Entries;
 use logyard_model::LabelSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::pace::Pace;
 use super::{DockerTarget, ReadEnd, Wish};
 use crate::batch::PIECE_RAW_BYTES;
+use crate::docker_engine::Tail;
 use crate::log_decoder::{LogDecoder, guess_form};
 use crate::log_entry::{LogEntry, Output};
 use crate::log_source::LogSource;
 use crate::position::{OutputPositions, RepeatFilter, Seam, judge_seam};
+use crate::settings::Initial;
 use crate::spool_shared::stopped;
 use crate::staging::Line;
 
@@ -33,6 +36,12 @@ const SILENCE_AFTER_END: Duration = Duration::from_secs(5);
 /// taken for read. A busy engine may need seconds to find the place in packed files.
 const SILENCE_OF_WHOLE: Duration = Duration::from_secs(10);
 
+/// Silence after which the engine is asked for the newest part of a log that is followed; twice as long each time.
+const ASK_AFTER: Duration = Duration::from_secs(10);
+const ASK_AFTER_MAX: Duration = Duration::from_secs(300);
+/// Time that a response has to show what the engine says is there.
+const SHOW_WITHIN: Duration = Duration::from_secs(5);
+
 /// One response being read.
 #[derive(Debug)]
 pub(super) struct Reading<'a> {
@@ -42,6 +51,8 @@ pub(super) struct Reading<'a> {
     pub(super) needs_seam: bool,
     pub(super) is_last_resort: bool,
     pub(super) follows: bool,
+    /// Of one that follows a log that is rotated.
+    pub(super) pace: Option<Pace>,
     /// Bytes of the response so far.
     pub(super) read_bytes: u64,
     pub(super) accepted: u64,
@@ -75,12 +86,13 @@ impl Turn {
         Self { rows: is_staged.then(Vec::new), newest_ns: i64::MIN, ..Self::default() }
     }
 
-    fn take(&mut self, entry: LogEntry<'_>, metadata: &LabelSet, filter: &mut RepeatFilter) {
+    /// Takes an entry; returns whether it is new.
+    fn take(&mut self, entry: LogEntry<'_>, metadata: &LabelSet, filter: &mut RepeatFilter) -> bool {
         let LogEntry { output, ts_ns, line, cut_bytes } = entry;
         let mark = *filter.positions();
         if !filter.accept(output, ts_ns, line) {
             self.repeats += 1;
-            return;
+            return false;
         }
         self.count += 1;
         self.newest_ns = self.newest_ns.max(ts_ns);
@@ -90,12 +102,17 @@ impl Turn {
         } else if let Some(entries) = self.outputs.get_mut(output.index()) {
             entries.push(ts_ns, line, "", metadata);
         }
+        true
     }
 }
 
 impl Reading<'_> {
     /// Reads to the end of the response, or until something else is to be done.
     pub(super) async fn run(mut self, mut source: LogSource, wish: &Wish) -> ReadEnd {
+        let may_stall = self.follows && !source.is_files();
+        let mut ask_after = self.silence_to_ask();
+        let mut ask_at = Instant::now() + ask_after;
+        let mut is_waited_for = false;
         loop {
             let due = self.target.staging_due();
             let bytes = tokio::select! {
@@ -122,6 +139,19 @@ impl Reading<'_> {
                     tracing::debug!(target = %self.target.facts.name, "the engine leaves the log of an ended container open");
                     return ReadEnd::Ended(self.accepted);
                 }
+                () = sleep_until(ask_at), if may_stall => {
+                    if is_waited_for {
+                        self.target.parts.metrics.stalls.inc();
+                        tracing::debug!(target = %self.target.facts.name, "the engine does not go on showing a log");
+                        return ReadEnd::Behind;
+                    }
+                    is_waited_for = self.is_more_kept(wish).await;
+                    if !is_waited_for {
+                        ask_after = (ask_after * 2).min(ASK_AFTER_MAX);
+                    }
+                    ask_at = Instant::now() + if is_waited_for { ask_after.min(SHOW_WITHIN) } else { ask_after };
+                    continue;
+                }
                 () = sleep(LAG_OVER), if self.target.is_lagging => {
                     // Nothing came for a while, so everything there is was read.
                     self.target.set_lagging(false);
@@ -143,6 +173,8 @@ impl Reading<'_> {
             if let Some(end) = self.take(&bytes, wish).await {
                 return end;
             }
+            (ask_after, is_waited_for) = (self.silence_to_ask(), false);
+            ask_at = Instant::now() + ask_after;
             if !source.is_files() && self.is_behind() {
                 return ReadEnd::Behind;
             }
@@ -153,15 +185,38 @@ impl Reading<'_> {
     /// Whether the log may be rotated past this response. Not judged by its first bytes alone: the clock of another
     /// machine may be behind for good, and a look at the whole log must not come too often then.
     fn is_behind(&self) -> bool {
-        let Some(rotation_bytes) =
-            self.target.inspected.as_ref().and_then(|inspected| inspected.rotation_bytes)
-        else {
-            return false;
-        };
+        let Some(rotation_bytes) = self.target.rotation_bytes() else { return false };
         let is_late = self
             .newest_ns
             .is_some_and(|newest_ns| self.target.parts.clock.now_ns().saturating_sub(newest_ns) > BEHIND_NS);
         self.follows && is_late && self.read_bytes >= (rotation_bytes / BEHIND_SHARE).max(READ_BYTES_MIN)
+    }
+
+    /// Returns after which silence the engine is asked: sooner if the log may be rotated away meanwhile.
+    fn silence_to_ask(&self) -> Duration {
+        self.pace.map_or(ASK_AFTER, |pace| pace.doubtful_silence(ASK_AFTER))
+    }
+
+    /// Whether the log goes on behind what this response has shown. An engine that gives no answer is not asked for more.
+    async fn is_more_kept(&self, wish: &Wish) -> bool {
+        // Who reads from now on is not shown what was there before.
+        let is_from_now = !self.target.is_known && self.target.initial == Initial::Now;
+        let Some(mut decoder) = self.target.decoder(wish).filter(|_| !is_from_now) else { return false };
+        let Ok(mut response) = wish.engine.open_log(&self.target.id, Tail::Newest(1), false).await else {
+            return false;
+        };
+        while decoder.first_part().is_none() {
+            let next = tokio::time::timeout(SHOW_WITHIN, response.next()).await;
+            let Ok(Some(Ok(bytes))) = next else { break };
+            if decoder.feed(&bytes, &mut |_| ()).is_err() {
+                return false;
+            }
+        }
+        let Some((output, ts_ns)) = decoder.first_part() else { return false };
+        let shown = self.decoder.as_ref().and_then(|decoder| decoder.newest_ns(output));
+        let position = self.target.filter.positions().get(output.index()).copied().flatten();
+        let known_ns = shown.max(position.map(|position| position.peak_ns()));
+        known_ns.is_none_or(|known_ns| ts_ns > known_ns)
     }
 
     /// Decodes bytes and hands over what is new; `Some` ends the reading.
@@ -177,10 +232,17 @@ impl Reading<'_> {
                 self.decoder.get_or_insert_with(|| LogDecoder::new(guess_form(slice, rule), line_bytes_max));
             let mut turn = Turn::new(!self.target.staging.is_idle());
             // Judged before anything is accepted: the filter must not move over unread entries.
-            let mut trial = self.needs_seam.then(|| self.target.filter.clone());
+            let is_on_trial = self.needs_seam || self.pace.is_some();
+            let mut trial = is_on_trial.then(|| self.target.filter.clone());
+            let mut has_skipped = false;
             let filter = trial.as_mut().unwrap_or(&mut self.target.filter);
             let metadata = &self.target.labels.metadata;
-            let fed = decoder.feed(slice, &mut |entry| turn.take(entry, metadata, filter));
+            let pace = &mut self.pace;
+            let fed = decoder.feed(slice, &mut |entry| {
+                let (ts_ns, bytes) = (entry.ts_ns, entry.line.len());
+                let is_new = turn.take(entry, metadata, filter);
+                has_skipped |= pace.as_mut().is_some_and(|pace| pace.step(ts_ns, bytes)) && is_new;
+            });
             if !decoder.has_open_line() {
                 filter.nothing_is_open();
             }
@@ -195,6 +257,10 @@ impl Reading<'_> {
                     self.target.note_gap(first);
                 }
                 self.needs_seam = false;
+            }
+            if has_skipped {
+                // What this slice shows is read again, with what may lie before it.
+                return Some(ReadEnd::Behind);
             }
             if let Some(trial) = trial {
                 self.target.filter = trial;
@@ -236,7 +302,9 @@ impl Reading<'_> {
         let mut turn = Turn::new(!self.target.staging.is_idle());
         let metadata = &self.target.labels.metadata;
         let filter = &mut self.target.filter;
-        decoder.finish(&mut |entry| turn.take(entry, metadata, filter));
+        decoder.finish(&mut |entry| {
+            turn.take(entry, metadata, filter);
+        });
         filter.nothing_is_open();
         self.send(turn).await
     }

@@ -18,6 +18,8 @@ struct FakeEngine {
     events_from: Mutex<u64>,
     /// Bytes of the log that nobody who follows is shown: the engine lost sight of them.
     unseen: Mutex<Vec<u8>>,
+    /// Bytes behind the first piece of the log that nobody who follows is shown, though it goes on behind them.
+    skipped: Mutex<Vec<u8>>,
     /// Inspections say that containers have ended.
     is_over: Mutex<bool>,
     /// What was asked in a version that it does not speak.
@@ -77,7 +79,12 @@ impl FakeEngine {
                     connection.write_all(head.as_bytes()).await.unwrap();
                     return std::future::pending().await;
                 }
-                let log = [self.lines.lock().unwrap().concat(), self.unseen.lock().unwrap().clone()].concat();
+                let mut lines = self.lines.lock().unwrap().clone();
+                lines.insert(lines.len().min(1), self.skipped.lock().unwrap().clone());
+                let mut log = [lines.concat(), self.unseen.lock().unwrap().clone()].concat();
+                if path.ends_with("tail=1") {
+                    log = last_frame(&log).to_vec();
+                }
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", log.len());
                 connection.write_all(&[head.as_bytes(), &log].concat()).await.unwrap();
                 continue;
@@ -191,6 +198,16 @@ impl FakeEngine {
                 return logs;
             }
             timeout(Duration::from_secs(20), asked).await.expect("a log is asked for within 20 s");
+        }
+    }
+}
+
+fn last_frame(mut log: &[u8]) -> &[u8] {
+    loop {
+        let Some(Ok(length)) = log.get(4..8).map(<[u8; 4]>::try_from) else { return log };
+        match log.split_at(8 + u32::from_be_bytes(length) as usize) {
+            (_, []) => return log,
+            (_, rest) => log = rest,
         }
     }
 }
@@ -358,6 +375,18 @@ async fn a_container_is_read_again_from_before_the_lines_that_a_stage_held() {
     wait_for_batches(&store, &["a\n b", "c\n d\n e", "f"]).await;
 }
 
+/// Waits until so many lines were pushed, and returns them.
+async fn wait_for_lines(store: &Store, count: usize) -> Vec<String> {
+    for pushes in 1.. {
+        let lines: Vec<String> =
+            store.wait_for_pushes(pushes).await.into_iter().flat_map(|(_, lines)| lines).collect();
+        if lines.len() >= count {
+            return lines;
+        }
+    }
+    Vec::new()
+}
+
 /// Waits for batches of one entry each. One whose acknowledgement was lost comes again, under the same id.
 async fn wait_for_batches(store: &Store, want: &[&str]) {
     for count in 1.. {
@@ -408,15 +437,7 @@ async fn a_response_that_ends_within_a_line_does_not_cut_it() {
     *engine.is_over.lock().unwrap() = true;
     *engine.ends_early.lock().unwrap() = true;
     let (agent, _registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
-    let mut count = 1;
-    let lines = loop {
-        let pushes = store.wait_for_pushes(count).await;
-        let lines: Vec<String> = pushes.into_iter().flat_map(|(_, lines)| lines).collect();
-        if lines.len() >= 2 {
-            break lines;
-        }
-        count += 1;
-    };
+    let lines = wait_for_lines(&store, 2).await;
     assert_eq!(lines, ["a".to_owned(), first + "y"]);
     agent.stop().await;
 }
@@ -483,17 +504,48 @@ async fn a_follow_that_falls_behind_a_rotated_log_is_left_for_the_whole() {
     engine.print(&early);
     *engine.unseen.lock().unwrap() = FakeEngine::frames(&[(21, "in the hole"), (22, "behind")]);
     let (agent, registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
-    let mut count = 1;
-    let lines = loop {
-        let pushes = store.wait_for_pushes(count).await;
-        let lines: Vec<String> = pushes.into_iter().flat_map(|(_, lines)| lines).collect();
-        if lines.len() >= 22 {
-            break lines;
-        }
-        count += 1;
-    };
+    let lines = wait_for_lines(&store, 22).await;
     assert_eq!(lines[20..], ["in the hole", "behind"]);
     assert_eq!(value(&registry, "catch_ups_total"), 1);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_follow_that_may_have_skipped_a_file_is_left_for_the_whole() {
+    const BEGIN_NS: i64 = 1_700_000_000_000_000_000;
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine { rotates: true, ..FakeEngine::default() }.listen().await;
+    let clock = Arc::new(SimClock::new(BEGIN_NS));
+    let long = "x".repeat(3_000);
+    let early: Vec<(u32, &str)> = (1..=20).map(|second| (second, long.as_str())).collect();
+    engine.print(&early);
+    let (agent, registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+    wait_for_lines(&store, 20).await;
+    // A file of 64 kB takes 21 s at this pace.
+    clock.set(BEGIN_NS + 15_000_000_000);
+    *engine.skipped.lock().unwrap() = FakeEngine::frames(&[(25, "in the hole"), (26, "as well")]);
+    engine.print(&[(35, "behind")]);
+    assert_eq!(wait_for_lines(&store, 23).await[20..], ["in the hole", "as well", "behind"]);
+    assert_eq!(value(&registry, "catch_ups_total"), 1);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_follow_that_stops_while_the_log_goes_on_is_left_for_the_whole() {
+    let (store, base) = Store::listen(0).await;
+    let (engine, host) = FakeEngine::default().listen().await;
+    let clock = Arc::new(SimClock::new(1_700_000_030_000_000_000));
+    engine.print(&[(20, "a"), (21, "b")]);
+    let (agent, registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+    assert_eq!(store.wait_for_pushes(1).await[0].1, ["a", "b"]);
+    *engine.unseen.lock().unwrap() = FakeEngine::frames(&[(22, "c"), (23, "d")]);
+    let until = Instant::now() + Duration::from_secs(60);
+    while store.pushes.lock().unwrap().len() < 2 {
+        assert!(Instant::now() < until, "the container lives on, and nobody looks");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(store.wait_for_pushes(2).await[1].1, ["c", "d"]);
+    assert_eq!(value(&registry, "stalls_total"), 1);
     agent.stop().await;
 }
 
