@@ -15,6 +15,7 @@ mod behaviours_store;
 mod clients;
 mod containers;
 mod crash;
+mod dashboards;
 mod deletes;
 mod engine;
 mod exactly_once;
