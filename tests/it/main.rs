@@ -17,6 +17,7 @@ mod containers;
 mod crash;
 mod dashboards;
 mod deletes;
+mod deploy;
 mod engine;
 mod exactly_once;
 mod files;
