@@ -186,7 +186,7 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
     logyard.start();
     let answer = http::post(&logyard.url("/api/prom/rules/n"), "application/yaml", GROUP.as_bytes()).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text);
-    push(&logyard, "ERROR one");
+    push(&logyard, "ERROR one password=sesame");
 
     let by_manager = |status: &str| {
         let bodies = sink.at("/from-alertmanager");
@@ -199,6 +199,12 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
     };
     wait("word of the Alertmanager", || by_manager("firing") == 1);
     wait("word on the phone", || titles() == ["[FIRING] Broken"]);
+    let messages = sink.at("/");
+    let told = messages.iter().find(|body| body["title"] == "[FIRING] Broken").unwrap();
+    assert!(
+        told["message"].as_str().unwrap().ends_with("\n> ERROR one password=***"),
+        "the line that made it: {told}"
+    );
 
     // That they were told is on the disk once it is counted.
     let counted = |target: &str| {

@@ -55,6 +55,8 @@ pub struct Alert {
     pub value: f64,
     /// Annotations as of then, expanded.
     pub annotations: Arc<LabelSet>,
+    /// Lines that made it fire, the oldest first, as they may be shown.
+    pub lines: Arc<[String]>,
     /// Time in the present state that was seen, in ns: of a firing one, time without its sample.
     pub(crate) seen_ns: i64,
     /// Whether the sample of a firing alert was there at the last evaluation.
@@ -78,6 +80,8 @@ pub(crate) struct Seen {
     pub(crate) labels: Arc<LabelSet>,
     pub(crate) annotations: Arc<LabelSet>,
     pub(crate) value: f64,
+    /// Lines of an alert that begins to fire; `None` for those it has.
+    pub(crate) lines: Option<Arc<[String]>>,
 }
 
 /// What a rule says about time, in ns, and who is told of its alerts.
@@ -102,8 +106,7 @@ pub(crate) struct Alerts {
 impl Alerts {
     /// Takes the samples of an evaluation; their labels are distinct. Returns whether any alert changed its state.
     pub(crate) fn step(&mut self, now_ns: i64, terms: Terms<'_>, seen: Vec<Seen>) -> bool {
-        let since_ns = self.last_ns.map_or(0, |last_ns| now_ns.saturating_sub(last_ns));
-        let since_ns = since_ns.clamp(0, terms.gap_ns_max.max(0));
+        let since_ns = self.since_ns(now_ns, terms);
         self.last_ns = Some(now_ns);
         let mut changed = false;
         let mut there: BTreeMap<Arc<LabelSet>, Seen> =
@@ -120,6 +123,23 @@ impl Alerts {
             self.by_labels.insert(labels, Alert::new(now_ns, terms, sample));
         }
         changed
+    }
+
+    /// Returns the time since the last evaluation, as far as it counts.
+    fn since_ns(&self, now_ns: i64, terms: Terms<'_>) -> i64 {
+        let since_ns = self.last_ns.map_or(0, |last_ns| now_ns.saturating_sub(last_ns));
+        since_ns.clamp(0, terms.gap_ns_max.max(0))
+    }
+
+    /// Returns whether a sample would make its alert fire that does not fire yet.
+    pub(crate) fn will_fire(&self, labels: &LabelSet, now_ns: i64, terms: Terms<'_>) -> bool {
+        match self.by_labels.get(labels) {
+            Some(alert) if alert.state == AlertState::Firing => false,
+            Some(alert) if alert.state == AlertState::Pending => {
+                alert.seen_ns.saturating_add(self.since_ns(now_ns, terms)) >= terms.for_ns
+            }
+            _ => terms.for_ns <= 0,
+        }
     }
 
     /// Ends all alerts: their rule is no more. Those that nobody can have heard of are forgotten.
@@ -154,6 +174,7 @@ impl Alert {
             resolved_at_ns: None,
             value: sample.value,
             annotations: sample.annotations,
+            lines: sample.lines.unwrap_or_default(),
             seen_ns: 0,
             is_there: true,
             told: BTreeMap::new(),
@@ -171,6 +192,9 @@ impl Alert {
             return true;
         }
         (self.value, self.annotations) = (sample.value, sample.annotations);
+        if let Some(lines) = sample.lines {
+            self.lines = lines;
+        }
         if self.state == AlertState::Firing {
             (self.seen_ns, self.is_there) = (0, true);
             return true;

@@ -34,33 +34,58 @@ pub struct RuleSample {
 /// An answer in the making; the error is what people read. Dropped, its query ends.
 pub type Evaluating<'a> = Pin<Box<dyn Future<Output = Result<Vec<RuleSample>, String>> + Send + 'a>>;
 
+/// A question for the last entries of a range.
+#[derive(Clone, Debug)]
+pub struct AskLines {
+    /// Whose entries.
+    pub tenant: Tenant,
+    /// A log query.
+    pub query: Arc<Expr>,
+    /// The first instant of the range, in ns.
+    pub start_ns: i64,
+    /// The first one behind the range, in ns.
+    pub end_ns: i64,
+    /// Most entries.
+    pub lines_max: usize,
+}
+
+/// Lines in the making, the oldest first; the error is what people read. Dropped, its query ends.
+pub type ReadingLines<'a> = Pin<Box<dyn Future<Output = Result<Vec<Vec<u8>>, String>> + Send + 'a>>;
+
 /// Evaluates queries at an instant.
 pub trait Evaluate: Send + Sync + Debug {
     /// Begins to answer. Must not occupy the thread; whoever asks bounds the time by dropping it.
     fn evaluate(&self, ask: Ask) -> Evaluating<'_>;
+
+    /// Begins to read the last lines of a range, as [`Evaluate::evaluate`] does.
+    fn lines(&self, ask: AskLines) -> ReadingLines<'_>;
 }
 
-/// Makes alerts of samples. Errors: too many, or two of them with the same labels.
-pub(crate) fn alerts_of(
+/// A sample with the labels of its alert.
+#[derive(Clone, Debug)]
+pub(crate) struct Labelled {
+    pub(crate) labels: Arc<LabelSet>,
+    pub(crate) sample: RuleSample,
+    /// Lines that made the alert fire, for its annotations.
+    pub(crate) lines: Arc<[String]>,
+    /// Whether they are new.
+    pub(crate) are_new: bool,
+}
+
+/// Gives samples the labels of their alerts. Errors: too many, or two of them with the same labels.
+pub(crate) fn label(
     rule: &Rule,
     alert: &AlertRule,
     samples: Vec<RuleSample>,
     around: Around<'_>,
-) -> Result<Vec<Seen>, String> {
+) -> Result<Vec<Labelled>, String> {
     if samples.len() > around.limit {
         return Err(format!("exceeded limit of {} with {} alerts", around.limit, samples.len()));
     }
-    let mut seen = Vec::with_capacity(samples.len());
+    let mut labelled = Vec::with_capacity(samples.len());
     let mut all = std::collections::BTreeSet::new();
     for sample in samples {
-        let mut base = LabelSet::clone(&sample.labels);
-        base.remove("__name__");
-        let facts = Facts {
-            labels: Rc::new(base),
-            value: sample.value,
-            ts_ns: around.time_ns,
-            external_url: around.external_url,
-        };
+        let facts = around.facts(&sample, &[]);
         let mut labels = LabelSet::clone(&facts.labels);
         set_all(&mut labels, rule.label_texts.expand(&facts));
         labels.insert("alertname", alert.name.as_str());
@@ -70,11 +95,20 @@ pub(crate) fn alerts_of(
                 "vector contains metrics with the same labelset after applying alert labels".to_owned()
             );
         }
-        let annotations = alert.annotation_texts.expand(&facts);
-        let annotations = Arc::new(LabelSet::from_pairs(annotations));
-        seen.push(Seen { labels, annotations, value: sample.value });
+        labelled.push(Labelled { labels, sample, lines: Arc::default(), are_new: false });
     }
-    Ok(seen)
+    Ok(labelled)
+}
+
+/// Makes alerts of labelled samples.
+pub(crate) fn annotate(alert: &AlertRule, labelled: Vec<Labelled>, around: Around<'_>) -> Vec<Seen> {
+    let annotate = |one: Labelled| {
+        let annotations = alert.annotation_texts.expand(&around.facts(&one.sample, &one.lines));
+        let annotations = Arc::new(LabelSet::from_pairs(annotations));
+        let lines = one.are_new.then_some(one.lines);
+        Seen { labels: one.labels, annotations, value: one.sample.value, lines }
+    };
+    labelled.into_iter().map(annotate).collect()
 }
 
 /// What all samples of an evaluation share.
@@ -83,6 +117,20 @@ pub(crate) struct Around<'a> {
     pub(crate) time_ns: i64,
     pub(crate) limit: usize,
     pub(crate) external_url: &'a str,
+}
+
+impl Around<'_> {
+    fn facts<'f>(&'f self, sample: &RuleSample, lines: &'f [String]) -> Facts<'f> {
+        let mut labels = LabelSet::clone(&sample.labels);
+        labels.remove("__name__");
+        Facts {
+            labels: Rc::new(labels),
+            value: sample.value,
+            ts_ns: self.time_ns,
+            lines,
+            external_url: self.external_url,
+        }
+    }
 }
 
 /// Sets labels; an empty text removes one.

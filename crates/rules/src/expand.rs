@@ -5,9 +5,9 @@ use logyard_model::LabelSet;
 use logyard_template::{Dialect, Entry, Fields, Template, Value};
 use std::rc::Rc;
 
-/// The variables of rules, set as Prometheus sets them: `$labels.app` and `$value` read from these.
+/// The variables of rules, set as Prometheus sets them: `$labels.app` and `$value` read from these. `$lines` is our own.
 const VARIABLES: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
-                         {{$externalURL := .ExternalURL}}{{$value := .Value}}";
+                         {{$externalURL := .ExternalURL}}{{$value := .Value}}{{$lines := .Lines}}";
 
 /// What errors call a template.
 const NAME: &str = "rule";
@@ -35,6 +35,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) value: f64,
     /// When it was taken, in ns.
     pub(crate) ts_ns: i64,
+    /// Lines that made the alert fire, for annotations.
+    pub(crate) lines: &'a [String],
     /// Where people reach the server; empty if unknown.
     pub(crate) external_url: &'a str,
 }
@@ -46,6 +48,9 @@ impl Fields for Facts<'_> {
             "ExternalLabels" => Value::Labels(Rc::new(LabelSet::default())),
             "ExternalURL" => Value::text(self.external_url),
             "Value" => Value::Float(self.value),
+            "Lines" => {
+                Value::List(Rc::new(self.lines.iter().map(|line| Value::text(line.as_str())).collect()))
+            }
             _ => Value::Nil,
         }
     }
@@ -103,7 +108,8 @@ mod tests {
     fn expand(text: &str) -> String {
         let texts = Texts::compile(&Pairs::from([("a".to_owned(), text.to_owned())])).unwrap();
         let labels = Rc::new(LabelSet::from_pairs([("app", "web"), ("host", "nas.lan:80")]));
-        let facts = Facts { labels, value: 12345.0, ts_ns: 0, external_url: "https://logs" };
+        let lines = ["one".to_owned(), "two".to_owned()];
+        let facts = Facts { labels, value: 12345.0, ts_ns: 0, lines: &lines, external_url: "https://logs" };
         texts.expand(&facts).remove(0).1
     }
 
@@ -117,6 +123,7 @@ mod tests {
             expand("{{ range $name, $text := $labels }}{{ $name }}={{ $text }};{{ end }}"),
             "app=web;host=nas.lan:80;"
         );
+        assert_eq!(expand("{{ range $lines }}> {{ . }};{{ end }}{{ len $lines }}"), "> one;> two;2");
         assert_eq!(expand("plain } text"), "plain } text");
         let long = expand(&format!("{{{{ `{}` }}}}", "x".repeat(TEXT_BYTES_MAX + 1)));
         assert_eq!((long.len(), long.ends_with("x…")), (TEXT_BYTES_MAX + "…".len(), true));

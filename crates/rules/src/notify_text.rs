@@ -16,7 +16,7 @@ const TEXT_CHARS_MAX: usize = 1800;
 /// Longest text of a message to Discord with its title, in characters; the mark of what was cut comes besides.
 const DISCORD_CHARS_MAX: usize = 1999;
 
-/// Longest text of one alert in a message.
+/// Longest text of one alert in a message of many.
 const ALERT_CHARS_MAX: usize = 600;
 
 /// Time after which an Alertmanager that hears nothing more takes an alert for resolved: four turns.
@@ -92,7 +92,8 @@ fn title(news: &[News]) -> String {
 fn text(news: &[News]) -> String {
     let mut out = String::new();
     for (number, one) in news.iter().take(SHOWN_MAX).enumerate() {
-        let paragraph = cut(&paragraph(one), ALERT_CHARS_MAX);
+        let chars_max = ALERT_CHARS_MAX.max(TEXT_CHARS_MAX / news.len().max(1));
+        let paragraph = paragraph(one, chars_max);
         if number > 0 && out.chars().count() + paragraph.chars().count() > TEXT_CHARS_MAX {
             return out + &format!("\n\n… and {} more", news.len() - number);
         }
@@ -108,7 +109,8 @@ fn text(news: &[News]) -> String {
     out
 }
 
-fn paragraph(one: &News) -> String {
+/// What a rule says of an alert, its labels, and the lines that made it fire, as far as there is room: the last ones first.
+fn paragraph(one: &News, chars_max: usize) -> String {
     let mut lines = Vec::new();
     let of_rule = ["summary", "title"].into_iter().find_map(|name| one.annotations.get(name));
     lines.push(of_rule.map_or_else(|| one.labels.to_string(), str::to_owned));
@@ -119,8 +121,22 @@ fn paragraph(one: &News) -> String {
     }
     if one.state == AlertState::Resolved {
         lines.push("no longer".to_owned());
+        return cut(&lines.join("\n"), chars_max);
     }
-    lines.join("\n")
+    let mut text = cut(&lines.join("\n"), chars_max);
+    let mut room = chars_max.saturating_sub(text.chars().count());
+    let fits = |line: &&String| {
+        let chars = line.chars().count() + "\n> ".len();
+        let fits = chars <= room;
+        room = room.saturating_sub(chars);
+        fits
+    };
+    let shown = one.lines.iter().rev().take_while(fits).count();
+    for line in one.lines.iter().skip(one.lines.len() - shown) {
+        text.push_str("\n> ");
+        text.push_str(line);
+    }
+    text
 }
 
 fn cut(text: &str, chars_max: usize) -> String {
@@ -143,7 +159,7 @@ fn for_alertmanager(sender: Sender<'_>, one: &News) -> Value {
     let ends_ns = one.ended_ns.unwrap_or_else(|| sender.now_ns.saturating_add(ALERTMANAGER_KEPT_NS));
     let mut value = json!({
         "labels": with_tenant(one),
-        "annotations": members(&one.annotations),
+        "annotations": with_lines(one),
         "startsAt": rfc3339(one.started_ns),
         "endsAt": rfc3339(ends_ns),
     });
@@ -151,6 +167,15 @@ fn for_alertmanager(sender: Sender<'_>, one: &News) -> Value {
         object.insert("generatorURL".to_owned(), Value::from(sender.external_url));
     }
     value
+}
+
+/// Annotations of an alert, with its lines unless the rule has something else by that name.
+fn with_lines(one: &News) -> Value {
+    let mut annotations = LabelSet::clone(&one.annotations);
+    if !one.lines.is_empty() && annotations.get("lines").is_none() {
+        annotations.insert("lines", one.lines.join("\n"));
+    }
+    members(&annotations)
 }
 
 /// Alerts of two tenants must not be one to whoever tells them apart by their labels.
@@ -173,6 +198,7 @@ fn webhook(sender: Sender<'_>, group: &Map<String, Value>, news: &[News], title:
             "endsAt": one.ended_ns.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339),
             "generatorURL": sender.external_url,
             "value": one.value.to_string(),
+            "lines": one.lines.to_vec(),
         })
     };
     json!({

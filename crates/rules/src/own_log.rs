@@ -41,7 +41,7 @@ mod tests {
         let mut alerts = Alerts::default();
         let terms = Terms { for_ns: 10, keep_firing_for_ns: 0, gap_ns_max: 100, targets: &[] };
         let labels = LabelSet::from_pairs([("alertname", "A")]);
-        let seen = Seen { labels: Arc::new(labels), annotations: Arc::default(), value: 3.0 };
+        let seen = Seen { labels: Arc::new(labels), annotations: Arc::default(), value: 3.0, lines: None };
         let mut told = Vec::new();
         for (at_ns, is_there) in [(10, true), (20, true), (30, true), (40, false), (50, false)] {
             alerts.step(at_ns, terms, if is_there { vec![seen.clone()] } else { Vec::new() });

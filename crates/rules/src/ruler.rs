@@ -13,6 +13,7 @@ use crate::evaluate::Evaluate;
 use crate::folder::RuleFolder;
 use crate::group::RuleGroup;
 use crate::group_run::State;
+use crate::mask::Masks;
 use crate::metrics::Metrics;
 use crate::namespaces::{NamespaceFiles, Namespaces};
 use crate::pack::PACK_NAMESPACE;
@@ -82,6 +83,8 @@ struct Shared {
     dir: PathBuf,
     evaluate: Arc<dyn Evaluate>,
     metrics: Metrics,
+    /// What is hidden in lines.
+    masks: Masks,
     slots: Semaphore,
     /// Wakes the waiting task: groups have changed.
     changed: Notify,
@@ -159,6 +162,8 @@ impl Ruler {
             .map_err(|error| Error::unavailable(format!("cannot read {}: {error}", dir.display())))?;
         let folder =
             (!settings.dir.is_empty()).then(|| RuleFolder::new(Arc::clone(&disk), Path::new(&settings.dir)));
+        let masks = Masks::new(settings.mask_common, &settings.mask)
+            .map_err(|why| Error::invalid(format!("rules.mask: {why}")))?;
         let pack = match pack_tenant {
             Some(tenant) => {
                 let groups = read_file(Path::new(PACK_NAMESPACE), settings.pack.text().as_bytes())
@@ -175,6 +180,7 @@ impl Ruler {
             dir,
             evaluate,
             metrics: Metrics::register(registry),
+            masks,
             slots: Semaphore::new(slots),
             changed: Notify::new(),
             alerts_moved: AtomicBool::new(true),

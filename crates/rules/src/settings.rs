@@ -1,8 +1,12 @@
 //! The settings of rules, section `rules` of the config.
 
+use crate::mask::Masks;
 use crate::pack::PackSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Most lines of an alert: they are held in memory, and sent.
+const LINES_MAX: usize = 20;
 
 /// Which rules are evaluated, and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +33,18 @@ pub struct RulesSettings {
     pub rules_per_group_max: usize,
     /// Most alerts, or series, of one rule where its group names no limit; a rule that has more fails. Default 1000.
     pub alerts_per_rule_max: usize,
+    /// Most lines that are attached to an alert when it begins to fire, the last ones that made it fire; 0 for none, at
+    /// most 20. Default 3.
+    pub lines_max: usize,
+    /// Longest text of such a line, in bytes; the rest is cut. Default 300.
+    pub line_bytes_max: usize,
+    /// Whether common secrets in such lines are shown as `***`: passwords, tokens and keys with their names, headers
+    /// `Authorization` and cookies, keys of AWS, tokens of GitHub, GitLab and Slack, users and passwords of addresses.
+    /// Default true.
+    pub mask_common: bool,
+    /// Regular expressions of further secrets: what their groups match is hidden, or all of the match where there is
+    /// none. Default none.
+    pub mask: Vec<String>,
     /// Address at which people reach this server, for links in the texts of alerts. Default empty: none.
     pub external_url: String,
 }
@@ -39,6 +55,13 @@ impl RulesSettings {
         let positive: [(&str, u64); 2] =
             [("interval_secs", self.interval_secs), ("timeout_secs", self.timeout_secs)];
         self.pack.check()?;
+        if self.lines_max > LINES_MAX {
+            return Err(format!(
+                "rules.lines_max: {} lines, at most {LINES_MAX} are allowed",
+                self.lines_max
+            ));
+        }
+        Masks::new(self.mask_common, &self.mask).map_err(|why| format!("rules.mask: {why}"))?;
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Err(format!("rules.{key}: 0 is too short; want a second at least")),
             None => Ok(()),
@@ -58,6 +81,10 @@ impl Default for RulesSettings {
             groups_max: 500,
             rules_per_group_max: 200,
             alerts_per_rule_max: 1000,
+            lines_max: 3,
+            line_bytes_max: 300,
+            mask_common: true,
+            mask: Vec::new(),
             external_url: String::new(),
         }
     }

@@ -42,6 +42,8 @@ struct AlertFile {
     resolved_at_ns: Option<i64>,
     seen_ns: i64,
     is_there: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     told: BTreeMap<String, ToldFile>,
 }
@@ -92,6 +94,7 @@ impl RuleFile {
             resolved_at_ns: alert.resolved_at_ns,
             seen_ns: alert.seen_ns,
             is_there: alert.is_there,
+            lines: alert.lines.to_vec(),
             told: alert
                 .told
                 .iter()
@@ -117,6 +120,7 @@ impl RuleFile {
                 annotations: set(&file.annotations),
                 seen_ns: file.seen_ns,
                 is_there: file.is_there,
+                lines: file.lines.clone().into(),
                 told: file
                     .told
                     .iter()
@@ -203,6 +207,7 @@ mod tests {
             annotations: set(&Pairs::from([("a".to_owned(), "\n\"".to_owned())])),
             seen_ns: 4,
             is_there: false,
+            lines: vec!["a \"line\"".to_owned()].into(),
             told: BTreeMap::new(),
         };
         alerts.by_labels.insert(Arc::default(), alert(f64::INFINITY));

@@ -151,6 +151,7 @@ impl Target {
                 "summary",
                 "a test by logyard notify test: alerts reach you here",
             )])),
+            lines: Arc::new(["a line that made it fire would stand here".to_owned()]),
             state: AlertState::Firing,
             value: 1.0,
             started_ns: now_ns,

@@ -36,6 +36,8 @@ pub(crate) struct News {
     pub(crate) tenant: Tenant,
     pub(crate) labels: Arc<LabelSet>,
     pub(crate) annotations: Arc<LabelSet>,
+    /// Lines that made it fire.
+    pub(crate) lines: Arc<[String]>,
     /// Firing or resolved.
     pub(crate) state: AlertState,
     pub(crate) value: f64,
@@ -108,6 +110,7 @@ mod tests {
             resolved_at_ns: (state == AlertState::Resolved).then_some(50),
             value: 1.0,
             annotations: Arc::default(),
+            lines: Arc::default(),
             seen_ns: 0,
             is_there: true,
             told: told.into_iter().collect::<BTreeMap<_, _>>(),

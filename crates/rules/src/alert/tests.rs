@@ -11,7 +11,7 @@ fn labels(name: &str) -> Arc<LabelSet> {
 }
 
 fn sample(name: &str) -> Seen {
-    Seen { labels: labels(name), annotations: Arc::default(), value: 1.0 }
+    Seen { labels: labels(name), annotations: Arc::default(), value: 1.0, lines: None }
 }
 
 fn terms(for_s: i64, keep_s: i64) -> Terms<'static> {

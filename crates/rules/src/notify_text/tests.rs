@@ -11,6 +11,7 @@ fn news(app: &str, state: AlertState, summary: Option<&str>) -> News {
         tenant: Tenant::single(),
         labels: Arc::new(LabelSet::from_pairs([("alertname", "A"), ("app", app), ("severity", "page")])),
         annotations: Arc::new(LabelSet::from_pairs(summary.map(|text| ("summary", text)))),
+        lines: Arc::default(),
         state,
         value: 2.5,
         started_ns: 1_795_230_000_123_456_789,
@@ -100,4 +101,23 @@ fn tenants_are_told_apart() {
     let mut one = news("web", AlertState::Firing, None);
     one.tenant = Tenant::new("team").unwrap();
     assert_eq!(sent(TargetKind::Alertmanager, &[one])[0]["labels"]["tenant"], "team");
+}
+
+#[test]
+fn lines_are_shown_as_far_as_there_is_room() {
+    let one = News {
+        lines: Arc::new(["x".repeat(1700), "first".to_owned(), "last".to_owned()]),
+        ..news("web", AlertState::Firing, Some("ill"))
+    };
+    let labels = "{alertname=\"A\", app=\"web\", severity=\"page\"}";
+    let text = sent(TargetKind::Ntfy, std::slice::from_ref(&one))["message"].clone();
+    assert_eq!(text, format!("ill\n{labels}\n> {}\n> first\n> last", "x".repeat(1700)));
+    let many = vec![one.clone(), one.clone(), one.clone()];
+    let text = sent(TargetKind::Ntfy, &many)["message"].clone();
+    assert_eq!(text, vec![format!("ill\n{labels}\n> first\n> last"); 3].join("\n\n"));
+    assert_eq!(sent(TargetKind::Webhook, &many)["alerts"][0]["lines"][2], "last");
+    let annotations = &sent(TargetKind::Alertmanager, &many)[0]["annotations"];
+    assert!(annotations["lines"].as_str().unwrap().ends_with("xx\nfirst\nlast"), "{annotations}");
+    let over = News { state: AlertState::Resolved, ..one };
+    assert_eq!(sent(TargetKind::Ntfy, &[over])["message"], format!("ill\n{labels}\nno longer"));
 }

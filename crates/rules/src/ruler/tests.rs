@@ -3,7 +3,7 @@
 use super::*;
 use crate::alert::AlertState;
 use crate::check::read_group;
-use crate::evaluate::{Ask, Evaluating, RuleSample};
+use crate::evaluate::{Ask, AskLines, Evaluating, ReadingLines, RuleSample};
 use crate::status::Health;
 use logyard_model::LabelSet;
 use logyard_sys::{SimClock, SimDisk};
@@ -19,6 +19,8 @@ const NOW_NS: i64 = 1_795_230_000 * SEC_NS;
 struct Answers {
     answer: Mutex<Option<Result<Vec<RuleSample>, String>>>,
     asked_at_ns: Mutex<Vec<i64>>,
+    lines: Mutex<Vec<&'static str>>,
+    asked_lines: Mutex<Vec<String>>,
     hangs: AtomicBool,
 }
 
@@ -28,6 +30,13 @@ impl Evaluate for Answers {
         let answer = self.answer.lock().clone().unwrap_or_else(|| Ok(Vec::new()));
         let hangs = self.hangs.load(Ordering::Relaxed);
         Box::pin(async move { if hangs { std::future::pending().await } else { answer } })
+    }
+
+    fn lines(&self, ask: AskLines) -> ReadingLines<'_> {
+        let seconds = (ask.end_ns - ask.start_ns) / SEC_NS;
+        self.asked_lines.lock().push(format!("{} over {seconds} s", ask.query));
+        let lines = self.lines.lock().iter().map(|line| line.as_bytes().to_vec()).collect();
+        Box::pin(async move { Ok(lines) })
     }
 }
 
@@ -368,4 +377,37 @@ fn bounds_and_sources_are_told() {
     let text = ruler.group(&tenant, "n", "a").unwrap_err().to_string();
     assert_eq!(text, "GetRuleGroup unsupported in rule local store");
     assert_eq!(ruler.delete_namespace(&tenant, "n").unwrap_err().kind(), Kind::ReadOnly);
+}
+
+#[tokio::test]
+async fn lines_come_with_an_alert_that_begins_to_fire() {
+    let mut world = World::new();
+    world.settings.mask = vec!["user ([a-z]+)".to_owned()];
+    let ruler = world.open();
+    let expr = r#"sum by (app) (count_over_time({job="j"} |= "ERROR" [1m])) > 1"#;
+    let group = GROUP.replace("vector(1)", &format!("'{expr}'"));
+    set(&ruler, &group.replace("has {{ $value }}", "wrote {{ range $lines }}{{ . }}|{{ end }}"));
+    *world.answers.lines.lock() = vec!["ERROR one password=sesame", "ERROR two for user joe"];
+    let alert = |ruler: &Ruler| ruler.status(&Tenant::single())[0].rules[0].alerts[0].clone();
+    world.answer(&["web"]);
+    world.pass(&ruler, 30).await;
+    assert_eq!((alert(&ruler).state, world.answers.asked_lines.lock().len()), (AlertState::Pending, 0));
+    assert_eq!(alert(&ruler).annotations.get("text"), Some("web wrote "));
+    world.pass(&ruler, 10).await;
+    assert_eq!(alert(&ruler).state, AlertState::Firing);
+    let want = Some("web wrote ERROR one password=***|ERROR two for user ***|");
+    assert_eq!(alert(&ruler).annotations.get("text"), want);
+    // They are looked for once, and stay: over a restart, too.
+    *world.answers.lines.lock() = vec!["ERROR three"];
+    world.pass(&ruler, 60).await;
+    let ruler = world.open();
+    world.pass(&ruler, 60).await;
+    assert_eq!(alert(&ruler).annotations.get("text"), want);
+    assert_eq!(*world.answers.asked_lines.lock(), [r#"{job="j"} |= "ERROR" | app="web" over 60 s"#]);
+    // An alert that begins anew has lines of its own.
+    world.answer(&[]);
+    world.pass(&ruler, 20).await;
+    world.answer(&["web"]);
+    world.pass(&ruler, 60).await;
+    assert_eq!(alert(&ruler).annotations.get("text"), Some("web wrote ERROR three|"));
 }

@@ -90,6 +90,7 @@ fn one(key: &Key, rule: usize, (labels, alert): (&Arc<LabelSet>, &Alert), due: D
         tenant: key.tenant.clone(),
         labels: Arc::clone(labels),
         annotations: Arc::clone(&alert.annotations),
+        lines: Arc::clone(&alert.lines),
         state: if is_firing { AlertState::Firing } else { AlertState::Resolved },
         value: alert.value,
         started_ns: alert.fired_at_ns.unwrap_or(alert.active_at_ns),

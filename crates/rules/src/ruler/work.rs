@@ -1,9 +1,11 @@
 //! Evaluations: which are due, and what becomes of their samples.
 
 use super::{Key, LOOK_EVERY, Shared};
-use crate::evaluate::{Around, Ask, RuleSample, alerts_of};
-use crate::group::{RuleGroup, RuleKind};
+use crate::alert::{Seen, Terms};
+use crate::evaluate::{Around, Ask, AskLines, Labelled, RuleSample, annotate, label};
+use crate::group::{AlertRule, Rule, RuleGroup, RuleKind};
 use crate::group_run::State;
+use crate::lines::{shown, wanted};
 use crate::own_log;
 use crate::status::Health;
 use std::collections::BTreeMap;
@@ -13,6 +15,15 @@ use std::time::Duration;
 
 /// Intervals that may lie between two evaluations for all of that time to count.
 const GAP_INTERVALS_MAX: i64 = 3;
+
+/// Most alerts of an evaluation whose lines are looked for: where more begin to fire at once, the lines tell little.
+const LINES_ALERTS_MAX: usize = 10;
+
+/// Longest time to look for lines of one evaluation.
+const LINES_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is told of a fault of ours.
+const INTERNAL: &str = "internal error, see the log of logyard";
 
 /// An evaluation to make.
 #[derive(Debug)]
@@ -136,12 +147,7 @@ impl Shared {
         rule_run.seconds = self.seconds_since(begun_ns);
         match (seen, &rule.kind) {
             (Ok(seen), RuleKind::Alert(alert)) => {
-                let terms = crate::alert::Terms {
-                    for_ns: alert.for_ns,
-                    keep_firing_for_ns: alert.keep_firing_for_ns,
-                    gap_ns_max: work.interval_ns.saturating_mul(GAP_INTERVALS_MAX),
-                    targets: &self.targets,
-                };
+                let terms = self.terms(work, alert);
                 let moved = rule_run.alerts.step(work.at_ns, terms, seen);
                 if moved {
                     own_log::tell(&work.key.tenant, &rule_run.alerts, work.at_ns);
@@ -152,38 +158,111 @@ impl Shared {
         }
     }
 
-    /// Makes alerts of the samples of an alerting rule, on a thread that may be busy for a while.
+    fn terms(&self, work: &Work, alert: &AlertRule) -> Terms<'_> {
+        Terms {
+            for_ns: alert.for_ns,
+            keep_firing_for_ns: alert.keep_firing_for_ns,
+            gap_ns_max: work.interval_ns.saturating_mul(GAP_INTERVALS_MAX),
+            targets: &self.targets,
+        }
+    }
+
+    /// Makes alerts of the samples of an alerting rule, on threads that may be busy for a while.
     async fn made_of(
         &self,
         work: &Work,
         index: usize,
         samples: Vec<RuleSample>,
         time_ns: i64,
-    ) -> Result<Vec<crate::alert::Seen>, String> {
+    ) -> Result<Vec<Seen>, String> {
         let limit = match work.group.limit {
             0 => self.settings.alerts_per_rule_max,
             limit => limit,
         };
-        let is_record =
-            matches!(work.group.rules.get(index).map(|rule| &rule.kind), Some(RuleKind::Record { .. }));
-        if is_record {
+        let Some(rule) = work.group.rules.get(index) else { return Ok(Vec::new()) };
+        let RuleKind::Alert(alert) = &rule.kind else {
             let count = samples.len();
             let text = || format!("exceeded limit of {limit} with {count} series");
             return if count > limit { Err(text()) } else { Ok(Vec::new()) };
-        }
+        };
         if samples.is_empty() {
             return Ok(Vec::new());
         }
+        let external_url: Arc<str> = self.settings.external_url.as_str().into();
+        let mut labelled = {
+            let (group, external_url) = (Arc::clone(&work.group), Arc::clone(&external_url));
+            let made = tokio::task::spawn_blocking(move || {
+                let around = Around { time_ns, limit, external_url: &external_url };
+                match group.rules.get(index).map(|rule| (rule, &rule.kind)) {
+                    Some((rule, RuleKind::Alert(alert))) => label(rule, alert, samples, around),
+                    _ => Ok(Vec::new()),
+                }
+            });
+            made.await.unwrap_or_else(|_| Err(INTERNAL.to_owned()))?
+        };
+        self.attach_lines(work, (index, rule, alert), &mut labelled, time_ns).await;
         let group = Arc::clone(&work.group);
-        let external_url = self.settings.external_url.clone();
         let made = tokio::task::spawn_blocking(move || {
             let around = Around { time_ns, limit, external_url: &external_url };
-            match group.rules.get(index).map(|rule| (rule, &rule.kind)) {
-                Some((rule, RuleKind::Alert(alert))) => alerts_of(rule, alert, samples, around),
-                _ => Ok(Vec::new()),
+            match group.rules.get(index).map(|rule| &rule.kind) {
+                Some(RuleKind::Alert(alert)) => annotate(alert, labelled, around),
+                _ => Vec::new(),
             }
         });
-        made.await.unwrap_or_else(|_| Err("internal error, see the log of logyard".to_owned()))
+        made.await.map_err(|_| INTERNAL.to_owned())
+    }
+
+    /// Attaches lines: to alerts that begin to fire those that made them, to others those that they have.
+    async fn attach_lines(
+        &self,
+        work: &Work,
+        (index, rule, alert): (usize, &Rule, &AlertRule),
+        labelled: &mut [Labelled],
+        time_ns: i64,
+    ) {
+        if self.settings.lines_max == 0 {
+            return;
+        }
+        let mut new = Vec::new();
+        {
+            let run = work.state.run.lock();
+            let Some(alerts) = run.rules.get(index).map(|run| &run.alerts) else { return };
+            let terms = self.terms(work, alert);
+            for (number, one) in labelled.iter_mut().enumerate() {
+                if alerts.will_fire(&one.labels, work.at_ns, terms) {
+                    new.push(number);
+                } else if let Some(known) = alerts.by_labels.get(&one.labels) {
+                    one.lines = Arc::clone(&known.lines);
+                }
+            }
+        }
+        let read = async {
+            for number in new.into_iter().take(LINES_ALERTS_MAX) {
+                let Some(one) = labelled.get_mut(number) else { continue };
+                let Some(wanted) = wanted(&rule.query, &one.sample.labels, time_ns) else { return };
+                let ask = AskLines {
+                    tenant: work.key.tenant.clone(),
+                    query: wanted.query,
+                    start_ns: wanted.start_ns,
+                    end_ns: wanted.end_ns,
+                    lines_max: self.settings.lines_max,
+                };
+                match self.evaluate.lines(ask).await {
+                    Ok(lines) => {
+                        one.lines = shown(&lines, &self.masks, self.settings.line_bytes_max);
+                        one.are_new = true;
+                    }
+                    Err(reason) => {
+                        tracing::debug!(rule = rule.name(), reason, "the lines of an alert cannot be read");
+                        return;
+                    }
+                }
+            }
+        };
+        // An alert without its lines is better than one that comes late.
+        if tokio::time::timeout(LINES_TIMEOUT, read).await.is_err() {
+            tracing::debug!(rule = rule.name(), "the lines of an alert were not read in time");
+        }
     }
 
     fn seconds_since(&self, begun_ns: u64) -> f64 {
