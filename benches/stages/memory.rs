@@ -87,7 +87,7 @@ impl Memory {
 
     fn with_kind(&self, query: &str, kind: QueryKind) -> impl Fn() -> QueryResult + use<> {
         let request = QueryRequest {
-            tenant: Tenant::single(),
+            tenants: Tenant::single().into(),
             expr: Arc::new(parse(query).unwrap_or_else(|error| panic!("{query}: {error}"))),
             kind,
             limit: 100,

@@ -10,7 +10,7 @@ use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings, ImportedPosi
 use logyard_client::{Client, ClientSettings, Token, without_secrets};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
-use logyard_model::Tenant;
+use logyard_model::{Tenant, Tenants};
 use logyard_rules::{Notifier, Ruler, RulerParts, Spread, Target};
 use logyard_server::{OwnDoor, RuleQueries, Secret, Server, ServerParts, Tls};
 use logyard_store::{
@@ -368,7 +368,7 @@ async fn start_agent(
         &push.url,
         ClientSettings {
             timeout: Duration::from_secs(push.timeout_secs),
-            org_id: tenant,
+            org_id: tenant.map(Tenants::from),
             token: Token::new(push.token.expose()),
             tls: tls::of_push(&push.tls)?,
             user_agent: concat!("logyard-agent/", env!("CARGO_PKG_VERSION")).to_owned(),

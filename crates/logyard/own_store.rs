@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use logyard_client::{Client, ClientSettings, Error, Tls, Token};
-use logyard_model::Tenant;
+use logyard_model::{Tenant, Tenants};
 use logyard_sys::RealDisk;
 
 use crate::config::Settings;
@@ -40,7 +40,13 @@ fn with_token(
     let address = own_address(scheme, &settings.listen, &settings.server.path_prefix);
     Client::new(
         &address,
-        ClientSettings { timeout: wait, org_id: tenant, token, tls, user_agent: user_agent() },
+        ClientSettings {
+            timeout: wait,
+            org_id: tenant.map(Tenants::from),
+            token,
+            tls,
+            user_agent: user_agent(),
+        },
     )
     .context("cannot use listen")
 }

@@ -25,7 +25,7 @@ impl Select for OneStream {
         if !request.matchers.iter().all(|matcher| matcher.matches_set(&labels)) {
             return Ok(Vec::new());
         }
-        let stream = Arc::new(Stream::new(request.tenant, labels));
+        let stream = Arc::new(Stream::new(&Tenant::single(), labels));
         let middle = self.lines.len() / 2;
         let mut views = Vec::new();
         for (arrival, rows) in [0..middle + 1, middle..self.lines.len()].into_iter().enumerate() {
@@ -63,7 +63,7 @@ impl OneStream {
             QueryKind::Range { start_ns: 0, end_ns, step_ns: SECOND }
         };
         let request = QueryRequest {
-            tenant: Tenant::single(),
+            tenants: Tenant::single().into(),
             expr: Arc::new(expr.clone()),
             kind,
             limit: 5000,

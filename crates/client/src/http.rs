@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use logyard_model::Tenant;
+use logyard_model::Tenants;
 use logyard_wire::{loki_query, native_push};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{RequestBuilder, Response, Url};
@@ -60,8 +60,8 @@ impl fmt::Debug for Token {
 pub struct ClientSettings {
     /// Longest time for one call, from connecting to the last byte of the answer.
     pub timeout: Duration,
-    /// Tenant named in `X-Scope-OrgID`; none sends no header.
-    pub org_id: Option<Tenant>,
+    /// Tenant named in `X-Scope-OrgID`, or several for reads; none sends no header.
+    pub org_id: Option<Tenants>,
     /// Sent as `Authorization: Bearer`; none sends no header.
     pub token: Option<Token>,
     /// Whom to trust and what to show where the address begins with `https`; none: the machine's authorities.
@@ -106,9 +106,9 @@ impl Client {
             (_, None) => None,
         };
         let mut headers = HeaderMap::new();
-        if let Some(tenant) = &settings.org_id {
-            let value = HeaderValue::from_str(tenant.as_str())
-                .map_err(|_| Error::invalid(format!("tenant {tenant} cannot be sent as a header")))?;
+        if let Some(tenants) = &settings.org_id {
+            let value = HeaderValue::from_str(&tenants.to_string())
+                .map_err(|_| Error::invalid(format!("tenant {tenants} cannot be sent as a header")))?;
             headers.insert(loki_query::ORG_ID_HEADER, value);
         }
         let user_agent = HeaderValue::from_str(&settings.user_agent)

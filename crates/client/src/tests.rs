@@ -42,7 +42,7 @@ impl Server {
     fn client(&self) -> Client {
         let settings = ClientSettings {
             timeout: Duration::from_secs(5),
-            org_id: Some(Tenant::new("team-a").unwrap()),
+            org_id: Some(Tenant::new("team-a").unwrap().into()),
             token: None,
             tls: None,
             user_agent: "logyard-test/1".to_owned(),

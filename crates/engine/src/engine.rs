@@ -156,9 +156,9 @@ impl Context<'_> {
         range: TimeRange,
         prefilter: &Prefilter,
     ) -> Result<(Vec<BlockView>, ScanCounts), Error> {
-        let QueryRequest { tenant, direction, .. } = self.request;
+        let QueryRequest { tenants, direction, .. } = self.request;
         let request =
-            SelectRequest { tenant, matchers: &log.matchers, range, prefilter, direction: *direction };
+            SelectRequest { tenants, matchers: &log.matchers, range, prefilter, direction: *direction };
         let views = self.source.select(&request)?;
         limits::check_bytes(self.settings, &views, range)?;
         let runs = || views.iter().flat_map(|view| &view.runs);

@@ -253,7 +253,7 @@ mod tests {
 
     fn text(query: &str) -> String {
         let request = QueryRequest {
-            tenant: Tenant::single(),
+            tenants: Tenant::single().into(),
             expr: Arc::new(parse(query).unwrap()),
             kind: QueryKind::Range { start_ns: 0, end_ns: 60_000_000_000, step_ns: 60_000_000_000 },
             limit: 10,

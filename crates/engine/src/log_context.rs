@@ -118,7 +118,7 @@ impl<'a> Finder<'a> {
     fn new(query: &LogQuery<'a>, log: &LogExpr, matches: &[Identity]) -> Result<Self, Error> {
         let context = query.context;
         let views = context.source.select(&SelectRequest {
-            tenant: &context.request.tenant,
+            tenants: &context.request.tenants,
             matchers: &log.matchers,
             range: query.range,
             prefilter: &Prefilter::default(),

@@ -23,7 +23,7 @@ use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
 use crate::turns::Turns;
 use logyard_codec::{Block, BlockView, RunView};
-use logyard_model::{Direction, Matcher, Prefilter, Tenant, TimeRange};
+use logyard_model::{Direction, Matcher, Prefilter, Tenants, TimeRange};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ const COUNT_BYTES: u64 = 64;
 #[derive(Clone, Debug)]
 pub struct PatternsRequest {
     /// Whose.
-    pub tenant: Tenant,
+    pub tenants: Tenants,
     /// Of which streams; all must hold.
     pub matchers: Vec<Matcher>,
     /// From when.
@@ -93,11 +93,11 @@ pub(crate) fn run(
     memory: &Memory<'_>,
 ) -> Result<Vec<PatternCounts>, Error> {
     let range = limits::cut(settings, request.range, request.now_ns);
-    let PatternsRequest { tenant, matchers, .. } = request;
+    let PatternsRequest { tenants, matchers, .. } = request;
     let prefilter = Prefilter::default();
     let direction = Direction::Backward;
     let views =
-        source.select(&SelectRequest { tenant, matchers, range, prefilter: &prefilter, direction })?;
+        source.select(&SelectRequest { tenants, matchers, range, prefilter: &prefilter, direction })?;
     limits::check_bytes(settings, &views, range)?;
     let copies = find_copies(turns, &views, range)?;
     let line_bytes: u64 = views.iter().flat_map(|view| &view.runs).map(|run| run.raw_bytes).sum();

@@ -3,14 +3,14 @@
 use crate::cancel::Cancel;
 use logyard_codec::Block;
 use logyard_logql::Expr;
-use logyard_model::{Direction, LabelSet, Tenant};
+use logyard_model::{Direction, LabelSet, Tenants};
 use std::sync::Arc;
 
 /// A query, parsed, with everything it needs.
 #[derive(Clone, Debug)]
 pub struct QueryRequest {
     /// Whose entries.
-    pub tenant: Tenant,
+    pub tenants: Tenants,
     /// What is asked.
     pub expr: Arc<Expr>,
     /// For when.

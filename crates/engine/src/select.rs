@@ -2,13 +2,13 @@
 
 use crate::error::Kind;
 use logyard_codec::BlockView;
-use logyard_model::{Direction, Matcher, Prefilter, Tenant, TimeRange};
+use logyard_model::{Direction, Matcher, Prefilter, Tenants, TimeRange};
 
 /// Yields the blocks that may hold entries of a query.
 pub trait Select: Send + Sync {
     /// Returns views that together hold every entry of the streams, the range and the prefilter.
     ///
-    /// Shape: a superset by time and by prefilter, exact by tenant and matchers; any order. Runs of
+    /// Shape: a superset by time and by prefilter, exact by tenants and matchers; any order. Runs of
     /// one stream in different views may overlap and may hold equal entries. May block.
     fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<BlockView>, SelectError>;
 
@@ -23,7 +23,7 @@ pub trait Select: Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub struct SelectRequest<'a> {
     /// Whose.
-    pub tenant: &'a Tenant,
+    pub tenants: &'a Tenants,
     /// Of which streams; all must hold.
     pub matchers: &'a [Matcher],
     /// From when.

@@ -79,7 +79,7 @@ impl Select for Memory {
                     continue;
                 }
                 let run = RunView {
-                    stream: Arc::new(Stream::new(request.tenant, labels.clone())),
+                    stream: Arc::new(Stream::new(&Tenant::single(), labels.clone())),
                     rows: 0..entries.len() as u32,
                     min_ns: entries.min_ns(),
                     max_ns: entries.max_ns(),
@@ -110,7 +110,7 @@ fn encoded(entries: &Entries, codec: LineCodec) -> Block {
 
 fn request(query: &str, kind: QueryKind) -> QueryRequest {
     QueryRequest {
-        tenant: Tenant::single(),
+        tenants: Tenant::single().into(),
         expr: Arc::new(parse(query).unwrap_or_else(|error| panic!("{query}: {error}"))),
         kind,
         limit: 100,

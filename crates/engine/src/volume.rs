@@ -16,7 +16,7 @@ use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
 use crate::turns::Turns;
 use logyard_codec::{Block, BlockView, RunView};
-use logyard_model::{Direction, LabelSet, Matcher, Prefilter, Stream, StreamId, Tenant, TimeRange};
+use logyard_model::{Direction, LabelSet, Matcher, Prefilter, Stream, StreamId, Tenants, TimeRange};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const BUCKET_BYTES: u64 = 48;
 #[derive(Clone, Debug)]
 pub struct VolumeRequest {
     /// Whose.
-    pub tenant: Tenant,
+    pub tenants: Tenants,
     /// Of which streams; all must hold, none means all streams.
     pub matchers: Vec<Matcher>,
     /// From when.
@@ -106,11 +106,11 @@ pub(crate) fn run(
     memory: &Memory<'_>,
 ) -> Result<VolumeOutcome, Error> {
     let range = limits::cut(settings, request.range, request.now_ns);
-    let VolumeRequest { tenant, matchers, .. } = request;
+    let VolumeRequest { tenants, matchers, .. } = request;
     let prefilter = Prefilter::default();
     let direction = Direction::Backward;
     let views =
-        source.select(&SelectRequest { tenant, matchers, range, prefilter: &prefilter, direction })?;
+        source.select(&SelectRequest { tenants, matchers, range, prefilter: &prefilter, direction })?;
     let copies = find_copies(turns, &views, range)?;
     let counting = Counting { request, range, memory };
     let parts = turns.fold(views.len(), |sums: &mut Sums, index| {

@@ -84,7 +84,7 @@ pub(crate) struct SharedFlags {
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) addr: Option<String>,
 
-    /// Tenant, sent as X-Scope-OrgID
+    /// Tenant, sent as X-Scope-OrgID; several to read from, as a|b
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) org_id: Option<String>,
 

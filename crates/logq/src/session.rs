@@ -8,7 +8,7 @@ use logyard_client::{
     Client, ClientSettings, InstantQuery, Kind, RangeQuery, TailQuery, Tailing, Tls, TlsFiles, Token,
 };
 use logyard_logql::INPUT_BYTES_MAX;
-use logyard_model::{Direction, Tenant, TimeRange};
+use logyard_model::{Direction, Tenants, TimeRange};
 use logyard_wire::loki_query::{Labels, QueryAnswer, QueryData};
 
 use crate::args::{Arguments, Colour, Command, Format, SharedFlags};
@@ -419,7 +419,7 @@ fn connect(shared: &SharedFlags, env: &dyn Fn(&str) -> Option<String>) -> Result
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     let addr = shared.addr.clone().or_else(|| set("LOGQ_ADDR")).or_else(|| set("LOKI_ADDR"));
     let org_id = shared.org_id.clone().or_else(|| set("LOGQ_ORG_ID")).or_else(|| set("LOKI_ORG_ID"));
-    let org_id = org_id.map(|name| Tenant::new(&name)).transpose().map_err(|error| error.to_string())?;
+    let org_id = org_id.map(|names| Tenants::parse(&names)).transpose().map_err(|error| error.to_string())?;
     let timeout_ns = parse_duration_ns(&shared.timeout)?;
     let either = |flag: &Option<String>, names: [&str; 2]| {
         flag.clone().filter(|value| !value.is_empty()).or_else(|| names.into_iter().find_map(set))

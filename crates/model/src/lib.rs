@@ -21,5 +21,5 @@ pub use label_set::{Label, LabelSet, LabelSetError};
 pub use matcher::{MatchOp, Matcher};
 pub use prefilter::Prefilter;
 pub use stream::{Stream, StreamId};
-pub use tenant::{Tenant, TenantError};
+pub use tenant::{Tenant, TenantError, Tenants};
 pub use time::{Direction, TimeRange};

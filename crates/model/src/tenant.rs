@@ -69,6 +69,59 @@ impl fmt::Display for Tenant {
     }
 }
 
+/// Those whose entries a request reads: one, or several together.
+///
+/// Shape: never empty, sorted, each once. Written as the names with `|` between them, as Loki v3.7.6 has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenants(Vec<Tenant>);
+
+impl Tenants {
+    /// Reads names with `|` between them. Of each, a suffix `:sub` is cut off, as in Loki.
+    ///
+    /// Errors: that of the first name that is none.
+    pub fn parse(text: &str) -> Result<Self, TenantError> {
+        let names = text.split('|').map(|part| part.split(':').next().unwrap_or_default());
+        let mut tenants = names.map(Tenant::new).collect::<Result<Vec<Tenant>, _>>()?;
+        tenants.sort_unstable();
+        tenants.dedup();
+        Ok(Self(tenants))
+    }
+
+    /// Returns the tenant unless there are several.
+    pub fn only(&self) -> Option<&Tenant> {
+        match self.0.as_slice() {
+            [tenant] => Some(tenant),
+            _ => None,
+        }
+    }
+
+    /// Returns how many there are, one at least.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Iterates in order of the names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tenant> + Clone {
+        self.0.iter()
+    }
+}
+
+impl From<Tenant> for Tenants {
+    fn from(tenant: Tenant) -> Self {
+        Self(vec![tenant])
+    }
+}
+
+impl fmt::Display for Tenants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, tenant) in self.iter().enumerate() {
+            write!(f, "{}{tenant}", if index > 0 { "|" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +136,24 @@ mod tests {
             Tenant::new("a/b").unwrap_err().to_string(),
             "tenant ID 'a/b' contains unsupported character '/'"
         );
+    }
+
+    #[test]
+    fn several_are_sorted_and_each_is_there_once() {
+        let check = |text: &str, expect: Result<&str, TenantError>| {
+            let parsed = Tenants::parse(text).map(|tenants| (tenants.len(), tenants.to_string()));
+            let expect = expect.map(|text| (text.split('|').count(), text.to_owned()));
+            assert_eq!(parsed, expect, "{text}");
+        };
+        check("b|a|b:sub", Ok("a|b"));
+        check("a:x|a", Ok("a"));
+        check("", Err(TenantError::Empty));
+        for text in ["a|", "|a", "a||b"] {
+            check(text, Err(TenantError::Empty));
+        }
+        check("a|..", Err(TenantError::Dots));
+        assert_eq!(Tenants::parse("a|a").unwrap().only(), Some(&Tenant::new("a").unwrap()));
+        assert_eq!(Tenants::parse("a|b").unwrap().only(), None);
+        assert_eq!(Tenants::from(Tenant::single()).to_string(), "fake");
     }
 }

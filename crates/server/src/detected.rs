@@ -7,7 +7,7 @@ use crate::labels::{Asked, asked, selector};
 use crate::param_forms;
 use crate::params::Params;
 use crate::query::{check_length, check_limit, engine_error, parse};
-use crate::select_local::evaluate;
+use crate::select_local::{evaluate, streams};
 use crate::state::State;
 use crate::tenant;
 use axum::body::Body;
@@ -36,7 +36,7 @@ pub(crate) async fn labels(
     Shared(state): Shared<Arc<State>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let Asked { tenant, range, params } = asked(&state, request).await?;
+    let Asked { tenants, range, params } = asked(&state, request).await?;
     let matchers = match params.get("query").map(str::trim) {
         None | Some("{}") => Vec::new(),
         Some(text) => selector(text)?,
@@ -44,7 +44,7 @@ pub(crate) async fn labels(
     let shared = Arc::clone(&state);
     let job = move |_: &_, _| {
         let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for stream in shared.store.streams(&tenant, &matchers, range)? {
+        for stream in streams(&shared.store, &tenants, &matchers, range)? {
             for (name, value) in stream.labels.iter() {
                 let values = match found.get_mut(name) {
                     Some(values) => values,
@@ -101,7 +101,7 @@ async fn sample<T: Send + 'static>(
     request: Request<Body>,
     pick: impl FnOnce(&[LogEntry], usize) -> T + Send + 'static,
 ) -> Result<(T, usize), HttpError> {
-    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let tenants = tenant::all_of_request(request.headers(), &state.settings)?;
     let params = Params::read(request).await?;
     let bounds = param_forms::bounds(&params, state.ingest.now_ns())?;
     let limit = match params.get("field_limit") {
@@ -119,7 +119,7 @@ async fn sample<T: Send + 'static>(
     let shared = Arc::clone(state);
     let job = move |cancel: &Arc<_>, _| {
         let request = QueryRequest {
-            tenant,
+            tenants,
             expr: Arc::new(expr),
             kind: QueryKind::Range { start_ns: bounds.start_ns, end_ns: bounds.end_ns, step_ns },
             limit: lines,

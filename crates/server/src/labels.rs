@@ -4,6 +4,7 @@ use crate::error::HttpError;
 use crate::param_forms::{self, Bounds};
 use crate::params::Params;
 use crate::query::check_length;
+use crate::select_local::{self, streams};
 use crate::state::State;
 use crate::tenant;
 use axum::body::Body;
@@ -11,7 +12,7 @@ use axum::extract::{Path, State as Shared};
 use axum::http::{Request, header};
 use axum::response::{IntoResponse, Response};
 use logyard_logql::Expr;
-use logyard_model::{LabelSet, MatchOp, Matcher, Stream, Tenant, TimeRange};
+use logyard_model::{LabelSet, MatchOp, Matcher, Stream, Tenants, TimeRange};
 use logyard_wire::json_text::push_list;
 use logyard_wire::loki_answer::{self, JSON_CONTENT_TYPE};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,18 +23,18 @@ const SELECTORS_MAX: usize = 1000;
 
 /// What all requests of this file have.
 pub(crate) struct Asked {
-    pub(crate) tenant: Tenant,
+    pub(crate) tenants: Tenants,
     pub(crate) range: TimeRange,
     pub(crate) params: Params,
 }
 
 /// Reads what all requests of this file have.
 pub(crate) async fn asked(state: &State, request: Request<Body>) -> Result<Asked, HttpError> {
-    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let tenants = tenant::all_of_request(request.headers(), &state.settings)?;
     let params = Params::read(request).await?;
     let bounds = param_forms::bounds(&params, state.ingest.now_ns())?;
     check_length(state, bounds)?;
-    Ok(Asked { tenant, range: TimeRange { start_ns: bounds.start_ns, end_ns: bounds.end_ns }, params })
+    Ok(Asked { tenants, range: TimeRange { start_ns: bounds.start_ns, end_ns: bounds.end_ns }, params })
 }
 
 /// `GET|POST /loki/api/v1/labels` and `/label`
@@ -79,7 +80,7 @@ pub(crate) async fn series(
     Shared(state): Shared<Arc<State>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let Asked { tenant, range, params } = asked(&state, request).await?;
+    let Asked { tenants, range, params } = asked(&state, request).await?;
     let texts: Vec<&str> =
         params.all("match[]").chain(params.all("match")).filter(|text| !text.is_empty()).collect();
     if texts.len() > SELECTORS_MAX {
@@ -97,7 +98,7 @@ pub(crate) async fn series(
         .run_read(move |_, _| {
             let mut found: BTreeMap<u128, Arc<Stream>> = BTreeMap::new();
             for matchers in &selectors {
-                let streams = shared.store.streams(&tenant, matchers, range)?;
+                let streams = streams(&shared.store, &tenants, matchers, range)?;
                 found.extend(streams.into_iter().map(|stream| (stream.id.0, stream)));
             }
             let mut sets: Vec<&LabelSet> = found.values().map(|stream| &stream.labels).collect();
@@ -113,13 +114,15 @@ pub(crate) async fn stats(
     Shared(state): Shared<Arc<State>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let Asked { tenant, range, params } = asked(&state, request).await?;
+    let Asked { tenants, range, params } = asked(&state, request).await?;
     // Has no meaning here, but Loki checks it.
     let TimeRange { start_ns, end_ns } = range;
     param_forms::step_ns(&params, Bounds { start_ns, end_ns })?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
     let shared = Arc::clone(&state);
-    let stats = state.run_read(move |_, _| Ok(shared.store.stats(&tenant, &matchers, range)?)).await?;
+    let stats = state
+        .run_read(move |_, _| Ok(select_local::stats(&shared.store, &tenants, &matchers, range)?))
+        .await?;
     let body = format!(
         "{{\"streams\":{},\"chunks\":{},\"bytes\":{},\"entries\":{}}}\n",
         stats.streams, stats.chunks, stats.bytes, stats.entries
@@ -162,7 +165,7 @@ async fn distinct(
     let shared = Arc::clone(state);
     let job = move |_: &_, _| {
         let mut found = BTreeSet::new();
-        for stream in shared.store.streams(&asked.tenant, &matchers, asked.range)? {
+        for stream in streams(&shared.store, &asked.tenants, &matchers, asked.range)? {
             pick(&stream.labels, &mut found);
         }
         Ok(found)

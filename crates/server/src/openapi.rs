@@ -191,7 +191,7 @@ fn of_query(described: &Value) -> Value {
     let tenant = json!({
         "name": "X-Scope-OrgID",
         "in": "header",
-        "description": "The tenant, with server.auth_enabled.",
+        "description": "The tenant, with server.auth_enabled; several with | between them, to read from.",
         "schema": { "type": "string" },
     });
     components.insert("X-Scope-OrgID".to_owned(), tenant);

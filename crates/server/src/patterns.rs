@@ -29,7 +29,7 @@ pub(crate) async fn patterns(
     Shared(state): Shared<Arc<State>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let tenants = tenant::all_of_request(request.headers(), &state.settings)?;
     let params = Params::read(request).await?;
     let bounds = param_forms::bounds(&params, state.ingest.now_ns())?;
     let step_ns = param_forms::step_ns(&params, bounds)?;
@@ -38,7 +38,7 @@ pub(crate) async fn patterns(
     let shared = Arc::clone(&state);
     let job = move |cancel: &Arc<_>, _| {
         let request = PatternsRequest {
-            tenant,
+            tenants,
             matchers,
             range: TimeRange { start_ns: bounds.start_ns, end_ns: bounds.end_ns },
             // Samples are stamped with whole seconds.
@@ -46,7 +46,7 @@ pub(crate) async fn patterns(
             now_ns: shared.ingest.now_ns(),
             cancel: Arc::clone(cancel),
         };
-        let source = LocalSelect(shared.store.clone());
+        let source = LocalSelect::new(&shared.store);
         let found = without_damage(&shared.store, || shared.engine.patterns(&source, &request))
             .map_err(engine_error)?;
         Ok(encode(&found))

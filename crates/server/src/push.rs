@@ -38,13 +38,11 @@ pub(crate) async fn loki(
     }
 }
 
-/// `POST /otlp/v1/logs`: 204, or a protobuf `Status` that says what was rejected.
-pub(crate) async fn otlp(
-    Shared(state): Shared<Arc<State>>,
-    request: Request<Body>,
-) -> Result<Response, HttpError> {
-    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+/// `POST /otlp/v1/logs`: 204, or a protobuf `Status` that says what was rejected. A missing tenant is text, as a missing
+/// token is.
+pub(crate) async fn otlp(Shared(state): Shared<Arc<State>>, request: Request<Body>) -> Response {
     let pushed = async {
+        let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
         let (headers, body, room) = read_body(&state, request).await?;
         let push = loki_push(tenant, &headers, body, room);
         let verdict = state.ingest.push_otlp(push).await.map_err(HttpError::from)?;
@@ -53,7 +51,10 @@ pub(crate) async fn otlp(
             Some(text) => Err(HttpError::bad_request(text)),
         }
     };
-    Ok(pushed.await.unwrap_or_else(HttpError::into_otlp))
+    pushed.await.unwrap_or_else(|error: HttpError| match error.status {
+        StatusCode::UNAUTHORIZED => error.into_response(),
+        _ => error.into_otlp(),
+    })
 }
 
 /// `POST /logyard/v1/push`: 200 with counts, see `schemas/native-push.md`.

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use logyard_engine::{PlanStep, QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats};
 use logyard_ingest::SpanText;
 use logyard_logql::Expr;
-use logyard_model::{Direction, Tenant, TimeRange};
+use logyard_model::{Direction, Tenants, TimeRange};
 use logyard_store::Store;
 use logyard_wire::explain::{self, EXPLAIN_ANALYZE, EXPLAIN_PARAM, EXPLAIN_PLAN};
 use logyard_wire::go_time::GoTime;
@@ -31,7 +31,7 @@ const LOST_SHOWN_MAX: usize = 10;
 
 /// A query before it has its tenant and its flag.
 struct Asked {
-    tenant: Tenant,
+    tenants: Tenants,
     expr: Expr,
     kind: QueryKind,
     limit: usize,
@@ -105,7 +105,7 @@ async fn read_range(
     request: Request<Body>,
     change: impl FnOnce(&Params, Expr) -> Result<Expr, HttpError>,
 ) -> Result<Asked, HttpError> {
-    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let tenants = tenant::all_of_request(request.headers(), &state.settings)?;
     let flags = encoding_flags(request.headers());
     let partial_series = is_drilldown(request.headers());
     let params = Params::read(request).await?;
@@ -125,7 +125,7 @@ async fn read_range(
         _ => on_grid(bounds, step_ns),
     };
     let shape = Shape::Current;
-    Ok(Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain, shape })
+    Ok(Asked { tenants, expr, kind, limit, direction, interval_ns, flags, partial_series, explain, shape })
 }
 
 /// `GET|POST /loki/api/v1/query`
@@ -133,7 +133,7 @@ pub(crate) async fn instant(
     Shared(state): Shared<Arc<State>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let tenants = tenant::all_of_request(request.headers(), &state.settings)?;
     let flags = encoding_flags(request.headers());
     let partial_series = is_drilldown(request.headers());
     let params = Params::read(request).await?;
@@ -150,7 +150,7 @@ pub(crate) async fn instant(
     let kind = QueryKind::Instant { time_ns };
     let (interval_ns, shape) = (0, Shape::Current);
     let asked =
-        Asked { tenant, expr, kind, limit, direction, interval_ns, flags, partial_series, explain, shape };
+        Asked { tenants, expr, kind, limit, direction, interval_ns, flags, partial_series, explain, shape };
     run(&state, asked).await
 }
 
@@ -245,10 +245,10 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
     let shared = Arc::clone(state);
     let body = state
         .run_read(move |cancel, queue_ns| {
-            let Asked { tenant, expr, kind, limit, direction, interval_ns, .. } = asked;
+            let Asked { tenants, expr, kind, limit, direction, interval_ns, .. } = asked;
             let Asked { flags, partial_series, explain, shape, .. } = asked;
             let request = QueryRequest {
-                tenant,
+                tenants,
                 expr: Arc::new(expr),
                 kind,
                 limit,
@@ -265,7 +265,7 @@ async fn run(state: &Arc<State>, asked: Asked) -> Result<Response, HttpError> {
                     evaluate(&shared.engine, &shared.store, &request).map_err(engine_error)?
                 }
             };
-            outcome.warnings.extend(lost(&shared.store, &request.tenant, range_of(&request)));
+            outcome.warnings.extend(lost(&shared.store, &request.tenants, range_of(&request)));
             let exec_ns = shared.ingest.monotonic_ns().saturating_sub(begun_ns);
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
             let spent = Spent { exec_ns, queue_ns };
@@ -315,16 +315,16 @@ fn range_of(request: &QueryRequest) -> TimeRange {
 }
 
 /// Says which lost segments and damaged blocks an answer over a range lacks.
-pub(crate) fn lost(store: &Store, tenant: &Tenant, range: TimeRange) -> Vec<String> {
+pub(crate) fn lost(store: &Store, tenants: &Tenants, range: TimeRange) -> Vec<String> {
     let span = |min_ns, max_ns| (GoTime::from_ns(min_ns).rfc3339(), GoTime::from_ns(max_ns).rfc3339());
-    let damaged = store.damaged_blocks(tenant, range).into_iter().map(|block| {
+    let damaged = tenants.iter().flat_map(|tenant| store.damaged_blocks(tenant, range)).map(|block| {
         let (from, to) = span(block.min_ns, block.max_ns);
         format!(
             "answer is incomplete: the block at offset {} of {} with {} entries from {from} to {to} is damaged",
             block.offset, block.file, block.entries
         )
     });
-    let lost = store.lost_segments(tenant, range).into_iter().map(|lost| {
+    let lost = tenants.iter().flat_map(|tenant| store.lost_segments(tenant, range)).map(|lost| {
         let (from, to) = span(lost.min_ns, lost.max_ns);
         format!(
             "answer is incomplete: segment {} with {} entries from {from} to {to} is lost: {}",

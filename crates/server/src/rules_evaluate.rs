@@ -47,7 +47,7 @@ impl Evaluate for RuleQueries {
     fn evaluate(&self, ask: Ask) -> Evaluating<'_> {
         Box::pin(async move {
             let request = move |cancel| QueryRequest {
-                tenant: ask.tenant,
+                tenants: ask.tenant.into(),
                 expr: ask.query,
                 kind: QueryKind::Instant { time_ns: ask.time_ns },
                 limit: 1,
@@ -75,7 +75,7 @@ impl Evaluate for RuleQueries {
     fn lines(&self, ask: AskLines) -> ReadingLines<'_> {
         Box::pin(async move {
             let request = move |cancel| QueryRequest {
-                tenant: ask.tenant,
+                tenants: ask.tenant.into(),
                 expr: ask.query,
                 kind: QueryKind::Range { start_ns: ask.start_ns, end_ns: ask.end_ns, step_ns: 1_000_000_000 },
                 limit: ask.lines_max,

@@ -14,6 +14,9 @@ pub struct ServerSettings {
     /// Whether requests must name their tenant in X-Scope-OrgID. Default false: the header is ignored
     /// and everything belongs to one tenant, `fake`, as in Loki.
     pub auth_enabled: bool,
+    /// Whether a read may name several tenants, `X-Scope-OrgID: a|b`, and gets the entries of all, with one label more,
+    /// `__tenant_id__`. Default true: it shows nothing that one request for each would not. Loki has it off by default.
+    pub multi_tenant_queries_enabled: bool,
     /// Who may do what. Default none: whoever reaches the port may do everything.
     pub tokens: Vec<TokenSettings>,
     /// HTTPS, and certificates of clients. Default none: plain HTTP.
@@ -61,6 +64,7 @@ impl Default for ServerSettings {
         let secs = |secs| SpanText(Duration::from_secs(secs));
         Self {
             auth_enabled: false,
+            multi_tenant_queries_enabled: true,
             tokens: Vec::new(),
             tls: TlsSettings::default(),
             path_prefix: String::new(),

@@ -154,7 +154,7 @@ impl Feed {
         let (tenant, expr) = (self.tenant.clone(), Arc::clone(&self.expr));
         let job = move |cancel: &Arc<_>, _| {
             let request = QueryRequest {
-                tenant,
+                tenants: tenant.into(),
                 expr,
                 kind: QueryKind::Range { start_ns, end_ns: now_ns.saturating_add(1), step_ns: 1 },
                 limit,

@@ -1,6 +1,7 @@
 //! How many bytes of lines streams have: `index/volume` and `index/volume_range`.
 //!
 //! Bytes are those of lines, exact, recent ones included; Loki adds structured metadata and rounds to whole KiB.
+//! Those of several tenants are summed, and no label tells them apart.
 
 use crate::answer;
 use crate::error::HttpError;
@@ -8,7 +9,7 @@ use crate::labels::selector;
 use crate::param_forms;
 use crate::params::Params;
 use crate::query::{check_length, engine_error, lost};
-use crate::select_local::{LocalSelect, without_damage};
+use crate::select_local::{LocalSelect, TENANT_LABEL, without_damage};
 use crate::state::State;
 use crate::tenant;
 use axum::body::Body;
@@ -16,7 +17,7 @@ use axum::extract::State as Shared;
 use axum::http::{Request, header};
 use axum::response::{IntoResponse, Response};
 use logyard_engine::{Volume, VolumeGroups, VolumeRequest};
-use logyard_model::{Matcher, Tenant, TimeRange};
+use logyard_model::{Matcher, Tenants, TimeRange};
 use logyard_wire::loki_answer::{self, JSON_CONTENT_TYPE};
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ const MS_NS: i64 = 1_000_000;
 
 /// A request before it has its flag.
 struct Asked {
-    tenant: Tenant,
+    tenants: Tenants,
     matchers: Vec<Matcher>,
     range: TimeRange,
     bucket_ns: Option<i64>,
@@ -55,15 +56,15 @@ pub(crate) async fn range(
 }
 
 async fn answer(state: &Arc<State>, request: Request<Body>, by_step: bool) -> Result<Response, HttpError> {
-    let tenant = tenant::of_request(request.headers(), state.settings.auth_enabled)?;
+    let tenants = tenant::all_of_request(request.headers(), &state.settings)?;
     let params = Params::read(request).await?;
-    let asked = read(state, tenant, &params, by_step)?;
+    let asked = read(state, tenants, &params, by_step)?;
     let shared = Arc::clone(state);
     let body = state
         .run_read(move |cancel, queue_ns| {
-            let Asked { tenant, matchers, range, bucket_ns, required, groups, limit } = asked;
+            let Asked { tenants, matchers, range, bucket_ns, required, groups, limit } = asked;
             let request = VolumeRequest {
-                tenant,
+                tenants,
                 matchers,
                 range,
                 bucket_ns,
@@ -74,10 +75,10 @@ async fn answer(state: &Arc<State>, request: Request<Body>, by_step: bool) -> Re
                 cancel: Arc::clone(cancel),
             };
             let begun_ns = shared.ingest.monotonic_ns();
-            let source = LocalSelect(shared.store.clone());
+            let source = LocalSelect::unlabelled(&shared.store);
             let outcome = without_damage(&shared.store, || shared.engine.volume(&source, &request))
                 .map_err(engine_error)?;
-            let warnings = lost(&shared.store, &request.tenant, range);
+            let warnings = lost(&shared.store, &request.tenants, range);
             let exec_ns = shared.ingest.monotonic_ns().saturating_sub(begun_ns);
             let mut volumes = outcome.groups;
             // Groups come in the order of their labels, and the sort keeps it among equals.
@@ -110,7 +111,7 @@ fn points(volume: &Volume, width_ns: i64, range_end_ns: i64) -> impl Iterator<It
     })
 }
 
-fn read(state: &State, tenant: Tenant, params: &Params, by_step: bool) -> Result<Asked, HttpError> {
+fn read(state: &State, tenants: Tenants, params: &Params, by_step: bool) -> Result<Asked, HttpError> {
     let bounds = param_forms::bounds(params, state.ingest.now_ns())?;
     let query = params.get("query").unwrap_or_default();
     let is_everything = query.trim() == EVERYTHING;
@@ -122,7 +123,9 @@ fn read(state: &State, tenant: Tenant, params: &Params, by_step: bool) -> Result
     let bucket_ns = if by_step { Some(param_forms::step_ns(params, bounds)?) } else { None };
     let targets = params.get("targetLabels").unwrap_or_default().split(',').filter(|name| !name.is_empty());
     let targets: Vec<String> = targets.map(str::to_owned).collect();
-    let by_matchers = || matchers.iter().map(|matcher| matcher.name().to_owned()).collect();
+    let is_shown = |name: &str| tenants.only().is_some() || name != TENANT_LABEL;
+    let names = || matchers.iter().map(Matcher::name).filter(|name| is_shown(name));
+    let by_matchers = || names().map(str::to_owned).collect();
     let groups = match (params.get("aggregateBy"), targets.is_empty()) {
         (None | Some("series"), true) if is_everything => VolumeGroups::Values(None),
         (None | Some("series"), true) => VolumeGroups::Values(Some(by_matchers())),
@@ -133,5 +136,5 @@ fn read(state: &State, tenant: Tenant, params: &Params, by_step: bool) -> Result
     };
     check_length(state, bounds)?;
     let range = TimeRange { start_ns: bounds.start_ns, end_ns: bounds.end_ns };
-    Ok(Asked { tenant, matchers, range, bucket_ns, required: targets, groups, limit })
+    Ok(Asked { tenants, matchers, range, bucket_ns, required: targets, groups, limit })
 }

@@ -30,7 +30,7 @@ struct StoreSelect(Store);
 
 impl Select for StoreSelect {
     fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<BlockView>, SelectError> {
-        let views = self.0.select(request.tenant, request.matchers, request.range, request.prefilter);
+        let views = self.0.select(&Tenant::single(), request.matchers, request.range, request.prefilter);
         views.map_err(|error| SelectError { kind: Kind::Unavailable, message: error.to_string() })
     }
 }
@@ -110,7 +110,7 @@ fn filled() -> StoreSelect {
 
 fn ask(source: &StoreSelect, query: &str, kind: QueryKind) -> QueryOutcome {
     let request = QueryRequest {
-        tenant: Tenant::single(),
+        tenants: Tenant::single().into(),
         expr: Arc::new(logyard_logql::parse(query).unwrap()),
         kind,
         limit: 100,

@@ -21,7 +21,7 @@ fn lines_are_counted_by_pattern_level_and_step() {
         at(25, "outside of the range", "info"),
     ];
     let request = PatternsRequest {
-        tenant: Tenant::single(),
+        tenants: Tenant::single().into(),
         matchers: Vec::new(),
         range: TimeRange { start_ns: 0, end_ns: 20 * SECOND },
         step_ns: 10 * SECOND,

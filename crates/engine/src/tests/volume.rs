@@ -14,7 +14,7 @@ fn sample() -> Memory {
 
 fn ask(start: i64, end: i64, bucket: Option<i64>, groups: VolumeGroups) -> VolumeRequest {
     VolumeRequest {
-        tenant: Tenant::single(),
+        tenants: Tenant::single().into(),
         matchers: Vec::new(),
         range: TimeRange { start_ns: start * SECOND, end_ns: end * SECOND },
         bucket_ns: bucket.map(|bucket| bucket * SECOND),

@@ -56,7 +56,7 @@ fn map_of(set: &LabelSet) -> Map {
 /// Asks the engine.
 pub(crate) fn by_engine(engine: &Engine, data: &Data, expr: &Expr, asked: &Asked) -> Answer {
     let request = QueryRequest {
-        tenant: Tenant::single(),
+        tenants: Tenant::single().into(),
         expr: Arc::new(expr.clone()),
         kind: asked.kind,
         limit: asked.limit,

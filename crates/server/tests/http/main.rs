@@ -46,6 +46,7 @@ mod rules;
 mod senders;
 mod storage;
 mod tail;
+mod tenants;
 mod tls;
 mod transport;
 mod volume;
@@ -545,32 +546,6 @@ async fn methods_and_forms() {
         let answer = world.send(request).await;
         assert_eq!((answer.status, answer.text()), (StatusCode::METHOD_NOT_ALLOWED, ""), "{method}");
     }
-}
-
-#[tokio::test]
-async fn check_11_tenants_are_walls_when_asked_for() {
-    let world = world_with(
-        IngestSettings::default(),
-        ServerSettings { auth_enabled: true, ..ServerSettings::default() },
-    )
-    .await;
-    let send = |tenant: Option<&'static str>, method: &'static str, path: String, body: String| {
-        let mut request =
-            Request::builder().method(method).uri(path).header("content-type", "application/json");
-        if let Some(tenant) = tenant {
-            request = request.header("X-Scope-OrgID", tenant);
-        }
-        world.send(request.body(Body::from(body)).unwrap())
-    };
-    let body = format!("{{\"streams\":[{}]}}", stream(r#"{"app":"t"}"#, &[(NOW_NS - SEC_NS, "secret")]));
-    let push = || "/loki/api/v1/push".to_owned();
-    assert_eq!(send(Some("one"), "POST", push(), body.clone()).await.status, StatusCode::NO_CONTENT);
-    let missing = send(None, "POST", push(), body.clone()).await;
-    assert_eq!((missing.status, missing.text()), (StatusCode::UNAUTHORIZED, "no org id\n"));
-    assert_eq!(send(Some("a|b"), "POST", push(), body).await.text(), "multiple org IDs present\n");
-    let query = || format!("/loki/api/v1/query_range?query={}", escape("{app=\"t\"}"));
-    assert!(send(Some("one"), "GET", query(), String::new()).await.text().contains("secret"));
-    assert!(!send(Some("two"), "GET", query(), String::new()).await.text().contains("secret"));
 }
 
 #[tokio::test]

@@ -14,9 +14,14 @@ pub(crate) fn describe(server: &Server) {
     DOCUMENT.get_or_init(|| document(&server.routes()).unwrap());
 }
 
+/// Returns the description.
+pub(crate) fn described() -> &'static Value {
+    DOCUMENT.get().expect("a server was described")
+}
+
 /// Holds an answer against the description. What no route answers is none of it.
 pub(crate) fn check(method: &str, path: &str, answer: &Answer) {
-    let document = DOCUMENT.get().expect("a server was described");
+    let document = described();
     let path = path.split('?').next().unwrap();
     let Some(operation) =
         find(document, path).and_then(|described| described.get(method.to_ascii_lowercase()))
