@@ -55,6 +55,8 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Running {
     agent: Option<Agent>,
+    /// Renews what it shows of itself.
+    agent_tls: Option<JoinHandle<()>>,
     /// Answers what it reads.
     status: Option<JoinHandle<()>>,
     keeping: Option<Keeping>,
@@ -120,13 +122,15 @@ impl Running {
         let push = own_address
             .map_or_else(|| settings.push.clone(), |address| own_push(address, &settings, own_token));
         let pushes_to = (!role.keeps()).then(|| without_secrets(&push.url));
-        let agent = match role.reads() {
-            true => Some(
-                start_agent(agent_settings, &push, &settings.data_dir, &parts, &random, &mut registry)
-                    .await?,
-            ),
-            false => None,
-        };
+        let (mut agent, mut agent_tls) = (None, None);
+        if role.reads() {
+            let tls = tls::of_push(&push.tls)?;
+            let pusher = (&push, tls.clone());
+            let start =
+                start_agent(agent_settings, pusher, &settings.data_dir, &parts, &random, &mut registry);
+            agent = Some(start.await?);
+            agent_tls = tls.map(|tls| tokio::spawn(tls::keep_push(tls)));
+        }
         let keeping = match (front, listener, address) {
             (Some((store, ingest)), Some(listener), Some(address)) => {
                 let door = own_door.map(|(listener, token)| OwnDoor { listener, token });
@@ -146,7 +150,7 @@ impl Running {
         let status = agent
             .as_ref()
             .and_then(|agent| command_targets::serve(agent.reporter(), &data_dir, &*parts.disk));
-        Ok(Self { agent, status, keeping, own_log, pushes_to, is_secured })
+        Ok(Self { agent, agent_tls, status, keeping, own_log, pushes_to, is_secured })
     }
 
     /// Waits, for a moment only, until the agent knows whether there is an engine and what it runs, so
@@ -187,8 +191,8 @@ impl Running {
 
     /// Stops all parts, the agent first so that its last batches are still taken.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        if let Some(status) = self.status {
-            status.abort();
+        for task in [self.status, self.agent_tls].into_iter().flatten() {
+            task.abort();
         }
         if let Some(agent) = self.agent {
             agent.stop().await;
@@ -354,7 +358,7 @@ async fn run_rules(ruler: Ruler, notifier: Notifier, store: Store, mut stop: one
 
 async fn start_agent(
     settings: AgentSettings,
-    push: &PushSettings,
+    (push, tls): (&PushSettings, Option<logyard_client::Tls>),
     data_dir: &Path,
     parts: &Parts,
     random: &Arc<Random>,
@@ -370,7 +374,7 @@ async fn start_agent(
             timeout: Duration::from_secs(push.timeout_secs),
             org_id: tenant.map(Tenants::from),
             token: Token::new(push.token.expose()),
-            tls: tls::of_push(&push.tls)?,
+            tls,
             user_agent: concat!("logyard-agent/", env!("CARGO_PKG_VERSION")).to_owned(),
         },
     )

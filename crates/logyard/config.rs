@@ -117,7 +117,7 @@ pub struct PushSettings {
     pub timeout_secs: u64,
 }
 
-/// TLS of an agent on its own; the files are read at start.
+/// TLS of an agent on its own; the files are read at start, and again when they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PushTlsSettings {

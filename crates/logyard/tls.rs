@@ -1,4 +1,4 @@
-//! The certificates of the server and of the agent: read at start, and those of the server again when they change.
+//! The certificates of the server and of the agent: read at start, and again when they change.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -40,32 +40,10 @@ impl ServerTls {
     }
 
     /// Looks at the files for ever, and uses them when they have changed. Safe to cancel.
-    pub(crate) async fn keep(mut self, disk: Arc<dyn Disk>) {
-        let mut fault = String::new();
-        loop {
-            tokio::time::sleep(LOOK_PAUSE).await;
-            let (settings, looks_at) = (self.settings.clone(), Arc::clone(&disk));
-            let read = tokio::task::spawn_blocking(move || read(&settings, &*looks_at));
-            let found = match read.await {
-                Ok(found) => found.and_then(|pems| self.take(pems)),
-                Err(_) => continue,
-            };
-            match found {
-                Ok(true) => {
-                    fault.clear();
-                    tracing::info!(cert_file = self.settings.cert_file, "certificate renewed");
-                }
-                Ok(false) => fault.clear(),
-                // Told once: a renewal may be half-way, and the old certificate may last for weeks.
-                Err(error) => {
-                    let text = format!("{error:#}");
-                    if text != fault {
-                        tracing::warn!(error = text, "cannot use the changed certificate; the old one stays");
-                        fault = text;
-                    }
-                }
-            }
-        }
+    pub(crate) async fn keep(self, disk: Arc<dyn Disk>) {
+        let of = format!("server.tls.cert_file {}", self.settings.cert_file);
+        let mut held = self;
+        keep(of, move || read(&held.settings, &*disk).and_then(|pems| held.take(pems))).await;
     }
 
     /// Takes what the files hold now. Returns whether it is new; nothing changes on an error.
@@ -76,6 +54,43 @@ impl ServerTls {
         self.tls.renew(&self.settings, &pems).map_err(anyhow::Error::msg)?;
         self.pems = pems;
         Ok(true)
+    }
+}
+
+/// Has the agent use the files of `push.tls` when they have changed, for ever. Safe to cancel.
+pub(crate) async fn keep_push(tls: logyard_client::Tls) {
+    let renew = move || tls.renew().context("cannot use push.tls");
+    keep("push.tls".to_owned(), renew).await;
+}
+
+/// Calls `look` for ever, on a thread that may block, and tells what comes of it.
+async fn keep(of: String, look: impl FnMut() -> anyhow::Result<bool> + Send + 'static) {
+    let mut fault = String::new();
+    let mut next = Some(look);
+    // A look that failed for good is a bug, which its panic has told; nothing is looked at then.
+    while let Some(mut look) = next.take() {
+        tokio::time::sleep(LOOK_PAUSE).await;
+        let looking = tokio::task::spawn_blocking(move || {
+            let found = look();
+            (look, found)
+        });
+        let Ok((look, found)) = looking.await else { continue };
+        next = Some(look);
+        match found {
+            Ok(true) => {
+                fault.clear();
+                tracing::info!(of, "certificates renewed");
+            }
+            Ok(false) => fault.clear(),
+            // Told once: a renewal may be half-way, and the old certificate may last for weeks.
+            Err(error) => {
+                let text = format!("{error:#}");
+                if text != fault {
+                    tracing::warn!(error = text, "cannot use the changed certificates; the old ones stay");
+                    fault = text;
+                }
+            }
+        }
     }
 }
 

@@ -129,7 +129,10 @@ impl Client {
             Some(password) => drop(headers.insert(AUTHORIZATION, password)),
             None => {}
         }
-        let config = tls.clone().map_or_else(Tls::none, Ok)?.config().as_ref().clone();
+        let config = match &tls {
+            Some(tls) => tls.config().as_ref().clone(),
+            None => Tls::nobody()?,
+        };
         let http = reqwest::Client::builder()
             .default_headers(headers.clone())
             .timeout(settings.timeout)
@@ -158,6 +161,13 @@ impl Client {
     /// Returns how TLS is spoken, if it is.
     pub(crate) fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
+    }
+
+    /// Reads the files of certificates again and uses them for new connections; returns whether they have changed.
+    ///
+    /// Errors and cost: as [`Tls::renew`]. Nothing to do for plain HTTP.
+    pub fn renew_certificates(&self) -> Result<bool, Error> {
+        self.tls.as_ref().map_or(Ok(false), Tls::renew)
     }
 
     /// Returns the longest time for one call.
@@ -302,10 +312,8 @@ fn take_password(base: &mut Url) -> Result<Option<HeaderValue>, Error> {
     }
     let fault = || Error::invalid("user and password of the address cannot be sent as a header");
     // The HTTP client knows how they are written; this one connects to nobody.
-    let writer = reqwest::Client::builder()
-        .tls_backend_preconfigured(Tls::none()?.config().as_ref().clone())
-        .build()
-        .map_err(|_| fault())?;
+    let writer =
+        reqwest::Client::builder().tls_backend_preconfigured(Tls::nobody()?).build().map_err(|_| fault())?;
     let request = writer.get(base.clone()).build().map_err(|_| fault())?;
     let mut value = request.headers().get(AUTHORIZATION).cloned().ok_or_else(fault)?;
     value.set_sensitive(true);

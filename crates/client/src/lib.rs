@@ -25,6 +25,7 @@ mod tests;
 #[cfg(test)]
 mod tests_tls;
 mod tls;
+mod tls_held;
 
 pub use error::{Error, Kind};
 pub use http::{Client, ClientSettings, Token, without_secrets};

@@ -192,6 +192,43 @@ async fn a_client_shows_its_certificate() {
     assert!(none.to_string().contains("success"), "{none}");
 }
 
+#[tokio::test]
+async fn files_are_taken_again_when_they_change() {
+    let folder = Folder(TempDir::new().unwrap());
+    let (ours, other) = (folder.authority("ours"), folder.authority("other"));
+    folder.sign(&ours, "server", "localhost", 2100);
+    folder.sign(&other, "foreign", "localhost", 2100);
+    folder.sign(&ours, "next", "agent", 2100);
+    folder.sign(&ours, "me", "agent", 2001);
+    let base = folder.serve("server", Some("ours")).await;
+    let foreign = folder.serve("foreign", None).await;
+    let tls = Tls::read(&folder.files("ours", "me")).unwrap();
+    let copy = |from: &str, to: &str| folder.write(to, &String::from_utf8(folder.read(from)).unwrap());
+    assert!(!tls.renew().unwrap());
+    check(&base, tls.clone(), "(CertificateExpired)").await;
+    check(&foreign, tls.clone(), "not trusted here").await;
+    // Half of a renewal changes nothing.
+    copy("next.cert", "me.cert");
+    let half = tls.renew().unwrap_err().to_string();
+    assert!(half.ends_with("the key is not that of the certificate"), "{half}");
+    check(&base, tls.clone(), "(CertificateExpired)").await;
+    copy("next.key", "me.key");
+    // Asked through one client, it counts for all that have it.
+    assert!(client(&base, Some(tls.clone())).unwrap().renew_certificates().unwrap());
+    assert!(!tls.renew().unwrap());
+    check(&base, tls.clone(), "").await;
+    copy("other.ca", "ours.ca");
+    assert!(tls.renew().unwrap());
+    check(&foreign, tls.clone(), "").await;
+    check(&base, tls, "not trusted here").await;
+    // So does a certificate that is trusted alone.
+    let pinned = Tls::pinned(&folder.path("server.cert"), &TlsFiles::default()).unwrap();
+    check(&foreign, pinned.clone(), "is it another store?").await;
+    copy("foreign.cert", "server.cert");
+    assert!(pinned.renew().unwrap());
+    check(&foreign, pinned, "").await;
+}
+
 #[test]
 fn faults_of_files_are_named() {
     let folder = Folder(TempDir::new().unwrap());

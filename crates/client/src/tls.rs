@@ -1,26 +1,23 @@
 //! TLS of the client: whom it trusts, and what it shows of itself.
 //!
-//! One `rustls` configuration serves the calls and the live tail. Files are read once, when the client is
-//! made. Without a file of authorities those of the machine count. There is no way to trust anybody: who
-//! has a certificate of its own names the file of its authority, or that certificate itself if it signed it.
+//! One `rustls` configuration serves the calls and the live tail. Files are read when the client is made, and again by
+//! [`Tls::renew`]: connections that are open keep what they began with. Without a file of authorities those of the
+//! machine count. There is no way to trust anybody: who has a certificate of its own names the file of its authority,
+//! or that certificate itself if it signed it.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{
-    self, CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    self, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
-    SignatureScheme,
-};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
 use crate::error::Error;
 use crate::file;
+use crate::tls_held::{Credentials, Held, Trust};
 
 /// Most bytes of a file of certificates; a distribution's list of all authorities has 220 KB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -38,10 +35,42 @@ pub struct TlsFiles {
     pub server_name: String,
 }
 
-/// How a client speaks TLS. Cheap to clone. Keys are never printed.
+/// How a client speaks TLS. Cheap to clone; clones are one. Keys are never printed.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ClientConfig>,
+    source: Arc<Source>,
+}
+
+/// Where it is from.
+#[derive(Debug)]
+struct Source {
+    wanted: Wanted,
+    held: Arc<Held>,
+    /// What the files held when they were last taken.
+    pems: Mutex<Pems>,
+}
+
+/// What the settings name.
+#[derive(Debug)]
+struct Wanted {
+    files: TlsFiles,
+    /// File of the one certificate that is trusted, instead of authorities.
+    pinned: Option<String>,
+}
+
+/// What files hold; of those that are not named, nothing.
+#[derive(PartialEq, Eq)]
+struct Pems {
+    trusted: Vec<u8>,
+    cert: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Pems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pems").finish_non_exhaustive()
+    }
 }
 
 impl Tls {
@@ -49,24 +78,7 @@ impl Tls {
     ///
     /// Errors: `Kind::Invalid` with the file and what is wrong with it.
     pub fn read(files: &TlsFiles) -> Result<Self, Error> {
-        let provider = Arc::new(ring::default_provider());
-        let roots = match files.ca_file.as_str() {
-            "" => roots_of_machine()?,
-            path => roots_of_file(path)?,
-        };
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| Error::invalid(format!("cannot use ca_file {}: {error}", files.ca_file)))?;
-        let verifier: Arc<dyn ServerCertVerifier> = match files.server_name.as_str() {
-            "" => inner,
-            name => {
-                let name = ServerName::try_from(name.to_owned()).map_err(|_| {
-                    Error::invalid(format!("cannot use server_name {name:?}: want a host name or an address"))
-                })?;
-                Arc::new(Named { inner, name })
-            }
-        };
-        Self::with(provider, verifier, identity(files)?)
+        Self::of(Wanted { files: files.clone(), pinned: None })
     }
 
     /// Trusts one certificate and nothing else: that of a store whose files lie on this machine. Only the
@@ -74,43 +86,123 @@ impl Tls {
     ///
     /// Errors: as [`Tls::read`].
     pub fn pinned(cert_file: &str, files: &TlsFiles) -> Result<Self, Error> {
+        Self::of(Wanted { files: files.clone(), pinned: Some(cert_file.to_owned()) })
+    }
+
+    fn of(wanted: Wanted) -> Result<Self, Error> {
         let provider = Arc::new(ring::default_provider());
-        let pinned = certificates("cert_file", cert_file)?.swap_remove(0);
-        let verifier = Arc::new(Pinned { pinned, provider: Arc::clone(&provider) });
-        Self::with(provider, verifier, identity(files)?)
+        let pems = wanted.read()?;
+        let held = Arc::new(Held::new(Arc::clone(&provider), wanted.credentials(&pems, &provider)?));
+        let mut config = builder(provider)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Held>::clone(&held))
+            .with_client_cert_resolver(Arc::<Held>::clone(&held));
+        // A session that goes on would go on with what counted when it began.
+        config.resumption = Resumption::disabled();
+        let source = Source { wanted, held, pems: Mutex::new(pems) };
+        Ok(Self { config: Arc::new(config), source: Arc::new(source) })
+    }
+
+    /// Reads the files again and uses them for connections from now on; returns whether they have changed. The
+    /// authorities of the machine are not read again.
+    ///
+    /// Errors: as [`Tls::read`], as while a certificate is there and its key is not yet; nothing has changed then.
+    /// Cost: the reading of up to three small files; blocks.
+    pub fn renew(&self) -> Result<bool, Error> {
+        let Source { wanted, held, pems } = &*self.source;
+        let found = wanted.read()?;
+        let mut pems = pems.lock().unwrap_or_else(PoisonError::into_inner);
+        if *pems == found {
+            return Ok(false);
+        }
+        held.replace(wanted.credentials(&found, &ring::default_provider())?);
+        *pems = found;
+        Ok(true)
     }
 
     /// A configuration that trusts nobody, for clients that do not speak TLS.
-    pub(crate) fn none() -> Result<Self, Error> {
-        let config = builder(Arc::new(ring::default_provider()))?
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
-        Ok(Self { config: Arc::new(config) })
-    }
-
-    fn with(
-        provider: Arc<CryptoProvider>,
-        verifier: Arc<dyn ServerCertVerifier>,
-        identity: Option<Identity>,
-    ) -> Result<Self, Error> {
-        let builder = builder(provider)?.dangerous().with_custom_certificate_verifier(verifier);
-        let config = match identity {
-            None => builder.with_no_client_auth(),
-            Some(Identity { chain, key, files }) => {
-                builder.with_client_auth_cert(chain, key).map_err(|error| {
-                    let text = match error {
-                        rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".into(),
-                        other => other.to_string(),
-                    };
-                    Error::invalid(format!("cannot use {files}: {text}"))
-                })?
-            }
-        };
-        Ok(Self { config: Arc::new(config) })
+    pub(crate) fn nobody() -> Result<ClientConfig, Error> {
+        let builder = builder(Arc::new(ring::default_provider()))?;
+        Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
     }
 
     pub(crate) fn config(&self) -> &Arc<ClientConfig> {
         &self.config
+    }
+}
+
+impl Wanted {
+    fn read(&self) -> Result<Pems, Error> {
+        let TlsFiles { ca_file, cert_file, key_file, .. } = &self.files;
+        match (cert_file.as_str(), key_file.as_str()) {
+            ("", "") => {}
+            ("", _) => {
+                return Err(Error::invalid("key_file without cert_file: a key alone is nothing; name both"));
+            }
+            (_, "") => {
+                return Err(Error::invalid(
+                    "cert_file without key_file: a certificate takes its key; name both",
+                ));
+            }
+            _ => {}
+        }
+        let read = |key: &str, path: &str| match path {
+            "" => Ok(Vec::new()),
+            path => file::read(key, path, FILE_BYTES_MAX),
+        };
+        let trusted = match &self.pinned {
+            Some(path) => read("cert_file", path)?,
+            None => read("ca_file", ca_file)?,
+        };
+        Ok(Pems { trusted, cert: read("cert_file", cert_file)?, key: read("key_file", key_file)? })
+    }
+
+    fn credentials(&self, pems: &Pems, provider: &CryptoProvider) -> Result<Credentials, Error> {
+        Ok(Credentials { trust: self.trust(pems, provider)?, own: self.own(pems, provider)?.map(Arc::new) })
+    }
+
+    fn trust(&self, pems: &Pems, provider: &CryptoProvider) -> Result<Trust, Error> {
+        let TlsFiles { ca_file, server_name, .. } = &self.files;
+        if let Some(path) = &self.pinned {
+            return Ok(Trust::Pinned(certificates("cert_file", path, &pems.trusted)?.swap_remove(0)));
+        }
+        let roots = match ca_file.as_str() {
+            "" => roots_of_machine()?,
+            path => roots_of_file(path, &pems.trusted)?,
+        };
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider.clone()))
+                .build()
+                .map_err(|error| Error::invalid(format!("cannot use ca_file {ca_file}: {error}")))?;
+        let name = match server_name.as_str() {
+            "" => None,
+            name => Some(ServerName::try_from(name.to_owned()).map_err(|_| {
+                Error::invalid(format!("cannot use server_name {name:?}: want a host name or an address"))
+            })?),
+        };
+        Ok(Trust::Authorities(verifier, name))
+    }
+
+    /// What the client shows of itself.
+    fn own(&self, pems: &Pems, provider: &CryptoProvider) -> Result<Option<CertifiedKey>, Error> {
+        let TlsFiles { cert_file, key_file, .. } = &self.files;
+        if cert_file.is_empty() {
+            return Ok(None);
+        }
+        let chain = certificates("cert_file", cert_file, &pems.cert)?;
+        let key = PrivateKeyDer::from_pem_slice(&pems.key).map_err(|_| {
+            Error::invalid(format!(
+                "cannot use key_file {key_file}: no private key in PEM, or an encrypted one"
+            ))
+        })?;
+        let own = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+            let text = match error {
+                rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
+                other => other.to_string(),
+            };
+            Error::invalid(format!("cannot use cert_file {cert_file} with key_file {key_file}: {text}"))
+        })?;
+        Ok(Some(own))
     }
 }
 
@@ -120,32 +212,6 @@ fn builder(
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::invalid(format!("cannot set up TLS: {error}")))
-}
-
-/// What a client shows of itself.
-struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    /// For texts of errors.
-    files: String,
-}
-
-fn identity(files: &TlsFiles) -> Result<Option<Identity>, Error> {
-    match (files.cert_file.as_str(), files.key_file.as_str()) {
-        ("", "") => Ok(None),
-        ("", _) => Err(Error::invalid("key_file without cert_file: a key alone is nothing; name both")),
-        (_, "") => Err(Error::invalid("cert_file without key_file: a certificate takes its key; name both")),
-        (cert, key) => {
-            let chain = certificates("cert_file", cert)?;
-            let found = PrivateKeyDer::from_pem_slice(&file::read("key_file", key, FILE_BYTES_MAX)?);
-            let parsed = found.map_err(|_| {
-                Error::invalid(format!(
-                    "cannot use key_file {key}: no private key in PEM, or an encrypted one"
-                ))
-            })?;
-            Ok(Some(Identity { chain, key: parsed, files: format!("cert_file {cert} with key_file {key}") }))
-        }
-    }
 }
 
 fn roots_of_machine() -> Result<RootCertStore, Error> {
@@ -161,9 +227,9 @@ fn roots_of_machine() -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-fn roots_of_file(path: &str) -> Result<RootCertStore, Error> {
+fn roots_of_file(path: &str, bytes: &[u8]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("ca_file", path)? {
+    for certificate in certificates("ca_file", path, bytes)? {
         roots
             .add(certificate)
             .map_err(|error| Error::invalid(format!("cannot use ca_file {path}: {error}")))?;
@@ -171,107 +237,13 @@ fn roots_of_file(path: &str) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// Reads a file of certificates; there is at least one.
-fn certificates(key: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let bytes = file::read(key, path, FILE_BYTES_MAX)?;
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+/// Reads the certificates of a file; there is at least one.
+fn certificates(key: &str, path: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     match parsed {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err(Error::invalid(format!("cannot use {key} {path}: no certificate in PEM"))),
         Err(error) => Err(Error::invalid(format!("cannot use {key} {path}: no valid PEM: {error}"))),
-    }
-}
-
-/// Checks as usual, but for another name than that of the address.
-#[derive(Debug)]
-struct Named {
-    inner: Arc<WebPkiServerVerifier>,
-    name: ServerName<'static>,
-}
-
-impl ServerCertVerifier for Named {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-/// Trusts one certificate, whatever its name and date: the other side has its key.
-#[derive(Debug)]
-struct Pinned {
-    pinned: CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Pinned {
-    fn algorithms(&self) -> &crypto::WebPkiSupportedAlgorithms {
-        &self.provider.signature_verification_algorithms
-    }
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match *end_entity == self.pinned {
-            true => Ok(ServerCertVerified::assertion()),
-            false => Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, self.algorithms())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, self.algorithms())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms().supported_schemes()
     }
 }
 

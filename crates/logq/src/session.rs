@@ -304,6 +304,8 @@ impl<'a> Session<'a> {
                         writeln!(err, "logq: {text}; trying again")?;
                     }
                     away = true;
+                    // A certificate may have ended meanwhile; why another cannot be used, the next attempt says.
+                    drop(self.client.renew_certificates());
                 }
                 Err(stop) => return Err(stop),
             }
