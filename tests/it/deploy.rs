@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -167,6 +167,43 @@ fn wait_for_lines(engine: &Engine, id: &str, query: &str) -> String {
         assert!(Instant::now() < deadline, "{query}: {}", String::from_utf8_lossy(&told.stderr));
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// What the first stage is given: everything cargo reads, and nothing that is large or secret.
+#[test]
+fn the_context_of_the_image_is_the_sources_alone() {
+    let ignored =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".dockerignore")).unwrap();
+    let patterns: Vec<&str> = ignored.lines().filter(|line| !line.starts_with('#')).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("tar");
+    copy.arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(["--anchored", "-cf", "-"]);
+    for pattern in &patterns {
+        match pattern.strip_prefix("**/") {
+            Some(anywhere) => {
+                copy.arg("--no-anchored").arg(format!("--exclude={anywhere}")).arg("--anchored")
+            }
+            None => copy.arg(format!("--exclude=./{pattern}")),
+        };
+    }
+    let mut packing = copy.arg(".").stdout(Stdio::piped()).spawn().unwrap();
+    succeed(
+        Command::new("tar")
+            .arg("-C")
+            .arg(folder.path())
+            .args(["-xf", "-"])
+            .stdin(packing.stdout.take().unwrap()),
+    );
+    assert!(packing.wait().unwrap().success());
+    for absent in ["target", ".git", "fuzz", "logyard-data", "crates/logyard/deploy/.env"] {
+        assert!(!folder.path().join(absent).exists(), "{absent}");
+    }
+    // Cargo finds every member and every target, and the lock file is theirs.
+    succeed(
+        Command::new(env!("CARGO"))
+            .args(["metadata", "--offline", "--locked", "--format-version", "1"])
+            .current_dir(folder.path()),
+    );
 }
 
 #[test]
