@@ -2,7 +2,7 @@
 //!
 //! Owns: outgoing HTTP to a Logyard or Loki store, the kinds of its failures and the pauses between
 //! attempts. Deliberately absent: what is sent (callers encode with `wire` and `codec`), when to give
-//! up (callers loop with [`Backoff`]), sockets of the server side.
+//! up (callers loop with [`Backoff`]), sockets of the server side. Both sides' TLS is set up here.
 //!
 //! Every answer is read up to a bound, so a mistaken address cannot fill the memory.
 //!
@@ -25,6 +25,7 @@ mod tests;
 #[cfg(test)]
 mod tests_tls;
 mod tls;
+mod tls_accept;
 mod tls_held;
 
 pub use error::{Error, Kind};
@@ -33,3 +34,4 @@ pub use query::{InstantQuery, RangeQuery};
 pub use retry::{Backoff, BackoffSettings};
 pub use tail::{TailQuery, Tailing};
 pub use tls::{Tls, TlsFiles};
+pub use tls_accept::{AcceptFiles, accept_config};

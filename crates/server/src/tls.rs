@@ -4,6 +4,7 @@
 //! connections that are open keep what they began with. Every handshake stands under [`HANDSHAKE_WAIT_MAX`]
 //! and under the place that its connection took among `server.connections_max`.
 
+use logyard_client::{AcceptFiles, accept_config};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -12,11 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{self, AlertDescription, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, AlertDescription, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 /// Longest time for a handshake.
@@ -176,47 +173,15 @@ async fn farewell(mut stream: TcpStream) {
 }
 
 fn config(settings: &TlsSettings, pems: &TlsPems) -> Result<ServerConfig, String> {
-    let TlsSettings { cert_file, key_file, client_ca_file } = settings;
-    let provider = Arc::new(ring::default_provider());
-    let chain = certificates("cert_file", cert_file, &pems.cert)?;
-    let key = PrivateKeyDer::from_pem_slice(&pems.key).map_err(|_| {
-        format!("cannot use server.tls.key_file {key_file}: no private key in PEM, or an encrypted one")
-    })?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("cannot set up TLS: {error}"))?;
-    let builder = match &pems.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(bytes) => {
-            let fault =
-                |error: String| format!("cannot use server.tls.client_ca_file {client_ca_file}: {error}");
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates("client_ca_file", client_ca_file, bytes)? {
-                roots.add(certificate).map_err(|error| fault(error.to_string()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|error| fault(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
+    let files = AcceptFiles {
+        cert_file: &settings.cert_file,
+        key_file: &settings.key_file,
+        client_ca_file: &settings.client_ca_file,
+        cert: &pems.cert,
+        key: &pems.key,
+        client_ca: pems.client_ca.as_deref(),
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-        let text = match error {
-            rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
-            other => other.to_string(),
-        };
-        format!("cannot use server.tls.cert_file {cert_file} with key_file {key_file}: {text}")
-    })?;
+    let mut config = accept_config(&files).map_err(|fault| format!("cannot use server.tls.{fault}"))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-/// Reads a file of certificates; there is at least one.
-fn certificates(key: &str, path: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
-    match parsed {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(format!("cannot use server.tls.{key} {path}: no certificate in PEM")),
-        Err(error) => Err(format!("cannot use server.tls.{key} {path}: no valid PEM: {error}")),
-    }
 }
