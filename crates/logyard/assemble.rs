@@ -413,7 +413,7 @@ fn own_push(address: SocketAddr, settings: &Settings, token: Secret) -> PushSett
 /// Where no engine listens and no files are named, the machine's logs and Logyard's own are read: this
 /// writes the own log to a file and adds both to the agent's files. Returns the file's path.
 fn follow_own_log(agent: &mut AgentSettings, settings: &Settings, parts: &Parts) -> Option<PathBuf> {
-    if !agent.files.is_empty() || (agent.docker.enabled && engine_listens(&agent.docker.host)) {
+    if agent.names_sources() || (agent.docker.enabled && engine_listens(&agent.docker.host)) {
         return None;
     }
     let dir = settings.data_dir.join("log");

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use logyard_agent::{AgentReport, TargetState};
+use logyard_agent::{AgentReport, TargetKind, TargetState};
 
 /// What the banner says.
 #[derive(Clone, Debug)]
@@ -54,15 +54,24 @@ fn scheme(facts: &Facts) -> &'static str {
 
 fn reads(report: &AgentReport, facts: &Facts) -> String {
     let is_read = |state: TargetState| !matches!(state, TargetState::Excluded | TargetState::Unreadable);
-    let targets = report.targets.iter().filter(|target| is_read(target.state)).count();
+    let of_kind = |kind: TargetKind| {
+        report.targets.iter().filter(move |target| target.kind == kind && is_read(target.state))
+    };
+    let receivers: String =
+        of_kind(TargetKind::Receiver).map(|target| format!(", {}", target.name)).collect();
     if let Some(engine) = &report.engine {
+        let targets = of_kind(TargetKind::Container).count();
         let things = if targets == 1 { "container" } else { "containers" };
-        return format!("{targets} {things} of {} {} at {}", engine.name, engine.version, engine.host);
+        let (name, version, host) = (&engine.name, &engine.version, &engine.host);
+        return format!("{targets} {things} of {name} {version} at {host}{receivers}");
     }
-    let mut text = String::from("/var/log/**/*.log");
-    if targets > 0 {
-        write!(text, " ({targets} found)").unwrap_or_default();
-    }
+    let files = of_kind(TargetKind::File).count();
+    let mut text = match &facts.own_log {
+        Some(_) if files > 0 => format!("/var/log/**/*.log ({files} found)"),
+        Some(_) => "/var/log/**/*.log".to_owned(),
+        None => format!("{files} {}", if files == 1 { "file" } else { "files" }),
+    };
+    text.push_str(&receivers);
     if let Some(path) = &facts.own_log {
         write!(text, " and {}", path.display()).unwrap_or_default();
     }
@@ -101,7 +110,7 @@ fn commands(facts: &Facts, address: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use logyard_agent::{EngineReport, TargetKind, TargetReport};
+    use logyard_agent::{EngineReport, TargetReport};
     use logyard_model::LabelSet;
 
     use super::*;

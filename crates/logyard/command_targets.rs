@@ -125,6 +125,7 @@ fn page(report: &AgentReport, is_running: bool) -> Page {
         kind: match target.kind {
             TargetKind::Container => "container",
             TargetKind::File => "file",
+            TargetKind::Receiver => "receiver",
         }
         .to_owned(),
         name: target.name.clone(),

@@ -36,6 +36,7 @@ mod promtail;
 mod promtail_env;
 mod promtail_load;
 mod promtail_map;
+mod promtail_receive;
 mod rule_trial;
 mod secrets;
 mod signals;

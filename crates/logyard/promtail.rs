@@ -15,6 +15,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use crate::config::ConfigError;
 use crate::config_check::check;
+use crate::promtail_receive::PromtailSyslog;
 
 /// Longest file.
 const FILE_BYTES_MAX: usize = 4 << 20;
@@ -141,6 +142,7 @@ pub(crate) struct PromtailJob {
     pub(crate) relabel_configs: Option<Vec<RelabelSettings>>,
     pub(crate) static_configs: Option<Vec<PromtailGroup>>,
     pub(crate) docker_sd_configs: Option<Vec<PromtailDocker>>,
+    pub(crate) syslog: Option<PromtailSyslog>,
     pub(crate) encoding: Option<String>,
     pub(crate) decompression: Option<PromtailDecompression>,
 }
@@ -192,9 +194,8 @@ pub(crate) struct PromtailDecompression {
 }
 
 /// Kinds of sources that are not read, and what to do instead.
-pub(crate) const REFUSED_KINDS: [(&str, &str); 31] = [
+pub(crate) const REFUSED_KINDS: [(&str, &str); 30] = [
     ("journal", "the journal is not read yet; forward it to files with rsyslog meanwhile"),
-    ("syslog", "syslog is not received yet; let rsyslog write files meanwhile"),
     ("loki_push_api", "the agent receives no pushes yet; push to the store itself"),
     ("gelf", "GELF is not received yet; use the json-file log driver and docker_sd_configs"),
     ("file_sd_configs", "lists of targets in files are not read yet; write them under static_configs"),

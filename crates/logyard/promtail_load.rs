@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use logyard_agent::{FileSettings, ImportedPositions, RelabelSettings};
+use logyard_agent::{FileSettings, ImportedPositions, RelabelSettings, SyslogSettings};
 use logyard_sys::Disk;
 use serde_yaml_ng::Value;
 
@@ -114,6 +114,7 @@ fn without_defaults(value: Value, default: &Value) -> anyhow::Result<Value> {
         }
         let item = match key.as_str() {
             Some("files") => Some(serde_yaml_ng::to_value(FileSettings::default())?),
+            Some("syslog") => Some(serde_yaml_ng::to_value(SyslogSettings::default())?),
             Some("relabel") => Some(serde_yaml_ng::to_value(RelabelSettings::default())?),
             _ => None,
         };

@@ -48,7 +48,7 @@ pub(crate) fn map(file: &PromtailFile, settings: Settings, refused: Vec<Remark>)
         mapped.job(index, job, &external, limit.as_ref());
     }
     let agent = &mapped.settings.agent;
-    if agent.files.is_empty() && !agent.docker.enabled {
+    if !agent.names_sources() && !agent.docker.enabled {
         mapped.refuse(
             place!["scrape_configs"],
             "leaves nothing to read; add static_configs or docker_sd_configs",
@@ -58,11 +58,11 @@ pub(crate) fn map(file: &PromtailFile, settings: Settings, refused: Vec<Remark>)
 }
 
 impl Mapped {
-    fn note(&mut self, path: Vec<Step>, text: impl Into<String>) {
+    pub(crate) fn note(&mut self, path: Vec<Step>, text: impl Into<String>) {
         self.notes.push(Remark { path, text: text.into() });
     }
 
-    fn refuse(&mut self, path: Vec<Step>, text: impl Into<String>) {
+    pub(crate) fn refuse(&mut self, path: Vec<Step>, text: impl Into<String>) {
         self.refused.push(Remark { path, text: text.into() });
     }
 
@@ -367,6 +367,7 @@ impl Mapped {
             settings.relabel.clone_from(&relabel);
             settings.stages.clone_from(&stages);
         }
+        self.receivers(index, job, &relabel, &stages);
     }
 
     /// Finds rules and stages that cannot be used, with their lines.

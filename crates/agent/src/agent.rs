@@ -25,6 +25,8 @@ use crate::file_jobs::{default_files, file_jobs};
 use crate::import::{ImportedPositions, import};
 use crate::machine::{machine_name, own_container_id};
 use crate::metrics::Metrics;
+use crate::receive::{self, ReceiveParts};
+use crate::received::Receiving;
 use crate::refused::RefusedFolder;
 use crate::report::{AgentReport, Board};
 use crate::settings::AgentSettings;
@@ -264,16 +266,32 @@ impl Sourcing {
         let staging =
             StageParts { line_bytes_max, random: Arc::clone(&self.random), metrics: self.metrics.clone() };
         let mut sources = Vec::new();
-        let files = match self.settings.files.is_empty() {
-            false => self.settings.files.clone(),
+        let receiving = Receiving {
+            pieces: self.pieces.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+            board: self.board.clone(),
+            staging: staging.clone(),
+            stop: self.stop.clone(),
+        };
+        let received = receive::start(ReceiveParts {
+            settings: &self.settings,
+            common_labels: &common_labels,
+            receiving,
+            disk: &self.disk,
+            stage_metrics: &self.stage_metrics,
+        });
+        sources.extend(received.await?);
+        let files = match self.settings.names_sources() {
+            true => self.settings.files.clone(),
             // Without an engine a machine's own logs are what there is to read.
-            true if engine.is_none() => {
+            false if engine.is_none() => {
                 tracing::info!(
-                    "no engine answers and agent.files is empty, so the files in /var/log are read"
+                    "no engine answers and nothing else is named to read, so the files in /var/log are read"
                 );
                 default_files()
             }
-            true => Vec::new(),
+            false => Vec::new(),
         };
         if !files.is_empty() {
             let jobs = file_jobs(&files, &common_labels, line_bytes_max)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use logyard_codec::{Entries, encode_batch};
 use logyard_model::LabelSet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
@@ -34,11 +34,23 @@ const LINGER: Duration = Duration::from_millis(200);
 /// What one turn of a target yielded.
 #[derive(Debug)]
 pub(crate) struct Piece {
-    /// Key of the target's position.
-    pub(crate) target: Arc<str>,
     pub(crate) chunks: Vec<(Arc<LabelSet>, Entries)>,
-    /// Position of the target after these entries, and after those that were discarded: there may be no others.
-    pub(crate) position: Position,
+    /// Key of the target's position, and the position after these entries, and after those that were discarded: there
+    /// may be no others. `None` of what comes by itself, which nobody can read again.
+    pub(crate) place: Option<(Arc<str>, Position)>,
+    /// Told once the piece, and all before it from the same sender, is in the spool; dropped if it never will be.
+    pub(crate) spooled: Option<oneshot::Sender<()>>,
+}
+
+impl Piece {
+    /// What a target was read for.
+    pub(crate) fn of_target(
+        target: Arc<str>,
+        chunks: Vec<(Arc<LabelSet>, Entries)>,
+        position: Position,
+    ) -> Self {
+        Self { chunks, place: Some((target, position)), spooled: None }
+    }
 }
 
 /// A batch being filled.
@@ -48,6 +60,8 @@ struct BatchBuilder {
     positions: BTreeMap<String, Position>,
     raw_bytes: u64,
     entries: usize,
+    /// Told once the batch is in the spool.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// A batch ready for the spool.
@@ -68,11 +82,15 @@ impl BatchBuilder {
                 None => drop(self.chunks.insert(labels, entries)),
             }
         }
-        self.positions.insert(piece.target.to_string(), piece.position);
+        if let Some((target, position)) = piece.place {
+            self.positions.insert(target.to_string(), position);
+        }
+        self.waiting.extend(piece.spooled);
     }
 
+    /// Returns whether there is nothing to spool.
     fn is_empty(&self) -> bool {
-        self.positions.is_empty()
+        self.positions.is_empty() && self.entries == 0
     }
 
     /// Encodes the batch. Cost: compresses up to a little more than 1 MiB; not for async threads.
@@ -128,8 +146,9 @@ pub(crate) async fn run(
             let count: usize = piece.chunks.iter().map(|(_, entries)| entries.len()).sum();
             metrics.entries_read.inc_by(count as u64);
             metrics.entries_waiting.inc_by(count as i64);
+            let is_urgent = count > 0 || piece.spooled.is_some();
             batch.add(piece);
-            let linger = if count > 0 { LINGER } else { QUIET_LINGER };
+            let linger = if is_urgent { LINGER } else { QUIET_LINGER };
             let wanted = not_before.max(Instant::now() + linger);
             seal_at = Some(seal_at.map_or(wanted, |at: Instant| at.min(wanted)));
             if batch.raw_bytes < BATCH_RAW_BYTES {
@@ -142,9 +161,7 @@ pub(crate) async fn run(
         }
         not_before = Instant::now() + SEAL_INTERVAL;
     }
-    if !batch.is_empty() {
-        spool_batch(batch, &spool, &mut stop).await;
-    }
+    spool_batch(batch, &spool, &mut stop).await;
 }
 
 async fn at(instant: Option<Instant>) {
@@ -154,7 +171,19 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-async fn spool_batch(batch: BatchBuilder, spool: &SharedSpool, stop: &mut watch::Receiver<bool>) -> bool {
+async fn spool_batch(mut batch: BatchBuilder, spool: &SharedSpool, stop: &mut watch::Receiver<bool>) -> bool {
+    let waiting = std::mem::take(&mut batch.waiting);
+    let is_spooled = batch.is_empty() || seal_and_append(batch, spool, stop).await;
+    if is_spooled {
+        for sender in waiting {
+            // Whoever does not wait any more needs no answer.
+            sender.send(()).unwrap_or_default();
+        }
+    }
+    is_spooled
+}
+
+async fn seal_and_append(batch: BatchBuilder, spool: &SharedSpool, stop: &mut watch::Receiver<bool>) -> bool {
     let Ok(sealed) = tokio::task::spawn_blocking(move || batch.seal()).await else {
         // Only a panic or the end of the runtime gets here; the positions stay where they were.
         return false;
@@ -175,11 +204,8 @@ mod tests {
         }
         let ns = times.last().copied().unwrap_or_default();
         let output = OutputPosition { ns, ordinal: 1, proof_ns: ns, step: None };
-        Piece {
-            target: target.into(),
-            chunks: vec![(Arc::new(LabelSet::from_pairs([("container", container)])), entries)],
-            position: Position::Container([Some(output), None]),
-        }
+        let chunks = vec![(Arc::new(LabelSet::from_pairs([("container", container)])), entries)];
+        Piece::of_target(target.into(), chunks, Position::Container([Some(output), None]))
     }
 
     #[test]

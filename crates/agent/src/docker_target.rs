@@ -421,7 +421,7 @@ impl DockerTarget {
         if !chunks.is_empty() || position != self.sent {
             self.sent = position;
             let position = Position::Container(position);
-            let piece = Piece { target: Arc::clone(&self.key), chunks, position };
+            let piece = Piece::of_target(Arc::clone(&self.key), chunks, position);
             let is_sent = tokio::select! {
                 sent = self.parts.pieces.send(piece) => sent.is_ok(),
                 () = stopped(&mut stop) => false,

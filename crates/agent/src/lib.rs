@@ -1,6 +1,6 @@
 //! Tails targets and ships their entries, each exactly once.
 //!
-//! Owns: the sources (Docker, files), which targets there are and under which labels, positions, the
+//! Owns: the sources (Docker, files, what is sent to it), which targets there are and under which labels, positions, the
 //! spool and the pushing of batches. Deliberately absent: what the store does with entries, levels and
 //! fields of lines (`ingest` finds them), queries.
 //!
@@ -29,6 +29,7 @@ pub mod inspect;
 mod json_log;
 mod labels;
 mod lifecycle;
+mod listen_tls;
 mod log_decoder;
 mod log_entry;
 mod log_frames;
@@ -39,27 +40,37 @@ mod look;
 mod machine;
 mod metrics;
 mod position;
+mod receive;
+mod receive_tcp;
+mod receive_udp;
+mod received;
 mod refused;
 mod report;
 mod settings;
+mod settings_receive;
 mod ship;
 mod ship_complaint;
 mod source_docker;
 mod source_file;
+mod source_syslog;
 mod spool;
 pub mod spool_check;
 mod spool_record;
 mod spool_shared;
 mod stage_metrics;
 mod staging;
+mod syslog_frames;
+mod syslog_message;
 mod timestamp;
 
 pub use agent::{Agent, AgentParts, Reporter};
 pub use error::{Error, Kind};
 pub use import::ImportedPositions;
+pub use listen_tls::ListenTlsSettings;
 pub use logyard_pipeline::{self as pipeline, RelabelAction, RelabelSettings};
 pub use look::look;
 pub use report::{AgentReport, EngineReport, TargetKind, TargetReport, TargetState};
 pub use settings::{
     AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, ReadFrom, SpoolSettings,
 };
+pub use settings_receive::{SyslogFormat, SyslogSettings, Transport};

@@ -104,11 +104,7 @@ impl Lifecycle {
     }
 
     fn piece(&self, chunks: Vec<(Arc<LabelSet>, Entries)>) -> Piece {
-        Piece {
-            target: EVENTS_KEY.into(),
-            chunks,
-            position: Position::Container([Some(self.position), None]),
-        }
+        Piece::of_target(EVENTS_KEY.into(), chunks, Position::Container([Some(self.position), None]))
     }
 
     /// Follows the run of a container, and returns the line and the structured metadata of the event.
@@ -254,8 +250,8 @@ mod tests {
     }
 
     fn position(piece: &Piece) -> OutputPosition {
-        match &piece.position {
-            Position::Container([Some(position), None]) => *position,
+        match &piece.place {
+            Some((_, Position::Container([Some(position), None]))) => *position,
             other => panic!("{other:?}"),
         }
     }

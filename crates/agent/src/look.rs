@@ -19,10 +19,12 @@ use crate::error::Error;
 use crate::file_jobs::{default_files, file_jobs};
 use crate::file_target::is_binary;
 use crate::machine::own_container_id;
+use crate::received::{JobSettings, ReceiveJob};
 use crate::report::{AgentReport, TargetKind, TargetReport, TargetState};
 use crate::settings::AgentSettings;
 use crate::source_docker::OWN_CONTAINER;
 use crate::source_file::LeftOut;
+use crate::source_syslog;
 
 /// Longest wait for the engine.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -66,10 +68,11 @@ pub async fn look(settings: &AgentSettings, disk: &dyn Disk) -> Result<AgentRepo
             Err(reason) => report.engine_problem = Some(reason),
         }
     }
-    let files = match settings.files.is_empty() {
-        true if engine.is_none() => default_files(),
+    let files = match settings.names_sources() {
+        false if engine.is_none() => default_files(),
         _ => settings.files.clone(),
     };
+    report.targets.extend(receivers(settings, &common_labels)?);
     for job in file_jobs(&files, &common_labels, settings.line_bytes_max as usize)? {
         let (found, _) = job.find(disk);
         if found.is_empty() {
@@ -81,6 +84,29 @@ pub async fn look(settings: &AgentSettings, disk: &dyn Disk) -> Result<AgentRepo
     }
     report.targets.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     Ok(report)
+}
+
+/// Lists what would be listened on.
+fn receivers(
+    settings: &AgentSettings,
+    common_labels: &BTreeMap<String, String>,
+) -> Result<Vec<TargetReport>, Error> {
+    let mut found = Vec::new();
+    let mut add = |name: String, job: JobSettings<'_>| -> Result<(), Error> {
+        let job = ReceiveJob::compile(job, common_labels, settings.line_bytes_max as usize)?;
+        found.push(TargetReport {
+            kind: TargetKind::Receiver,
+            name,
+            labels: job.shown_labels(),
+            state: TargetState::Known,
+            detail: String::new(),
+        });
+        Ok(())
+    };
+    for syslog in &settings.syslog {
+        add(source_syslog::name(syslog), source_syslog::job_settings(syslog))?;
+    }
+    Ok(found)
 }
 
 async fn look_at(engine: &Engine, rules: &DockerRules, container: Listed, is_own: bool) -> TargetReport {

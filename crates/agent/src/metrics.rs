@@ -44,6 +44,10 @@ pub(crate) struct Metrics {
     pub(crate) batches_pushed: Count,
     pub(crate) push_failures: Count,
     pub(crate) spool_bytes: Gauge,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Count,
+    pub(crate) messages_refused: Family<Reason, Count>,
+    pub(crate) messages_dropped: Family<Reason, Count>,
 }
 
 impl Metrics {
@@ -121,6 +125,22 @@ impl Metrics {
         r.register("batches_pushed", "Batches acknowledged by the store", m.batches_pushed.clone());
         r.register("push_failures", "Pushes that will be tried again", m.push_failures.clone());
         r.register("spool_bytes", "Bytes of the spool on disk", m.spool_bytes.clone());
+        r.register("connections", "Connections open that send entries", m.connections.clone());
+        r.register(
+            "connections_refused",
+            "Connections refused since connections_max were open",
+            m.connections_refused.clone(),
+        );
+        r.register(
+            "messages_refused",
+            "Messages received that cannot be read, or only in part, by reason",
+            m.messages_refused.clone(),
+        );
+        r.register(
+            "messages_dropped",
+            "Datagrams lost since nobody could take them in time, by reason",
+            m.messages_dropped.clone(),
+        );
         m
     }
 
@@ -134,6 +154,18 @@ impl Metrics {
         if count > 0 {
             self.entries_read.inc_by(count);
             self.entries_discarded.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
+        }
+    }
+
+    /// Counts messages that cannot be read, or only in part.
+    pub(crate) fn refused(&self, reason: &str, count: u64) {
+        self.messages_refused.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
+    }
+
+    /// Counts datagrams that are lost.
+    pub(crate) fn dropped(&self, reason: &str, count: u64) {
+        if count > 0 {
+            self.messages_dropped.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
         }
     }
 

@@ -40,6 +40,8 @@ pub enum TargetKind {
     Container,
     /// A file, or patterns that match none.
     File,
+    /// A port, or another place to which entries are sent.
+    Receiver,
 }
 
 /// One target.
@@ -47,7 +49,7 @@ pub enum TargetKind {
 pub struct TargetReport {
     /// What it is.
     pub kind: TargetKind,
-    /// Name of the container or path of the file.
+    /// Name of the container, path of the file, or form and address of the receiver.
     pub name: String,
     /// Labels of its entries; of a container's without `stream`.
     pub labels: LabelSet,

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::settings_receive::SyslogSettings;
 
 /// Settings of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,8 +21,10 @@ pub struct AgentSettings {
     pub labels: BTreeMap<String, String>,
     /// Containers of a Docker or Podman engine.
     pub docker: DockerSettings,
-    /// Files to read. Empty and no engine answers: `/var/log/*.log` and the like are read.
+    /// Files to read. Nothing but the engine is named and none answers: `/var/log/*.log` and the like are read.
     pub files: Vec<FileSettings>,
+    /// Ports for syslog.
+    pub syslog: Vec<SyslogSettings>,
     /// Longest line kept, in bytes; the rest of a longer one is cut and counted. Default 256 KiB, the
     /// limit of Promtail's Docker source and of Loki.
     pub line_bytes_max: u32,
@@ -36,6 +39,7 @@ impl Default for AgentSettings {
             labels: BTreeMap::new(),
             docker: DockerSettings::default(),
             files: Vec::new(),
+            syslog: Vec::new(),
             line_bytes_max: 256 << 10,
             spool: SpoolSettings::default(),
         }
@@ -210,7 +214,17 @@ impl AgentSettings {
             return Err(Error::Setting { setting: "line_bytes_max", reason });
         }
         check_labels("labels", &self.labels)?;
-        self.files.iter().try_for_each(|job| check_labels("files.labels", &job.labels))
+        self.files.iter().try_for_each(|job| check_labels("files.labels", &job.labels))?;
+        for syslog in &self.syslog {
+            syslog.check()?;
+            check_labels("syslog.labels", &syslog.labels)?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether something besides an engine is named to read or to receive.
+    pub fn names_sources(&self) -> bool {
+        !self.files.is_empty() || !self.syslog.is_empty()
     }
 }
 

@@ -560,11 +560,7 @@ fn send(
         return Ok(());
     };
     known.insert(target.identity(), position.clone());
-    let piece = Piece {
-        target: key_of(target.identity()).into(),
-        chunks: turn.chunks,
-        position: Position::File(position),
-    };
+    let piece = Piece::of_target(key_of(target.identity()).into(), turn.chunks, Position::File(position));
     source.pieces.blocking_send(piece).map_err(|_| Closed)
 }
 

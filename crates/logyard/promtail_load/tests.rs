@@ -243,6 +243,38 @@ fn certificates_are_taken_over() {
 }
 
 #[test]
+fn ports_for_syslog_are_taken_over() {
+    let job = "scrape_configs:\n- job_name: syslog\n  relabel_configs:\n  - {source_labels: [__syslog_connection_hostname], target_label: from}\n";
+    let keys = "  syslog:\n    listen_address: 0.0.0.0:1514\n    listen_protocol: udp\n    idle_timeout: 60s\n    label_structured_data: yes\n    labels: {job: net}\n    syslog_format: rfc3164\n    max_message_length: 16384\n";
+    let (settings, taken) = taken(&format!("{job}{keys}"), How::default()).unwrap();
+    let syslog = &settings.agent.syslog[0];
+    let want = SyslogSettings {
+        listen: "0.0.0.0:1514".to_owned(),
+        protocol: logyard_agent::Transport::Udp,
+        format: logyard_agent::SyslogFormat::Rfc3164,
+        idle_secs: 60,
+        label_structured_data: true,
+        message_bytes_max: 16_384,
+        use_incoming_timestamp: false,
+        time_zone: "UTC".to_owned(),
+        labels: [("job".to_owned(), "net".to_owned())].into(),
+        default_labels: false,
+        relabel: syslog.relabel.clone(),
+        ..SyslogSettings::default()
+    };
+    assert_eq!((syslog, syslog.relabel.len()), (&want, 1));
+    let notes = taken.notes.join("\n");
+    assert!(notes.contains("\"scrape_configs[0].relabel_configs[0]\" gets the sender's"), "{notes}");
+    let file = Some(("short.yaml".into(), print_short(&settings).unwrap()));
+    let again = crate::config::load(&crate::Sources { file, ..crate::Sources::default() }).unwrap();
+    assert_eq!(again, settings);
+    refuses(
+        "scrape_configs:\n- syslog: {listen_address: ':1', syslog_format: cef, idle_timeout: soon, listen_protocol: x}\n",
+        &["syslog_format\" is refused", "idle_timeout\" is refused", "listen_protocol\" is refused"],
+    );
+}
+
+#[test]
 fn what_was_given_otherwise_wins_over_the_file() {
     let disk = SimDisk::new();
     disk.write_atomic(Path::new("/promtail.yaml"), WHOLE.as_bytes()).unwrap();
