@@ -1,4 +1,8 @@
-//! What a YAML text comes to once its aliases stand for what they name.
+//! What a YAML text comes to once its aliases stand for what they name, and how deep it is.
+//!
+//! The YAML reader looks at every list and map that is open at each further token, so that a text of nothing but opening
+//! brackets takes hours: their number is bounded before it sees any. Which of them stand in quotes is not looked at: rules
+//! hold pairs of them there, as a rule.
 //!
 //! An alias is two bytes and may name any amount, so a text of a megabyte can ask for gigabytes of memory; the YAML
 //! reader bounds how often aliases are followed, not what they bring. So a text of somebody else is walked through first,
@@ -14,11 +18,25 @@ use serde::de::{
 /// Most that a text may weigh: sixteen times what it may be long.
 const WEIGHT_MAX: usize = 16 << 20;
 
+/// Most brackets that are open at a time.
+const OPEN_MAX: usize = 1000;
+
 /// What each value weighs besides its text.
 const VALUE_WEIGHT: usize = 16;
 
 /// Refuses a text that is too much for its length. Errors: that, or why it is no YAML.
 pub(crate) fn weigh(text: &str) -> Result<(), serde_yaml_ng::Error> {
+    let mut open: usize = 0;
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => continue,
+        }
+        if open > OPEN_MAX {
+            return Err(Error::custom(format_args!("more than {OPEN_MAX} brackets are open at a time")));
+        }
+    }
     // Without an alias it is what it is.
     if !text.contains('*') {
         return Ok(());

@@ -148,6 +148,23 @@ fn groups_are_refused_with_lokis_texts() {
 }
 
 #[test]
+fn what_is_too_deep_is_refused_before_it_takes_hours() {
+    for open in ["[", "{a: ", "{\"a\":[", "- [", "? {"] {
+        let text = open.repeat(RULE_BYTES_MAX / open.len());
+        let fault = read_group(text.as_bytes()).unwrap_err().to_string();
+        assert!(fault.ends_with("more than 1000 brackets are open at a time"), "{open} {fault}");
+        assert!(file(&text).unwrap_err().text.ends_with("are open at a time"), "{open}");
+    }
+    // What is as deep as may be, and as long.
+    let text = "[".repeat(1000) + &"a, ".repeat(RULE_BYTES_MAX / 20);
+    let fault = read_group(text.as_bytes()).unwrap_err().to_string();
+    assert!(fault.starts_with("unable to decoded rule group: "), "{fault}");
+    for block in ["- ", "? "] {
+        assert!(read_group(block.repeat(RULE_BYTES_MAX / 20).as_bytes()).is_err());
+    }
+}
+
+#[test]
 fn aliases_cannot_make_much_of_little() {
     let long = "x".repeat(64 << 10);
     let names: String = (0..2000).map(|number| format!(", n{number}: *a")).collect();
