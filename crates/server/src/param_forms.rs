@@ -59,7 +59,7 @@ pub(crate) fn instant(params: &Params, now_ns: i64) -> Result<i64, HttpError> {
         Some(text) => time_ns(text).map_err(HttpError::bad_request)?,
         None => now_ns,
     };
-    Ok(time_ns.div_euclid(NS_PER_MS) * NS_PER_MS)
+    Ok(time_ns.div_euclid(NS_PER_MS).saturating_mul(NS_PER_MS))
 }
 
 /// Reads a point in time: seconds with a fraction, integers of up to ten characters as seconds and

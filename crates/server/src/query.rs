@@ -156,19 +156,23 @@ pub(crate) async fn instant(
 
 /// `GET|POST /loki/api/v1/format_query`: the one endpoint of the family whose errors are JSON.
 pub(crate) async fn format(request: Request<Body>) -> Result<Response, HttpError> {
-    let params = Params::read(request).await?;
+    let parsed = Params::read(request).await.and_then(|params| {
+        let query = params.get("query").unwrap_or_default();
+        logyard_logql::parse(query).map_err(|error| HttpError::bad_request(error.to_string()))
+    });
     let mut body = Vec::new();
-    let status = match logyard_logql::parse(params.get("query").unwrap_or_default()) {
+    let status = match parsed {
         Ok(expr) => {
             body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
             push_string(&mut body, &logyard_logql::pretty(&expr));
             StatusCode::OK
         }
-        Err(error) => {
+        Err(error) if error.status == StatusCode::BAD_REQUEST => {
             body.extend_from_slice(b"{\"status\":\"invalid-query\",\"error\":");
-            push_string(&mut body, &error.to_string());
-            StatusCode::BAD_REQUEST
+            push_string(&mut body, error.text());
+            error.status
         }
+        Err(error) => return Err(error),
     };
     body.extend_from_slice(b"}\n");
     Ok((status, [(header::CONTENT_TYPE, JSON_CONTENT_TYPE)], body).into_response())

@@ -37,6 +37,7 @@ mod detected;
 mod documents;
 mod drilldown;
 mod grafana;
+mod hostile;
 mod openapi;
 mod otlp;
 mod patterns;
