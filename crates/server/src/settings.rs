@@ -55,7 +55,23 @@ impl ServerSettings {
     /// Checks what the types do not say. Errors: the text of a fault, which begins with its key.
     pub fn check(&self) -> Result<(), String> {
         self.tls.check()?;
+        check_prefix(&self.path_prefix)?;
         access::check_settings(&self.tokens, self.auth_enabled)
+    }
+}
+
+/// Checks that a path stands for itself in a route and in an address. Errors: the text of the fault.
+fn check_prefix(prefix: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_plain);
+    let path = prefix.trim_end_matches('/');
+    let is_good =
+        path.is_empty() || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment));
+    match is_good {
+        true => Ok(()),
+        false => Err(format!(
+            "server.path_prefix: want a path such as /logs, of letters, digits and any of -._~, got {prefix:?}"
+        )),
     }
 }
 
@@ -79,6 +95,28 @@ impl Default for ServerSettings {
             tails_held_bytes_max: 64 << 20,
             tail_duration_max: secs(3600),
             shutdown_timeout: secs(10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_paths() {
+        let check = |prefix: &str| {
+            ServerSettings { path_prefix: prefix.to_owned(), ..ServerSettings::default() }.check()
+        };
+        for good in ["", "/", "/logs", "/logs/", "/a/b-1.2_3~"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["logs", "/{a}", "/a b", "//a", "/a//b", "/*", "/a?b", "/a/../b", "https://a/logs", "/ä"]
+        {
+            let want = format!(
+                "server.path_prefix: want a path such as /logs, of letters, digits and any of -._~, got {bad:?}"
+            );
+            assert_eq!(check(bad), Err(want));
         }
     }
 }

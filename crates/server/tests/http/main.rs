@@ -42,6 +42,7 @@ mod openapi;
 mod otlp;
 mod patterns;
 mod protobuf;
+mod proxy;
 mod push;
 mod rules;
 mod senders;
