@@ -236,7 +236,10 @@ fn the_image_runs_as_the_compose_file_says() {
         .unwrap();
     assert!(!shell.status.success(), "{shell:?}");
 
-    // What a container says, and what is pushed.
+    // What it says itself, what a container says, and what is pushed.
+    let own =
+        wait_for_lines(&engine, &id, r#"{container="logyard", service_name="logyard"} |= "store is ready""#);
+    assert!(own.contains("level=info target=store"), "{own}");
     engine.run("web", &[], "echo hello from web");
     assert_eq!(wait_for_lines(&engine, &id, r#"{container="web", stream="stdout"}"#), "hello from web\n");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
@@ -274,6 +277,8 @@ fn the_image_runs_as_the_compose_file_says() {
     let loud: Vec<&str> =
         log.lines().filter(|line| line.contains("level=warn") || line.contains("level=error")).collect();
     assert!(matches!(loud[..], [only] if only.contains("without access control")), "{log}");
+    // Nor do its own lines, which it reads, make it write more.
+    assert!(log.lines().count() < 50, "{log}");
 
     // A container of a new image finds what the old one kept.
     let new_id = project.start("logyard", &["--force-recreate"]);

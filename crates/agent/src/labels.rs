@@ -46,6 +46,13 @@ pub(crate) fn is_enabled(facts: &ContainerFacts, default_on: bool) -> bool {
     }
 }
 
+/// Returns why the agent's own container is not read, if so: its lines would feed themselves, should there be one for
+/// each that is read, so it must ask for it.
+pub(crate) fn own_refusal(facts: &ContainerFacts) -> Option<&'static str> {
+    let reason = "it is the agent's own container, and has no label logyard.enable=true";
+    (!is_enabled(facts, false)).then_some(reason)
+}
+
 /// Builds the labels of a container.
 ///
 /// `common` is added to everything and yields to what discovery found, except for `host`, which it sets.
@@ -154,5 +161,7 @@ mod tests {
         assert!(!is_enabled(&facts("x", "", &[(LABEL_ENABLE, "False")]), true));
         assert!(is_enabled(&facts("x", "", &[(LABEL_ENABLE, "true")]), false));
         assert!(is_enabled(&facts("x", "", &[]), true));
+        assert_eq!(own_refusal(&facts("x", "", &[(LABEL_ENABLE, "true")])), None);
+        assert!(own_refusal(&facts("x", "", &[])).unwrap().contains("own container"));
     }
 }

@@ -18,11 +18,11 @@ use crate::docker_engine::{Engine, Listed, engine_host};
 use crate::error::Error;
 use crate::file_jobs::{default_files, file_jobs};
 use crate::file_target::is_binary;
+use crate::labels::own_refusal;
 use crate::machine::own_container_id;
 use crate::received::{JobSettings, ReceiveJob};
 use crate::report::{AgentReport, TargetKind, TargetReport, TargetState};
 use crate::settings::AgentSettings;
-use crate::source_docker::OWN_CONTAINER;
 use crate::source_file::LeftOut;
 use crate::source_syslog;
 
@@ -117,10 +117,8 @@ async fn look_at(engine: &Engine, rules: &DockerRules, container: Listed, is_own
         (facts, meta, driver) = (inspected.facts, inspected.meta, inspected.driver);
     }
     let labels = rules.labels(&id, &facts, &meta);
-    let refusal = match is_own {
-        true => Some(OWN_CONTAINER),
-        false => rules.refusal(&id, &facts),
-    };
+    let own_refusal = if is_own { own_refusal(&facts) } else { None };
+    let refusal = own_refusal.or_else(|| rules.refusal(&id, &facts));
     let (state, detail) = if let Some(reason) = refusal {
         (TargetState::Excluded, reason.to_owned())
     } else if labels.outputs.iter().all(Option::is_none) {

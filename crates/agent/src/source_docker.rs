@@ -20,7 +20,7 @@ use tokio::time::{Instant, interval_at};
 use crate::batch::Piece;
 use crate::docker_engine::{Engine, EngineError, Listed};
 use crate::docker_target::{self, Begin, TARGET_PREFIX, TargetParts, Wish, target_key};
-use crate::labels::ContainerFacts;
+use crate::labels::{ContainerFacts, own_refusal};
 use crate::lifecycle::{EVENTS_KEY, Lifecycle};
 use crate::position::{OutputPosition, OutputPositions, Position};
 use crate::report::{TargetKind, TargetState};
@@ -34,8 +34,6 @@ const LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// Events are asked for from this long before the connection: repeats do no harm.
 const EVENTS_BACK_NS: i64 = 10_000_000_000;
 
-/// Why the agent's own container is left out.
-pub(crate) const OWN_CONTAINER: &str = "it is the agent's own container";
 /// Entries of what happened to containers that wait while the spool is full; more are left out, and counted.
 const HAPPENED_MAX: usize = 4_096;
 /// Events held while the first list is on its way; more are taken after it.
@@ -45,7 +43,7 @@ const EARLY_EVENTS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct DockerSource {
     pub(crate) host: String,
-    /// Id of the agent's own container, which is left out: its lines would feed themselves.
+    /// Id of the agent's own container, which is left out unless it wants otherwise: its lines would feed themselves.
     pub(crate) own_id: Option<String>,
     pub(crate) parts: Arc<TargetParts>,
     /// Whether it is told what happens to containers.
@@ -298,7 +296,8 @@ impl Live {
         let actor = event.actor.clone().unwrap_or_default();
         let is_own = self.own_id.is_some() && self.own_id == actor.id;
         let facts = facts_of(actor.attributes.unwrap_or_default());
-        let Some(piece) = lifecycle.take(event, &facts, &self.parts.rules).filter(|_| !is_own) else {
+        let is_left_out = is_own && own_refusal(&facts).is_some();
+        let Some(piece) = lifecycle.take(event, &facts, &self.parts.rules).filter(|_| !is_left_out) else {
             return;
         };
         if self.happened.len() >= HAPPENED_MAX {
@@ -318,10 +317,11 @@ impl Live {
 
     /// Makes a target of a container, or tells its target what is new.
     fn look_at(&mut self, engine: &Engine, id: &str, facts: ContainerFacts, was_started: bool, starts: u64) {
-        let refusal = match self.own_id.as_deref() == Some(id) {
-            true => Some(OWN_CONTAINER),
-            false => self.parts.rules.refusal(id, &facts),
+        let own_refusal = match self.own_id.as_deref() == Some(id) {
+            true => own_refusal(&facts),
+            false => None,
         };
+        let refusal = own_refusal.or_else(|| self.parts.rules.refusal(id, &facts));
         if let Some(reason) = refusal.filter(|_| !self.targets.contains_key(id)) {
             let labels = self.parts.rules.labels(id, &facts, &BTreeMap::new()).shown();
             self.parts.board.name_target(TargetKind::Container, &target_key(id), &facts.name, labels);
