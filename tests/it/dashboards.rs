@@ -384,6 +384,13 @@ fn every_figure_of_the_dashboards_is_on_the_page_of_metrics() {
         }
     }
     check_by_promtool(logyard.folder(), &queries);
+    let config = grafana().join("../prometheus.yml");
+    let told = Command::new(outside("prometheus/usr/bin/promtool"))
+        .args(["check", "config", "--syntax-only"])
+        .arg(config)
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     assert!(logyard.stop().success());
 }
 

@@ -342,6 +342,7 @@ fn compose_files_are_valid_with_every_setting_of_the_example() {
     let grafana = &services["grafana"]["environment"];
     assert_eq!(grafana["LOGYARD_URL"], "http://logyard:3100/logs");
     assert_eq!(grafana["LOGYARD_TOKEN"], "CHANGE-ME-1");
+    assert_eq!(grafana["ALERT_URL"], "http://ntfy:8080/logyard?template=grafana");
     let labels = &services["logyard"]["labels"];
     assert_eq!(
         labels["traefik.http.routers.logyard.rule"],
