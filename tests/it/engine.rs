@@ -104,7 +104,8 @@ impl Engine {
         std::fs::File::options().append(true).open(self.log_path(name)).unwrap().write_all(bytes).unwrap();
     }
 
-    fn log_path(&self, name: &str) -> PathBuf {
+    /// Returns where the engine keeps the log of a container, if its driver is `json-file`.
+    pub fn log_path(&self, name: &str) -> PathBuf {
         PathBuf::from(self.docker(&["inspect", "--format", "{{.LogPath}}", name]))
     }
 

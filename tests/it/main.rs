@@ -30,3 +30,4 @@ mod push_whole;
 mod stages;
 mod storage;
 mod tls;
+mod torture;

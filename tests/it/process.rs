@@ -17,6 +17,9 @@ pub struct Logyard {
     arguments: Vec<String>,
     docker_host: String,
     has_lifecycle: bool,
+    /// Address listened on, and the network namespace that has it, if it is another one.
+    address: String,
+    namespace: Option<String>,
     port: u16,
     /// What `logq` shows, and the scheme of addresses.
     logq_flags: Vec<String>,
@@ -34,6 +37,8 @@ impl Logyard {
             arguments,
             docker_host: docker_host.to_owned(),
             has_lifecycle: false,
+            address: "127.0.0.1".to_owned(),
+            namespace: None,
             port: free_port(),
             logq_flags: Vec::new(),
             scheme: "http",
@@ -69,6 +74,13 @@ impl Logyard {
         self
     }
 
+    /// Runs the process in a network namespace, where it listens on an address that this one can reach.
+    pub fn in_namespace(mut self, namespace: &str, address: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self.address = address.to_owned();
+        self
+    }
+
     /// Also has the process tell what happens to containers, which most tests have no use for.
     pub fn with_lifecycle(mut self) -> Self {
         self.has_lifecycle = true;
@@ -89,9 +101,18 @@ impl Logyard {
     fn spawn_with(&mut self, more: &[&str]) {
         assert!(self.child.is_none(), "one process at a time");
         let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_logyard"))
+        let mut command = match &self.namespace {
+            // It becomes the process, which is then killed like any other.
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_logyard")]);
+                command
+            }
+            None => Command::new(env!("CARGO_BIN_EXE_logyard")),
+        };
+        let child = command
             .args(&self.arguments)
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--listen", &format!("{}:{}", self.address, self.port)])
             .args(more)
             .env("DOCKER_HOST", &self.docker_host)
             .env("LOGYARD_AGENT__DOCKER__LIFECYCLE_ENTRIES", self.has_lifecycle.to_string())
@@ -145,7 +166,7 @@ impl Logyard {
 
     /// Returns the address of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
+        format!("{}://{}:{}{path}", self.scheme, self.address, self.port)
     }
 
     /// Returns everything the process wrote to stderr, over all its lives.
