@@ -14,6 +14,7 @@ Examples:
   logyard agent --push-url http://logs:3100  only read and send there
   logyard agent --promtail-config promtail.yaml
                                              take Promtail's place with its own file and positions
+  dmesg | logyard agent --stdin              read the standard input, send it, end
   logyard agent targets                      show what is read, what not, and why not
   logyard config --config logyard.yaml       check a config file and print what is in effect
   logyard config from-promtail promtail.yaml print a promtail.yaml as a config file of Logyard
@@ -424,6 +425,10 @@ pub(crate) struct Flags {
     /// Read what a promtail.yaml says, for all and agent; its positions are taken over once
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) promtail_config: Option<PathBuf>,
+
+    /// Read the standard input to its end instead of containers and files, for all and agent, then end
+    #[arg(long, global = true)]
+    pub(crate) stdin: bool,
 
     /// Replace variables such as ${HOST} in the promtail.yaml first
     #[arg(long, global = true)]

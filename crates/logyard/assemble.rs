@@ -189,6 +189,17 @@ impl Running {
         }
     }
 
+    /// Waits for the end of the standard input, if that is read. Safe to cancel.
+    pub(crate) fn input_ended(&self) -> impl Future<Output = ()> + use<> {
+        let ended = self.agent.as_ref().map(Agent::input_ended);
+        async move {
+            match ended {
+                Some(ended) => ended.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Stops all parts, the agent first so that its last batches are still taken.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         for task in [self.status, self.agent_tls].into_iter().flatten() {

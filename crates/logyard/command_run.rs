@@ -83,6 +83,7 @@ async fn serve(role: Role, settings: Settings, parts: Parts) -> anyhow::Result<(
     drop(std::io::stderr().lock().write_all(banner.as_bytes()));
     let reason = tokio::select! {
         name = signals.wait() => Ok(name),
+        () = running.input_ended() => Ok("end of the input"),
         ended = running.server_ended() => Err(ended),
     };
     let impatient = signals.exit_at_the_next();

@@ -125,6 +125,7 @@ fn page(report: &AgentReport, is_running: bool) -> Page {
         kind: match target.kind {
             TargetKind::Container => "container",
             TargetKind::File => "file",
+            TargetKind::Journal => "journal",
             TargetKind::Receiver => "receiver",
         }
         .to_owned(),

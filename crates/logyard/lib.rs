@@ -91,6 +91,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(error) => return fail(&error, WRONG_USE),
         },
     };
+    let mut settings = settings;
+    if arguments.flags.stdin && !settings.agent.stdin.enabled {
+        settings.agent.read_stdin();
+    }
     let done = match arguments.command.unwrap_or(Command::All) {
         Command::All => command_run::run(Role::All, settings, taken, disk),
         Command::Agent { command: None } => command_run::run(Role::Agent, settings, taken, disk),

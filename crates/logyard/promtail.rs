@@ -15,7 +15,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use crate::config::ConfigError;
 use crate::config_check::check;
-use crate::promtail_receive::PromtailSyslog;
+use crate::promtail_receive::{PromtailGelf, PromtailJournal, PromtailPush, PromtailSyslog};
 
 /// Longest file.
 const FILE_BYTES_MAX: usize = 4 << 20;
@@ -143,6 +143,9 @@ pub(crate) struct PromtailJob {
     pub(crate) static_configs: Option<Vec<PromtailGroup>>,
     pub(crate) docker_sd_configs: Option<Vec<PromtailDocker>>,
     pub(crate) syslog: Option<PromtailSyslog>,
+    pub(crate) gelf: Option<PromtailGelf>,
+    pub(crate) loki_push_api: Option<PromtailPush>,
+    pub(crate) journal: Option<PromtailJournal>,
     pub(crate) encoding: Option<String>,
     pub(crate) decompression: Option<PromtailDecompression>,
 }
@@ -194,10 +197,7 @@ pub(crate) struct PromtailDecompression {
 }
 
 /// Kinds of sources that are not read, and what to do instead.
-pub(crate) const REFUSED_KINDS: [(&str, &str); 30] = [
-    ("journal", "the journal is not read yet; forward it to files with rsyslog meanwhile"),
-    ("loki_push_api", "the agent receives no pushes yet; push to the store itself"),
-    ("gelf", "GELF is not received yet; use the json-file log driver and docker_sd_configs"),
+pub(crate) const REFUSED_KINDS: [(&str, &str); 27] = [
     ("file_sd_configs", "lists of targets in files are not read yet; write them under static_configs"),
     ("dockerswarm_sd_configs", "run one agent per node with docker_sd_configs"),
     ("windows_events", "Linux only; send Windows events with an OTLP or syslog forwarder"),

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use logyard_agent::{FileSettings, ImportedPositions, RelabelSettings, SyslogSettings};
+use logyard_agent::{
+    FileSettings, GelfSettings, ImportedPositions, JournalSettings, LokiPushSettings, RelabelSettings,
+    SyslogSettings,
+};
 use logyard_sys::Disk;
 use serde_yaml_ng::Value;
 
@@ -62,14 +65,18 @@ pub(crate) fn take(
         );
     }
     let positions = match &mapped.positions {
-        Some(path) => read_positions(path, disk)?,
+        Some(path) => read_positions(path, &mapped.journals, disk)?,
         None => ImportedPositions::default(),
     };
     Ok((mapped.settings, Taken { notes: lines(&mapped.notes), refused, positions }))
 }
 
 /// Reads Promtail's file of positions; one that is not there holds none.
-fn read_positions(path: &Path, disk: &dyn Disk) -> anyhow::Result<ImportedPositions> {
+fn read_positions(
+    path: &Path,
+    journals: &[(String, usize)],
+    disk: &dyn Disk,
+) -> anyhow::Result<ImportedPositions> {
     if disk.metadata(path).ok().flatten().is_none() {
         return Ok(ImportedPositions::default());
     }
@@ -84,8 +91,14 @@ fn read_positions(path: &Path, disk: &dyn Disk) -> anyhow::Result<ImportedPositi
         let Some(key) = key.as_str() else { continue };
         let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
         match (key.strip_prefix(CURSOR), number) {
-            // Cursors of the journal are no numbers, and it is not read.
-            (_, None) => {}
+            // Cursors of journals are no numbers.
+            (Some(job), None) => {
+                let index = journals.iter().find(|(name, _)| name == job).map(|(_, index)| *index);
+                if let (Some(index), Some(cursor)) = (index, value.as_str()) {
+                    imported.journals.insert(index, cursor.to_owned());
+                }
+            }
+            (None, None) => {}
             (Some(id), Some(seconds)) => {
                 imported.containers.insert(id.to_owned(), i64::try_from(seconds).unwrap_or(i64::MAX));
             }
@@ -115,6 +128,9 @@ fn without_defaults(value: Value, default: &Value) -> anyhow::Result<Value> {
         let item = match key.as_str() {
             Some("files") => Some(serde_yaml_ng::to_value(FileSettings::default())?),
             Some("syslog") => Some(serde_yaml_ng::to_value(SyslogSettings::default())?),
+            Some("gelf") => Some(serde_yaml_ng::to_value(GelfSettings::default())?),
+            Some("loki_push") => Some(serde_yaml_ng::to_value(LokiPushSettings::default())?),
+            Some("journal") => Some(serde_yaml_ng::to_value(JournalSettings::default())?),
             Some("relabel") => Some(serde_yaml_ng::to_value(RelabelSettings::default())?),
             _ => None,
         };

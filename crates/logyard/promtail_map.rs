@@ -32,12 +32,15 @@ pub(crate) struct Mapped {
     pub(crate) refused: Vec<Remark>,
     /// The file of positions to take over.
     pub(crate) positions: Option<PathBuf>,
+    /// Names of jobs that read journals, and the numbers of those in `agent.journal`.
+    pub(crate) journals: Vec<(String, usize)>,
 }
 
 /// Puts what a file says over settings; what was given otherwise (`settings` differs from the default) stays.
 pub(crate) fn map(file: &PromtailFile, settings: Settings, refused: Vec<Remark>) -> Mapped {
     let positions = file.positions.as_ref().and_then(|positions| positions.filename.clone());
-    let mut mapped = Mapped { settings, notes: Vec::new(), refused, positions: positions.map(PathBuf::from) };
+    let positions = positions.map(PathBuf::from);
+    let mut mapped = Mapped { settings, notes: Vec::new(), refused, positions, journals: Vec::new() };
     mapped.settings.agent.docker.enabled = false;
     mapped.server(file.server.as_ref());
     mapped.whole(file);
@@ -46,6 +49,9 @@ pub(crate) fn map(file: &PromtailFile, settings: Settings, refused: Vec<Remark>)
     let limit = mapped.limits(&limits);
     for (index, job) in file.scrape_configs.iter().flatten().enumerate() {
         mapped.job(index, job, &external, limit.as_ref());
+    }
+    if file.target_config.as_ref().is_some_and(|targets| targets.stdin == Some(true)) {
+        mapped.stdin();
     }
     let agent = &mapped.settings.agent;
     if !agent.names_sources() && !agent.docker.enabled {
@@ -112,19 +118,9 @@ impl Mapped {
                 );
             }
         }
-        if let Some(targets) = &file.target_config {
-            if targets.sync_period.is_some() {
-                self.note(
-                    place!["target_config", "sync_period"],
-                    "has no effect: files are searched for every 10 s",
-                );
-            }
-            if targets.stdin == Some(true) {
-                self.refuse(
-                    place!["target_config", "stdin"],
-                    "is refused: the agent does not read its input",
-                );
-            }
+        if file.target_config.as_ref().is_some_and(|targets| targets.sync_period.is_some()) {
+            let text = "has no effect: files are searched for every 10 s";
+            self.note(place!["target_config", "sync_period"], text);
         }
     }
 

@@ -5,10 +5,14 @@
 use std::collections::BTreeMap;
 
 use logyard_agent::pipeline::settings::StageSettings;
-use logyard_agent::{ListenTlsSettings, RelabelSettings, SyslogFormat, SyslogSettings, Transport};
+use logyard_agent::{
+    GelfSettings, JournalSettings, ListenTlsSettings, LokiPushSettings, RelabelSettings, StdinSettings,
+    SyslogFormat, SyslogSettings, Transport,
+};
 use logyard_rules::Step;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_yaml_ng::Value;
 
 use crate::config_units::Unit;
 use crate::promtail::{Anything, PromtailJob, place};
@@ -41,8 +45,38 @@ pub(crate) struct PromtailListenTls {
     pub(crate) insecure_skip_verify: Option<Anything>,
 }
 
+/// A port for GELF.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PromtailGelf {
+    pub(crate) listen_address: Option<String>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    pub(crate) use_incoming_timestamp: Option<bool>,
+}
+
+/// A port for Loki's push API.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PromtailPush {
+    pub(crate) server: Option<Anything>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    pub(crate) use_incoming_timestamp: Option<bool>,
+    pub(crate) max_send_msg_size: Option<u32>,
+}
+
+/// The journal.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PromtailJournal {
+    pub(crate) max_age: Option<String>,
+    pub(crate) json: Option<bool>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    pub(crate) path: Option<String>,
+    pub(crate) matches: Option<String>,
+}
+
 impl Mapped {
-    /// Takes what a job receives.
+    /// Takes what a job receives, and its journal.
     pub(crate) fn receivers(
         &mut self,
         index: usize,
@@ -52,6 +86,28 @@ impl Mapped {
     ) {
         if let Some(syslog) = &job.syslog {
             self.syslog(place!["scrape_configs", index, "syslog"], syslog, relabel, stages);
+        }
+        if let Some(gelf) = &job.gelf {
+            let defaults = GelfSettings::default();
+            self.settings.agent.gelf.push(GelfSettings {
+                listen: gelf.listen_address.clone().unwrap_or_else(|| "0.0.0.0:12201".to_owned()),
+                use_incoming_timestamp: gelf.use_incoming_timestamp == Some(true),
+                keep_json: true,
+                labels: gelf.labels.clone().unwrap_or_default(),
+                default_labels: false,
+                relabel: relabel.to_vec(),
+                stages: stages.to_vec(),
+                ..defaults
+            });
+        }
+        if let Some(push) = &job.loki_push_api {
+            self.loki_push(place!["scrape_configs", index, "loki_push_api"], push, relabel, stages);
+        }
+        if let Some(journal) = &job.journal {
+            let at = place!["scrape_configs", index, "journal"];
+            let settings = self.journal(&at, journal, relabel, stages);
+            self.journals.push((job.job_name.clone().unwrap_or_default(), self.settings.agent.journal.len()));
+            self.settings.agent.journal.push(settings);
         }
         let reads_name = relabel
             .iter()
@@ -126,6 +182,138 @@ impl Mapped {
             stages: stages.to_vec(),
             ..defaults
         });
+    }
+}
+
+impl Mapped {
+    fn loki_push(
+        &mut self,
+        at: Vec<Step>,
+        push: &PromtailPush,
+        relabel: &[RelabelSettings],
+        stages: &[StageSettings],
+    ) {
+        let (mut host, mut port, mut tls) = (String::new(), None, ListenTlsSettings::default());
+        if let Some(Anything(Value::Mapping(keys))) = &push.server {
+            for (key, value) in keys {
+                let Some(key) = key.as_str() else { continue };
+                let text = || value.as_str().unwrap_or_default().to_owned();
+                match key {
+                    "http_listen_address" => host = text(),
+                    "http_listen_port" => port = value.as_u64(),
+                    "http_tls_config" => {
+                        match serde_yaml_ng::from_value::<PromtailServerTls>(value.clone()) {
+                            Ok(given) => tls = given.settings(),
+                            Err(error) => {
+                                let path = [at.clone(), place!["server", key]].concat();
+                                self.refuse(path, format!("is refused: {error}"));
+                            }
+                        }
+                    }
+                    "http_path_prefix" if !text().trim_matches('/').is_empty() => {
+                        let path = [at.clone(), place!["server", key]].concat();
+                        self.refuse(path, "is refused: pushes are taken at /loki/api/v1/push");
+                    }
+                    _ => {
+                        let path = [at.clone(), place!["server", key]].concat();
+                        self.note(path, "has no effect: the port takes pushes and nothing else");
+                    }
+                }
+            }
+        }
+        let Some(port) = port.filter(|port| (1..=65_535).contains(port)) else {
+            let text = "is refused: it has no server.http_listen_port; want one such as 3500";
+            self.refuse(at, text);
+            return;
+        };
+        let defaults = LokiPushSettings::default();
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        self.settings.agent.loki_push.push(LokiPushSettings {
+            listen: format!("{host}:{port}"),
+            body_bytes_max: push
+                .max_send_msg_size
+                .filter(|bytes| *bytes > 0)
+                .unwrap_or(defaults.body_bytes_max),
+            use_incoming_timestamp: push.use_incoming_timestamp == Some(true),
+            tls,
+            labels: push.labels.clone().unwrap_or_default(),
+            relabel: relabel.to_vec(),
+            stages: stages.to_vec(),
+            ..defaults
+        });
+    }
+
+    fn journal(
+        &mut self,
+        at: &[Step],
+        journal: &PromtailJournal,
+        relabel: &[RelabelSettings],
+        stages: &[StageSettings],
+    ) -> JournalSettings {
+        let below = |key: &str| [at.to_vec(), place![key]].concat();
+        let defaults = JournalSettings::default();
+        let mut max_age_secs = defaults.max_age_secs;
+        if let Some(text) = journal.max_age.as_deref().filter(|text| !text.is_empty()) {
+            match Unit::of_key("age_secs").and_then(|unit| unit.parse(text)) {
+                Some(secs) => {
+                    max_age_secs = secs;
+                    let text = "counts where no position is known: a longer pause loses no entries";
+                    self.note(below("max_age"), text);
+                }
+                None => {
+                    self.refuse(below("max_age"), format!("is refused: {text:?} is no duration such as 12h"));
+                }
+            }
+        }
+        JournalSettings {
+            path: journal.path.clone().unwrap_or_default(),
+            matches: journal
+                .matches
+                .iter()
+                .flat_map(|text| text.split_whitespace())
+                .map(str::to_owned)
+                .collect(),
+            max_age_secs,
+            json: journal.json == Some(true),
+            labels: journal.labels.clone().unwrap_or_default(),
+            default_labels: false,
+            relabel: relabel.to_vec(),
+            stages: stages.to_vec(),
+        }
+    }
+
+    /// Takes the standard input, which goes through the first job's rules and stages; nothing else is read then.
+    pub(crate) fn stdin(&mut self) {
+        let agent = &mut self.settings.agent;
+        let (relabel, stages) = match agent.files.first() {
+            Some(job) => (job.relabel.clone(), job.stages.clone()),
+            None => Default::default(),
+        };
+        agent.read_stdin();
+        agent.stdin = StdinSettings {
+            enabled: true,
+            labels: [("job".to_owned(), "stdin".to_owned())].into(),
+            default_labels: true,
+            relabel,
+            stages,
+        };
+    }
+}
+
+/// TLS of a server of Promtail's.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct PromtailServerTls {
+    cert_file: Option<String>,
+    key_file: Option<String>,
+    client_ca_file: Option<String>,
+}
+
+impl PromtailServerTls {
+    fn settings(self) -> ListenTlsSettings {
+        let [cert_file, key_file, client_ca_file] =
+            [self.cert_file, self.key_file, self.client_ca_file].map(Option::unwrap_or_default);
+        ListenTlsSettings { cert_file, key_file, client_ca_file }
     }
 }
 

@@ -100,10 +100,10 @@ fn a_file_of_promtail_becomes_one_of_ours_or_is_refused_by_line() {
     let (code, _, error) = run(&["config", "--config", own.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{error}\n{ours}");
 
-    append(&config, "  - job_name: journal\n    journal:\n      max_age: 12h\n");
+    append(&config, "  - job_name: lists\n    file_sd_configs:\n    - files: [/a.json]\n");
     let (code, _, error) = run(&["agent", "--promtail-config", path]);
     assert_eq!(code, Some(2));
-    assert!(error.contains("\"scrape_configs[1].journal\" is refused"), "{error}");
+    assert!(error.contains("\"scrape_configs[1].file_sd_configs\" is refused"), "{error}");
     let (code, ours, _) = run(&["config", "from-promtail", path, "--skip-unsupported"]);
-    assert_eq!((code, ours.contains("journal")), (Some(0), false), "{ours}");
+    assert_eq!((code, ours.contains("file_sd")), (Some(0), false), "{ours}");
 }

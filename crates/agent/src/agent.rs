@@ -91,6 +91,8 @@ pub struct Agent {
     until: watch::Sender<ShipUntil>,
     /// Turns true when no source will send any more.
     last_call: watch::Sender<bool>,
+    /// Turns true at the end of the standard input.
+    input_seen: watch::Receiver<bool>,
     sources: Vec<JoinHandle<()>>,
     batcher: JoinHandle<()>,
     shipper: JoinHandle<()>,
@@ -118,7 +120,7 @@ impl Agent {
         let spool = open_spool(&settings, &disk, &clock, &random, &dir, &metrics)?;
         let board = Board::default();
         let (stop, mut stop_seen) = watch::channel(false);
-        import(&imported, &*disk, &spool, &mut stop_seen).await;
+        import(&imported, &settings.journal, &*disk, &spool, &mut stop_seen).await;
         let (until, until_seen) = watch::channel(ShipUntil::Never);
         let (last_call, last_call_seen) = watch::channel(false);
         let (pieces, pieces_taken) = mpsc::channel(PIECES_WAITING_MAX);
@@ -136,6 +138,7 @@ impl Agent {
             metrics.clone(),
             BatchEnd { stop: stop_seen.clone(), last_call: last_call_seen },
         ));
+        let (input_ended, input_seen) = watch::channel(false);
         let shared = Sourcing {
             settings,
             disk,
@@ -147,9 +150,10 @@ impl Agent {
             spool: spool.clone(),
             pieces,
             stop: stop_seen,
+            input_ended,
         };
         let sources = shared.start().await?;
-        Ok(Self { board, spool, stop, until, last_call, sources, batcher, shipper, _lock: lock })
+        Ok(Self { board, spool, stop, until, last_call, input_seen, sources, batcher, shipper, _lock: lock })
     }
 
     /// Returns what is read at the moment. Cost: copies the labels of all targets.
@@ -160,6 +164,17 @@ impl Agent {
     /// Returns what reports for whoever asks later.
     pub fn reporter(&self) -> Reporter {
         Reporter { board: self.board.clone(), spool: self.spool.clone() }
+    }
+
+    /// Resolves at the end of the standard input, if that is read. Safe to cancel.
+    pub fn input_ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut seen = self.input_seen.clone();
+        async move {
+            if seen.wait_for(|is_ended| *is_ended).await.is_err() {
+                // Nothing reads it.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Stops reading, spools what was read and gives the store 5 s to take it.
@@ -248,6 +263,7 @@ struct Sourcing {
     spool: SharedSpool,
     pieces: mpsc::Sender<Piece>,
     stop: watch::Receiver<bool>,
+    input_ended: watch::Sender<bool>,
 }
 
 impl Sourcing {
@@ -280,6 +296,8 @@ impl Sourcing {
             receiving,
             disk: &self.disk,
             stage_metrics: &self.stage_metrics,
+            spool: &self.spool,
+            input_ended: &self.input_ended,
         });
         sources.extend(received.await?);
         let files = match self.settings.names_sources() {

@@ -17,7 +17,9 @@ use crate::batch::SealedBatch;
 use crate::docker_target::target_key;
 use crate::file_target::new_position;
 use crate::position::{OutputPosition, Position};
+use crate::settings_receive::JournalSettings;
 use crate::source_file::key_of;
+use crate::source_journal;
 use crate::spool_shared::SharedSpool;
 
 /// How far another agent has read.
@@ -27,11 +29,14 @@ pub struct ImportedPositions {
     pub files: BTreeMap<String, u64>,
     /// Full ids of containers and times, in whole seconds since the Unix epoch.
     pub containers: BTreeMap<String, i64>,
+    /// Cursors of the journals of `agent.journal`, by their numbers there.
+    pub journals: BTreeMap<usize, String>,
 }
 
 /// Takes positions over if the spool has none.
 pub(crate) async fn import(
     imported: &ImportedPositions,
+    journals: &[JournalSettings],
     disk: &dyn Disk,
     spool: &SharedSpool,
     stop: &mut watch::Receiver<bool>,
@@ -53,6 +58,11 @@ pub(crate) async fn import(
         let ns = seconds.saturating_mul(1_000_000_000).saturating_sub(1);
         let output = OutputPosition { ns, ordinal: 1, proof_ns: ns, step: None };
         positions.insert(target_key(id), Position::Container([Some(output); 2]));
+    }
+    for (index, cursor) in &imported.journals {
+        if let Some(journal) = journals.get(*index) {
+            positions.insert(source_journal::key(journal), Position::Journal(cursor.clone()));
+        }
     }
     if positions.is_empty() {
         return;

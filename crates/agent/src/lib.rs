@@ -24,8 +24,11 @@ mod docker_target;
 mod error;
 mod file_jobs;
 mod file_target;
+mod forward_event;
+mod gelf_message;
 mod import;
 pub mod inspect;
+mod journal_export;
 mod json_log;
 mod labels;
 mod lifecycle;
@@ -39,6 +42,7 @@ mod log_tty;
 mod look;
 mod machine;
 mod metrics;
+mod msgpack;
 mod position;
 mod receive;
 mod receive_tcp;
@@ -52,6 +56,11 @@ mod ship;
 mod ship_complaint;
 mod source_docker;
 mod source_file;
+mod source_forward;
+mod source_gelf;
+mod source_journal;
+mod source_loki_push;
+mod source_stdin;
 mod source_syslog;
 mod spool;
 pub mod spool_check;
@@ -73,4 +82,7 @@ pub use report::{AgentReport, EngineReport, TargetKind, TargetReport, TargetStat
 pub use settings::{
     AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, ReadFrom, SpoolSettings,
 };
-pub use settings_receive::{SyslogFormat, SyslogSettings, Transport};
+pub use settings_receive::{
+    ForwardSettings, GelfSettings, JournalSettings, LokiPushSettings, StdinSettings, SyslogFormat,
+    SyslogSettings, Transport,
+};

@@ -24,7 +24,7 @@ use crate::received::{JobSettings, ReceiveJob};
 use crate::report::{AgentReport, TargetKind, TargetReport, TargetState};
 use crate::settings::AgentSettings;
 use crate::source_file::LeftOut;
-use crate::source_syslog;
+use crate::{source_forward, source_gelf, source_journal, source_loki_push, source_stdin, source_syslog};
 
 /// Longest wait for the engine.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -92,10 +92,10 @@ fn receivers(
     common_labels: &BTreeMap<String, String>,
 ) -> Result<Vec<TargetReport>, Error> {
     let mut found = Vec::new();
-    let mut add = |name: String, job: JobSettings<'_>| -> Result<(), Error> {
+    let mut add = |kind: TargetKind, name: String, job: JobSettings<'_>| -> Result<(), Error> {
         let job = ReceiveJob::compile(job, common_labels, settings.line_bytes_max as usize)?;
         found.push(TargetReport {
-            kind: TargetKind::Receiver,
+            kind,
             name,
             labels: job.shown_labels(),
             state: TargetState::Known,
@@ -104,7 +104,23 @@ fn receivers(
         Ok(())
     };
     for syslog in &settings.syslog {
-        add(source_syslog::name(syslog), source_syslog::job_settings(syslog))?;
+        add(TargetKind::Receiver, source_syslog::name(syslog), source_syslog::job_settings(syslog))?;
+    }
+    for gelf in &settings.gelf {
+        add(TargetKind::Receiver, source_gelf::name(gelf), source_gelf::job_settings(gelf))?;
+    }
+    for forward in &settings.forward {
+        add(TargetKind::Receiver, source_forward::name(forward), source_forward::job_settings(forward))?;
+    }
+    for push in &settings.loki_push {
+        add(TargetKind::Receiver, source_loki_push::name(push), source_loki_push::job_settings(push))?;
+    }
+    for journal in &settings.journal {
+        add(TargetKind::Journal, source_journal::name(journal), source_journal::job_settings(journal))?;
+    }
+    if settings.stdin.enabled {
+        let job = source_stdin::job_settings(&settings.stdin);
+        add(TargetKind::Receiver, source_stdin::NAME.to_owned(), job)?;
     }
     Ok(found)
 }

@@ -73,6 +73,8 @@ pub(crate) struct FilePosition {
 pub(crate) enum Position {
     Container(OutputPositions),
     File(FilePosition),
+    /// Cursor of the newest entry of a journal that was accepted.
+    Journal(String),
 }
 
 /// Whether a read connects to what was accepted before.

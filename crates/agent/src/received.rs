@@ -52,7 +52,10 @@ pub(crate) struct JobSettings<'a> {
     /// Paths of the settings `relabel` and `stages`, for errors.
     pub(crate) paths: [&'static str; 2],
     pub(crate) labels: &'a BTreeMap<String, String>,
+    /// Whether streams bear `job` and the labels of `agent.labels`.
     pub(crate) default_labels: bool,
+    /// Whether they bear what arrives with entries, besides what rules make of it.
+    pub(crate) takes_labels: bool,
     pub(crate) relabel: &'a [RelabelSettings],
     pub(crate) stages: &'a [StageSettings],
 }
@@ -66,7 +69,7 @@ pub(crate) struct ReceiveJob {
     own: LabelSet,
     /// What entries without any other label get.
     fallback: LabelSet,
-    has_defaults: bool,
+    takes_labels: bool,
     relabel: Relabeling,
     pub(crate) pipeline: Pipeline,
     times: Mutex<Times>,
@@ -95,7 +98,7 @@ impl ReceiveJob {
             common: shared,
             own: set(settings.labels),
             fallback,
-            has_defaults: settings.default_labels,
+            takes_labels: settings.takes_labels,
             relabel,
             pipeline: compile_stages(stages_path, settings.stages, LinesFrom::Files, line_bytes_max)?,
             times: Mutex::default(),
@@ -103,9 +106,9 @@ impl ReceiveJob {
     }
 
     /// Returns the labels of the stream of what arrived under `arrived`; `None`: the rules leave it out.
-    fn labels(&self, arrived: &LabelSet) -> Option<LabelSet> {
+    pub(crate) fn labels(&self, arrived: &LabelSet) -> Option<LabelSet> {
         let mut labels = self.common.clone();
-        let wanted = arrived.iter().filter(|(name, _)| self.has_defaults || name.starts_with("__"));
+        let wanted = arrived.iter().filter(|(name, _)| self.takes_labels || name.starts_with("__"));
         for (name, value) in wanted.chain(self.own.iter()) {
             if !value.is_empty() {
                 labels.insert(name, value);
@@ -116,6 +119,11 @@ impl ReceiveJob {
         }
         let labels = without_meta(&labels);
         Some(if labels.is_empty() { self.fallback.clone() } else { labels })
+    }
+
+    /// Returns whether entries bear what arrives with them.
+    pub(crate) fn takes_labels(&self) -> bool {
+        self.takes_labels
     }
 
     /// Returns the labels that are the same for all that arrives, for reports.
@@ -167,6 +175,8 @@ pub(crate) enum SentAt {
     Unknown,
     /// A time of a coarse clock: equal ones are kept apart.
     Coarse(i64),
+    /// The very time: an equal entry is the same entry.
+    Exact(i64),
 }
 
 /// An entry as it arrived.
@@ -178,7 +188,7 @@ pub(crate) struct Arrived<'a> {
     pub(crate) line: &'a [u8],
     /// Bytes of the line that were left out already.
     pub(crate) cut_bytes: usize,
-    /// Structured metadata; left out where default labels are not wanted.
+    /// Structured metadata; left out where labels of what arrives are not wanted.
     pub(crate) metadata: LabelSet,
 }
 
@@ -213,6 +223,10 @@ impl Lane {
         self.parts.clock.now_ns()
     }
 
+    pub(crate) fn line_bytes_max(&self) -> usize {
+        self.parts.staging.line_bytes_max
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.parts.metrics
     }
@@ -227,7 +241,7 @@ impl Lane {
         let ts_ns = self.time(arrived.at, now_ns);
         let line = bounded(ts_ns, arrived.line, arrived.cut_bytes, self.parts.staging.line_bytes_max);
         self.parts.metrics.lines_cut.inc_by(u64::from(line.cut_bytes > 0));
-        let metadata = if self.job.has_defaults { arrived.metadata } else { LabelSet::default() };
+        let metadata = if self.job.takes_labels { arrived.metadata } else { LabelSet::default() };
         self.bytes += (line.text.len() + metadata.text_bytes()) as u64;
         if self.staging.is_idle() {
             self.chunks.entry(labels).or_default().push(ts_ns, line.text, "", &metadata);
@@ -252,11 +266,12 @@ impl Lane {
     fn time(&self, at: SentAt, now_ns: i64) -> i64 {
         let mut times = self.job.times.lock().unwrap_or_else(PoisonError::into_inner);
         match at {
-            SentAt::Coarse(ns) if ns > now_ns.saturating_add(FUTURE_NS_MAX) => {
+            SentAt::Coarse(ns) | SentAt::Exact(ns) if ns > now_ns.saturating_add(FUTURE_NS_MAX) => {
                 self.parts.metrics.times_refused.inc();
                 times.arrival(now_ns)
             }
             SentAt::Coarse(ns) => times.sent(ns),
+            SentAt::Exact(ns) => ns,
             SentAt::Unknown => times.arrival(now_ns),
         }
     }
@@ -303,7 +318,9 @@ impl Lane {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use logyard_sys::{Random, SimClock};
+    use crate::spool::{Spool, SpoolBounds, SpoolParts};
+    use crate::spool_shared::SharedSpool;
+    use logyard_sys::{Random, SimClock, SimDisk};
 
     /// A lane and what comes out of it.
     pub(crate) struct Rig {
@@ -336,6 +353,17 @@ pub(crate) mod tests {
         Rig { lane: Lane::new(&job, &parts), parts, job, pieces: taken, stop }
     }
 
+    pub(crate) fn shared_spool() -> SharedSpool {
+        let parts = SpoolParts {
+            disk: Arc::new(SimDisk::new()),
+            clock: Arc::new(SimClock::new(0)),
+            random: Arc::new(Random::seeded(1)),
+            dir: "/".into(),
+            bounds: SpoolBounds::new(64 << 20),
+        };
+        SharedSpool::new(Spool::open(parts).unwrap().0, Metrics::default())
+    }
+
     static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
     pub(crate) fn plain() -> JobSettings<'static> {
@@ -344,6 +372,7 @@ pub(crate) mod tests {
             paths: ["test.relabel", "test.stages"],
             labels: &NO_LABELS,
             default_labels: true,
+            takes_labels: true,
             relabel: &[],
             stages: &[],
         }
@@ -386,7 +415,8 @@ pub(crate) mod tests {
                 {"source_labels": ["__x"], "target_label": "x"}]"#,
         )
         .unwrap();
-        let mut rig = self::rig(JobSettings { default_labels: false, relabel: &rules, ..plain() });
+        let mut rig =
+            self::rig(JobSettings { default_labels: false, takes_labels: false, relabel: &rules, ..plain() });
         rig.lane.push(arrived(&[("host", "web1"), ("__x", "1")], SentAt::Unknown, "a"));
         rig.lane.push(arrived(&[("__x", "drop")], SentAt::Unknown, "b"));
         rig.lane.push(arrived(&[], SentAt::Unknown, "c"));
@@ -400,18 +430,19 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn equal_lines_stay_two() {
+    async fn equal_lines_stay_two_unless_their_time_is_exact() {
         let mut rig = rig(plain());
         for at in [SentAt::Unknown, SentAt::Unknown, SentAt::Coarse(5), SentAt::Coarse(6), SentAt::Coarse(5)]
         {
             rig.lane.push(arrived(&[], at, "x"));
         }
+        rig.lane.push(arrived(&[], SentAt::Exact(5), "x"));
         // An hour and more ahead is not believed.
         rig.lane.push(arrived(&[], SentAt::Coarse(1_700_003_600_000_000_001), "x"));
         rig.lane.flush(false, None).await.unwrap();
         let times: Vec<i64> = rows(&mut rig.pieces).into_iter().map(|row| row.1).collect();
         let now = 1_700_000_000_000_000_000;
-        assert_eq!(times, [now, now + 1, 5, 6, 6, now + 2]);
+        assert_eq!(times, [now, now + 1, 5, 6, 6, 5, now + 2]);
         assert_eq!(rig.parts.metrics.times_refused.get(), 1);
     }
 

@@ -40,6 +40,8 @@ pub enum TargetKind {
     Container,
     /// A file, or patterns that match none.
     File,
+    /// A journal of systemd.
+    Journal,
     /// A port, or another place to which entries are sent.
     Receiver,
 }

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::settings_receive::SyslogSettings;
+use crate::settings_receive::{
+    ForwardSettings, GelfSettings, JournalSettings, LokiPushSettings, StdinSettings, SyslogSettings,
+};
 
 /// Settings of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,8 +25,18 @@ pub struct AgentSettings {
     pub docker: DockerSettings,
     /// Files to read. Nothing but the engine is named and none answers: `/var/log/*.log` and the like are read.
     pub files: Vec<FileSettings>,
+    /// Journals of systemd.
+    pub journal: Vec<JournalSettings>,
     /// Ports for syslog.
     pub syslog: Vec<SyslogSettings>,
+    /// Ports for GELF, as Docker's log driver `gelf` sends it.
+    pub gelf: Vec<GelfSettings>,
+    /// Ports for Fluent's forward protocol, as Fluentd, Fluent Bit and Docker's log driver `fluentd` send it.
+    pub forward: Vec<ForwardSettings>,
+    /// Ports for Loki's push API.
+    pub loki_push: Vec<LokiPushSettings>,
+    /// The standard input.
+    pub stdin: StdinSettings,
     /// Longest line kept, in bytes; the rest of a longer one is cut and counted. Default 256 KiB, the
     /// limit of Promtail's Docker source and of Loki.
     pub line_bytes_max: u32,
@@ -39,7 +51,12 @@ impl Default for AgentSettings {
             labels: BTreeMap::new(),
             docker: DockerSettings::default(),
             files: Vec::new(),
+            journal: Vec::new(),
             syslog: Vec::new(),
+            gelf: Vec::new(),
+            forward: Vec::new(),
+            loki_push: Vec::new(),
+            stdin: StdinSettings::default(),
             line_bytes_max: 256 << 10,
             spool: SpoolSettings::default(),
         }
@@ -219,12 +236,43 @@ impl AgentSettings {
             syslog.check()?;
             check_labels("syslog.labels", &syslog.labels)?;
         }
-        Ok(())
+        for gelf in &self.gelf {
+            gelf.check()?;
+            check_labels("gelf.labels", &gelf.labels)?;
+        }
+        for forward in &self.forward {
+            forward.check()?;
+            check_labels("forward.labels", &forward.labels)?;
+        }
+        for push in &self.loki_push {
+            push.check()?;
+            check_labels("loki_push.labels", &push.labels)?;
+        }
+        for journal in &self.journal {
+            journal.check()?;
+            check_labels("journal.labels", &journal.labels)?;
+        }
+        check_labels("stdin.labels", &self.stdin.labels)
+    }
+
+    /// Has the standard input read, and nothing else.
+    pub fn read_stdin(&mut self) {
+        let stdin = StdinSettings { enabled: true, ..self.stdin.clone() };
+        *self = Self {
+            host: self.host.clone(),
+            labels: self.labels.clone(),
+            line_bytes_max: self.line_bytes_max,
+            spool: self.spool.clone(),
+            docker: DockerSettings { enabled: false, ..DockerSettings::default() },
+            stdin,
+            ..Self::default()
+        };
     }
 
     /// Returns whether something besides an engine is named to read or to receive.
     pub fn names_sources(&self) -> bool {
-        !self.files.is_empty() || !self.syslog.is_empty()
+        let ports = self.syslog.len() + self.gelf.len() + self.forward.len() + self.loki_push.len();
+        self.stdin.enabled || !self.files.is_empty() || !self.journal.is_empty() || ports > 0
     }
 }
 
@@ -269,6 +317,8 @@ mod tests {
         let error = settings.check().unwrap_err().to_string();
         assert!(error.contains("agent.files.labels") && error.contains("9th"), "{error}");
         settings.files.pop();
-        assert!(settings.check().is_ok());
+        assert!(settings.check().is_ok() && settings.names_sources());
+        settings.read_stdin();
+        assert!(!settings.docker.enabled && settings.files.is_empty() && settings.stdin.enabled);
     }
 }

@@ -156,7 +156,7 @@ fn container_positions(spool: &SharedSpool) -> BTreeMap<String, OutputPositions>
     let stored = spool.positions();
     let container = |(key, stored): (String, crate::spool_record::StoredPosition)| match stored.position {
         Position::Container(outputs) => Some((key.strip_prefix(TARGET_PREFIX)?.to_owned(), outputs)),
-        Position::File(_) => None,
+        Position::File(_) | Position::Journal(_) => None,
     };
     stored.into_iter().filter_map(container).collect()
 }
@@ -165,7 +165,7 @@ fn container_positions(spool: &SharedSpool) -> BTreeMap<String, OutputPositions>
 fn events_position(spool: &SharedSpool) -> Option<OutputPosition> {
     match spool.positions().remove(EVENTS_KEY)?.position {
         Position::Container([position, _]) => position,
-        Position::File(_) => None,
+        Position::File(_) | Position::Journal(_) => None,
     }
 }
 

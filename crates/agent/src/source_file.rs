@@ -110,7 +110,7 @@ impl Live {
     fn new(source: FileSource) -> Self {
         let file_position = |stored: StoredPosition| match stored.position {
             Position::File(position) => Some(((position.device, position.inode), position)),
-            Position::Container(_) => None,
+            Position::Container(_) | Position::Journal(_) => None,
         };
         let known = source.spool.positions().into_values().filter_map(file_position).collect();
         Self {

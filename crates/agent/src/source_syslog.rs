@@ -41,6 +41,7 @@ pub(crate) fn job_settings(settings: &SyslogSettings) -> JobSettings<'_> {
         paths: ["syslog.relabel", "syslog.stages"],
         labels: &settings.labels,
         default_labels: settings.default_labels,
+        takes_labels: settings.default_labels,
         relabel: &settings.relabel,
         stages: &settings.stages,
     }

@@ -13,6 +13,7 @@ const KIND_ACK: u8 = 2;
 const KIND_CHECKPOINT: u8 = 3;
 const POSITION_CONTAINER: u8 = 1;
 const POSITION_FILE: u8 = 2;
+const POSITION_JOURNAL: u8 = 3;
 const OUTPUT_ABSENT: u8 = 0;
 const OUTPUT_PLAIN: u8 = 1;
 const OUTPUT_STEPPED: u8 = 2;
@@ -132,6 +133,10 @@ fn write_positions(bytes: &mut Vec<u8>, positions: &Positions) {
                 bytes.extend_from_slice(&file.fingerprint.to_le_bytes());
                 bytes.extend_from_slice(&file.offset.to_le_bytes());
             }
+            Position::Journal(cursor) => {
+                bytes.push(POSITION_JOURNAL);
+                write_text(bytes, cursor);
+            }
         }
     }
 }
@@ -191,6 +196,7 @@ impl Reader<'_> {
             let gone_ns = self.i64()?;
             let position = match self.u8()? {
                 POSITION_CONTAINER => Position::Container([self.output()?, self.output()?]),
+                POSITION_JOURNAL => Position::Journal(self.text()?),
                 POSITION_FILE => Position::File(FilePosition {
                     path: self.text()?,
                     device: self.u64()?,
@@ -251,6 +257,10 @@ mod tests {
                 StoredPosition { position: Position::Container([Some(output), None]), gone_ns: 0 },
             ),
             ("file:1:2".into(), StoredPosition { position: Position::File(file), gone_ns: 9 }),
+            (
+                "journal:the machine's".into(),
+                StoredPosition { position: Position::Journal("s=a;i=1".into()), gone_ns: 0 },
+            ),
         ])
     }
 

@@ -107,6 +107,11 @@ impl SharedSpool {
         }
     }
 
+    /// Returns whether nothing more fits.
+    pub(crate) async fn is_full(&self) -> bool {
+        self.blocking(|spool| spool.is_full()).await == Some(true)
+    }
+
     /// Returns the oldest batch without ack, with its bytes; `None` if there is none.
     ///
     /// Errors: it cannot be read. [`SharedSpool::reopen`], then ask again.

@@ -144,11 +144,9 @@ const FILES: &str = "scrape_configs:\n- job_name: a\n  static_configs: [{labels:
 #[test]
 fn what_cannot_be_honoured_is_refused_by_file_line_and_name() {
     refuses(
-        &format!(
-            "{FILES}- job_name: j\n  journal: {{max_age: 12h}}\n- job_name: k\n  kafka: {{brokers: []}}\n"
-        ),
+        &format!("{FILES}- job_name: j\n  file_sd_configs: []\n- job_name: k\n  kafka: {{brokers: []}}\n"),
         &[
-            "/etc/promtail.yaml line 5: \"scrape_configs[1].journal\" is refused: the journal is not read yet",
+            "/etc/promtail.yaml line 5: \"scrape_configs[1].file_sd_configs\" is refused: lists of targets",
             "/etc/promtail.yaml line 7: \"scrape_configs[2].kafka\" is refused: not an agent source here",
             "--skip-unsupported",
         ],
@@ -275,6 +273,53 @@ fn ports_for_syslog_are_taken_over() {
 }
 
 #[test]
+fn other_receivers_and_journals_are_taken_over() {
+    let text = "positions: {filename: /tmp/positions.yaml}\nscrape_configs:\n- job_name: journal\n  journal: {max_age: 12h, json: true, path: /j, matches: _A=b _C=d, labels: {job: j}}\n- job_name: gelf\n  gelf: {use_incoming_timestamp: true}\n- job_name: push\n  loki_push_api:\n    server: {http_listen_address: '::1', http_listen_port: 3500, grpc_listen_port: 0}\n    labels: {pushserver: a}\n    max_send_msg_size: 4096\n";
+    let (settings, taken) = taken(text, How::default()).unwrap();
+    let agent = &settings.agent;
+    let want = JournalSettings {
+        path: "/j".to_owned(),
+        matches: vec!["_A=b".to_owned(), "_C=d".to_owned()],
+        max_age_secs: 43_200,
+        json: true,
+        labels: [("job".to_owned(), "j".to_owned())].into(),
+        default_labels: false,
+        ..JournalSettings::default()
+    };
+    assert_eq!(agent.journal, [want]);
+    assert_eq!(taken.positions.journals, [(0, "s=ab;i=1".to_owned())].into());
+    let gelf = &agent.gelf[0];
+    assert_eq!((&*gelf.listen, gelf.keep_json, gelf.use_incoming_timestamp), ("0.0.0.0:12201", true, true));
+    let push = &agent.loki_push[0];
+    assert_eq!(
+        (&*push.listen, push.body_bytes_max, push.use_incoming_timestamp),
+        ("[::1]:3500", 4_096, false)
+    );
+    assert!(
+        taken
+            .notes
+            .join("\n")
+            .contains("\"scrape_configs[2].loki_push_api.server.grpc_listen_port\" has no effect")
+    );
+    let file = Some(("short.yaml".into(), print_short(&settings).unwrap()));
+    let again = crate::config::load(&crate::Sources { file, ..crate::Sources::default() }).unwrap();
+    assert_eq!(again, settings);
+    refuses("scrape_configs:\n- loki_push_api: {labels: {a: b}}\n", &["it has no server.http_listen_port"]);
+    refuses("scrape_configs:\n- journal: {max_age: long}\n", &["line 2", "max_age\" is refused"]);
+}
+
+#[test]
+fn the_standard_input_goes_through_the_first_job() {
+    let text = format!("{FILES}  pipeline_stages: [{{decolorize: {{}}}}]\ntarget_config: {{stdin: true}}\n");
+    let agent = taken(&text, How::default()).unwrap().0.agent;
+    assert!(agent.stdin.enabled && agent.files.is_empty() && !agent.docker.enabled);
+    assert_eq!(
+        (agent.stdin.stages.len(), agent.stdin.labels.get("job").map(|job| &**job)),
+        (1, Some("stdin"))
+    );
+}
+
+#[test]
 fn what_was_given_otherwise_wins_over_the_file() {
     let disk = SimDisk::new();
     disk.write_atomic(Path::new("/promtail.yaml"), WHOLE.as_bytes()).unwrap();
@@ -311,7 +356,7 @@ fn each_key_without_effect_is_told_of() {
 #[test]
 fn what_is_refused_can_be_left_out() {
     let how = How { skip_unsupported: true, ..How::default() };
-    let (settings, taken) = taken(&format!("{FILES}- job_name: j\n  journal: {{}}\n"), how).unwrap();
+    let (settings, taken) = taken(&format!("{FILES}- job_name: j\n  file_sd_configs: []\n"), how).unwrap();
     assert_eq!((taken.refused.len(), settings.agent.files.len()), (1, 1));
     assert!(!settings.agent.docker.enabled);
 }

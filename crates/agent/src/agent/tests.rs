@@ -233,6 +233,7 @@ async fn positions_of_another_agent_are_taken_over_once() {
         files: [("/log/a.log".to_owned(), 4), ("/log/cut.log".to_owned(), 9), ("/log/gone".to_owned(), 1)]
             .into(),
         containers: [("c".to_owned(), 7)].into(),
+        journals: [(0, "of no journal".to_owned())].into(),
     };
     let start = |imported: &ImportedPositions| {
         let (disk, base, imported) = (Arc::new(disk.clone()), base.clone(), imported.clone());
