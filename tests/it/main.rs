@@ -27,6 +27,7 @@ mod notify;
 mod process;
 mod promtail;
 mod push_whole;
+mod socket_proxy;
 mod stages;
 mod storage;
 mod tls;

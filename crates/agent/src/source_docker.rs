@@ -115,7 +115,7 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
                 () = stopped(&mut stop) => break,
             },
         };
-        let ended = match connected {
+        let (ended, has_lasted) = match connected {
             Ok(engine) => {
                 parts.board.set_engine(Ok(engine.report().clone()));
                 if is_failing {
@@ -129,17 +129,21 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
                 };
                 let begun = Instant::now();
                 let ended = live.follow_events(&engine, &spool).await;
-                if begun.elapsed() > BACKOFF.max {
+                let has_lasted = begun.elapsed() > BACKOFF.max;
+                if has_lasted {
                     backoff.reset();
                 }
-                ended
+                (ended, has_lasted)
             }
-            Err(error) => Err(error),
+            Err(error) => (Err(error), false),
         };
         let Err(error) = ended else {
             break;
         };
-        if !is_failing {
+        // Proxies, and Podman, end the events now and then; it is news only if nobody answers afterwards.
+        if has_lasted {
+            tracing::debug!(%error, host, "the engine ended its events; asking again");
+        } else if !is_failing {
             tracing::warn!(%error, host, "the engine does not answer; trying again until it does");
             is_failing = true;
         }
