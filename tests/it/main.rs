@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "the modules of one test program")]
 
 mod access;
+mod alerts;
 mod bad_input;
 mod behaviours_engine;
 mod behaviours_files;

@@ -18,13 +18,14 @@ const NO_ENGINE: &str = "unix:///nonexistent/docker.sock";
 const WITHIN: Duration = Duration::from_secs(180);
 
 /// Takes every POST and keeps path and body.
-struct Sink {
+pub struct Sink {
     port: u16,
     taken: Arc<Mutex<Vec<(String, serde_json::Value)>>>,
 }
 
 impl Sink {
-    fn start() -> Self {
+    /// Starts to listen.
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let taken = Arc::<Mutex<Vec<_>>>::default();
@@ -43,12 +44,13 @@ impl Sink {
         Self { port, taken }
     }
 
-    fn url(&self, path: &str) -> String {
+    /// Its address.
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
     /// The bodies that reached a path so far.
-    fn at(&self, path: &str) -> Vec<serde_json::Value> {
+    pub fn at(&self, path: &str) -> Vec<serde_json::Value> {
         let taken = self.taken.lock().unwrap();
         taken.iter().filter(|(to, _)| to == path).map(|(_, body)| body.clone()).collect()
     }
@@ -131,7 +133,8 @@ impl Drop for Alertmanager {
     }
 }
 
-fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
+/// Waits for something, and fails with its name.
+pub fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
     let deadline = Instant::now() + WITHIN;
     while !is_there() {
         assert!(Instant::now() < deadline, "{what} did not come");

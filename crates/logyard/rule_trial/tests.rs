@@ -48,7 +48,8 @@ fn pack_trial(tests: &str) -> Vec<String> {
     let mut settings = PackSettings::default();
     disk.write_atomic(Path::new("/t/pack.yaml"), settings.text().as_bytes()).unwrap();
     settings.silent.window_secs = 60;
-    let text = settings.text().replace("interval: 5m", "interval: 30s");
+    settings.interval_secs = 3;
+    let text = settings.text();
     let (_, silence) = text.split_once("  - name: silence\n").unwrap();
     let quick = format!("groups:\n  - name: silence\n{silence}");
     disk.write_atomic(Path::new("/t/quick.yaml"), quick.as_bytes()).unwrap();

@@ -22,13 +22,15 @@ const SECTION: &str = "# rules.pack.";
 const WINDOW_SECS_MAX: u64 = 7 * 86400;
 
 /// The rules that come along: whether they are in force, and from when on each fires.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PackSettings {
     /// Whether they are in force, for the tenant that the agent of this process pushes to. They are the namespace
     /// `logyard`, and `logyard rules pack` prints them. Default: true in the process that does everything (`logyard` or
     /// `logyard all`), false in a store on its own.
     pub enabled: Option<bool>,
+    /// Seconds from one evaluation to the next; of the rule about silence ten times as many. Default 30.
+    pub interval_secs: u64,
     /// See its type.
     pub errors: PackErrors,
     /// See its type.
@@ -49,6 +51,25 @@ pub struct PackSettings {
     pub own_trouble: PackOwnTrouble,
     /// See its type.
     pub silent: PackSilent,
+}
+
+impl Default for PackSettings {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            interval_secs: 30,
+            errors: PackErrors::default(),
+            fatal: PackFatal::default(),
+            panics: PackPanics::default(),
+            auth_failures: PackAuthFailures::default(),
+            access_denied: PackAccessDenied::default(),
+            disk_full: PackDiskFull::default(),
+            out_of_memory: PackOutOfMemory::default(),
+            crash_loops: PackCrashLoops::default(),
+            own_trouble: PackOwnTrouble::default(),
+            silent: PackSilent::default(),
+        }
+    }
 }
 
 /// One rule's settings with their section's name.
@@ -132,6 +153,10 @@ impl PackSettings {
 
     /// Checks what the types do not say. Errors: the text of a fault, which begins with its key.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if !(1..=WINDOW_SECS_MAX).contains(&self.interval_secs) {
+            let got = self.interval_secs;
+            return Err(format!("rules.pack.interval_secs: got {got}, want 1 to {WINDOW_SECS_MAX}"));
+        }
         for Section { name, threshold, window_secs, .. } in self.sections() {
             if threshold == 0 {
                 return Err(format!(
@@ -152,7 +177,8 @@ impl PackSettings {
         let sections = self.sections();
         let mut text = String::new();
         // The head of a group waits for its first rule.
-        let mut head: Option<&str> = None;
+        let mut head: Option<String> = None;
+        let seconds = |times: u64| seconds(self.interval_secs.saturating_mul(times));
         for paragraph in TEXT.split("\n\n") {
             let section = sections.iter().find(|section| {
                 let rest = paragraph.trim_start().strip_prefix(SECTION);
@@ -161,10 +187,12 @@ impl PackSettings {
             });
             match section {
                 None if text.is_empty() => text.push_str(paragraph),
-                None => head = Some(paragraph),
+                None => {
+                    let often = paragraph.replace("${interval}", &seconds(1));
+                    head = Some(often.replace("${interval*10}", &seconds(10)));
+                }
                 Some(section) if section.enabled => {
-                    let rule = section.fill(paragraph);
-                    for part in head.take().into_iter().chain([rule.as_str()]) {
+                    for part in head.take().into_iter().chain([section.fill(paragraph)]) {
                         text.push_str("\n\n");
                         text.push_str(part.trim_end());
                     }
@@ -189,15 +217,18 @@ impl Section {
             if what == "threshold" {
                 filled.push_str(&self.threshold.to_string());
             } else {
-                let secs = self.window_secs.saturating_mul(times.parse().unwrap_or(1));
-                let ns = Duration::from_secs(secs).as_nanos();
-                let ns = i64::try_from(ns).unwrap_or(i64::MAX);
-                filled.push_str(&PrometheusDuration(ns).to_string());
+                filled.push_str(&seconds(self.window_secs.saturating_mul(times.parse().unwrap_or(1))));
             }
             filled.push_str(rest);
         }
         filled
     }
+}
+
+/// Writes a span as rule files have it.
+fn seconds(count: u64) -> String {
+    let ns = i64::try_from(Duration::from_secs(count).as_nanos()).unwrap_or(i64::MAX);
+    PrometheusDuration(ns).to_string()
 }
 
 #[cfg(test)]
@@ -233,7 +264,12 @@ mod tests {
         settings.auth_failures.threshold = 7;
         settings.auth_failures.window_secs = 90;
         settings.silent.window_secs = 60;
+        settings.interval_secs = 7;
         let text = settings.text();
+        assert_eq!(
+            (text.matches("interval: 7s\n").count(), text.matches("interval: 1m10s\n").count()),
+            (3, 1)
+        );
         assert!(text.contains("[1m30s])\n          ) >= 7\n"), "{text}");
         assert!(text.contains("keep_firing_for: 1m30s"), "{text}");
         assert!(text.contains("[1m] offset 24m)"), "{text}");
