@@ -9,6 +9,7 @@ use crate::plan::PushDown;
 use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, ScanCounts};
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
+use crate::standing::Standing;
 use crate::turns::Turns;
 use crate::volume::{self, VolumeOutcome, VolumeRequest};
 use crate::{log_query, metric_query};
@@ -53,6 +54,25 @@ impl Engine {
     /// Errors: any kind; `Invalid` with Loki's text where it has one. Blocks for as long as the query
     /// takes, so asynchronous callers use a thread for it; stops soon after [`crate::Cancel`] says so.
     pub fn run(&self, source: &dyn Select, request: &QueryRequest) -> Result<QueryOutcome, Error> {
+        self.run_with(source, request, None)
+    }
+
+    /// Evaluates a metric query at an instant as [`Engine::run`] does, and reads less: what its folds know.
+    pub fn run_standing(
+        &self,
+        source: &dyn Select,
+        request: &QueryRequest,
+        standing: &Standing,
+    ) -> Result<QueryOutcome, Error> {
+        self.run_with(source, request, Some(standing))
+    }
+
+    fn run_with(
+        &self,
+        source: &dyn Select,
+        request: &QueryRequest,
+        standing: Option<&Standing>,
+    ) -> Result<QueryOutcome, Error> {
         limits::check(&self.settings, &request.expr)?;
         let turns = Turns::new(self.pool()?, &request.cancel);
         let memory = Memory::new(&self.settings, &self.held);
@@ -63,6 +83,7 @@ impl Engine {
             turns,
             memory,
             push_down: self.push_down,
+            standing,
             warnings: Warnings::default(),
             scans: Mutex::default(),
         };
@@ -126,6 +147,8 @@ pub(crate) struct Context<'a> {
     pub(crate) turns: Turns<'a>,
     pub(crate) memory: Memory<'a>,
     pub(crate) push_down: PushDown,
+    /// What is known of a query at an instant before anything is read.
+    pub(crate) standing: Option<&'a Standing>,
     pub(crate) warnings: Warnings,
     /// In the order of the selectors.
     scans: Mutex<Vec<ScanCounts>>,

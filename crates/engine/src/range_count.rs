@@ -53,7 +53,7 @@ pub(crate) fn evaluate(
     let (start_ns, end_ns) = window.bounds();
     let grouping = if is_absent { Some(&nothing) } else { grouping };
     let unwrap = aggregation.range.unwrap.as_ref();
-    let counting = Counting {
+    let mut counting = Counting {
         pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns, context.push_down)?,
         unwrap: unwrap.map(Unwrapper::compile).transpose()?,
         window,
@@ -62,7 +62,17 @@ pub(crate) fn evaluate(
         range: limits::cut(context.settings, TimeRange { start_ns, end_ns }, context.request.now_ns),
         needs_bytes: matches!(aggregation.op, RangeOp::BytesOverTime | RangeOp::BytesRate),
     };
-    let (views, scan) = context.query.select(log, counting.range, &counting.pipeline.prefilter)?;
+    let known = match context.query.standing {
+        Some(standing) if context.grid.steps == 1 => standing.known(aggregation, context.grid.start_ns),
+        _ => None,
+    };
+    if let Some(known) = &known {
+        counting.range.end_ns = counting.range.end_ns.min(known.from_ns.saturating_add(1));
+    }
+    let (views, scan) = match counting.range.start_ns < counting.range.end_ns {
+        true => context.query.select(log, counting.range, &counting.pipeline.prefilter)?,
+        false => Default::default(),
+    };
     let copies = find_copies(&context.turns, &views, counting.range)?;
     let parts = context.turns.fold(views.len(), |counts: &mut Counts, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
@@ -74,6 +84,11 @@ pub(crate) fn evaluate(
         counts = counts.merge(part);
         check_size(context, &mut counts)?;
     }
+    for (labels, entries, bytes) in known.into_iter().flat_map(|known| known.sums) {
+        let series = counts.series_of_set(&labels);
+        counts.add(series, &(0..1), entries, bytes);
+    }
+    check_size(context, &mut counts)?;
     context.add_scan(scan, &counts.stats);
     let steps = context.grid.steps;
     let seconds = seconds(range_ns);

@@ -106,6 +106,13 @@ impl Counts {
         number
     }
 
+    /// Returns the number of the series with just these labels.
+    pub(crate) fn series_of_set(&mut self, labels: &LabelSet) -> usize {
+        let number = self.index.of_set(labels);
+        self.make_room();
+        number
+    }
+
     /// Makes room for the series that are new in the index.
     fn make_room(&mut self) {
         while self.series.len() < self.index.len() {

@@ -22,19 +22,19 @@ mod patterns;
 mod push_down;
 mod volume;
 
-const SECOND: i64 = 1_000_000_000;
+pub(crate) const SECOND: i64 = 1_000_000_000;
 
 /// One entry of a test.
 #[derive(Clone, Debug, PartialEq)]
-struct Line {
-    stream: LabelSet,
-    ts_ns: i64,
-    line: Vec<u8>,
-    level: &'static str,
-    metadata: LabelSet,
+pub(crate) struct Line {
+    pub(crate) stream: LabelSet,
+    pub(crate) ts_ns: i64,
+    pub(crate) line: Vec<u8>,
+    pub(crate) level: &'static str,
+    pub(crate) metadata: LabelSet,
 }
 
-fn line(stream: &[(&str, &str)], seconds: i64, text: &str) -> Line {
+pub(crate) fn line(stream: &[(&str, &str)], seconds: i64, text: &str) -> Line {
     Line {
         stream: LabelSet::from_pairs(stream.iter().copied()),
         ts_ns: seconds * SECOND,
@@ -46,12 +46,12 @@ fn line(stream: &[(&str, &str)], seconds: i64, text: &str) -> Line {
 
 /// Entries in views: one run per stream and view, views in order of arrival.
 #[derive(Debug, Default)]
-struct Memory {
-    views: Vec<Vec<Line>>,
+pub(crate) struct Memory {
+    pub(crate) views: Vec<Vec<Line>>,
 }
 
 impl Memory {
-    fn new(views: &[&[Line]]) -> Self {
+    pub(crate) fn new(views: &[&[Line]]) -> Self {
         Self { views: views.iter().map(|lines| lines.to_vec()).collect() }
     }
 }
@@ -108,7 +108,7 @@ fn encoded(entries: &Entries, codec: LineCodec) -> Block {
     Block::open(Arc::new(block.meta), Arc::new(Bytes::from(block.bytes)), 0)
 }
 
-fn request(query: &str, kind: QueryKind) -> QueryRequest {
+pub(crate) fn request(query: &str, kind: QueryKind) -> QueryRequest {
     QueryRequest {
         tenants: Tenant::single().into(),
         expr: Arc::new(parse(query).unwrap_or_else(|error| panic!("{query}: {error}"))),
