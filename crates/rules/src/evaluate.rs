@@ -20,6 +20,8 @@ pub struct Ask {
     pub query: Arc<Expr>,
     /// The instant to evaluate at, in ns.
     pub time_ns: i64,
+    /// After how long it is asked again, in ns, and so on; 0 if it is not.
+    pub every_ns: i64,
 }
 
 /// A sample of the answer.

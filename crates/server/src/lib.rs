@@ -32,6 +32,7 @@ mod router;
 mod routes;
 mod rules;
 mod rules_evaluate;
+mod rules_standing;
 mod rules_state;
 mod secret;
 mod select_local;

@@ -1,8 +1,9 @@
 //! Queries of rules over the local store.
 
-use crate::select_local::evaluate;
+use crate::rules_standing::StandingQueries;
+use crate::select_local::{LocalSelect, evaluate, without_damage};
 use crate::state::CancelOnDrop;
-use logyard_engine::{Cancel, Engine, QueryKind, QueryRequest, QueryResult};
+use logyard_engine::{Cancel, Engine, Error, QueryKind, QueryOutcome, QueryRequest, QueryResult};
 use logyard_model::{Direction, LabelSet};
 use logyard_rules::{Ask, AskLines, Evaluate, Evaluating, ReadingLines, RuleSample};
 use logyard_store::Store;
@@ -10,17 +11,25 @@ use std::sync::Arc;
 
 /// Evaluates queries of rules over the store in this process, on threads that may block.
 ///
-/// They take turns with the queries of people on the engine's threads, and count against the same bounds of memory.
+/// They take turns with the queries of people on the engine's threads, and count against the same bounds of memory. What
+/// queries of rules count is folded as entries arrive, where it can be.
 #[derive(Debug)]
 pub struct RuleQueries {
     engine: Arc<Engine>,
     store: Store,
+    standing: Arc<StandingQueries>,
 }
 
 impl RuleQueries {
     /// Returns what answers from a store.
     pub fn new(engine: Arc<Engine>, store: Store) -> Self {
-        Self { engine, store }
+        Self { engine, store, standing: Arc::default() }
+    }
+
+    /// Returns what stands.
+    #[cfg(test)]
+    pub(crate) fn standing(&self) -> &StandingQueries {
+        &self.standing
     }
 }
 
@@ -28,14 +37,14 @@ impl RuleQueries {
     /// Answers a query on a thread that may block; dropped, the query ends.
     async fn answer(
         &self,
-        request: impl FnOnce(Arc<Cancel>) -> QueryRequest + Send + 'static,
+        ask: impl FnOnce(&Engine, &Store, Arc<Cancel>) -> Result<QueryOutcome, Error> + Send + 'static,
     ) -> Result<QueryResult, String> {
         let (engine, store) = (Arc::clone(&self.engine), self.store.clone());
         let cancel = Arc::new(Cancel::default());
         let _guard = CancelOnDrop(Arc::clone(&cancel));
         let work = tokio::task::spawn_blocking(move || {
             let _running = store.begin_query();
-            evaluate(&engine, &store, &request(cancel)).map_err(|error| error.to_string())
+            ask(&engine, &store, cancel).map_err(|error| error.to_string())
         });
         let outcome =
             work.await.unwrap_or_else(|_| Err("internal error, see the log of logyard".to_owned()))?;
@@ -46,18 +55,25 @@ impl RuleQueries {
 impl Evaluate for RuleQueries {
     fn evaluate(&self, ask: Ask) -> Evaluating<'_> {
         Box::pin(async move {
-            let request = move |cancel| QueryRequest {
-                tenants: ask.tenant.into(),
-                expr: ask.query,
-                kind: QueryKind::Instant { time_ns: ask.time_ns },
-                limit: 1,
-                direction: Direction::Backward,
-                interval_ns: 0,
-                partial_series: false,
-                now_ns: ask.time_ns,
-                cancel,
+            let standing = Arc::clone(&self.standing);
+            let work = move |engine: &Engine, store: &Store, cancel| {
+                let folds = standing.of(engine, store, &ask);
+                let request = QueryRequest {
+                    tenants: ask.tenant.into(),
+                    expr: ask.query,
+                    kind: QueryKind::Instant { time_ns: ask.time_ns },
+                    limit: 1,
+                    direction: Direction::Backward,
+                    interval_ns: 0,
+                    partial_series: false,
+                    now_ns: ask.time_ns,
+                    cancel,
+                };
+                let Some(folds) = folds else { return evaluate(engine, store, &request) };
+                let source = LocalSelect::new(store);
+                without_damage(store, || engine.run_standing(&source, &request, &folds))
             };
-            match self.answer(request).await? {
+            match self.answer(work).await? {
                 QueryResult::Vector(samples) => Ok(samples
                     .into_iter()
                     .map(|sample| RuleSample { labels: sample.labels, value: sample.value })
@@ -85,7 +101,7 @@ impl Evaluate for RuleQueries {
                 now_ns: ask.end_ns,
                 cancel,
             };
-            match self.answer(request).await? {
+            match self.answer(move |engine, store, cancel| evaluate(engine, store, &request(cancel))).await? {
                 QueryResult::Entries(entries) => {
                     Ok(entries.into_iter().rev().map(|entry| entry.line).collect())
                 }

@@ -570,6 +570,13 @@ impl Store {
         self.inner.shared.settings.retention.period().filter(|period| !period.is_zero())
     }
 
+    /// Returns how long any entry is kept at least, by its age; `None` for ever.
+    pub fn retention_period_min(&self) -> Option<Duration> {
+        let retention = &self.inner.shared.settings.retention;
+        let policies = retention.policies.iter().map(|policy| Duration::from_secs(policy.period_secs));
+        policies.chain(retention.period()).filter(|period| !period.is_zero()).min()
+    }
+
     /// Returns what the threads share, for tools of this crate that work on an open store.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared

@@ -112,7 +112,8 @@ impl Shared {
         let begun_ns = self.clock.monotonic_ns();
         let time_ns = work.at_ns.saturating_sub(work.group.query_offset_ns);
         let tenant = work.key.tenant.clone();
-        let ask = Ask { tenant, query: Arc::clone(&rule.query), time_ns };
+        let query = Arc::clone(&rule.query);
+        let ask = Ask { tenant, query, time_ns, every_ns: work.interval_ns };
         let timeout = Duration::from_secs(self.settings.timeout_secs);
         let answer = match tokio::time::timeout(timeout, self.evaluate.evaluate(ask)).await {
             Ok(answer) => answer,
