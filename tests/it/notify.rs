@@ -77,6 +77,63 @@ fn read_request(socket: &TcpStream) -> Option<(String, serde_json::Value)> {
     Some((path, serde_json::from_slice(&body).ok()?))
 }
 
+/// Takes every mail, and keeps its lines.
+struct MailSink {
+    port: u16,
+    taken: Arc<Mutex<Vec<String>>>,
+}
+
+impl MailSink {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = Arc::<Mutex<Vec<_>>>::default();
+        let keep = Arc::clone(&taken);
+        thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let mail = take_mail(&socket).unwrap_or_default();
+                keep.lock().unwrap().push(mail);
+            }
+        });
+        Self { port, taken }
+    }
+
+    /// The lines that begin with a text, of all mails.
+    fn lines(&self, start: &str) -> Vec<String> {
+        let taken = self.taken.lock().unwrap();
+        let lines = taken.iter().flat_map(|mail| mail.lines());
+        lines.filter(|line| line.starts_with(start)).map(str::to_owned).collect()
+    }
+}
+
+/// Speaks SMTP until the client leaves; returns what came between DATA and the dot.
+fn take_mail(mut socket: &TcpStream) -> std::io::Result<String> {
+    let (mut mail, mut is_data) = (String::new(), false);
+    socket.write_all(b"220 sink\r\n")?;
+    let mut reader = BufReader::new(socket);
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 0 {
+        let answer: &[u8] = match line.trim_end() {
+            "." if is_data => {
+                is_data = false;
+                b"250 taken\r\n"
+            }
+            _ if is_data => {
+                mail.push_str(&line);
+                b""
+            }
+            "DATA" => {
+                is_data = true;
+                b"354 go on\r\n"
+            }
+            _ => b"250 ok\r\n",
+        };
+        socket.write_all(answer)?;
+        line.clear();
+    }
+    Ok(mail)
+}
+
 /// The Alertmanager of the distribution, which tells the sink.
 struct Alertmanager {
     child: Child,
@@ -170,11 +227,14 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
     let manager = Alertmanager::start(logyard.folder(), &sink, port);
     let config = logyard.folder().join("logyard.yaml");
     let phone = sink.url("/my-topic");
+    let mails = MailSink::start();
+    let mail_port = mails.port;
     std::fs::write(
         &config,
         format!(
             "notify:\n  targets:\n    - {{name: am, kind: alertmanager, url: 'http://127.0.0.1:{port}'}}\n    \
-             - {{name: phone, kind: ntfy, url: '{phone}'}}\n"
+             - {{name: phone, kind: ntfy, url: '{phone}'}}\n    \
+             - {{name: mail, kind: email, url: 'smtp+plain://127.0.0.1:{mail_port}', from: l@lan, to: [me@lan]}}\n"
         ),
     )
     .unwrap();
@@ -185,7 +245,7 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
         .output()
         .unwrap();
     assert!(tried.status.success(), "{tried:?}");
-    assert_eq!(String::from_utf8(tried.stdout).unwrap(), "am: told\nphone: told\n");
+    assert_eq!(String::from_utf8(tried.stdout).unwrap(), "am: told\nphone: told\nmail: told\n");
     logyard.start();
     let answer = http::post(&logyard.url("/api/prom/rules/n"), "application/yaml", GROUP.as_bytes()).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text);
@@ -209,13 +269,16 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
         "the line that made it: {told}"
     );
 
+    wait("a mail", || mails.lines("Subject: [FIRING] Broken").len() == 1);
+    assert_eq!(mails.lines("> ERROR"), ["> ERROR one password=***"]);
+
     // That they were told is on the disk once it is counted.
     let counted = |target: &str| {
         let metrics = http::get(&logyard.url("/metrics")).unwrap().text;
         let sent = format!("logyard_rules_notifications_total{{target=\"{target}\",result=\"sent\"}}");
         metrics.lines().any(|line| line.starts_with(&sent))
     };
-    wait("the count of messages", || counted("am") && counted("phone"));
+    wait("the count of messages", || counted("am") && counted("phone") && counted("mail"));
 
     // Both die; the Alertmanager forgets what it held.
     drop(manager);
@@ -235,5 +298,7 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
     manager.stop();
     assert!(logyard.stop().success());
     assert_eq!(titles(), ["[FIRING] Broken", "[RESOLVED] Broken"]);
+    assert_eq!(mails.lines("Subject: [RESOLVED] Broken").len(), 1);
+    assert_eq!(mails.lines("Subject: [FIRING] Broken").len(), 1);
     logyard.assert_quiet_but_for(&["cannot tell of alerts"]);
 }

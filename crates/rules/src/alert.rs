@@ -15,8 +15,9 @@ use std::sync::Arc;
 /// How long resolved alerts are remembered, in ns: whoever sends notifications may have been in trouble.
 pub(crate) const RESOLVED_KEPT_NS: i64 = 15 * 60 * 1_000_000_000;
 
-/// How long they are remembered while somebody who was to be told of them has not been, in ns.
-pub(crate) const UNTOLD_KEPT_NS: i64 = 24 * 3600 * 1_000_000_000;
+/// How long they are remembered while somebody who was to be told of them has not been, in ns: longer than the quiet
+/// hours of a weekend.
+pub(crate) const UNTOLD_KEPT_NS: i64 = 72 * 3600 * 1_000_000_000;
 
 /// State of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

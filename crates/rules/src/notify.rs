@@ -5,7 +5,7 @@
 //! the answer and the disk. After a failure it waits, longer each time. A message that a target refuses as such keeps no
 //! other back: it is tried a few times, then told to the log, counted, and left.
 
-use crate::notify_text::body;
+use crate::notify_text::letter;
 use crate::ruler::{NEWS_MAX, Ruler};
 use crate::target::{Message, Refusal, Target};
 use crate::untold::{Due, News};
@@ -171,7 +171,7 @@ impl Notifier {
 
     async fn send(&self, target: &Target, message: &Message) -> Result<(), Refusal> {
         let sender = target.sender(self.ruler.external_url(), self.ruler.now_ns());
-        let sent = target.carrier.send(body(sender, &message.group, &message.news)).await;
+        let sent = target.carrier.send(letter(sender, &message.group, &message.news)).await;
         match &sent {
             Ok(()) => {
                 self.ruler.told(target.name(), &message.news).await;

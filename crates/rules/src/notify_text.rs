@@ -1,11 +1,13 @@
-//! What targets are sent: JSON in the form of each kind, bounded in size.
+//! What targets are sent, in the form of each kind, bounded in size.
 
 use crate::alert::AlertState;
 use crate::notify_settings::TargetKind;
 use crate::untold::News;
 use logyard_model::LabelSet;
+use logyard_template::{Entry, Fields, Template, Value as TemplateValue};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 /// Most alerts that one message for people shows; the others are counted.
 const SHOWN_MAX: usize = 10;
@@ -19,6 +21,9 @@ const DISCORD_CHARS_MAX: usize = 1999;
 /// Longest text of one alert in a message of many.
 const ALERT_CHARS_MAX: usize = 600;
 
+/// Longest subject of e-mail, in characters.
+const SUBJECT_CHARS_MAX: usize = 200;
+
 /// Time after which an Alertmanager that hears nothing more takes an alert for resolved: four turns.
 const ALERTMANAGER_KEPT_NS: i64 = 4 * 60 * 1_000_000_000;
 
@@ -30,15 +35,34 @@ pub(crate) struct Sender<'a> {
     pub(crate) target: &'a str,
     /// The topic of ntfy.
     pub(crate) topic: &'a str,
+    /// The subject of e-mail.
+    pub(crate) subject: Option<&'a Template>,
     /// Where people reach this server; empty if unknown.
     pub(crate) external_url: &'a str,
     pub(crate) now_ns: i64,
 }
 
+/// A message as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Letter {
+    /// One line, for those that have such a thing.
+    pub(crate) subject: String,
+    /// JSON, or of e-mail the text.
+    pub(crate) body: String,
+}
+
 /// Writes the message about alerts of one group. There is at least one.
-pub(crate) fn body(sender: Sender<'_>, group: &Map<String, Value>, news: &[News]) -> String {
+pub(crate) fn letter(sender: Sender<'_>, group: &Map<String, Value>, news: &[News]) -> Letter {
     let (title, text) = (title(news), text(news));
     let value = match sender.kind {
+        TargetKind::Email => {
+            let subject = sender.subject.map(|subject| expanded(subject, &title, group, news));
+            let link = match sender.external_url {
+                "" => String::new(),
+                url => format!("\n\n{url}"),
+            };
+            return Letter { subject: subject.unwrap_or(title), body: format!("{text}{link}\n") };
+        }
         TargetKind::Alertmanager => {
             Value::Array(news.iter().map(|one| for_alertmanager(sender, one)).collect())
         }
@@ -59,7 +83,49 @@ pub(crate) fn body(sender: Sender<'_>, group: &Map<String, Value>, news: &[News]
             "priority": if is_urgent(news) { 9 } else if is_firing(news) { 7 } else { 4 },
         }),
     };
-    value.to_string()
+    Letter { subject: title, body: value.to_string() }
+}
+
+/// What the template of a subject reads.
+struct Facts<'a> {
+    title: &'a str,
+    labels: LabelSet,
+    firing: usize,
+    resolved: usize,
+}
+
+impl Fields for Facts<'_> {
+    fn field(&self, name: &str) -> TemplateValue {
+        let count = |count: usize| TemplateValue::int(i64::try_from(count).unwrap_or(i64::MAX));
+        match name {
+            "Title" => TemplateValue::text(self.title),
+            "Status" => TemplateValue::text(if self.firing > 0 { "firing" } else { "resolved" }),
+            "Firing" => count(self.firing),
+            "Resolved" => count(self.resolved),
+            "Labels" => TemplateValue::Labels(Rc::new(self.labels.clone())),
+            _ => TemplateValue::Nil,
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<&[u8]> {
+        (name == "Title").then_some(self.title.as_bytes())
+    }
+
+    fn all(&self) -> TemplateValue {
+        TemplateValue::Nil
+    }
+}
+
+/// The subject of e-mail: one line; the title where the template fails.
+fn expanded(subject: &Template, title: &str, group: &Map<String, Value>, news: &[News]) -> String {
+    let firing = news.iter().filter(|one| one.state == AlertState::Firing).count();
+    let pairs = group.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+    let facts = Facts { title, labels: LabelSet::from_pairs(pairs), firing, resolved: news.len() - firing };
+    let text = match subject.run(Entry { line: &[], ts_ns: 0, now_ns: 0 }, &facts) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).replace(char::is_control, " "),
+        Err(_) => title.to_owned(),
+    };
+    cut(text.trim(), SUBJECT_CHARS_MAX)
 }
 
 fn is_firing(news: &[News]) -> bool {

@@ -2,11 +2,14 @@
 
 use crate::alert::AlertState;
 use crate::notify_settings::{NotifySettings, TargetKind, TargetSettings};
-use crate::notify_text::{Sender, body};
+use crate::notify_text::{Letter, Sender, letter};
+use crate::quiet::Quiet;
+use crate::target_email::Email;
 use crate::untold::{Due, News, Place, Wishes};
-use logyard_client::{Client, ClientSettings, Kind, Token};
+use logyard_client::{Client, ClientSettings, Kind, Tls, TlsFiles, Token};
 use logyard_model::{LabelSet, Tenant};
 use logyard_sys::Disk;
+use logyard_template::{Dialect, Template};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,7 +28,7 @@ const ALERTMANAGER_REPEAT_NS: i64 = 60 * 1_000_000_000;
 /// Most alerts of one message to an Alertmanager.
 const ALERTMANAGER_BATCH_MAX: usize = 64;
 
-/// Most bytes of a file that holds an address or a token.
+/// Most bytes of a file that holds an address, a token or a password.
 const FILE_BYTES_MAX: u64 = 4096;
 
 /// A message under way.
@@ -44,13 +47,15 @@ pub(crate) struct Refusal {
 
 /// Who carries messages.
 pub(crate) trait Carry: Send + Sync + fmt::Debug {
-    fn send(&self, json: String) -> Sending<'_>;
+    fn send(&self, letter: Letter) -> Sending<'_>;
 }
 
 /// One who is told.
 pub struct Target {
     pub(crate) settings: TargetSettings,
-    pub(crate) topic: String,
+    topic: String,
+    subject: Option<Template>,
+    quiet: Option<Arc<Quiet>>,
     pub(crate) carrier: Arc<dyn Carry>,
 }
 
@@ -80,9 +85,9 @@ struct Http {
 }
 
 impl Carry for Http {
-    fn send(&self, json: String) -> Sending<'_> {
+    fn send(&self, letter: Letter) -> Sending<'_> {
         Box::pin(async move {
-            self.client.notify(&self.path, &self.headers, json).await.map_err(|error| Refusal {
+            self.client.notify(&self.path, &self.headers, letter.body).await.map_err(|error| Refusal {
                 // An address or a token that is wrong today may be mended over there.
                 is_final: error.kind() == Kind::Invalid && matches!(error.status(), Some(400 | 413 | 422)),
                 is_answer: error.status().is_some() && error.kind() != Kind::Limited,
@@ -110,6 +115,11 @@ impl Target {
             "" => settings.url.clone(),
             file => read("url_file", file, disk)?,
         };
+        if settings.kind == TargetKind::Email {
+            let subject = Template::compile("subject", &settings.subject, Dialect::Rule)?;
+            let carrier = Arc::new(Email::new(settings, &url, disk)?);
+            return Ok(Self { subject: Some(subject), ..Self::through(settings, "", carrier) });
+        }
         let (base, path) = split(&url).ok_or("the address is none; want http://host or https://host/path")?;
         let token = match settings.token_file.as_str() {
             "" => None,
@@ -128,12 +138,21 @@ impl Target {
                 timeout: TIMEOUT,
                 org_id: None,
                 token: bearer,
-                tls: None,
+                tls: tls(&settings.ca_file)?,
                 user_agent: concat!("logyard/", env!("CARGO_PKG_VERSION")).to_owned(),
             },
         );
         let client = client.map_err(|error| error.to_string())?;
-        Ok(Self { settings: settings.clone(), topic, carrier: Arc::new(Http { client, path, headers }) })
+        Ok(Self::through(settings, &topic, Arc::new(Http { client, path, headers })))
+    }
+
+    /// Makes a target that somebody carries messages to.
+    pub(crate) fn through(settings: &TargetSettings, topic: &str, carrier: Arc<dyn Carry>) -> Self {
+        // Settings have been checked.
+        let quiet =
+            Quiet::new(&settings.quiet, &settings.quiet_but_for).ok().filter(|_| !settings.quiet.is_empty());
+        let quiet = quiet.map(Arc::new);
+        Self { settings: settings.clone(), topic: topic.to_owned(), subject: None, quiet, carrier }
     }
 
     /// Returns its name.
@@ -161,7 +180,7 @@ impl Target {
         };
         let group = group_of(&self.settings.group_by, &news);
         let sender = self.sender("", now_ns);
-        self.carrier.send(body(sender, &group, &[news])).await.map_err(|refusal| refusal.text)
+        self.carrier.send(letter(sender, &group, &[news])).await.map_err(|refusal| refusal.text)
     }
 
     pub(crate) fn sender<'a>(&'a self, external_url: &'a str, now_ns: i64) -> Sender<'a> {
@@ -169,6 +188,7 @@ impl Target {
             kind: self.settings.kind,
             target: &self.settings.name,
             topic: &self.topic,
+            subject: self.subject.as_ref(),
             external_url,
             now_ns,
         }
@@ -181,6 +201,7 @@ impl Target {
             target: self.settings.name.clone(),
             repeat_ns: if is_manager { ALERTMANAGER_REPEAT_NS } else { repeat_ns.unwrap_or(i64::MAX) },
             resolved: self.settings.send_resolved,
+            quiet: self.quiet.clone(),
             repeat_resolved: is_manager,
         }
     }
@@ -212,7 +233,16 @@ fn group_of(by: &[String], one: &News) -> Map<String, Value> {
     by.iter().filter_map(label).collect()
 }
 
-fn read(key: &str, file: &str, disk: &dyn Disk) -> Result<String, String> {
+/// Whom to trust, if not the authorities of the machine.
+fn tls(ca_file: &str) -> Result<Option<Tls>, String> {
+    if ca_file.is_empty() {
+        return Ok(None);
+    }
+    let files = TlsFiles { ca_file: ca_file.to_owned(), ..TlsFiles::default() };
+    Tls::read(&files).map(Some).map_err(|error| error.to_string())
+}
+
+pub(crate) fn read(key: &str, file: &str, disk: &dyn Disk) -> Result<String, String> {
     let path = Path::new(file);
     let cannot = |why: &dyn fmt::Display| format!("{key}: cannot read {file}: {why}");
     let meta = disk.metadata(path).map_err(|error| cannot(&error))?.ok_or_else(|| cannot(&"no such file"))?;
@@ -250,7 +280,7 @@ fn path_of(kind: TargetKind, path: &str) -> Result<(String, String), String> {
             Some((before, topic)) if !topic.is_empty() => (format!("{before}/"), topic.to_owned()),
             _ => return Err("no topic; want https://ntfy.sh/my-topic".to_owned()),
         },
-        TargetKind::Webhook | TargetKind::Discord | TargetKind::Slack => {
+        TargetKind::Webhook | TargetKind::Discord | TargetKind::Slack | TargetKind::Email => {
             // As it was given: to some a slash at the end is another address, and redirects are not followed.
             (if given.is_empty() { "/" } else { given }.to_owned(), String::new())
         }

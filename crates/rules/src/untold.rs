@@ -2,6 +2,7 @@
 //! that could be lost, overflow or disagree with them.
 
 use crate::alert::{Alert, AlertState, Told};
+use crate::quiet::Quiet;
 use logyard_model::{LabelSet, Tenant};
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub(crate) struct Wishes {
     pub(crate) resolved: bool,
     /// Whether that is repeated too: an Alertmanager keeps nothing over a restart.
     pub(crate) repeat_resolved: bool,
+    /// When it is told nothing but what cannot wait.
+    pub(crate) quiet: Option<Arc<Quiet>>,
 }
 
 /// What is to be done about an alert and a target.
@@ -61,7 +64,19 @@ pub(crate) struct Place {
 
 impl Wishes {
     /// Returns what is to be done about an alert.
-    pub(crate) fn due(&self, alert: &Alert, now_ns: i64) -> Option<Due> {
+    pub(crate) fn due(&self, labels: &LabelSet, alert: &Alert, now_ns: i64) -> Option<Due> {
+        match &self.quiet {
+            Some(quiet) if quiet.covers(now_ns) && !quiet.lets_through(labels) => {
+                // What came and went in quiet hours is never told; everything else waits for their end.
+                let began_ns = alert.fired_at_ns.unwrap_or(alert.active_at_ns);
+                let is_over = alert.state == AlertState::Resolved && !alert.told.contains_key(&self.target);
+                (is_over && quiet.covers(began_ns)).then_some(Due::Skip)
+            }
+            _ => self.due_now(alert, now_ns),
+        }
+    }
+
+    fn due_now(&self, alert: &Alert, now_ns: i64) -> Option<Due> {
         let told = alert.told.get(&self.target);
         // Distances, so that a clock that went back does not stop repeats.
         let is_old = |told: &Told, repeat_ns: i64| {
@@ -120,10 +135,19 @@ mod tests {
     #[test]
     fn each_change_is_told_once_and_firing_is_repeated() {
         use AlertState::{Firing, Pending, Resolved};
-        let wishes =
-            Wishes { target: "t".to_owned(), repeat_ns: 100, resolved: true, repeat_resolved: false };
+        let wishes = Wishes {
+            target: "t".to_owned(),
+            repeat_ns: 100,
+            resolved: true,
+            repeat_resolved: false,
+            quiet: None,
+        };
         let check = |wishes: &Wishes, state, told, now_ns, want: Option<Due>| {
-            assert_eq!(wishes.due(&alert(state, told), now_ns), want, "{state:?} {told:?} {now_ns}");
+            assert_eq!(
+                wishes.due(&LabelSet::default(), &alert(state, told), now_ns),
+                want,
+                "{state:?} {told:?} {now_ns}"
+            );
         };
         check(&wishes, Pending, None, 0, None);
         check(&wishes, Firing, None, 0, Some(Due::Tell));

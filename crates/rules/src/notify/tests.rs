@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::notify_settings::{TargetKind, TargetSettings};
+use crate::notify_text::Letter;
 use crate::ruler::tests::{World, set};
 use crate::target::{Carry, Sending};
 use logyard_model::Tenant;
@@ -23,7 +24,8 @@ struct Carrier {
 }
 
 impl Carry for Carrier {
-    fn send(&self, json: String) -> Sending<'_> {
+    fn send(&self, letter: Letter) -> Sending<'_> {
+        let json = letter.body;
         assert!(!std::mem::take(&mut *self.panics.lock()), "a fault of ours");
         if let Some((text, refusal)) = &*self.poison.lock()
             && json.contains(text)
@@ -64,7 +66,7 @@ impl Told {
     fn open(&mut self) -> Notifier {
         let ruler = self.world.open();
         let carrier: Arc<dyn Carry> = Arc::<Carrier>::clone(&self.carrier);
-        let target = Target { settings: self.settings.clone(), topic: "topic".to_owned(), carrier };
+        let target = Target::through(&self.settings, "topic", carrier);
         Notifier::new(ruler, vec![target], Arc::new(Random::seeded(1)), &mut self.world.registry)
     }
 
@@ -430,4 +432,54 @@ async fn a_rule_that_moves_goes_on() {
     told.world.answer(&[]);
     told.pass(&notifier, 120).await;
     assert_eq!(told.titles(), ["[RESOLVED] A"]);
+}
+
+#[tokio::test]
+async fn quiet_hours_put_off_what_can_wait() {
+    let mut told = Told::new(TargetKind::Webhook);
+    // It is 03:00.
+    let night = |from: &str, until: &str| crate::QuietSettings {
+        from: from.to_owned(),
+        until: until.to_owned(),
+        time_zone: "UTC".to_owned(),
+        ..crate::QuietSettings::default()
+    };
+    told.settings.quiet = vec![night("03:10", "04:00"), night("04:00", "05:00")];
+    told.settings.group_by = vec!["app".to_owned()];
+    let notifier = told.open();
+    let shown = |told: &Told| -> Vec<String> {
+        let sent = std::mem::take(&mut *told.carrier.sent.lock());
+        let shown =
+            |alert: &Value| format!("{}={}", alert["labels"]["app"], alert["status"]).replace('"', "");
+        sent.iter().flat_map(|message| message["alerts"].as_array().unwrap()).map(shown).collect()
+    };
+    set(&notifier.ruler, &GROUP.replace("page", "warning"));
+    told.world.answer(&["before"]);
+    told.pass(&notifier, 300).await;
+    assert_eq!(shown(&told), ["before=firing"]);
+    told.world.answer(&["before", "lasting", "short"]);
+    told.world.pass(&notifier.ruler, 360).await;
+    told.world.answer(&["lasting"]);
+    told.pass(&notifier, 600).await;
+    told.world.answer(&["lasting", "within"]);
+    told.pass(&notifier, 60).await;
+    told.world.answer(&["lasting"]);
+    told.pass(&notifier, 60).await;
+    // Nothing is forgotten in a restart, or because it is long.
+    told.world.disk = told.world.disk.crash();
+    let notifier = told.open();
+    told.pass(&notifier, 3600).await;
+    assert!(shown(&told).is_empty());
+    // A severity that cannot wait.
+    let urgent = GROUP.replace("name: g", "name: u").replace("alert: A", "alert: U");
+    set(&notifier.ruler, &urgent);
+    told.pass(&notifier, 60).await;
+    assert_eq!(shown(&told), ["lasting=firing"]);
+    notifier.ruler.delete_group(&Tenant::single(), "n", "u").unwrap();
+    told.pass(&notifier, 60).await;
+    assert_eq!(shown(&told), ["lasting=resolved"]);
+    // They end at 05:00. What began before them and ended in them is told; what came and went in them is not, but for
+    // what nobody looked at: it fired at 03:05, when nobody was told.
+    told.pass(&notifier, 3600).await;
+    assert_eq!(shown(&told), ["before=resolved", "lasting=firing", "short=resolved"]);
 }

@@ -21,9 +21,15 @@ fn news(app: &str, state: AlertState, summary: Option<&str>) -> News {
 }
 
 fn sent(kind: TargetKind, news: &[News]) -> Value {
-    let sender =
-        Sender { kind, target: "t", topic: "logs", external_url: "", now_ns: 1_795_230_000_000_000_000 };
-    serde_json::from_str(&body(sender, &Map::new(), news)).unwrap()
+    let sender = Sender {
+        kind,
+        target: "t",
+        topic: "logs",
+        subject: None,
+        external_url: "",
+        now_ns: 1_795_230_000_000_000_000,
+    };
+    serde_json::from_str(&letter(sender, &Map::new(), news).body).unwrap()
 }
 
 #[test]
@@ -120,4 +126,31 @@ fn lines_are_shown_as_far_as_there_is_room() {
     assert!(annotations["lines"].as_str().unwrap().ends_with("xx\nfirst\nlast"), "{annotations}");
     let over = News { state: AlertState::Resolved, ..one };
     assert_eq!(sent(TargetKind::Ntfy, &[over])["message"], format!("ill\n{labels}\nno longer"));
+}
+
+#[test]
+fn e_mail_has_a_subject_of_its_own() {
+    let both = [news("web", AlertState::Firing, Some("ill")), news("db", AlertState::Resolved, None)];
+    let group = Map::from_iter([("app".to_owned(), Value::from("web"))]);
+    let written = |subject: &str, external_url: &str| {
+        let subject =
+            logyard_template::Template::compile("subject", subject, logyard_template::Dialect::Rule).unwrap();
+        let sender = Sender {
+            kind: TargetKind::Email,
+            target: "t",
+            topic: "",
+            subject: Some(&subject),
+            external_url,
+            now_ns: 0,
+        };
+        letter(sender, &group, &both)
+    };
+    let mail = written("{{ .Title }}", "https://logs.lan");
+    assert_eq!(mail.subject, "[FIRING:1 RESOLVED:1] A");
+    let want = "ill\n{alertname=\"A\", app=\"web\", severity=\"page\"}\n\n\
+                {alertname=\"A\", app=\"db\", severity=\"page\"}\nno longer\n\nhttps://logs.lan\n";
+    assert_eq!(mail.body, want);
+    let own = written("{{ .Status | toUpper }} {{ .Labels.app }}\n {{ .Firing }}/{{ .Resolved }}", "");
+    assert_eq!(own.subject, "FIRING web  1/1");
+    assert_eq!(written("{{ index .Labels 1 }}", "").subject, "[FIRING:1 RESOLVED:1] A");
 }

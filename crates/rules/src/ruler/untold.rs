@@ -20,7 +20,7 @@ impl Ruler {
             let run = entry.state.run.lock();
             for (rule, run) in run.rules.iter().chain(&run.left).enumerate() {
                 for (labels, alert) in &run.alerts.by_labels {
-                    let Some(due) = wishes.due(alert, now_ns) else { continue };
+                    let Some(due) = wishes.due(labels, alert, now_ns) else { continue };
                     news.push(one(key, rule, (labels, alert), due));
                     if news.len() >= NEWS_MAX {
                         return news;
