@@ -441,7 +441,9 @@ fn follow_own_log(agent: &mut AgentSettings, settings: &Settings, parts: &Parts)
         labels: [("job".to_owned(), job.to_owned())].into(),
         ..FileSettings::default()
     };
-    agent.files = vec![files("/var/log/**/*.log", "varlogs"), files(&path.to_string_lossy(), "logyard")];
+    // The folder may have any name, also one that reads as a pattern.
+    let own = files(&FileSettings::pattern_of(&path.to_string_lossy()), "logyard");
+    agent.files = vec![files("/var/log/**/*.log", "varlogs"), own];
     Some(path)
 }
 
@@ -514,6 +516,13 @@ mod tests {
         let path = follow_own_log(&mut beside, &relative, &parts).unwrap();
         assert!(path.is_absolute() && path.ends_with("logyard-data/log/logyard.log"), "{path:?}");
         assert_eq!(beside.files[1].path, [path.to_string_lossy()]);
+        let odd = Settings { data_dir: PathBuf::from("/data [1]"), ..Settings::default() };
+        let mut beside = AgentSettings { files: Vec::new(), ..agent.clone() };
+        assert_eq!(
+            follow_own_log(&mut beside, &odd, &parts).unwrap(),
+            Path::new("/data [1]/log/logyard.log")
+        );
+        assert_eq!(beside.files[1].path, ["/data [[]1[]]/log/logyard.log"]);
         // What somebody asked for is left as it is.
         assert_eq!(follow_own_log(&mut agent, &settings, &parts), None);
         assert_eq!(agent.files.len(), 2);

@@ -309,13 +309,14 @@ impl Mapped {
         let rules = job.relabel_configs.clone().unwrap_or_default();
         let stages = job.pipeline_stages.clone().unwrap_or_default();
         self.check_job(index, &rules, &stages);
-        if let Some(encoding) = job.encoding.as_deref()
-            && !matches!(encoding.to_lowercase().as_str(), "" | "utf-8" | "utf8" | "us-ascii" | "ascii")
-        {
-            self.refuse(at("encoding"), "is refused: only UTF-8 is read");
+        let encoding = job.encoding.clone().unwrap_or_default();
+        if !FileSettings::has_encoding(&encoding) {
+            let text = format!("is refused: {encoding:?} is no encoding; want an IANA name such as utf-16le");
+            self.refuse(at("encoding"), text);
         }
-        if job.decompression.as_ref().is_some_and(|form| form.enabled == Some(true)) {
-            self.refuse(at("decompression"), "is refused: compressed files are not read; unpack them");
+        let decompress = job.decompression.as_ref().is_some_and(|form| form.enabled == Some(true));
+        if decompress {
+            self.note(at("decompression"), "takes each file in the form that its first bytes show, at once");
         }
         // Behind the stages, which neither see these labels nor remove them; without stages a rule costs less.
         let (rules_last, stages_last): (Vec<_>, Vec<_>) = match stages.is_empty() {
@@ -348,6 +349,8 @@ impl Mapped {
                 labels,
                 default_labels: false,
                 unchanged_secs_max: 0,
+                decompress,
+                encoding: encoding.clone(),
                 relabel: relabel.clone(),
                 stages: stages.clone(),
             });

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use encoding_rs::Encoding;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use logyard_model::LabelSet;
 use logyard_pipeline::{LinesFrom, Pipeline, Relabeling, without_meta};
 use logyard_sys::Disk;
 
 use crate::error::Error;
+use crate::file_form::encoding_of;
 use crate::report::{TargetKind, TargetReport, TargetState};
 use crate::settings::FileSettings;
 use crate::staging::compile_stages;
@@ -18,7 +20,7 @@ const DEPTH_MAX: usize = 16;
 /// Files of one job; more are left out, and said so.
 const FILES_MAX: usize = 1_024;
 /// Copies that rotation compressed hold what was read before.
-const COMPRESSED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
+const COMPRESSED: [&str; 6] = [".gz", ".z", ".bz2", ".xz", ".zst", ".lz4"];
 
 /// Files read under the same labels.
 #[derive(Clone, Debug)]
@@ -34,6 +36,9 @@ pub(crate) struct FileJob {
     pub(crate) unchanged_ns_max: i64,
     /// What happens to lines.
     pub(crate) pipeline: Pipeline,
+    /// Whether packed files are read as what they unpack to.
+    pub(crate) unpacks: bool,
+    pub(crate) encoding: &'static Encoding,
 }
 
 /// What is read on a machine without an engine, when nothing is set.
@@ -80,6 +85,14 @@ fn file_job(
             seconds => i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000),
         },
         pipeline: compile_stages("files.stages", &settings.stages, LinesFrom::Files, line_bytes_max)?,
+        unpacks: settings.decompress,
+        encoding: encoding_of(&settings.encoding).ok_or_else(|| Error::Setting {
+            setting: "files.encoding",
+            reason: format!(
+                "{:?} is no encoding; use a name such as utf-16le or iso-8859-1",
+                settings.encoding
+            ),
+        })?,
     })
 }
 
@@ -155,7 +168,7 @@ impl FileJob {
 
     fn is_wanted(&self, path: &Path) -> bool {
         let text = path.to_string_lossy();
-        !is_compressed(&text) && self.include.is_match(path) && !self.exclude.is_match(path)
+        (self.unpacks || !is_compressed(&text)) && self.include.is_match(path) && !self.exclude.is_match(path)
     }
 }
 
@@ -220,6 +233,13 @@ mod tests {
         assert_eq!(found(&["/log/*/*.log"], &[]), ["/log/b/c.log"]);
         assert_eq!(found(&["/log/{a.log,x.txt}", "/log/a.log"], &[]), ["/log/a.log", "/log/x.txt"]);
         assert_eq!(found(&["/none/*", "/log/b/d/*"], &[]), ["/log/b/d/e.log"]);
+        disk.create_dir_all(Path::new("/odd [1]*")).unwrap();
+        disk.create_file(Path::new("/odd [1]*/a.log")).unwrap();
+        assert_eq!(found(&[&FileSettings::pattern_of("/odd [1]*/a.log")], &[]), ["/odd [1]*/a.log"]);
+        let packed =
+            FileSettings { path: vec!["/log/b/d/*".into()], decompress: true, ..FileSettings::default() };
+        let jobs = file_jobs(&[packed], &BTreeMap::new(), 1 << 18).unwrap();
+        assert_eq!(jobs[0].find(&disk).0.len(), 2);
     }
 
     #[test]
@@ -246,5 +266,8 @@ mod tests {
         let error = file_jobs(&[serde_json::from_str(json).unwrap()], &BTreeMap::new(), 1 << 18).unwrap_err();
         let want = "cannot use setting agent.files.stages: 0.regex.expression: ";
         assert!(error.to_string().starts_with(want), "{error}");
+        let json = r#"{"path": ["/log/*"], "encoding": "klingon"}"#;
+        let error = file_jobs(&[serde_json::from_str(json).unwrap()], &BTreeMap::new(), 1 << 18).unwrap_err();
+        assert!(error.to_string().contains("agent.files.encoding: \"klingon\" is no encoding"), "{error}");
     }
 }

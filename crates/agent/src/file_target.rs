@@ -14,6 +14,7 @@ use logyard_model::LabelSet;
 use logyard_sys::{Disk, FileMeta, ReadFile};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::file_form::FileForm;
 use crate::log_join::{bounded, without_line_end};
 use crate::position::FilePosition;
 use crate::staging::{Line, Staging};
@@ -32,6 +33,11 @@ pub(crate) type FileIdentity = (u64, u64);
 #[derive(Debug)]
 pub(crate) struct FileTarget {
     pub(crate) file: Arc<dyn ReadFile>,
+    /// The file as lines are read of it.
+    text: Arc<dyn ReadFile>,
+    form: FileForm,
+    /// The end of a packed file was reached.
+    is_unpacked: bool,
     /// How far it was read.
     pub(crate) position: FilePosition,
     pub(crate) labels: Arc<LabelSet>,
@@ -59,6 +65,8 @@ pub(crate) struct FileTurn {
     /// How long stages want the file to wait.
     pub(crate) pause: Duration,
     pub(crate) lines_cut: u64,
+    /// Lines with bytes that their encoding has not.
+    pub(crate) lines_undecodable: u64,
     /// Times the clock was found set back.
     pub(crate) clock_steps: u64,
 }
@@ -76,14 +84,17 @@ pub(crate) enum FileFate {
 
 impl FileTarget {
     pub(crate) fn new(
-        file: Arc<dyn ReadFile>,
+        (file, form): (Arc<dyn ReadFile>, FileForm),
         position: FilePosition,
         labels: Arc<LabelSet>,
         line_bytes_max: usize,
         staging: Staging<u64>,
     ) -> Self {
         Self {
+            text: form.text(&file),
             file,
+            form,
+            is_unpacked: false,
             sent_offset: position.offset,
             position,
             labels,
@@ -100,6 +111,11 @@ impl FileTarget {
         (self.position.device, self.position.inode)
     }
 
+    /// Returns whether it is packed and not read to its end: then it takes memory once it is read.
+    pub(crate) fn is_unpacking(&self) -> bool {
+        self.form.is_packed() && !self.is_unpacked
+    }
+
     /// Compares the open file with what has its name now.
     pub(crate) fn fate(&mut self, disk: &dyn Disk) -> io::Result<FileFate> {
         let Some(named) = disk.metadata(std::path::Path::new(&self.position.path))? else {
@@ -108,7 +124,8 @@ impl FileTarget {
         if (named.device, named.inode) != self.identity() {
             return Ok(FileFate::Renamed);
         }
-        let is_shorter = named.bytes < self.position.offset;
+        // Offsets of a packed file are those of what it unpacks to.
+        let is_shorter = !self.form.is_packed() && named.bytes < self.position.offset;
         // Reading the first bytes again costs a page of cache. One that was cut may have grown to the same length again,
         // which its time tells.
         let is_written = named.bytes > self.position.offset || named.modified_ns != self.seen_modified_ns;
@@ -124,35 +141,45 @@ impl FileTarget {
         self.position.fingerprint_bytes = 0;
         self.position.fingerprint = xxh3_64(&[]);
         self.scanned_bytes = 0;
+        self.is_unpacked = false;
     }
 
     /// Reads the next whole lines, about 64 KiB; no lines: the end is reached for now.
     pub(crate) fn turn(&mut self, now_ns: i64) -> io::Result<FileTurn> {
         let mut buffer = vec![0; TURN_BYTES];
-        let read = read_up_to(&*self.file, &mut buffer, self.position.offset)?;
+        let read = read_up_to(&*self.text, &mut buffer, self.position.offset)?;
         buffer.truncate(read);
         let mut turn = FileTurn::default();
         let mut entries = Entries::new();
-        match memchr::memrchr(b'\n', &buffer) {
+        match self.form.last_end(&buffer) {
             Some(last) => {
-                buffer.truncate(last + 1);
+                buffer.truncate(last);
+                let mut rest = &buffer[..];
                 let mut start = self.position.offset;
-                for line in buffer.split_inclusive(|byte| *byte == b'\n') {
+                while let Some(end) = self.form.first_end(rest) {
+                    let (line, after) = rest.split_at(end);
+                    rest = after;
                     self.push(&mut turn, &mut entries, start, line, 0, now_ns);
                     start += line.len() as u64;
                 }
                 self.advance(buffer.len() as u64)?;
             }
             None if read == TURN_BYTES => self.long_line(&mut turn, &mut entries, now_ns)?,
+            // Nobody adds to a packed file: its last line needs no end.
+            None if self.form.is_packed() && read > 0 => {
+                self.take_long(&mut turn, &mut entries, read as u64, now_ns)?;
+            }
             None => {}
         }
-        self.finish(&mut turn, entries, false, now_ns);
+        self.is_unpacked |= self.form.is_packed() && turn.lines == 0;
+        let everything = self.form.is_packed() && self.is_unpacked;
+        self.finish(&mut turn, entries, everything, now_ns);
         Ok(turn)
     }
 
     /// Takes the unfinished last line, and what stages hold: nobody will finish it.
     pub(crate) fn last_line(&mut self, now_ns: i64) -> io::Result<FileTurn> {
-        let end = self.file.meta()?.bytes;
+        let end = if self.form.is_packed() { 0 } else { self.file.meta()?.bytes };
         let rest_bytes = end.saturating_sub(self.position.offset);
         let mut turn = FileTurn::default();
         let mut entries = Entries::new();
@@ -186,15 +213,20 @@ impl FileTarget {
     fn long_line(&mut self, turn: &mut FileTurn, entries: &mut Entries, now_ns: i64) -> io::Result<()> {
         let mut buffer = vec![0; TURN_BYTES];
         loop {
-            let read = read_up_to(&*self.file, &mut buffer, self.position.offset + self.scanned_bytes)?;
+            let read = read_up_to(&*self.text, &mut buffer, self.position.offset + self.scanned_bytes)?;
             let seen = buffer.get(..read).unwrap_or_default();
-            if let Some(newline) = memchr::memchr(b'\n', seen) {
-                let line_bytes = self.scanned_bytes + newline as u64 + 1;
+            if let Some(end) = self.form.first_end(seen) {
+                let line_bytes = self.scanned_bytes + end as u64;
                 return self.take_long(turn, entries, line_bytes, now_ns);
             }
-            self.scanned_bytes += read as u64;
-            if read == 0 {
-                return Ok(());
+            // Units of two bytes are looked at whole.
+            let whole = if self.form.is_wide() { read & !1 } else { read };
+            self.scanned_bytes += whole as u64;
+            if whole == 0 {
+                return match self.form.is_packed() {
+                    true => self.take_long(turn, entries, self.scanned_bytes, now_ns),
+                    false => Ok(()),
+                };
             }
         }
     }
@@ -206,10 +238,12 @@ impl FileTarget {
         line_bytes: u64,
         now_ns: i64,
     ) -> io::Result<()> {
-        // Two bytes more than are kept: the end of the line is stripped first.
-        let kept_bytes = usize::try_from(line_bytes).unwrap_or(usize::MAX).min(self.line_bytes_max + 2);
+        // A few bytes more than are kept: the end of the line is stripped first. An even number: units may have two bytes.
+        let kept_bytes = usize::try_from(line_bytes)
+            .unwrap_or(usize::MAX)
+            .min(self.line_bytes_max.next_multiple_of(2) + 4);
         let mut line = vec![0; kept_bytes];
-        let read = read_up_to(&*self.file, &mut line, self.position.offset)?;
+        let read = read_up_to(&*self.text, &mut line, self.position.offset)?;
         line.truncate(read);
         let beyond = usize::try_from(line_bytes - read as u64).unwrap_or(usize::MAX);
         self.push(turn, entries, self.position.offset, &line, beyond, now_ns);
@@ -232,7 +266,9 @@ impl FileTarget {
             turn.clock_steps += 1;
         }
         self.last_ns = now_ns.max(self.last_ns.saturating_add(1));
-        let line = bounded(self.last_ns, without_line_end(line), beyond, self.line_bytes_max);
+        let (line, has_errors) = self.form.decode(line, start == 0);
+        turn.lines_undecodable += u64::from(has_errors);
+        let line = bounded(self.last_ns, without_line_end(&line), beyond, self.line_bytes_max);
         turn.lines_cut += u64::from(line.cut_bytes > 0);
         turn.lines += 1;
         let metadata = &LabelSet::default();
@@ -277,9 +313,12 @@ pub(crate) fn is_same_content(file: &dyn ReadFile, position: &FilePosition) -> i
 }
 
 /// Returns whether the file holds bytes that no text has.
-pub(crate) fn is_binary(file: &dyn ReadFile) -> io::Result<bool> {
+pub(crate) fn is_binary(file: &Arc<dyn ReadFile>, form: &FileForm) -> io::Result<bool> {
+    if form.is_wide() {
+        return Ok(false);
+    }
     let mut first = [0; FINGERPRINT_BYTES_MAX];
-    let read = read_up_to(file, &mut first, 0)?;
+    let read = read_up_to(&*form.text(file), &mut first, 0)?;
     Ok(first.get(..read).is_some_and(|bytes| bytes.contains(&0)))
 }
 
@@ -306,6 +345,8 @@ fn read_up_to(file: &dyn ReadFile, buffer: &mut [u8], offset: u64) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file_form::encoding_of;
+    use crate::file_form::tests::packed;
     use crate::metrics::Metrics;
     use crate::staging::{StageParts, compile_stages};
     use logyard_pipeline::LinesFrom;
@@ -321,7 +362,7 @@ mod tests {
     fn target(disk: &SimDisk) -> FileTarget {
         let file = disk.open_file(Path::new(PATH)).unwrap();
         let position = new_position(PATH, &file.meta().unwrap(), &*file).unwrap();
-        FileTarget::new(file, position, Arc::default(), 100 << 10, staging("[]"))
+        FileTarget::new((file, FileForm::plain()), position, Arc::default(), 100 << 10, staging("[]"))
     }
 
     fn staging(stages: &str) -> Staging<u64> {
@@ -464,6 +505,67 @@ mod tests {
     fn binary_files_are_told_by_their_zeros() {
         let disk = disk();
         write(&disk, b"LPKSHHRH\0\0");
-        assert!(is_binary(&*target(&disk).file).unwrap());
+        let target = target(&disk);
+        assert!(is_binary(&target.file, &FileForm::plain()).unwrap());
+        let wide = FileForm::of(&target.file, false, encoding_of("utf-16le").unwrap()).unwrap();
+        assert!(!is_binary(&target.file, &wide).unwrap());
+    }
+
+    #[test]
+    fn packed_files_are_read_to_the_end_of_their_last_line() {
+        let long = "x".repeat(200 << 10);
+        let text = format!("one\n{long}\ntwo\nlast");
+        for (name, bytes) in packed(text.as_bytes()) {
+            let disk = disk();
+            write(&disk, &bytes);
+            let file = disk.open_file(Path::new(PATH)).unwrap();
+            let form = FileForm::of(&file, true, encoding_of("").unwrap()).unwrap();
+            let position = new_position(PATH, &file.meta().unwrap(), &*file).unwrap();
+            let mut target =
+                FileTarget::new((file, form), position, Arc::default(), 100 << 10, staging("[]"));
+            let (mut read, mut end) = (Vec::new(), None);
+            while target.is_unpacking() {
+                let turn = target.turn(1).unwrap();
+                read.extend(lines(&turn).into_iter().map(|line| line.len()));
+                end = offset(&turn).or(end);
+                assert_eq!(target.fate(&disk).unwrap(), FileFate::Same, "{name}");
+            }
+            assert_eq!((read, end), (vec![3, 100 << 10, 3, 4], Some(text.len() as u64)), "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_of_other_encodings_become_utf8() {
+        for (encoding, bytes, want, end, bad) in [
+            ("utf-16le", &b"\xff\xfea\0\xe9\0\r\0\n\0b\0\n\0c\0"[..], ["a\u{e9}", "b"], 14, 0),
+            ("utf-16be", b"\0a\xd8\0\0\n\0b\0\n", ["a\u{fffd}", "b"], 10, 1),
+            ("latin1", b"caf\xe9\nb\n\xe9", ["caf\u{e9}", "b"], 7, 0),
+            ("shift_jis", b"\x83e\x83X\nb\n", ["\u{30c6}\u{30b9}", "b"], 7, 0),
+        ] {
+            let disk = disk();
+            write(&disk, bytes);
+            let file = disk.open_file(Path::new(PATH)).unwrap();
+            let form = FileForm::of(&file, false, encoding_of(encoding).unwrap()).unwrap();
+            let position = new_position(PATH, &file.meta().unwrap(), &*file).unwrap();
+            let mut target =
+                FileTarget::new((file, form), position, Arc::default(), 100 << 10, staging("[]"));
+            let turn = target.turn(1).unwrap();
+            assert_eq!(
+                (lines(&turn), offset(&turn)),
+                (want.map(str::to_owned).to_vec(), Some(end)),
+                "{encoding}"
+            );
+            assert_eq!(turn.lines_undecodable, bad, "{encoding}");
+        }
+        // A line longer than a turn, of units of two bytes.
+        let disk = disk();
+        write(&disk, &[&b"y\0".repeat(100 << 10)[..], b"\n\0z\0\n\0"].concat());
+        let file = disk.open_file(Path::new(PATH)).unwrap();
+        let form = FileForm::of(&file, false, encoding_of("utf-16le").unwrap()).unwrap();
+        let position = new_position(PATH, &file.meta().unwrap(), &*file).unwrap();
+        let mut target = FileTarget::new((file, form), position, Arc::default(), 100 << 10, staging("[]"));
+        let first = target.turn(1).unwrap();
+        assert_eq!((lines(&first)[0].len(), first.lines_cut), ((100 << 10) / 2 + 2, 1));
+        assert_eq!(lines(&target.turn(2).unwrap()), ["z"]);
     }
 }

@@ -22,6 +22,7 @@ mod discovery;
 mod docker_engine;
 mod docker_target;
 mod error;
+mod file_form;
 mod file_jobs;
 mod file_target;
 mod forward_event;

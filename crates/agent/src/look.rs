@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use logyard_model::LabelSet;
 use logyard_pipeline::Pipeline;
 use logyard_sys::Disk;
 use tokio::time::timeout;
@@ -16,7 +15,8 @@ use crate::container_stages::container_stages;
 use crate::discovery::DockerRules;
 use crate::docker_engine::{Engine, Listed, engine_host};
 use crate::error::Error;
-use crate::file_jobs::{default_files, file_jobs};
+use crate::file_form::FileForm;
+use crate::file_jobs::{FileJob, default_files, file_jobs};
 use crate::file_target::is_binary;
 use crate::labels::own_refusal;
 use crate::machine::own_container_id;
@@ -79,7 +79,7 @@ pub async fn look(settings: &AgentSettings, disk: &dyn Disk) -> Result<AgentRepo
             report.targets.push(job.without_match());
         }
         for path in found {
-            report.targets.push(look_at_file(disk, &path, |path| job.labels_of(path)));
+            report.targets.push(look_at_file(disk, &path, &job));
         }
     }
     report.targets.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
@@ -152,12 +152,16 @@ async fn look_at(engine: &Engine, rules: &DockerRules, container: Listed, is_own
     TargetReport { kind: TargetKind::Container, name: facts.name, labels: labels.shown(), state, detail }
 }
 
-fn look_at_file(disk: &dyn Disk, path: &Path, labels_of: impl Fn(&str) -> Option<LabelSet>) -> TargetReport {
+fn look_at_file(disk: &dyn Disk, path: &Path, job: &FileJob) -> TargetReport {
     let name = path.to_string_lossy().into_owned();
-    let labels = labels_of(&name);
+    let labels = job.labels_of(&name);
     let opened = disk.metadata(path).and_then(|meta| match meta {
         Some(meta) if !meta.is_file => Ok(Some(LeftOut::NoFile)),
-        _ => Ok(is_binary(&*disk.open_file(path)?)?.then_some(LeftOut::Binary)),
+        _ => {
+            let file = disk.open_file(path)?;
+            let form = FileForm::of(&file, job.unpacks, job.encoding)?;
+            Ok(is_binary(&file, &form)?.then_some(LeftOut::Binary))
+        }
     });
     let (state, detail) = match (opened, &labels) {
         (Err(error), _) => (TargetState::Unreadable, format!("cannot be read: {error}")),

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) entries_discarded: Family<Reason, Count>,
     pub(crate) entries_waiting: Gauge,
     pub(crate) lines_cut: Count,
+    pub(crate) lines_undecodable: Count,
     pub(crate) lines_joined: Count,
     pub(crate) times_refused: Count,
     pub(crate) parts_unreadable: Count,
@@ -74,6 +75,11 @@ impl Metrics {
             m.entries_waiting.clone(),
         );
         r.register("lines_cut", "Lines cut at agent.line_bytes_max", m.lines_cut.clone());
+        r.register(
+            "lines_undecodable",
+            "Lines with bytes that agent.files[].encoding has not, which became U+FFFD",
+            m.lines_undecodable.clone(),
+        );
         r.register("lines_joined", "Lines that stages made part of another's entry", m.lines_joined.clone());
         r.register(
             "times_refused",

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::file_form::encoding_of;
 use crate::settings_receive::{
     ForwardSettings, GelfSettings, JournalSettings, LokiPushSettings, StdinSettings, SyslogSettings,
 };
@@ -172,6 +173,13 @@ pub struct FileSettings {
     /// A file never seen before that nobody wrote to for longer than this is read from its end. Default 604800, which is
     /// 7 days; 0: every file is read from its beginning.
     pub unchanged_secs_max: u64,
+    /// Whether files packed with gzip, zlib, bzip2 or zstd, whatever their names, are read as what they unpack to, to
+    /// the end, once and one after the other; if not, files with such names are left out. What was read before it was
+    /// packed is not read again. Default no.
+    pub decompress: bool,
+    /// IANA name of the encoding, such as `utf-16le` or `iso-8859-1`: lines become UTF-8, and what cannot be read U+FFFD,
+    /// counted. Empty: UTF-8, and bytes stay as they are.
+    pub encoding: String,
     /// Whether streams bear `job`, `host` and the labels of `agent.labels`, besides `filename` and `labels`.
     pub default_labels: bool,
     /// Rules that make, change and remove labels, or leave files out; `__path__` is the path of the file. `filename` is
@@ -181,12 +189,26 @@ pub struct FileSettings {
     pub stages: Vec<StageSettings>,
 }
 
+impl FileSettings {
+    /// Returns whether an encoding is known by this name.
+    pub fn has_encoding(name: &str) -> bool {
+        encoding_of(name).is_some()
+    }
+
+    /// Returns the pattern that matches one path and nothing else.
+    pub fn pattern_of(path: &str) -> String {
+        globset::escape(path)
+    }
+}
+
 impl Default for FileSettings {
     fn default() -> Self {
         Self {
             path: Vec::new(),
             exclude: Vec::new(),
             unchanged_secs_max: 7 * 86_400,
+            decompress: false,
+            encoding: String::new(),
             labels: BTreeMap::new(),
             default_labels: true,
             relabel: Vec::new(),

@@ -16,6 +16,7 @@ use logyard_sys::{Clock, Disk, FileMeta, ReadFile};
 use tokio::sync::{mpsc, watch};
 
 use crate::batch::Piece;
+use crate::file_form::FileForm;
 use crate::file_jobs::{FileJob, is_compressed};
 use crate::file_target::{
     FileFate, FileIdentity, FileTarget, FileTurn, is_binary, is_same_content, new_position,
@@ -142,13 +143,19 @@ impl Live {
         loop {
             let busy = self.read_leaving(stop)?;
             let mut still_behind = Vec::new();
+            let mut is_unpacking = false;
             for path in behind {
                 if *stop.borrow() {
                     return Err(Closed);
                 }
-                if busy.contains(&path) {
+                let is_packed = self.named.get(&path).is_some_and(FileTarget::is_unpacking);
+                // Packed files are read one after the other: each takes memory while it is unpacked.
+                if busy.contains(&path) || is_packed && is_unpacking {
                     still_behind.push(path);
-                } else if self.read_named(&path)? {
+                    continue;
+                }
+                is_unpacking |= is_packed;
+                if self.read_named(&path)? {
                     is_active = true;
                     still_behind.push(path);
                 }
@@ -298,18 +305,27 @@ impl Live {
             return Ok(None);
         }
         let file = self.source.disk.open_file(path)?;
-        if is_binary(&*file)? {
+        let form = self.form(job, &file)?;
+        if is_binary(&file, &form)? {
             self.leave_out(identity, path, LeftOut::Binary);
             return Ok(None);
         }
         let known = match self.known.get(&identity) {
-            Some(position) if position.offset <= meta.bytes && is_same_content(&*file, position)? => {
+            Some(position)
+                if (form.is_packed() || position.offset <= meta.bytes)
+                    && is_same_content(&*file, position)? =>
+            {
                 Some(position.clone())
             }
             _ => None,
         };
         let mut position = match known {
             Some(position) => position,
+            // Somebody asked for what is packed, however old it is; what was read before it was packed is not read again.
+            None if form.is_packed() => {
+                let offset = self.read_before_packing(path, &*form.text(&file))?;
+                FilePosition { offset, ..new_position(text, &meta, &*file)? }
+            }
             None => {
                 let mut position = new_position(text, &meta, &*file)?;
                 let age_ns = self.source.clock.now_ns().saturating_sub(meta.modified_ns);
@@ -326,7 +342,33 @@ impl Live {
             return Ok(None);
         };
         position.path = text.to_owned();
-        Ok(self.target(job, file, position, labels))
+        self.target(job, file, position, labels)
+    }
+
+    /// Returns how a file of a job is read.
+    fn form(&self, job: usize, file: &Arc<dyn ReadFile>) -> io::Result<FileForm> {
+        match self.source.jobs.get(job) {
+            Some(job) => FileForm::of(file, job.unpacks, job.encoding),
+            None => Ok(FileForm::plain()),
+        }
+    }
+
+    /// Returns how far a packed file was read when it was a plain one beside its present name: rotation packs what is
+    /// read, and gives it another number on the disk.
+    fn read_before_packing(&self, path: &Path, unpacked: &dyn ReadFile) -> io::Result<u64> {
+        let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let Some(name) = name_of(path) else { return Ok(0) };
+        for position in self.known.values().filter(|position| position.fingerprint_bytes > 0) {
+            let was = Path::new(&position.path);
+            let is_beside = was.parent() == path.parent() && !is_compressed(&position.path);
+            if is_beside
+                && name_of(was).is_some_and(|was| has_stem_of(&name, &was))
+                && is_same_content(unpacked, position)?
+            {
+                return Ok(position.offset);
+            }
+        }
+        Ok(0)
     }
 
     /// Notes that a file is not read, and why.
@@ -380,6 +422,9 @@ impl Live {
                 continue;
             };
             let named = self.source.disk.metadata(&path).ok().flatten();
+            if is_compressed(&position.path) {
+                continue;
+            }
             let has_its_name =
                 named.is_some_and(|meta| (meta.device, meta.inode) == (position.device, position.inode));
             if has_its_name {
@@ -392,7 +437,7 @@ impl Live {
                     };
                     let (now, meta) = (self.source.clock.monotonic_ns(), file.meta());
                     let target = self.target(job, file, position, labels);
-                    self.leaving.extend(target.map(|target| (target, now)));
+                    self.leaving.extend(target.ok().flatten().map(|target| (target, now)));
                     if let Ok(meta) = meta {
                         self.take_between(&path, job, &meta);
                     }
@@ -426,13 +471,14 @@ impl Live {
         for (_, sibling, meta) in between {
             let opened = self.source.disk.open_file(&sibling).and_then(|file| {
                 let position = new_position(&path.to_string_lossy(), &meta, &*file)?;
-                Ok((!is_binary(&*file)?).then_some((file, position)))
+                let form = self.form(job, &file)?;
+                Ok((!is_binary(&file, &form)?).then_some((file, position)))
             });
             match opened {
                 Ok(Some((file, position))) => {
                     let now = self.source.clock.monotonic_ns();
                     let target = self.target(job, file, position, Arc::clone(&labels));
-                    self.leaving.extend(target.map(|target| (target, now)));
+                    self.leaving.extend(target.ok().flatten().map(|target| (target, now)));
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -489,10 +535,12 @@ impl Live {
         file: Arc<dyn ReadFile>,
         position: FilePosition,
         labels: Arc<LabelSet>,
-    ) -> Option<FileTarget> {
+    ) -> io::Result<Option<FileTarget>> {
         let parts = &self.source.staging;
-        let staging = Staging::new(&self.source.jobs.get(job)?.pipeline, parts.clone());
-        Some(FileTarget::new(file, position, labels, parts.line_bytes_max, staging))
+        let form = self.form(job, &file)?;
+        let Some(job) = self.source.jobs.get(job) else { return Ok(None) };
+        let staging = Staging::new(&job.pipeline, parts.clone());
+        Ok(Some(FileTarget::new((file, form), position, labels, parts.line_bytes_max, staging)))
     }
 
     /// Returns the labels of a file; `None`: the rules leave it out.
@@ -551,6 +599,7 @@ fn send(
     turn: FileTurn,
 ) -> Result<(), Closed> {
     source.metrics.lines_cut.inc_by(turn.lines_cut);
+    source.metrics.lines_undecodable.inc_by(turn.lines_undecodable);
     source.metrics.clock_steps.inc_by(turn.clock_steps);
     if !turn.pause.is_zero() {
         let pause_ns = u64::try_from(turn.pause.as_nanos()).unwrap_or(u64::MAX);

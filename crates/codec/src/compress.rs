@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use std::cell::RefCell;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use zstd::bulk::{Compressor, Decompressor};
 
 /// The level for what is not told another one.
@@ -77,6 +77,17 @@ pub fn unpack_zstd(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
     Ok(raw)
 }
 
+/// Returns what unpacks frames that came from outside, one after the other, as they are read.
+///
+/// Errors: there is no memory. Reading fails for bytes that are no such frames, or whose window is above 8 MiB. Cost: a
+/// window; the caller bounds what comes out.
+pub fn zstd_reader<R: io::BufRead>(packed: R) -> Result<impl Read + use<R>, Error> {
+    let failed = |source: io::Error| Error::Read { what: "zstd file".into(), source };
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(failed)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
+    Ok(decoder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +101,17 @@ mod tests {
         assert!(decompress("x", &frame, raw.len() + 1).is_err());
         assert!(decompress("x", b"no frame", 8).is_err());
         assert_eq!(compress(b"short"), None);
+    }
+
+    #[test]
+    fn frames_are_unpacked_as_they_are_read() {
+        let raw = b"the same words, the same words".repeat(9_000);
+        let frame = compress(&raw).unwrap();
+        let two = [frame.clone(), frame].concat();
+        let mut read = Vec::new();
+        zstd_reader(&two[..]).unwrap().read_to_end(&mut read).unwrap();
+        assert_eq!(read, [&raw[..], &raw].concat());
+        assert!(zstd_reader(&b"no frame"[..]).unwrap().read_to_end(&mut read).is_err());
     }
 
     #[test]

@@ -309,6 +309,16 @@ fn other_receivers_and_journals_are_taken_over() {
 }
 
 #[test]
+fn encodings_and_packed_files_are_taken_over() {
+    let text = format!("{FILES}  encoding: UTF-16LE\n  decompression: {{enabled: true, format: gz}}\n");
+    let (settings, taken) = taken(&text, How::default()).unwrap();
+    let job = &settings.agent.files[0];
+    assert_eq!((job.decompress, &*job.encoding), (true, "UTF-16LE"));
+    assert!(taken.notes.join("\n").contains("line 5: \"scrape_configs[0].decompression\" takes each file"));
+    refuses(&format!("{FILES}  encoding: klingon\n"), &["line 4: \"scrape_configs[0].encoding\" is refused"]);
+}
+
+#[test]
 fn the_standard_input_goes_through_the_first_job() {
     let text = format!("{FILES}  pipeline_stages: [{{decolorize: {{}}}}]\ntarget_config: {{stdin: true}}\n");
     let agent = taken(&text, How::default()).unwrap().0.agent;

@@ -190,3 +190,24 @@ fn names_of_rotated_files() {
         assert!(!is_rotation_of(name, "app.log"), "{name}");
     }
 }
+
+#[test]
+fn packed_files_are_read_once_and_not_what_was_read_before() {
+    let mut watched = Watched::new(r#"{"path": ["/log/a.log*"], "decompress": true}"#);
+    let gz = |text: &str| crate::file_form::tests::packed(text.as_bytes()).remove(0).1;
+    watched.write("a.log.3.gz", &gz("three\nlast"));
+    watched.write("a.log.2.gz", &gz("two\n"));
+    watched.write("a.log", b"one\n");
+    let mut read = watched.round();
+    read.sort();
+    assert_eq!(read, ["last", "one", "three", "two"]);
+    assert!(watched.round().is_empty());
+    // Rotation renames what is read, and packs it later.
+    watched.disk.rename(Path::new("/log/a.log"), Path::new("/log/a.log.1")).unwrap();
+    watched.write("a.log", b"new\n");
+    assert_eq!(watched.round(), ["new"]);
+    watched.disk.remove_file(Path::new("/log/a.log.1")).unwrap();
+    watched.write("a.log.1.gz", &gz("one\nadded\n"));
+    assert_eq!(watched.round(), ["added"]);
+    assert!(watched.round().is_empty());
+}
