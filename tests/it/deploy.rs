@@ -217,6 +217,10 @@ fn the_image_runs_as_the_compose_file_says() {
     // Nobody special, no rights, nothing to write to but the volume, no shell.
     let inspected = engine.docker(&["inspect", "--format", "{{json .}}", &id]);
     let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(inspected["Config"]["Labels"]["org.opencontainers.image.version"], version);
+    assert!(read("compose.yaml").contains(&format!("image: ${{LOGYARD_IMAGE:-logyard:{version}}}")));
+    assert!(read("compose.agent.yaml").contains(&format!("image: ${{LOGYARD_IMAGE:-logyard:{version}}}")));
     assert_eq!(inspected["HostConfig"]["ReadonlyRootfs"], true);
     assert_eq!(inspected["HostConfig"]["Memory"], 250 * 1024 * 1024);
     let status = std::fs::read_to_string(format!("/proc/{}/status", inspected["State"]["Pid"])).unwrap();
@@ -249,6 +253,14 @@ fn the_image_runs_as_the_compose_file_says() {
     let to = ["--header", "Content-Type: application/json", "--post-data", &body];
     engine.docker(&[&post[..], &to, &["http://127.0.0.1:3100/loki/api/v1/push"]].concat());
     assert_eq!(wait_for_lines(&engine, &id, r#"{app="pushed"}"#), "by hand\n");
+
+    // What README.md runs inside.
+    let exec = |command: &[&str]| engine.docker(&[&["exec", &id, "logyard"], command].concat());
+    assert!(exec(&["snapshot", "create", "nightly"]).contains("/data/snapshots/nightly"));
+    exec(&["snapshot", "delete", "nightly"]);
+    assert!(exec(&["agent", "targets"]).contains("container web"));
+    assert!(exec(&["storage"]).contains("size cap    20.0 GiB"));
+    assert_eq!(exec(&["health"]), "ready");
 
     // Another machine's agent, as far as one machine can play it.
     let agent = Project::new(
