@@ -11,7 +11,7 @@ use logyard_client::{Client, ClientSettings, Token, without_secrets};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::{Tenant, Tenants};
-use logyard_rules::{Notifier, Ruler, RulerParts, Spread, Target};
+use logyard_rules::{Notifier, Recorder, Ruler, RulerParts, Spread, Target};
 use logyard_server::{OwnDoor, RuleQueries, Secret, Server, ServerParts, Tls};
 use logyard_store::{
     RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreRules, StoreSettings,
@@ -316,6 +316,8 @@ fn start_server(
         registry: &mut registry,
     })
     .context("cannot start the rules")?;
+    let recorder = Recorder::new(&ruler, &*parts.disk, Arc::clone(&random), &mut registry);
+    let recorder = recorder.map_err(anyhow::Error::msg)?;
     let notifier = Notifier::new(ruler.clone(), targets, random, &mut registry);
     let server = Server::new(ServerParts {
         settings: settings.server,
@@ -333,7 +335,7 @@ fn start_server(
         drop(asked.await);
     }));
     let (stop_rules, asked) = oneshot::channel::<()>();
-    let rules = tokio::spawn(run_rules(ruler, notifier, store.clone(), asked));
+    let rules = tokio::spawn(run_rules(ruler, (notifier, recorder), store.clone(), asked));
     Ok(Keeping { store, address, shutdown, server, tls: keeps_tls, stop_rules, rules })
 }
 
@@ -352,7 +354,12 @@ fn pack_tenant(settings: &Settings) -> anyhow::Result<Option<Tenant>> {
 }
 
 /// Evaluates rules once everything that was kept can be asked for, and tells of their alerts, until told to stop.
-async fn run_rules(ruler: Ruler, notifier: Notifier, store: Store, mut stop: oneshot::Receiver<()>) {
+async fn run_rules(
+    ruler: Ruler,
+    (notifier, recorder): (Notifier, Recorder),
+    store: Store,
+    mut stop: oneshot::Receiver<()>,
+) {
     tokio::select! {
         // A store that cannot be recovered ends the process, and says so elsewhere.
         recovered = store.recovered() => if recovered.is_err() { return },
@@ -360,10 +367,14 @@ async fn run_rules(ruler: Ruler, notifier: Notifier, store: Store, mut stop: one
     }
     let (stop_telling, stopped) = oneshot::channel::<()>();
     let telling = tokio::spawn(notifier.run(async move { drop(stopped.await) }));
+    let (stop_recording, stopped) = oneshot::channel::<()>();
+    let recording = tokio::spawn(recorder.run(async move { drop(stopped.await) }));
     ruler.run(async move { drop(stop.await) }).await;
-    drop(stop_telling);
-    if let Err(error) = telling.await {
-        tracing::error!(%error, "telling of alerts failed: internal error");
+    drop((stop_telling, stop_recording));
+    for ended in [telling.await, recording.await] {
+        if let Err(error) = ended {
+            tracing::error!(%error, "telling of alerts and series failed: internal error");
+        }
     }
 }
 

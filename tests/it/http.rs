@@ -33,6 +33,11 @@ pub fn get_with(url: &str, parameters: &[(&str, &str)]) -> Result<Answer, ureq::
     read(request.call()?)
 }
 
+/// Deletes what stands at a path.
+pub fn delete(url: &str) -> Result<Answer, ureq::Error> {
+    read(agent().delete(url).call()?)
+}
+
 /// Posts a body.
 pub fn post(url: &str, content_type: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
     post_with(url, &[("Content-Type", content_type)], body)

@@ -1,7 +1,8 @@
-//! One message to somebody who is to be told something: JSON by POST, to an address that may be a secret.
+//! What rules send: messages to people and series to Prometheus, by POST to an address that may be a secret.
 
 use crate::error::Error;
 use crate::http::Client;
+use logyard_wire::remote_write;
 use reqwest::header::{HeaderName, HeaderValue};
 
 /// Most bytes of an answer that are read; nobody looks at it.
@@ -26,6 +27,22 @@ impl Client {
             value.set_sensitive(true);
             request = request.header(HeaderName::from_static(name), value);
         }
+        self.call(request, ANSWER_BYTES_MAX).await.map(drop)
+    }
+
+    /// Sends samples, encoded as a remote write, to a path below the client's address.
+    ///
+    /// `path` begins with a slash and may have a query; it may be a secret.
+    ///
+    /// Errors: `Invalid` when it would fail again, `Limited` and `Unavailable` when it may succeed later.
+    pub async fn write_samples(&self, path: &str, body: Vec<u8>) -> Result<(), Error> {
+        let (version, number) = remote_write::VERSION_HEADER;
+        let request = self
+            .post_to(path)?
+            .header("content-type", remote_write::CONTENT_TYPE)
+            .header("content-encoding", remote_write::CONTENT_ENCODING)
+            .header(version, number)
+            .body(body);
         self.call(request, ANSWER_BYTES_MAX).await.map(drop)
     }
 }

@@ -102,6 +102,31 @@ pub(crate) fn label(
     Ok(labelled)
 }
 
+/// Makes series of the samples of a recording rule. Errors: too many, or two of them with the same labels.
+pub(crate) fn series(
+    rule: &Rule,
+    name: &str,
+    samples: Vec<RuleSample>,
+    around: Around<'_>,
+) -> Result<Vec<(Arc<LabelSet>, f64)>, String> {
+    if samples.len() > around.limit {
+        return Err(format!("exceeded limit of {} with {} series", around.limit, samples.len()));
+    }
+    let mut all = std::collections::BTreeMap::new();
+    for sample in samples {
+        let facts = around.facts(&sample, &[]);
+        let mut labels = LabelSet::clone(&facts.labels);
+        set_all(&mut labels, rule.label_texts.expand(&facts));
+        labels.insert("__name__", name);
+        if all.insert(Arc::new(labels), sample.value).is_some() {
+            return Err(
+                "vector contains metrics with the same labelset after applying rule labels".to_owned()
+            );
+        }
+    }
+    Ok(all.into_iter().collect())
+}
+
 /// Makes alerts of labelled samples.
 pub(crate) fn annotate(alert: &AlertRule, labelled: Vec<Labelled>, around: Around<'_>) -> Vec<Seen> {
     let annotate = |one: Labelled| {

@@ -3,10 +3,12 @@
 //! Alerts of a rule that is no more end with it, and stay until everybody has heard of it.
 
 use crate::alert::{AlertState, Alerts, Terms};
-use crate::group::{Pairs, RuleGroup};
+use crate::group::{Pairs, RuleGroup, RuleKind};
 use crate::state_file::{GroupFile, RuleFile};
 use crate::status::{AlertStatus, Health, RuleStatus};
+use logyard_model::LabelSet;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,7 +54,12 @@ pub(crate) struct GroupRun {
     pub(crate) rules: Vec<RuleRun>,
     /// Rules that are no more, the newest first, with alerts that somebody may not know to be over.
     pub(crate) left: Vec<RuleRun>,
+    /// Series of recording rules that are no more, whose end is to be told.
+    pub(crate) lost: Vec<Arc<LabelSet>>,
 }
+
+/// Most series that are ended at once.
+const LOST_MAX: usize = 10_000;
 
 /// Most rules of a group that are no more and remembered: those of a few versions of it.
 const LEFT_MAX: usize = 400;
@@ -66,21 +73,45 @@ pub(crate) struct RuleRun {
     pub(crate) last_ns: Option<i64>,
     pub(crate) seconds: f64,
     pub(crate) alerts: Alerts,
+    /// Series of a recording rule at its last evaluation, as far as somebody takes them; a restart forgets them.
+    series: BTreeSet<Arc<LabelSet>>,
 }
 
 impl GroupRun {
     /// Returns the state of a group that takes the place of another one.
     pub(crate) fn after(group: &RuleGroup, before: &Self, now_ns: i64) -> Self {
         let known = before.rules.iter().chain(&before.left).map(RuleRun::to_file).collect();
-        let (rules, left) = Self::with(group, known, now_ns);
-        Self { last_ns: before.last_ns, seconds: before.seconds, rules, left }
+        let (mut rules, left) = Self::with(group, known, now_ns);
+        let mut recorded: Vec<&RuleRun> = before.rules.iter().filter(|run| !run.series.is_empty()).collect();
+        for (rule, run) in group.rules.iter().zip(&mut rules) {
+            let is_it =
+                |known: &&RuleRun| known.known_by.name == rule.name() && known.known_by.labels == rule.labels;
+            let found = recorded.iter().position(is_it);
+            if let (Some(found), RuleKind::Record { .. }) = (found, &rule.kind) {
+                run.series = recorded.remove(found).series.clone();
+            }
+        }
+        let mut lost = before.lost.clone();
+        lost.extend(recorded.into_iter().flat_map(|run| run.series.iter().cloned()));
+        lost.truncate(LOST_MAX);
+        Self { last_ns: before.last_ns, seconds: before.seconds, rules, left, lost }
     }
 
     /// Returns the state of a group that is new in this process.
     pub(crate) fn restored(group: &RuleGroup, file: Option<&GroupFile>, now_ns: i64) -> Self {
         let known = file.map(|file| file.rules.clone()).unwrap_or_default();
         let (rules, left) = Self::with(group, known, now_ns);
-        Self { last_ns: None, seconds: 0.0, rules, left }
+        Self { last_ns: None, seconds: 0.0, rules, left, lost: Vec::new() }
+    }
+
+    /// Returns whether nothing waits any more of rules that are gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left.is_empty() && self.lost.is_empty()
+    }
+
+    /// Returns whether a recording rule has a series.
+    pub(crate) fn has_series(&self, labels: &LabelSet) -> bool {
+        self.rules.iter().any(|run| run.series.contains(labels))
     }
 
     /// Gives each rule the alerts of the first one known by its name and labels, each to one rule only. Returns the rules,
@@ -150,7 +181,16 @@ impl RuleRun {
             last_ns: None,
             seconds: 0.0,
             alerts: known.map(RuleFile::to_alerts).unwrap_or_default(),
+            series: BTreeSet::new(),
         }
+    }
+
+    /// Takes the series of an evaluation. Returns those that were there before and are no more.
+    pub(crate) fn record(&mut self, series: &[(Arc<LabelSet>, f64)]) -> Vec<Arc<LabelSet>> {
+        let now: BTreeSet<_> = series.iter().map(|(labels, _)| Arc::clone(labels)).collect();
+        let ended = self.series.difference(&now).cloned().collect();
+        self.series = now;
+        ended
     }
 
     fn to_file(&self) -> RuleFile {

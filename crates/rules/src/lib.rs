@@ -13,7 +13,8 @@
 //!
 //! The way of a rule: `group_yaml` reads it, `check` and `expand` make sense of it, `namespaces` and `folder` keep it,
 //! `ruler` evaluates it when `schedule` says so, `alert` turns samples into states, `state_file` keeps those, `untold` finds
-//! in them what a `target` does not know yet, and `notify` tells it, in the words of `notify_text`. Rules that come along are
+//! in them what a `target` does not know yet, and `notify` tells it, in the words of `notify_text`. Series of recording rules
+//! go through `record`. Rules that come along are
 //! in `pack`; `own_log` tells of alerts even where nobody else is told.
 //!
 //! Change a key of rule files, also touch `schemas/rules.md` and `group_yaml` in both directions.
@@ -39,6 +40,8 @@ mod notify_text;
 mod own_log;
 mod pack;
 mod quiet;
+mod record;
+mod record_settings;
 mod ruler;
 mod schedule;
 mod settings;
@@ -46,6 +49,7 @@ mod state_file;
 mod status;
 mod target;
 mod target_email;
+mod tasks;
 mod untold;
 mod yaml_line;
 mod yaml_weight;
@@ -60,6 +64,8 @@ pub use notify::Notifier;
 pub use notify_settings::{NotifySettings, TargetKind, TargetSettings};
 pub use pack::PackSettings;
 pub use quiet::{Day, QuietSettings};
+pub use record::Recorder;
+pub use record_settings::RemoteWriteSettings;
 pub use ruler::{Listed, Ruler, RulerParts};
 pub use schedule::Spread;
 pub use settings::RulesSettings;

@@ -8,21 +8,17 @@
 use crate::notify_text::letter;
 use crate::ruler::{NEWS_MAX, Ruler};
 use crate::target::{Message, Refusal, Target};
+use crate::tasks::{PAUSES, keep};
 use crate::untold::{Due, News};
-use logyard_client::{Backoff, BackoffSettings};
+use logyard_client::Backoff;
 use logyard_sys::Random;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
-
-/// Pauses after failures: an hour's outage costs five minutes at most.
-const PAUSES: BackoffSettings =
-    BackoffSettings { min: Duration::from_secs(2), max: Duration::from_secs(300) };
 
 /// Longest wait between two looks, for what is to be repeated.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -72,28 +68,9 @@ impl Notifier {
 
     /// Tells all targets until `stop` is ready; a message under way is let go of then.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let mut stop = std::pin::pin!(stop);
         let this = Arc::new(self);
-        let mut restarts = Backoff::new(PAUSES, Arc::clone(&this.random));
-        let mut running = JoinSet::new();
-        let mut numbers = HashMap::new();
-        for number in 0..this.targets.len() {
-            let task = running.spawn(Arc::clone(&this).run_target(number, Duration::ZERO));
-            numbers.insert(task.id(), number);
-        }
-        loop {
-            let ended = tokio::select! {
-                () = &mut stop => break,
-                Some(ended) = running.join_next_with_id() => ended,
-            };
-            let Err(error) = ended else { continue };
-            let Some(number) = numbers.remove(&error.id()) else { continue };
-            let target = this.targets.get(number).map(Target::name);
-            tracing::error!(target, %error, "telling a target of alerts failed: internal error; beginning anew");
-            let task = running.spawn(Arc::clone(&this).run_target(number, restarts.next_delay(None)));
-            numbers.insert(task.id(), number);
-        }
-        running.shutdown().await;
+        let names: Vec<&str> = this.targets.iter().map(Target::name).collect();
+        keep(&names, &this.random, |number, pause| Arc::clone(&this).run_target(number, pause), stop).await;
     }
 
     async fn run_target(self: Arc<Self>, number: usize, pause: Duration) {

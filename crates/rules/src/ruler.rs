@@ -17,6 +17,8 @@ use crate::mask::Masks;
 use crate::metrics::Metrics;
 use crate::namespaces::{NamespaceFiles, Namespaces};
 use crate::pack::PACK_NAMESPACE;
+use crate::record::Queue;
+use crate::record_settings::RemoteWriteSettings;
 use crate::schedule::{Schedule, Spread};
 use crate::settings::RulesSettings;
 use crate::status::GroupStatus;
@@ -83,6 +85,8 @@ struct Shared {
     dir: PathBuf,
     evaluate: Arc<dyn Evaluate>,
     metrics: Metrics,
+    /// Samples of recording rules on their way, as many queues as somebody takes them.
+    queues: Vec<Arc<Queue>>,
     /// What is hidden in lines.
     masks: Masks,
     slots: Semaphore,
@@ -162,6 +166,7 @@ impl Ruler {
             .map_err(|error| Error::unavailable(format!("cannot read {}: {error}", dir.display())))?;
         let folder =
             (!settings.dir.is_empty()).then(|| RuleFolder::new(Arc::clone(&disk), Path::new(&settings.dir)));
+        let queues = settings.remote_write.iter().map(|settings| Arc::new(Queue::new(settings))).collect();
         let masks = Masks::new(settings.mask_common, &settings.mask)
             .map_err(|why| Error::invalid(format!("rules.mask: {why}")))?;
         let pack = match pack_tenant {
@@ -180,6 +185,7 @@ impl Ruler {
             dir,
             evaluate,
             metrics: Metrics::register(registry),
+            queues,
             masks,
             slots: Semaphore::new(slots),
             changed: Notify::new(),
@@ -345,6 +351,11 @@ impl Ruler {
     /// Returns a count that grows when alerts change their states, to wait for.
     pub(crate) fn moves(&self) -> watch::Receiver<u64> {
         self.0.moves.subscribe()
+    }
+
+    /// Returns those who take the series of recording rules, with what waits for them.
+    pub(crate) fn remote_write(&self) -> impl Iterator<Item = (&RemoteWriteSettings, &Arc<Queue>)> {
+        self.0.settings.remote_write.iter().zip(&self.0.queues)
     }
 
     pub(crate) fn now_ns(&self) -> i64 {

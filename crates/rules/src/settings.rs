@@ -2,6 +2,7 @@
 
 use crate::mask::Masks;
 use crate::pack::PackSettings;
+use crate::record_settings::RemoteWriteSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,8 @@ pub struct RulesSettings {
     /// Regular expressions of further secrets: what their groups match is hidden, or all of the match where there is
     /// none. Default none.
     pub mask: Vec<String>,
+    /// Who takes the series of recording rules. Default none.
+    pub remote_write: Vec<RemoteWriteSettings>,
     /// Address at which people reach this server, for links in the texts of alerts. Default empty: none.
     pub external_url: String,
 }
@@ -62,6 +65,7 @@ impl RulesSettings {
             ));
         }
         Masks::new(self.mask_common, &self.mask).map_err(|why| format!("rules.mask: {why}"))?;
+        RemoteWriteSettings::check(&self.remote_write)?;
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Err(format!("rules.{key}: 0 is too short; want a second at least")),
             None => Ok(()),
@@ -85,6 +89,7 @@ impl Default for RulesSettings {
             line_bytes_max: 300,
             mask_common: true,
             mask: Vec::new(),
+            remote_write: Vec::new(),
             external_url: String::new(),
         }
     }

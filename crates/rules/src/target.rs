@@ -234,7 +234,7 @@ fn group_of(by: &[String], one: &News) -> Map<String, Value> {
 }
 
 /// Whom to trust, if not the authorities of the machine.
-fn tls(ca_file: &str) -> Result<Option<Tls>, String> {
+pub(crate) fn tls(ca_file: &str) -> Result<Option<Tls>, String> {
     if ca_file.is_empty() {
         return Ok(None);
     }
@@ -255,12 +255,12 @@ pub(crate) fn read(key: &str, file: &str, disk: &dyn Disk) -> Result<String, Str
 }
 
 /// Leaves a path, which may be a secret, out of a text: pages of errors often repeat it.
-fn hide(text: &str, path: &str) -> String {
+pub(crate) fn hide(text: &str, path: &str) -> String {
     if path.len() > 1 { text.replace(path, "/…") } else { text.to_owned() }
 }
 
 /// Splits an address before its path.
-fn split(url: &str) -> Option<(&str, &str)> {
+pub(crate) fn split(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     if !matches!(scheme, "http" | "https") {
         return None;

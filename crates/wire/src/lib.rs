@@ -1,5 +1,5 @@
-//! Bytes on the network: Loki's push and query formats, OpenTelemetry's export, JSON documents, the native push, and the
-//! small text forms (label sets, times) they share. Encode and decode only.
+//! Bytes on the network: Loki's push and query formats, OpenTelemetry's export, JSON documents, the native push,
+//! Prometheus' remote write, and the small text forms (label sets, times) they share. Encode and decode only.
 //!
 //! Owns: the decoders of push bodies, the encoder of query answers, the structs a client decodes
 //! answers into. Deliberately absent: sockets, HTTP types, limits of a tenant (see `ingest`), the
@@ -35,5 +35,6 @@ pub mod otlp;
 mod otlp_json;
 mod otlp_protobuf;
 mod protobuf;
+pub mod remote_write;
 
 pub use error::{Error, Kind};

@@ -91,8 +91,7 @@ impl Shared {
     /// Drops a group that is no more once nothing of it is left. Returns whether it did.
     pub(super) fn end_gone(&self, key: &Key) -> bool {
         let mut table = self.table.lock();
-        let is_over =
-            table.get(key).is_some_and(|entry| entry.is_gone && entry.state.run.lock().left.is_empty());
+        let is_over = table.get(key).is_some_and(|entry| entry.is_gone && entry.state.run.lock().is_over());
         is_over && table.remove(key).is_some()
     }
 

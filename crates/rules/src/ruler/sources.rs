@@ -106,7 +106,7 @@ impl Shared {
             let Some(entry) = table.get_mut(key) else { continue };
             let group = Arc::new(RuleGroup::empty(key.group.clone()));
             let run = GroupRun::after(&group, &entry.state.run.lock(), now_ns);
-            match run.left.is_empty() {
+            match run.is_over() {
                 true => drop(table.remove(key)),
                 false => *entry = Entry { is_gone: true, ..self.entry(key, group, run) },
             }

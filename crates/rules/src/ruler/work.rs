@@ -2,12 +2,15 @@
 
 use super::{Key, LOOK_EVERY, Shared};
 use crate::alert::{Seen, Terms};
-use crate::evaluate::{Around, Ask, AskLines, Labelled, RuleSample, annotate, label};
+use crate::evaluate::{Around, Ask, AskLines, Labelled, RuleSample, annotate, label, series};
 use crate::group::{AlertRule, Rule, RuleGroup, RuleKind};
 use crate::group_run::State;
 use crate::lines::{shown, wanted};
 use crate::own_log;
+use crate::record::Recorded;
 use crate::status::Health;
+use logyard_model::{LabelSet, Tenant};
+use logyard_wire::remote_write::STALE_BITS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +36,12 @@ pub(super) struct Work {
     interval_ns: i64,
     state: Arc<State>,
     at_ns: i64,
+}
+
+/// What comes of the samples of a rule.
+enum Made {
+    Alerts(Vec<Seen>),
+    Series(Vec<(Arc<LabelSet>, f64)>),
 }
 
 impl Shared {
@@ -75,6 +84,7 @@ impl Shared {
         let Ok(_slot) = self.slots.acquire().await else { return };
         let begun_ns = self.clock.monotonic_ns();
         let mut moved = false;
+        self.end_series(&work);
         for index in 0..work.group.rules.len() {
             moved |= self.run_rule(&work, index).await;
         }
@@ -147,7 +157,14 @@ impl Shared {
         rule_run.last_ns = Some(work.at_ns);
         rule_run.seconds = self.seconds_since(begun_ns);
         match (seen, &rule.kind) {
-            (Ok(seen), RuleKind::Alert(alert)) => {
+            (Ok(Made::Series(series)), _) => {
+                if !self.queues.is_empty() {
+                    let ended = rule_run.record(&series);
+                    self.send_series(work, &series, &ended, time_ns);
+                }
+                false
+            }
+            (Ok(Made::Alerts(seen)), RuleKind::Alert(alert)) => {
                 let terms = self.terms(work, alert);
                 let moved = rule_run.alerts.step(work.at_ns, terms, seen);
                 if moved {
@@ -175,21 +192,28 @@ impl Shared {
         index: usize,
         samples: Vec<RuleSample>,
         time_ns: i64,
-    ) -> Result<Vec<Seen>, String> {
+    ) -> Result<Made, String> {
         let limit = match work.group.limit {
             0 => self.settings.alerts_per_rule_max,
             limit => limit,
         };
-        let Some(rule) = work.group.rules.get(index) else { return Ok(Vec::new()) };
+        let nothing = || Ok(Made::Alerts(Vec::new()));
+        let Some(rule) = work.group.rules.get(index) else { return nothing() };
+        let external_url: Arc<str> = self.settings.external_url.as_str().into();
         let RuleKind::Alert(alert) = &rule.kind else {
-            let count = samples.len();
-            let text = || format!("exceeded limit of {limit} with {count} series");
-            return if count > limit { Err(text()) } else { Ok(Vec::new()) };
+            let group = Arc::clone(&work.group);
+            let made = tokio::task::spawn_blocking(move || {
+                let around = Around { time_ns, limit, external_url: &external_url };
+                match group.rules.get(index).map(|rule| (rule, &rule.kind)) {
+                    Some((rule, RuleKind::Record { name })) => series(rule, name, samples, around),
+                    _ => Ok(Vec::new()),
+                }
+            });
+            return made.await.unwrap_or_else(|_| Err(INTERNAL.to_owned())).map(Made::Series);
         };
         if samples.is_empty() {
-            return Ok(Vec::new());
+            return nothing();
         }
-        let external_url: Arc<str> = self.settings.external_url.as_str().into();
         let mut labelled = {
             let (group, external_url) = (Arc::clone(&work.group), Arc::clone(&external_url));
             let made = tokio::task::spawn_blocking(move || {
@@ -210,7 +234,43 @@ impl Shared {
                 _ => Vec::new(),
             }
         });
-        made.await.map_err(|_| INTERNAL.to_owned())
+        made.await.map(Made::Alerts).map_err(|_| INTERNAL.to_owned())
+    }
+
+    /// Puts samples into the queues, and the ends of series that are no more.
+    fn send_series(
+        &self,
+        work: &Work,
+        series: &[(Arc<LabelSet>, f64)],
+        ended: &[Arc<LabelSet>],
+        time_ns: i64,
+    ) {
+        let ts_ms = time_ns.div_euclid(1_000_000);
+        let stale = f64::from_bits(STALE_BITS);
+        let live = series.iter().map(|(labels, value)| (labels, *value));
+        let all = live.chain(ended.iter().map(|labels| (labels, stale)));
+        let recorded = |(labels, value): (&Arc<LabelSet>, f64)| Recorded {
+            labels: with_tenant(labels, &work.key.tenant),
+            value,
+            ts_ms,
+        };
+        let samples: Vec<Recorded> = all.map(recorded).collect();
+        if !samples.is_empty() {
+            self.queues.iter().for_each(|queue| queue.push(&samples));
+        }
+    }
+
+    /// Ends the series of rules that are no more, but those that another rule goes on with.
+    fn end_series(&self, work: &Work) {
+        let mut lost = std::mem::take(&mut work.state.run.lock().lost);
+        if lost.is_empty() {
+            return;
+        }
+        for (_, entry) in self.table.lock().iter().filter(|(key, _)| key.tenant == work.key.tenant) {
+            let run = entry.state.run.lock();
+            lost.retain(|labels| !run.has_series(labels));
+        }
+        self.send_series(work, &[], &lost, work.at_ns);
     }
 
     /// Attaches lines: to alerts that begin to fire those that made them, to others those that they have.
@@ -287,4 +347,14 @@ impl Shared {
         }
         self.metrics.set_alerts(counts);
     }
+}
+
+/// Series of two tenants must not be one to whoever tells them apart by their labels.
+fn with_tenant(labels: &Arc<LabelSet>, tenant: &Tenant) -> Arc<LabelSet> {
+    if *tenant == Tenant::single() || labels.get("tenant").is_some() {
+        return Arc::clone(labels);
+    }
+    let mut labels = LabelSet::clone(labels);
+    labels.insert("tenant", tenant.as_str());
+    Arc::new(labels)
 }
