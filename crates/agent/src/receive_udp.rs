@@ -33,6 +33,9 @@ const DROPS_LOOK: Duration = Duration::from_secs(10);
 /// Silence after which the socket has nothing more to give to an agent that stops.
 const LAST_DATAGRAM_WAIT: Duration = Duration::from_millis(20);
 
+/// Datagrams taken after the agent was told to stop.
+const LAST_DATAGRAMS_MAX: usize = 4_096;
+
 /// What reads datagrams.
 pub(crate) trait Datagrams: Send {
     /// Takes one and hands over the entry that it holds or completes.
@@ -113,8 +116,12 @@ async fn receive(
     let mut dropped_before = None;
     let mut is_told = false;
     let mut is_stopping = false;
+    let mut last_datagrams = 0..LAST_DATAGRAMS_MAX;
     loop {
         let received = if is_stopping {
+            if last_datagrams.next().is_none() {
+                return;
+            }
             match timeout(LAST_DATAGRAM_WAIT, socket.recv_from(&mut buffer)).await {
                 Ok(received) => received,
                 Err(_) => return,

@@ -1,4 +1,4 @@
-//! systemd's journal, read through `journalctl -o export --follow`.
+//! systemd's journal, read through `journalctl -o export`: to its end, then with `--follow`.
 //!
 //! The program belongs to the journal's own version, so every form and compression of journal files is read, without
 //! a library of C in this process. The cursor of each entry is its position, spooled with it: an entry is read once,
@@ -160,11 +160,16 @@ impl Journal {
         let mut stop = self.parts.stop.clone();
         let mut told = String::new();
         loop {
-            let ended = self.read().await;
-            if *stop.borrow() || ended == Err(Closed) {
+            // Following shows the present boot alone, so what is older comes first.
+            let mut ended = self.read(false).await;
+            if ended == Ok(None) {
+                ended = self.read(true).await;
+            }
+            let Ok(complaint) = ended else { return };
+            if *stop.borrow() {
                 return;
             }
-            let complaint = ended.unwrap_or_default();
+            let complaint = complaint.unwrap_or_else(|| "it ended without a word".to_owned());
             self.parts.board.set_state(&self.key, TargetState::Attach, &complaint);
             if told != complaint {
                 tracing::warn!(
@@ -181,18 +186,18 @@ impl Journal {
         }
     }
 
-    /// Reads until the program ends; returns what it complained about.
-    async fn read(&mut self) -> Result<String, Closed> {
-        let mut child = match self.command().spawn() {
+    /// Reads until the program ends; returns what it complained about, or nothing if all is well.
+    async fn read(&mut self, follows: bool) -> Result<Option<String>, Closed> {
+        let mut child = match self.command(follows).spawn() {
             Ok(child) => child,
-            Err(error) => return Ok(format!("cannot run {}: {error}", self.program.display())),
+            Err(error) => return Ok(Some(format!("cannot run {}: {error}", self.program.display()))),
         };
         self.parts.board.set_state(&self.key, TargetState::Follow, "");
         self.seeks.clone_from(&self.cursor);
         let complaint = complaint_of(&mut child);
         let mut blocks = match child.stdout.take() {
             Some(stdout) => blocks_of(stdout),
-            None => return Ok("it has no output".to_owned()),
+            None => return Ok(Some("it has no output".to_owned())),
         };
         let mut export = JournalExport::new(self.parts.staging.line_bytes_max);
         let mut entries = Vec::new();
@@ -220,19 +225,31 @@ impl Journal {
                 break;
             }
         }
-        // It may have ended by itself; what it wrote and was not read is read again.
-        drop(child.kill());
+        // One that did not end is ended; what it wrote and was not read is read again.
+        if *self.parts.stop.borrow() || result.is_err() {
+            drop(child.kill());
+        }
         drop(blocks);
         let waited = tokio::task::spawn_blocking(move || (child.wait(), complaint.join())).await;
         result?;
         self.hand_over(true).await?;
-        let complaint = waited.ok().and_then(|(_, complaint)| complaint.ok()).unwrap_or_default();
-        Ok(if complaint.is_empty() { "it ended without a word".to_owned() } else { complaint })
+        let (status, complaint) = match waited {
+            Ok((Ok(status), complaint)) => (status, complaint.unwrap_or_default()),
+            _ => return Ok(Some("nobody knows how it ended".to_owned())),
+        };
+        Ok(match (status.success(), complaint.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(format!("it ended with {status}")),
+            (false, false) => Some(complaint),
+        })
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, follows: bool) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["--output=export", "--follow", "--no-tail", "--quiet", "--all"]);
+        command.args(["--output=export", "--no-pager", "--quiet", "--all"]);
+        if follows {
+            command.args(["--follow", "--no-tail"]);
+        }
         if !self.settings.path.is_empty() {
             command.arg(format!("--directory={}", self.settings.path));
         }

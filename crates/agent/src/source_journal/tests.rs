@@ -20,9 +20,11 @@ fn program(folder: &Path, first: usize, last: usize) -> PathBuf {
 here=$(dirname "$0")
 echo "$*" >> "$here/calls"
 cursor=
+follows=
 for argument in "$@"; do
     case $argument in
         --version) exit 0 ;;
+        --follow) follows=yes ;;
         --cursor=*) cursor=${argument#--cursor=} ;;
     esac
 done
@@ -32,7 +34,7 @@ else
     cat "$here/journal"
 fi
 if [ -e "$here/breaks" ]; then echo "No journal files were found." >&2; exit 1; fi
-exec sleep 60
+if [ -n "$follows" ]; then exec sleep 60; fi
 "#;
     let path = folder.join("journalctl");
     RealDisk.write_atomic(&path, script.as_bytes()).unwrap();
@@ -77,12 +79,20 @@ async fn entries_are_read_on_from_their_cursor() {
     let (labels, found, cursor) = lines(&mut rig, 3).await;
     assert_eq!(labels, r#"{host="nas", job="journal", unit="a.service"}"#);
     assert_eq!((found.join(","), cursor.as_deref()), ("line 1,line 2,line 3".to_owned(), Some("c3")));
+    // The second time from the last entry on, and as long as there are more.
+    let calls = || String::from_utf8(RealDisk.read(&folder.path().join("calls")).unwrap()).unwrap();
+    for _ in 0..1_000 {
+        if calls().contains("--follow") {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(calls().contains("--since=@1699974800 _TRANSPORT=kernel"), "{}", calls());
+    assert!(calls().contains("--follow --no-tail --cursor=c3 _TRANSPORT=kernel"), "{}", calls());
     rig.stop.send_replace(true);
     for task in tasks {
         task.await.unwrap();
     }
-    let calls = String::from_utf8(RealDisk.read(&folder.path().join("calls")).unwrap()).unwrap();
-    assert!(calls.contains("--since=@1699974800 _TRANSPORT=kernel"), "{calls}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,6 +149,37 @@ async fn a_program_that_ends_is_shown_and_one_that_is_not_there_is_refused() {
         start_with("/nonexistent/journalctl".into(), jobs, &rig.parts, &spool).unwrap_err().to_string();
     let want = "cannot use setting agent.journal: cannot run /nonexistent/journalctl: No such file";
     assert!(error.starts_with(want), "{error}");
+}
+
+/// The program of this machine, if there is one, takes the arguments and shows what it was told to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_real_program_takes_the_arguments() {
+    if Command::new(PROGRAM).arg("--version").output().is_err() {
+        println!("not run: there is no journalctl here");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        JournalSettings { path: folder.path().display().to_string(), ..JournalSettings::default() };
+    let rig = rig(job_settings(&settings));
+    let journal = Journal {
+        program: PROGRAM.into(),
+        staging: Staging::new(&rig.job.pipeline, rig.parts.staging.clone()),
+        settings: settings.clone(),
+        job: Arc::clone(&rig.job),
+        parts: rig.parts.clone(),
+        key: key(&settings).into(),
+        cursor: Some(
+            "s=0123456789abcdef0123456789abcdef;i=1;b=0123456789abcdef0123456789abcdef;m=1;t=1;x=1".into(),
+        ),
+        sent: None,
+        last_ns: (0, 0),
+        chunks: Vec::new(),
+        bytes: 0,
+        seeks: None,
+    };
+    let output = journal.command(false).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
