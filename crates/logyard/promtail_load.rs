@@ -15,9 +15,6 @@ use crate::promtail::{self, Remark};
 use crate::promtail_env::expand;
 use crate::promtail_map::map;
 
-/// Prefix of the keys of containers' positions; those of the journal have it too.
-const CURSOR: &str = "cursor-";
-
 /// How to treat the file.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct How {
@@ -84,28 +81,7 @@ fn read_positions(
         format!("cannot take over positions from {}; mend it, or remove positions.filename", path.display())
     };
     let bytes = disk.read(path).with_context(what)?;
-    let document: Value = serde_yaml_ng::from_slice(&bytes).with_context(what)?;
-    let mut imported = ImportedPositions::default();
-    let entries = document.get("positions").and_then(Value::as_mapping);
-    for (key, value) in entries.into_iter().flatten() {
-        let Some(key) = key.as_str() else { continue };
-        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        match (key.strip_prefix(CURSOR), number) {
-            // Cursors of journals are no numbers.
-            (Some(job), None) => {
-                let index = journals.iter().find(|(name, _)| name == job).map(|(_, index)| *index);
-                if let (Some(index), Some(cursor)) = (index, value.as_str()) {
-                    imported.journals.insert(index, cursor.to_owned());
-                }
-            }
-            (None, None) => {}
-            (Some(id), Some(seconds)) => {
-                imported.containers.insert(id.to_owned(), i64::try_from(seconds).unwrap_or(i64::MAX));
-            }
-            (None, Some(offset)) => drop(imported.files.insert(key.to_owned(), offset)),
-        }
-    }
-    Ok(imported)
+    ImportedPositions::parse_promtail(&bytes, journals).map_err(anyhow::Error::msg).with_context(what)
 }
 
 /// Writes settings as a config file of ours, without what has its default anyhow.

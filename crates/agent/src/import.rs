@@ -11,6 +11,7 @@ use std::path::Path;
 use bytes::Bytes;
 use logyard_codec::encode_batch;
 use logyard_sys::Disk;
+use serde_yaml_ng::Value;
 use tokio::sync::watch;
 
 use crate::batch::SealedBatch;
@@ -22,6 +23,9 @@ use crate::source_file::key_of;
 use crate::source_journal;
 use crate::spool_shared::SharedSpool;
 
+/// Prefix of the keys of containers' and journals' positions in Promtail's file.
+const CURSOR: &str = "cursor-";
+
 /// How far another agent has read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportedPositions {
@@ -31,6 +35,36 @@ pub struct ImportedPositions {
     pub containers: BTreeMap<String, i64>,
     /// Cursors of the journals of `agent.journal`, by their numbers there.
     pub journals: BTreeMap<usize, String>,
+}
+
+impl ImportedPositions {
+    /// Reads Promtail's file of positions. `journals` are names of its jobs, and their numbers in `agent.journal`.
+    ///
+    /// What is neither an offset nor a time nor a cursor is left out. Errors: it is no YAML; why.
+    pub fn parse_promtail(bytes: &[u8], journals: &[(String, usize)]) -> Result<Self, String> {
+        let document: Value = serde_yaml_ng::from_slice(bytes).map_err(|error| error.to_string())?;
+        let mut imported = Self::default();
+        let entries = document.get("positions").and_then(Value::as_mapping);
+        for (key, value) in entries.into_iter().flatten() {
+            let Some(key) = key.as_str() else { continue };
+            let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+            match (key.strip_prefix(CURSOR), number) {
+                // Cursors of journals are no numbers.
+                (Some(job), None) => {
+                    let index = journals.iter().find(|(name, _)| name == job).map(|(_, index)| *index);
+                    if let (Some(index), Some(cursor)) = (index, value.as_str()) {
+                        imported.journals.insert(index, cursor.to_owned());
+                    }
+                }
+                (None, None) => {}
+                (Some(id), Some(seconds)) => {
+                    imported.containers.insert(id.to_owned(), i64::try_from(seconds).unwrap_or(i64::MAX));
+                }
+                (None, Some(offset)) => drop(imported.files.insert(key.to_owned(), offset)),
+            }
+        }
+        Ok(imported)
+    }
 }
 
 /// Takes positions over if the spool has none.

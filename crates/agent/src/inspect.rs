@@ -2,7 +2,14 @@
 //! container.
 //!
 //! The bytes may be anything: they are answered or refused, nothing panics, and memory stays in proportion to
-//! them. The fuzz targets `spool_record`, `docker_frames`, `docker_tty` and `docker_rows` are these functions.
+//! them. The fuzz targets `spool_record`, `docker_frames`, `docker_tty` and `docker_rows` are these functions, and more of
+//! them are for what is received.
+
+mod received;
+
+pub use received::{
+    ForwardSummary, JournalFields, SyslogSummary, read_forward, read_gelf, read_journal_export, read_syslog,
+};
 
 use crate::error::Error;
 use crate::log_decoder::{LogDecoder, LogForm};
@@ -208,6 +215,39 @@ mod tests {
             lines += check_log(DockerLogForm::JsonFile, name, bytes).entries.len();
         });
         assert!(lines > 10, "{lines} lines");
+    }
+
+    /// Divides bytes in two, at many places.
+    fn divided(bytes: &[u8]) -> impl Iterator<Item = [&[u8]; 2]> {
+        (0..bytes.len()).step_by(bytes.len() / 64 + 1).map(|at| bytes.split_at(at).into())
+    }
+
+    #[test]
+    fn the_corpora_of_what_is_received_are_read_or_refused() {
+        let mut found = 0;
+        replay("syslog", |name, bytes| {
+            let whole = read_syslog(&[bytes], 100);
+            divided(bytes).for_each(|pieces| assert_eq!(read_syslog(&pieces, 100), whole, "{name}"));
+            found += whole.0.len();
+        });
+        replay("journal_export", |name, bytes| {
+            let whole = read_journal_export(&[bytes], 100);
+            divided(bytes).for_each(|pieces| assert_eq!(read_journal_export(&pieces, 100), whole, "{name}"));
+            found += whole.len();
+        });
+        replay("forward", |name, bytes| {
+            let whole = read_forward(&[bytes], 1 << 10);
+            divided(bytes).for_each(|pieces| assert_eq!(read_forward(&pieces, 1 << 10), whole, "{name}"));
+            found += whole.0.len();
+        });
+        replay("gelf", |_, bytes| {
+            let datagrams: Vec<&[u8]> = bytes.split(|byte| *byte == 0xff).collect();
+            found += read_gelf(&[bytes], 1 << 10).len() + read_gelf(&datagrams, 1 << 10).len();
+        });
+        replay("promtail_positions", |_, bytes| {
+            found += usize::from(crate::ImportedPositions::parse_promtail(bytes, &[]).is_ok());
+        });
+        assert!(found > 15, "{found} read");
     }
 
     #[test]
