@@ -280,7 +280,7 @@ fn webhook(sender: Sender<'_>, group: &Map<String, Value>, news: &[News], title:
     })
 }
 
-fn rfc3339(ns: i64) -> String {
+pub(crate) fn rfc3339(ns: i64) -> String {
     // Whole milliseconds, the finest that all readers take.
     logyard_wire::go_time::GoTime::from_ns(ns.div_euclid(1_000_000) * 1_000_000).rfc3339_nano()
 }

@@ -6,10 +6,12 @@ use crate::notify_text::Letter;
 use crate::ruler::tests::{World, set};
 use crate::target::{Carry, Sending};
 use logyard_model::Tenant;
-use logyard_sys::Disk;
+use logyard_sys::{Clock as _, Disk};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+
+mod property;
 
 /// Takes down what it is sent, and answers as told; with nothing told it takes everything.
 #[derive(Debug, Default)]
@@ -482,4 +484,49 @@ async fn quiet_hours_put_off_what_can_wait() {
     // what nobody looked at: it fired at 03:05, when nobody was told.
     told.pass(&notifier, 3600).await;
     assert_eq!(shown(&told), ["before=resolved", "lasting=firing", "short=resolved"]);
+}
+
+#[tokio::test]
+async fn an_alertmanager_that_is_away_for_an_hour_learns_everything() {
+    let mut told = Told::new(TargetKind::Alertmanager);
+    let notifier = told.open();
+    set(&notifier.ruler, GROUP);
+    told.world.answer(&["lasting", "ending"]);
+    told.pass(&notifier, 120).await;
+    *told.carrier.is_down.lock() = true;
+    told.pass(&notifier, 600).await;
+    told.world.answer(&["lasting", "short"]);
+    told.pass(&notifier, 600).await;
+    // We die, too, and the clock of the machine is wrong for a while.
+    told.world.disk = told.world.disk.crash();
+    let notifier = told.open();
+    let now_ns = told.world.clock.now_ns();
+    told.world.clock.set(now_ns - 86_400_000_000_000);
+    told.world.answer(&["lasting", "new"]);
+    told.pass(&notifier, 600).await;
+    told.world.clock.set(now_ns + 600_000_000_000);
+    told.pass(&notifier, 1800).await;
+    told.carrier.sent.lock().clear();
+    *told.carrier.is_down.lock() = false;
+    told.pass(&notifier, 300).await;
+    // What an Alertmanager makes of it, which says nothing of alerts that it did not see firing: it has forgotten all.
+    let mut heard: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let now = crate::notify_text::rfc3339(told.world.clock.now_ns() - 400_000_000_000);
+    for message in told.carrier.sent.lock().iter() {
+        for alert in message.as_array().unwrap() {
+            let app = alert["labels"]["app"].as_str().unwrap().to_owned();
+            let state = if alert["endsAt"].as_str() > Some(&now) { "firing" } else { "resolved" };
+            let states = heard.entry(app).or_default();
+            if states.last() != Some(&state) {
+                states.push(state);
+            }
+        }
+    }
+    let want = [
+        ("ending", vec!["firing", "resolved"]),
+        ("lasting", vec!["firing"]),
+        ("new", vec!["firing"]),
+        ("short", vec!["firing", "resolved"]),
+    ];
+    assert_eq!(heard, BTreeMap::from(want.map(|(app, states)| (app.to_owned(), states))));
 }
