@@ -44,6 +44,7 @@ mod status;
 mod storage;
 mod tail;
 mod tail_feed;
+mod tail_shared;
 mod tails;
 mod tenant;
 mod tls;

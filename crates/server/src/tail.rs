@@ -96,7 +96,8 @@ async fn answer(
         // A fault of the query like any other, but Loki tells it through the socket.
         Expr::Metric(_) | Expr::Variants(_) => Err("only log selector is supported".to_owned()),
         Expr::Log(_) => {
-            Ok(Arc::new(Follow::new(state.engine.settings(), &expr, now_ns).map_err(engine_error)?))
+            let compile = || Follow::new(state.engine.settings(), &expr, now_ns).map_err(engine_error);
+            Ok(state.tails.share(&tenant, &expr, compile)?)
         }
     };
     let upgrade = upgrade

@@ -9,9 +9,10 @@ use crate::answer::folded;
 use crate::query::engine_error;
 use crate::select_local::evaluate;
 use crate::state::State;
+use crate::tail_shared::SharedFollow;
 use crate::tails::HeldBytes;
 use logyard_codec::BlockView;
-use logyard_engine::{Follow, LogEntry, QueryKind, QueryRequest, QueryResult};
+use logyard_engine::{LogEntry, QueryKind, QueryRequest, QueryResult};
 use logyard_logql::Expr;
 use logyard_model::{Direction, LabelSet, Tenant};
 use logyard_store::{Arrivals, Arrived, Missed};
@@ -70,7 +71,7 @@ pub(crate) struct Feed {
     pub(crate) state: Arc<State>,
     pub(crate) tenant: Tenant,
     pub(crate) expr: Arc<Expr>,
-    pub(crate) follow: Arc<Follow>,
+    pub(crate) follow: Arc<SharedFollow>,
     pub(crate) form: TailForm,
     /// Where the past begins.
     pub(crate) start_ns: i64,
@@ -89,7 +90,7 @@ pub(crate) async fn run(feed: Feed, frames: mpsc::Sender<Frame>) {
 
 impl Feed {
     async fn run(&self, frames: &mpsc::Sender<Frame>) -> Result<(), String> {
-        let arrivals = self.state.store.arrivals(&self.tenant, self.follow.matchers());
+        let arrivals = self.state.store.arrivals(&self.tenant, self.follow.follow.matchers());
         let line = Arc::new(Semaphore::new(LINE_BYTES_MAX as usize));
         let mut out = Outbox { feed: self, frames, line, dropped: Dropped::default(), is_slow: false };
         let mut held = Held { entries: Vec::new(), bytes: self.state.tails.held(), delay: self.delay };
@@ -112,7 +113,7 @@ impl Feed {
         let mut past = self.past().await?;
         let mut bytes = self.state.tails.held();
         let fit = past.iter().rev().take_while(|entry| bytes.take(entry_bytes(entry))).count();
-        let unfit: Vec<LogEntry> = past.drain(..past.len() - fit).collect();
+        let unfit: Vec<Arc<LogEntry>> = past.drain(..past.len() - fit).collect();
         out.drop_entries(&unfit);
         drop(unfit);
         let delay_ns = i64::try_from(self.delay.as_nanos()).unwrap_or(i64::MAX);
@@ -148,7 +149,7 @@ impl Feed {
     }
 
     /// Returns the newest entries until now, the oldest first.
-    async fn past(&self) -> Result<Vec<LogEntry>, String> {
+    async fn past(&self) -> Result<Vec<Arc<LogEntry>>, String> {
         let (shared, now_ns) = (Arc::clone(&self.state), self.state.ingest.now_ns());
         let (start_ns, limit) = (self.start_ns.min(now_ns), self.limit);
         let (tenant, expr) = (self.tenant.clone(), Arc::clone(&self.expr));
@@ -165,22 +166,37 @@ impl Feed {
                 cancel: Arc::clone(cancel),
             };
             let outcome = evaluate(&shared.engine, &shared.store, &request).map_err(engine_error)?;
-            let QueryResult::Entries(mut entries) = outcome.result else { return Ok(Vec::new()) };
-            entries.reverse();
-            Ok(entries)
+            let QueryResult::Entries(entries) = outcome.result else { return Ok(Vec::new()) };
+            Ok(entries.into_iter().rev().map(Arc::new).collect())
         };
         self.state.run_read(job).await.map_err(|error| error.text().to_owned())
     }
 
-    /// Returns the entries that pass, in order of time. Many lines are looked at on few threads, so that pushes and
-    /// queries find theirs.
-    async fn find(&self, views: Vec<Arrived>) -> Result<Vec<LogEntry>, String> {
+    /// Returns the entries that pass, in order of time: those that an equal tail has found, and what a look at the others
+    /// yields. Many lines are looked at on few threads, so that pushes and queries find theirs.
+    async fn find(&self, mut views: Vec<Arrived>) -> Result<Vec<Arc<LogEntry>>, String> {
+        let _turn = self.follow.turn().await;
+        let mut found = Vec::new();
+        views.retain(|view| match view.append().and_then(|append| self.follow.take(&append)) {
+            Some(entries) => {
+                found.extend(entries.iter().map(Arc::clone));
+                false
+            }
+            None => true,
+        });
+        found.append(&mut self.look(views).await?);
+        found.sort_by_key(|entry| entry.ts_ns);
+        Ok(found)
+    }
+
+    async fn look(&self, views: Vec<Arrived>) -> Result<Vec<Arc<LogEntry>>, String> {
         let follow = Arc::clone(&self.follow);
         let bytes: u64 = views.iter().map(|view| raw_bytes(view)).sum();
         let job = move || {
             let mut found = Vec::new();
-            views.iter().try_for_each(|view| follow.find(view, &mut found))?;
-            found.sort_by_key(|entry| entry.ts_ns);
+            for view in &views {
+                found.extend(follow.find(view)?.iter().map(Arc::clone));
+            }
             Ok(found)
         };
         let failed = |error: logyard_engine::Error| engine_error(error).text().to_owned();
@@ -216,7 +232,7 @@ fn raw_bytes(view: &BlockView) -> u64 {
 struct Known<'a>(HashMap<i64, Vec<&'a LogEntry>>);
 
 impl<'a> Known<'a> {
-    fn new(entries: &'a [LogEntry]) -> Self {
+    fn new(entries: &'a [Arc<LogEntry>]) -> Self {
         let mut known: HashMap<i64, Vec<&LogEntry>> = HashMap::new();
         for entry in entries {
             known.entry(entry.ts_ns).or_default().push(entry);
@@ -231,14 +247,14 @@ impl<'a> Known<'a> {
 
 /// Entries that wait until `delay_for` has passed since their time, in order of their time.
 struct Held {
-    entries: Vec<(Instant, LogEntry)>,
+    entries: Vec<(Instant, Arc<LogEntry>)>,
     bytes: HeldBytes,
     delay: Duration,
 }
 
 impl Held {
     /// Adds entries in order of time. Those of the future wait as long as those of now.
-    fn add(&mut self, entries: Vec<LogEntry>, now_ns: i64, out: &mut Outbox<'_>) {
+    fn add(&mut self, entries: Vec<Arc<LogEntry>>, now_ns: i64, out: &mut Outbox<'_>) {
         let now = Instant::now();
         for entry in entries {
             // Without a delay nothing is held.
@@ -257,18 +273,18 @@ impl Held {
         self.entries.first().map(|(due, _)| *due)
     }
 
-    fn due(&mut self) -> Vec<LogEntry> {
+    fn due(&mut self) -> Vec<Arc<LogEntry>> {
         let now = Instant::now();
         let count = self.entries.partition_point(|(due, _)| *due <= now);
-        let due: Vec<LogEntry> = self.entries.drain(..count).map(|(_, entry)| entry).collect();
+        let due: Vec<Arc<LogEntry>> = self.entries.drain(..count).map(|(_, entry)| entry).collect();
         if !self.delay.is_zero() {
-            self.bytes.give_back(due.iter().map(entry_bytes).sum());
+            self.bytes.give_back(due.iter().map(|entry| entry_bytes(entry)).sum());
         }
         due
     }
 }
 
-fn entry_bytes(entry: &LogEntry) -> usize {
+pub(crate) fn entry_bytes(entry: &LogEntry) -> usize {
     ENTRY_BYTES + entry.line.len() + entry.metadata.text_bytes() + entry.parsed.text_bytes()
 }
 
@@ -295,7 +311,7 @@ struct Outbox<'a> {
 
 impl Outbox<'_> {
     /// Sends all entries, however long the reader takes. Errors: it is gone.
-    async fn send_all(&mut self, entries: &[LogEntry]) -> Result<(), String> {
+    async fn send_all(&mut self, entries: &[Arc<LogEntry>]) -> Result<(), String> {
         let mut rest = entries;
         while !rest.is_empty() {
             let (text, count) = self.frame(rest);
@@ -307,7 +323,7 @@ impl Outbox<'_> {
     }
 
     /// Sends entries, or drops those that find no room. Errors: the reader is gone.
-    async fn send(&mut self, entries: &[LogEntry]) -> Result<(), String> {
+    async fn send(&mut self, entries: &[Arc<LogEntry>]) -> Result<(), String> {
         let mut rest = entries;
         while !rest.is_empty() {
             if self.is_slow && !self.has_room() {
@@ -353,7 +369,7 @@ impl Outbox<'_> {
     }
 
     /// Returns a frame with the first of the entries, and how many they are; and what was dropped.
-    fn frame(&self, entries: &[LogEntry]) -> (String, usize) {
+    fn frame(&self, entries: &[Arc<LogEntry>]) -> (String, usize) {
         let mut frame = TailFrame::new(&self.feed.form);
         let is_folded = !matches!(self.feed.form, TailForm::Current { categorize: true, .. });
         for entry in entries {
@@ -372,7 +388,7 @@ impl Outbox<'_> {
         (frame.finish(dropped), count)
     }
 
-    fn drop_entries(&mut self, entries: &[LogEntry]) {
+    fn drop_entries(&mut self, entries: &[Arc<LogEntry>]) {
         self.dropped.entries += entries.len() as u64;
         self.feed.state.metrics.tail_dropped.inc_by(entries.len() as u64);
         let room = DROPPED_NAMED_MAX.saturating_sub(self.dropped.named.len());

@@ -2,11 +2,14 @@
 //! when the server stops.
 
 use crate::settings::ServerSettings;
+use crate::tail_shared::SharedFollow;
+use logyard_engine::Follow;
+use logyard_logql::Expr;
 use logyard_model::Tenant;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Threads that look at lines for tails at once.
@@ -27,6 +30,8 @@ pub(crate) struct Tails {
     held_bytes_max: usize,
     /// Most that all may hold. Beyond, each has its share of as much again.
     held_all_bytes_max: usize,
+    /// What tails follow, by tenant and query as it is printed.
+    shared: Mutex<HashMap<(Tenant, String), Weak<SharedFollow>>>,
 }
 
 /// Bytes of entries that one tail holds; given back when dropped.
@@ -59,6 +64,7 @@ impl Tails {
             held_bytes: AtomicUsize::new(0),
             held_bytes_max: settings.tail_held_bytes_max,
             held_all_bytes_max: settings.tails_held_bytes_max,
+            shared: Mutex::default(),
         })
     }
 
@@ -84,6 +90,29 @@ impl Tails {
         self.count.send_modify(|all| *all += 1);
         self.shown.inc();
         Ok(TailPlace { tails: Arc::clone(self), tenant: tenant.clone() })
+    }
+
+    /// Returns what follows a query, the same for equal tails. Errors: those of `make`.
+    pub(crate) fn share<E>(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        expr: &Expr,
+        make: impl FnOnce() -> Result<Follow, E>,
+    ) -> Result<Arc<SharedFollow>, E> {
+        let query = expr.to_string();
+        // A template may ask for the present, which is that of the begin of each tail.
+        let is_timeless = !query.contains("now");
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (tenant.clone(), query);
+        if let Some(follow) = shared.get(&key).and_then(Weak::upgrade) {
+            return Ok(follow);
+        }
+        let follow = Arc::new(SharedFollow::new(make()?, self));
+        shared.retain(|_, follow| follow.strong_count() > 0);
+        if is_timeless {
+            shared.insert(key, Arc::downgrade(&follow));
+        }
+        Ok(follow)
     }
 
     /// Waits for a thread to look at lines; `None` never happens.

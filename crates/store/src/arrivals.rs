@@ -14,10 +14,11 @@ use logyard_codec::{Block, BlockView, Entries, RunView};
 use logyard_model::{Matcher, Stream, StreamId, Tenant, TimeRange};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::mem;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
 /// Most bytes of entries that wait for one follower, as the head counts them.
@@ -54,7 +55,36 @@ pub struct Arrivals {
 #[derive(Debug)]
 pub struct Arrived {
     view: BlockView,
-    _handed: Arc<Handed>,
+    handed: Arc<Handed>,
+    /// A delete request was looked at for it.
+    is_own: bool,
+}
+
+/// Names an append that followers got; equal for all of them, and for no other append as long as it is kept. Holds
+/// none of its entries.
+#[derive(Clone, Debug)]
+pub struct Append(Weak<Handed>);
+
+impl PartialEq for Append {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Eq for Append {}
+
+impl Hash for Append {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.as_ptr().hash(hasher);
+    }
+}
+
+impl Arrived {
+    /// Returns by which append the entries came: it names them for all who follow. `None` if a delete request may have
+    /// taken some of them since.
+    pub fn append(&self) -> Option<Append> {
+        (!self.is_own).then(|| Append(Arc::downgrade(&self.handed)))
+    }
 }
 
 impl Deref for Arrived {
@@ -132,7 +162,7 @@ impl Arrivals {
         let handed = mem::take(&mut waiting.handed);
         let missed = mem::take(&mut waiting.missed);
         drop(waiting);
-        let arrived = |handed: Arc<Handed>| Arrived { view: handed.view.clone(), _handed: handed };
+        let arrived = |handed: Arc<Handed>| Arrived { view: handed.view.clone(), handed, is_own: false };
         let mut all: Vec<Arrived> = handed.into_iter().map(arrived).collect();
         self.hide(&mut all);
         (all, missed)
@@ -148,6 +178,7 @@ impl Arrivals {
         let range = TimeRange { start_ns: min_ns, end_ns: max_ns.saturating_add(1) };
         let Some(mut hiding) = self.deletes.hiding(&self.follower.tenant, range) else { return };
         for one in all.iter_mut() {
+            one.is_own = true;
             let runs = mem::take(&mut one.view.runs);
             let mut left = vec![BlockView { runs, ..one.view.clone() }];
             if let Err(error) = hiding.hide_in_head(&mut left, 0) {
@@ -348,6 +379,26 @@ mod tests {
         );
         drop(taken);
         assert_eq!(followers.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn followers_name_appends_alike() {
+        let followers = Arc::new(Followers::default());
+        let (one, other) = (follow(&followers, "a"), follow(&followers, "a"));
+        for count in [1, 1, 2] {
+            followers.hold().hand_over(&Tenant::single(), &stream("a"), &entries(count, b"x"));
+        }
+        let names = |arrivals: &Arrivals| -> Vec<Append> {
+            arrivals.take().0.iter().filter_map(Arrived::append).collect()
+        };
+        let (of_one, of_other) = (names(&one), names(&other));
+        assert_eq!(of_one, of_other);
+        let distinct: std::collections::HashSet<Append> = of_one.into_iter().collect();
+        assert_eq!(distinct.len(), 3);
+        // A name that is kept is not given again, though nobody has the entries any more.
+        assert_eq!(followers.bytes.load(Ordering::Relaxed), 0);
+        followers.hold().hand_over(&Tenant::single(), &stream("a"), &entries(1, b"x"));
+        assert!(!distinct.contains(&names(&one)[0]));
     }
 
     #[tokio::test]

@@ -84,7 +84,7 @@ mod store;
 mod wal_record;
 mod writer;
 
-pub use arrivals::{Arrivals, Arrived, Missed};
+pub use arrivals::{Append, Arrivals, Arrived, Missed};
 pub use damage::DamagedBlock;
 pub use delete_filter::{DeleteFilter, ParseDelete};
 pub use delete_requests::{CancelOutcome, DeleteRequest};
