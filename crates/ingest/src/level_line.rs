@@ -3,29 +3,25 @@
 //! A JSON object is searched for a level field two objects deep, a line with `=` is read as logfmt,
 //! and where that gives no known word the earliest standalone level word counts (Loki v3.7.6).
 //!
-//! This runs once for every line that has no level of its own: one or two passes over at most
-//! [`PREFIX_BYTES`], no allocation. Levels stand at the front of lines, so the bound changes nothing
-//! for real ones.
+//! This runs once for every line that has no level of its own: one or two passes over it, no allocation. A level may
+//! stand behind a stack trace of many KiB in a JSON line whose keys are sorted, so there is no shorter bound than that of
+//! lines themselves.
 
 use crate::level::{UNKNOWN, known};
-
-/// Bytes at the front of a line that are looked at. Loki looks at the whole line.
-const PREFIX_BYTES: usize = 8 << 10;
 
 /// Deepest object in which a level field counts, the outermost being 1.
 const JSON_DEPTH_MAX: usize = 2;
 
 /// Returns the level of a line, `unknown` if it tells none.
 pub(crate) fn detect(line: &[u8]) -> &'static str {
-    let text = line.get(..PREFIX_BYTES).unwrap_or(line);
     let field = if is_object(line) {
-        json_field(text)
-    } else if text.contains(&b'=') {
-        logfmt_field(text)
+        json_field(line)
+    } else if line.contains(&b'=') {
+        logfmt_field(line)
     } else {
         None
     };
-    field.and_then(known).or_else(|| word(text, line.len())).unwrap_or(UNKNOWN)
+    field.and_then(known).or_else(|| word(line)).unwrap_or(UNKNOWN)
 }
 
 fn is_object(line: &[u8]) -> bool {
@@ -163,15 +159,15 @@ const WORDS: [(&[u8], &str); 9] = [
     (b"critical", "critical"),
 ];
 
-/// Finds the earliest standalone level word. `line_bytes` tells whether `text` ends where the line does.
-fn word(text: &[u8], line_bytes: usize) -> Option<&'static str> {
+/// Finds the earliest standalone level word.
+fn word(text: &[u8]) -> Option<&'static str> {
     let mut before = BEFORE_WORD;
     for (at, &byte) in text.iter().enumerate() {
         let class = CLASS[usize::from(byte)];
         // One test for both: what was in front, and what this is.
         if (before << 2) & class & FIRST_LETTER != 0 {
             let rest = text.get(at..).unwrap_or_default();
-            if let Some(level) = word_at(rest, byte | 0x20, at + rest.len() == line_bytes) {
+            if let Some(level) = word_at(rest, byte | 0x20) {
                 return Some(level);
             }
         }
@@ -181,13 +177,10 @@ fn word(text: &[u8], line_bytes: usize) -> Option<&'static str> {
 }
 
 /// Finds the level word at the front of `rest`, whose first byte is `first` in lower case.
-fn word_at(rest: &[u8], first: u8, to_end: bool) -> Option<&'static str> {
+fn word_at(rest: &[u8], first: u8) -> Option<&'static str> {
     WORDS.iter().filter(|(word, _)| word.first() == Some(&first)).find_map(|(word, level)| {
         let (head, after) = rest.split_at_checked(word.len())?;
-        let ends = match after.first() {
-            Some(next) => CLASS[usize::from(*next)] & AFTER_WORD != 0,
-            None => to_end,
-        };
+        let ends = after.first().is_none_or(|next| CLASS[usize::from(*next)] & AFTER_WORD != 0);
         (ends && head.eq_ignore_ascii_case(word)).then_some(*level)
     })
 }
@@ -245,12 +238,12 @@ mod tests {
     }
 
     #[test]
-    fn words_are_cut_by_the_line_not_by_the_prefix() {
-        let mut line = vec![b' '; PREFIX_BYTES - 5];
-        line.extend_from_slice(b"error");
-        assert_eq!(detect(&line), "error");
-        line.extend_from_slice(b"s");
-        assert_eq!(detect(&line), "unknown");
+    fn a_level_counts_wherever_it_stands() {
+        let trace = "at one.of.many.Frames (Warnings.java:7), ".repeat(2000);
+        assert_eq!(detect(format!("{{\"exception\":\"{trace}\",\"level\":\"fatal\"}}").as_bytes()), "fatal");
+        assert_eq!(detect(format!("msg=\"{trace}\" level=debug").as_bytes()), "debug");
+        assert_eq!(detect(format!("{trace}error").as_bytes()), "error");
+        assert_eq!(detect(format!("{trace}errors").as_bytes()), "unknown");
     }
 
     proptest! {
