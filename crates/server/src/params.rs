@@ -2,24 +2,47 @@
 //!
 //! Merged as Go's `ParseForm` does: values of the body come first, and the first value of a name
 //! counts. An empty value counts as absent. Unknown names are ignored.
+//!
+//! Forms of all requests together have [`ROOM_BYTES`] of memory, for as long as their parameters are kept.
 
 use crate::error::HttpError;
-use axum::body::Body;
-use axum::http::{Method, Request, Uri, header};
+use crate::state::BUSY_WAIT;
+use axum::body::{Body, HttpBody as _};
+use axum::http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 /// Largest form in a body (Go's and Loki's bound).
 const FORM_BYTES_MAX: usize = 10 << 20;
 
+/// Longest wait for room for one before it is answered 429.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Longest time for one to arrive.
 const FORM_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// Most parameters of a request: ten times as many as the longest list of selectors that is answered.
+const PARAMS_MAX: usize = 10_000;
+
+/// Memory for forms: some of the largest, and thousands of those that clients send.
+const ROOM_BYTES: usize = 64 << 20;
+
+/// What a semaphore counts.
+const ROOM_UNIT_BYTES: usize = 1 << 10;
+
+static ROOM: Semaphore = Semaphore::const_new(ROOM_BYTES / ROOM_UNIT_BYTES);
+
 /// Merged parameters in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Params(Vec<(String, String)>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Params {
+    pairs: Vec<(String, String)>,
+    /// Of a form.
+    _room: Option<Arc<SemaphorePermit<'static>>>,
+}
 
 impl Params {
     /// Reads the parameters of a request, consuming its body if it is a form.
@@ -33,6 +56,7 @@ impl Params {
             .next()
             .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
         if parts.method == Method::POST && is_form {
+            params._room = Some(Arc::new(room(&ROOM, body.size_hint().exact()).await?));
             let collected = timeout(FORM_WAIT_MAX, Limited::new(body, FORM_BYTES_MAX).collect()).await;
             let bytes = match collected {
                 Ok(Ok(collected)) => collected.to_bytes(),
@@ -63,21 +87,40 @@ impl Params {
             if part.contains(';') {
                 return Err(HttpError::bad_request("invalid semicolon separator in query"));
             }
+            if self.pairs.len() >= PARAMS_MAX {
+                let text = format!("too many parameters, at most {PARAMS_MAX} are read");
+                return Err(HttpError::bad_request(text));
+            }
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            self.0.push((unescape(name)?, unescape(value)?));
+            self.pairs.push((unescape(name)?, unescape(value)?));
         }
         Ok(())
     }
 
     /// Returns the first value of a parameter unless it is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(have, _)| have == name)?;
+        let (_, value) = self.pairs.iter().find(|(have, _)| have == name)?;
         (!value.is_empty()).then_some(value.as_str())
     }
 
     /// Returns all values of a parameter.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(have, _)| have == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Waits for room for a form of so many bytes, if that is known. Errors: none in time.
+async fn room(all: &'static Semaphore, bytes: Option<u64>) -> Result<SemaphorePermit<'static>, HttpError> {
+    // One of unknown length may become as large as any; one that is too large is refused when it is read.
+    let bytes =
+        bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(FORM_BYTES_MAX).min(FORM_BYTES_MAX);
+    let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES)).unwrap_or(u32::MAX);
+    match timeout(ROOM_WAIT_MAX, all.acquire_many(units)).await {
+        Ok(Ok(room)) => Ok(room),
+        _ => {
+            let text = "too many bytes of forms at once; send later";
+            Err(HttpError::new(StatusCode::TOO_MANY_REQUESTS, text).retry_after(Some(BUSY_WAIT)))
+        }
     }
 }
 
@@ -147,7 +190,34 @@ mod tests {
             .header("content-type", "application/json")
             .body(Body::from("b=2"))
             .unwrap();
-        assert_eq!(Params::read(request).await.unwrap(), of_text("a=1"));
+        assert_eq!(Params::read(request).await.unwrap().pairs, of_text("a=1").pairs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forms_are_bounded_one_by_one_and_together() {
+        let form = |body: Body| {
+            Request::post("/x")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(body)
+                .unwrap()
+        };
+        let many = "a&".repeat(PARAMS_MAX);
+        assert!(Params::read(form(Body::from(many.clone()))).await.is_ok());
+        let refused = Params::read(form(Body::from(many + "a"))).await.unwrap_err();
+        assert_eq!(refused.text(), "too many parameters, at most 10000 are read");
+        static OWN: Semaphore = Semaphore::const_new(ROOM_BYTES / ROOM_UNIT_BYTES);
+        let mut kept = Vec::new();
+        for _ in 0..ROOM_BYTES / FORM_BYTES_MAX {
+            kept.push(room(&OWN, None).await.unwrap());
+        }
+        let refused = room(&OWN, Some(u64::MAX)).await.unwrap_err();
+        assert_eq!(
+            (refused.status.as_u16(), refused.text()),
+            (429, "too many bytes of forms at once; send later")
+        );
+        assert_eq!(room(&OWN, Some(1025)).await.unwrap().num_permits(), 2);
+        kept.pop();
+        drop(room(&OWN, None).await.unwrap());
     }
 
     #[test]
