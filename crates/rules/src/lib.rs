@@ -30,6 +30,7 @@ mod folder;
 mod group;
 mod group_run;
 mod group_yaml;
+pub mod inspect;
 mod lines;
 mod mask;
 mod metrics;

@@ -143,9 +143,13 @@ fn set(pairs: &Pairs) -> Arc<LabelSet> {
 
 /// Writes a state with its checksum.
 pub(crate) fn encode(state: &GroupFile) -> Vec<u8> {
-    let body = serde_json::to_vec(state).unwrap_or_default();
-    let mut bytes = format!("{HEAD}{:08x}\n", crc32c::crc32c(&body)).into_bytes();
-    bytes.extend_from_slice(&body);
+    seal(&serde_json::to_vec(state).unwrap_or_default())
+}
+
+/// Puts the first line above a body.
+pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{HEAD}{:08x}\n", crc32c::crc32c(body)).into_bytes();
+    bytes.extend_from_slice(body);
     bytes
 }
 
