@@ -156,6 +156,21 @@ impl Alerts {
         });
     }
 
+    /// Forgets those that have been over for longest where there are too many. Returns how many.
+    pub(crate) fn bound(&mut self, alerts_max: usize) -> usize {
+        let over = self.by_labels.len().saturating_sub(alerts_max);
+        if over == 0 {
+            return 0;
+        }
+        let ended = self.by_labels.iter().filter(|(_, alert)| alert.state == AlertState::Resolved);
+        let mut ended: Vec<_> =
+            ended.map(|(labels, alert)| (alert.resolved_at_ns, Arc::clone(labels))).collect();
+        ended.sort();
+        ended.truncate(over);
+        ended.iter().for_each(|(_, labels)| drop(self.by_labels.remove(labels)));
+        ended.len()
+    }
+
     /// Returns whether time alone changes what must survive a restart.
     pub(crate) fn counts_time(&self) -> bool {
         self.by_labels.values().any(|alert| match alert.state {

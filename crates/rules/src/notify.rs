@@ -98,7 +98,13 @@ impl Notifier {
                 }
                 Turn::Failed(refusal) => {
                     warn_once(target, &backoff, &refusal);
-                    tokio::time::sleep(backoff.next_delay(refusal.retry_after)).await;
+                    let pause = backoff.next_delay(refusal.retry_after);
+                    let first = pause.min(LOOK_EVERY);
+                    tokio::time::sleep(if refusal.is_answer { first } else { pause }).await;
+                    if refusal.is_answer {
+                        // It may be one message that it cannot digest: what is new is told meanwhile.
+                        drop(tokio::time::timeout(pause.saturating_sub(first), moves.changed()).await);
+                    }
                 }
             }
         }

@@ -75,6 +75,19 @@ fn resolved_waits_for_whoever_is_not_told() {
 }
 
 #[test]
+fn those_that_are_over_are_bounded() {
+    let mut alerts = Alerts::default();
+    for (at_s, name) in [(0, "a"), (60, "b"), (120, "c"), (180, "d")] {
+        alerts.step(at_s * SEC, terms(0, 0), vec![sample(name)]);
+    }
+    assert_eq!((alerts.bound(4), alerts.bound(2)), (0, 2));
+    let names: Vec<_> = alerts.by_labels.keys().map(|labels| labels.get("name").unwrap()).collect();
+    assert_eq!(names, ["c", "d"]);
+    // One that fires stays.
+    assert_eq!((alerts.bound(0), alerts.by_labels.len()), (1, 1));
+}
+
+#[test]
 fn an_outage_counts_for_little() {
     // An hour without evaluations is not an hour of the condition, nor of its absence.
     assert_eq!(states(terms(600, 0), &[(0, true), (3600, true)]), [PENDING, PENDING]);

@@ -25,6 +25,9 @@ const LINES_ALERTS_MAX: usize = 10;
 /// Longest time to look for lines of one evaluation.
 const LINES_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most alerts of a rule that are held at once, those that are over among them: they wait for targets for days.
+const ALERTS_KEPT_MAX: usize = 10_000;
+
 /// What is told of a fault of ours.
 const INTERNAL: &str = "internal error, see the log of logyard";
 
@@ -167,6 +170,10 @@ impl Shared {
             (Ok(Made::Alerts(seen)), RuleKind::Alert(alert)) => {
                 let terms = self.terms(work, alert);
                 let moved = rule_run.alerts.step(work.at_ns, terms, seen);
+                let forgotten = rule_run.alerts.bound(ALERTS_KEPT_MAX.max(self.settings.alerts_per_rule_max));
+                if forgotten > 0 {
+                    self.tell_forgotten(work, rule, forgotten);
+                }
                 if moved {
                     own_log::tell(&work.key.tenant, &rule_run.alerts, work.at_ns);
                 }
@@ -174,6 +181,18 @@ impl Shared {
             }
             _ => false,
         }
+    }
+
+    fn tell_forgotten(&self, work: &Work, rule: &Rule, forgotten: usize) {
+        let (tenant, group, rule) = (work.key.tenant.as_str(), work.key.group.as_str(), rule.name());
+        tracing::error!(
+            tenant,
+            group,
+            rule,
+            forgotten,
+            "too many alerts of a rule are over: the oldest are forgotten, whoever has not heard of them; \
+             mend the target that is away, or let the rule tell fewer apart"
+        );
     }
 
     fn terms(&self, work: &Work, alert: &AlertRule) -> Terms<'_> {
