@@ -42,6 +42,11 @@ impl Engine {
         self.folder.path().join("docker.sock")
     }
 
+    /// Returns the path of the network namespace from which log drivers connect.
+    pub fn network(&self) -> String {
+        format!("/proc/{}/ns/net", self.daemon.id())
+    }
+
     /// Runs the docker command and returns what it printed. Panics if it fails.
     pub fn docker(&self, arguments: &[&str]) -> String {
         let output = Command::new("docker")

@@ -28,6 +28,7 @@ mod notify;
 mod process;
 mod promtail;
 mod push_whole;
+mod receivers;
 mod record;
 mod socket_proxy;
 mod stages;

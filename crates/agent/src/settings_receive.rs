@@ -47,7 +47,7 @@ pub enum SyslogFormat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyslogSettings {
-    /// Address and port to listen on; without an address, as in `:1514`, on all of the machine's.
+    /// Address and port to listen on; without an address, as in `:1514`, on all IPv4 addresses.
     pub listen: String,
     /// `tcp` takes messages with their count of octets in front and messages that end with a line, as each shows.
     pub protocol: Transport,
@@ -109,7 +109,7 @@ impl Default for SyslogSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GelfSettings {
-    /// Address and port to listen on; without an address, as in `:12201`, on all of the machine's.
+    /// Address and port to listen on; without an address, as in `:12201`, on all IPv4 addresses.
     pub listen: String,
     /// `udp` takes whole and chunked messages, packed with gzip or zlib or not; `tcp` messages that end with a zero.
     /// Default udp, as with Docker's log driver `gelf`.
@@ -161,7 +161,7 @@ impl Default for GelfSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ForwardSettings {
-    /// Address and port to listen on, over TCP; without an address, as in `:24224`, on all of the machine's. Chunks are
+    /// Address and port to listen on, over TCP; without an address, as in `:24224`, on all IPv4 addresses. Chunks are
     /// acknowledged where senders ask for it, once they are spooled.
     pub listen: String,
     /// Largest message, in bytes, and most bytes that a packed one unpacks to; a connection that sends a larger one
@@ -209,7 +209,7 @@ impl Default for ForwardSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LokiPushSettings {
-    /// Address and port to listen on; without an address, as in `:3500`, on all of the machine's. Whoever reaches it may
+    /// Address and port to listen on; without an address, as in `:3500`, on all IPv4 addresses. Whoever reaches it may
     /// push to `/loki/api/v1/push`, and lines to `/promtail/api/v1/raw`; a push is answered once it is spooled.
     pub listen: String,
     /// Largest body, packed and unpacked, in bytes. Default 100 MiB, as Promtail has it.
