@@ -28,10 +28,6 @@ struct Fault {
 }
 
 impl Fault {
-    fn new(text: impl Into<String>) -> Self {
-        Self { path: Vec::new(), text: text.into() }
-    }
-
     fn at(text: impl Into<String>, key: &str) -> Self {
         Self { path: vec![Step::Key(key.to_owned())], text: text.into() }
     }
@@ -112,7 +108,11 @@ pub(crate) fn read_printed(path: &Path, yaml: &[u8]) -> Result<Vec<RuleGroup>, F
     let text = std::str::from_utf8(yaml).map_err(|error| fault(None, format!("no UTF-8: {error}")))?;
     let raw: Option<RawFile> = serde_yaml_ng::from_str(text).map_err(|error| no_yaml(path, &error))?;
     let groups = raw.unwrap_or_default().groups.unwrap_or_default();
-    check_groups(groups).map_err(|found| fault(line_of(text, &found.path), found.text))
+    check_groups(groups).map_err(|found| {
+        // A key that is missing has no line: the list that its group is in has one.
+        let around = found.path.split_last().map(|(_, around)| around).unwrap_or_default();
+        fault(line_of(text, &found.path).or_else(|| line_of(text, around)), found.text)
+    })
 }
 
 fn no_yaml(path: &Path, error: &serde_yaml_ng::Error) -> FileFault {
@@ -171,7 +171,7 @@ pub fn print_namespaces<'a>(
 
 fn check_group(raw: RawGroup, index: usize) -> Result<RuleGroup, Fault> {
     if raw.name.is_empty() {
-        return Err(Fault::new(nameless(index)));
+        return Err(Fault::at(nameless(index), "name"));
     }
     let interval_ns = raw.interval.map(|span| span.0).filter(|ns| *ns > 0);
     if interval_ns.is_some_and(|ns| ns < INTERVAL_NS_MIN) {

@@ -189,3 +189,64 @@ fn aliases_cannot_make_much_of_little() {
                 - {alert: B, expr: vector(1), labels: *l}\n";
     assert_eq!(file(good).unwrap()[0].rules[1].labels, Pairs::from([("a".into(), "b".into())]));
 }
+
+#[test]
+fn forms_that_loki_takes_load_unchanged() {
+    let rule = "    - alert: A\n      expr: sum(rate({app=\"a\"} |= \"x\" [1m])) > 0\n";
+    for (form, text) in [
+        ("a document mark and comments", format!("---\n# ours\ngroups:\n- name: g # one\n  rules:\n{rule}")),
+        ("what lokitool writes", format!("namespace: n\ngroups:\n  - name: g\n    limit: 0\n    rules:\n{rule}")),
+        ("spans without a unit, and of several", format!("groups:\n- name: g\n  interval: 1h30m\n  rules:\n{rule}      for: 0\n")),
+        ("spans of days and milliseconds", format!("groups:\n- name: g\n  interval: 1500ms\n  rules:\n{rule}      for: 1d\n")),
+        ("folded text", "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: >-\n      sum(rate({app=\"a\"}\n      |= \"x\" [1m])) > 0\n".to_owned()),
+        ("literal text with comments of the language", "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: |\n      # errors\n      sum(rate({app=\"a\"} |= \"x\" [1m])) # all\n      > 0\n".to_owned()),
+        ("JSON", r#"{"groups":[{"name":"g","rules":[{"alert":"A","expr":"sum(rate({app=\"a\"}[1m]))","for":"5m"}]}]}"#.to_owned()),
+        ("quoted names and numbers as labels", format!("groups:\n- name: 'g'\n  rules:\n{rule}      labels: {{severity: 1, \"team\": yes}}\n")),
+        ("keys without values", format!("groups:\n- name: g\n  labels:\n  rules:\n{rule}      labels:\n      annotations:\n")),
+        ("templates with functions", format!("groups:\n- name: g\n  rules:\n{rule}      annotations:\n        summary: '{{{{ $labels.app | toUpper }}}} {{{{ printf \"%.2f\" $value }}}} {{{{ humanizeDuration 90.0 }}}}'\n")),
+    ] {
+        let groups = file(&text).unwrap_or_else(|fault| panic!("{form}: {fault}\n{text}"));
+        assert_eq!((groups.len(), groups[0].rules.len()), (1, 1), "{form}");
+        let again = read_group(print_group(&groups[0]).as_bytes()).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{:?}", groups[0]), "{form}");
+    }
+}
+
+#[test]
+fn bad_forms_are_refused_with_file_line_and_reason() {
+    let group = |rule: &str| format!("groups:\n- name: g\n  rules:\n  - alert: A\n{rule}");
+    for (text, line, reason) in [
+        ("groups:\n\t- name: g\n".to_owned(), Some(2), "found character that cannot start any token"),
+        ("group:\n- name: g\n".to_owned(), Some(1), "unknown field `group`"),
+        ("groups:\n- name: g\n  rule: []\n".to_owned(), Some(3), "unknown field `rule`"),
+        ("groups:\n- name: g\n  limit: many\n".to_owned(), Some(3), "invalid type: string \"many\""),
+        ("groups:\n- name: g\n  interval: 5\n".to_owned(), Some(3), "not a valid duration string: \"5\""),
+        ("groups:\n- name: g\n  interval: 1.5m\n".to_owned(), Some(3), "in duration \"1.5m\""),
+        ("groups:\n- name: g\n- name: ''\n".to_owned(), Some(3), "group 1: Groupname must not be empty"),
+        (group("    expr: '{app=\"a\"} |= \"x\"'\n"), Some(5), "a rule wants a metric query"),
+        (
+            group("    expr: sum(rate({app=\"a\"}[5m])) by\n"),
+            Some(5),
+            "could not parse expression for alert 'A' in group 'g'",
+        ),
+        (group("    expr: up > 0\n"), Some(5), "could not parse expression for alert 'A' in group 'g'"),
+        (group("    expr: vector(1)\n    for: -5m\n"), Some(6), "not a valid duration string"),
+        (group("    expr: vector(1)\n    labels: [a, b]\n"), Some(6), "invalid type: sequence"),
+        (group("    expr: vector(1)\n    labels: {1a: x}\n"), Some(6), "invalid label name: 1a"),
+        (
+            group("    expr: vector(1)\n    annotations:\n      s: '{{ $labels. }}'\n"),
+            Some(6),
+            "annotation \"s\": template",
+        ),
+        (
+            group("    record: r\n    expr: vector(1)\n"),
+            Some(5),
+            "only one of 'record' and 'alert' must be set",
+        ),
+        (group("    expr: vector(1)\n    expr: vector(2)\n"), Some(4), "duplicate"),
+    ] {
+        let fault = file(&text).expect_err(&text);
+        assert_eq!((fault.path.as_str(), fault.line), ("rules/a.yaml", line), "{fault}\n{text}");
+        assert!(fault.text.contains(reason), "{fault}, not {reason}");
+    }
+}
