@@ -39,6 +39,10 @@ const RANGE_NS_MAX: i64 = 3600 * 1_000_000_000;
 /// Most buckets of a window: beyond, borders lie too close for anything to be gained.
 const BUCKETS_MAX: i64 = 1000;
 
+/// Shortest bucket that is not needed for the windows, and of how many each is made that is.
+const BUCKET_NS_MIN: i64 = 5_000_000_000;
+const BUCKET_PARTS_MAX: i64 = 12;
+
 /// Most entries that a fold remembers. One that counts more would take more memory than reading takes time.
 const ENTRIES_MAX: usize = 10_000;
 
@@ -204,7 +208,7 @@ impl Fold {
         newest_ns: i64,
     ) -> Result<Option<Self>, Error> {
         let range_ns = aggregation.range.range_ns;
-        let bucket_ns = common_divisor(range_ns, every_ns);
+        let bucket_ns = bucket_of(range_ns, every_ns);
         if !is_worth_it(aggregation)
             || !(1..=RANGE_NS_MAX).contains(&range_ns)
             || bucket_ns <= 0
@@ -240,6 +244,10 @@ impl Fold {
             0 => ts_ns,
             _ => ts_ns.saturating_add(self.bucket_ns - beyond_ns),
         }
+    }
+
+    fn matches(&self, run: &RunView) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches_set(&run.stream.labels))
     }
 
     fn known(&self, at_ns: i64) -> Option<Known> {
@@ -352,6 +360,17 @@ impl Kept {
     }
 }
 
+/// Returns the length of buckets on whose borders all windows begin and end; short, so that a fold soon knows something.
+fn bucket_of(range_ns: i64, every_ns: i64) -> i64 {
+    let longest_ns = common_divisor(range_ns, every_ns);
+    let parts = (2..=BUCKET_PARTS_MAX).rev().find(|parts| {
+        let bucket_ns = longest_ns / parts;
+        let is_short_enough = bucket_ns >= BUCKET_NS_MIN && range_ns / bucket_ns <= BUCKETS_MAX;
+        longest_ns % parts == 0 && is_short_enough
+    });
+    longest_ns / parts.unwrap_or(1)
+}
+
 fn common_divisor(mut a: i64, mut b: i64) -> i64 {
     while b != 0 {
         (a, b) = (b, a.rem_euclid(b.max(1)));
@@ -363,13 +382,18 @@ fn common_divisor(mut a: i64, mut b: i64) -> i64 {
 #[derive(Debug, Default)]
 pub struct Standings {
     list: Vec<Arc<Standing>>,
-    /// Made when entries come after the list has changed.
+    /// For the first of the list; the others, which are few, try all entries of their streams until it is made anew.
     search: Option<Search>,
 }
+
+/// Of so many queries there may be one without a search: a thousand that come one by one are not a thousand searches.
+const UNSEARCHED_SHARE: usize = 8;
 
 /// Finds the folds that an entry may concern.
 #[derive(Debug)]
 struct Search {
+    /// How many queries it is for.
+    count: usize,
     /// Query and fold, by their number here.
     places: Vec<(usize, usize)>,
     texts: Option<AhoCorasick>,
@@ -384,7 +408,10 @@ impl Standings {
     /// Adds a query; entries that are shown from now on are its.
     pub fn add(&mut self, standing: Arc<Standing>) {
         self.list.push(standing);
-        self.search = None;
+        let count = self.search.as_ref().map_or(0, |search| search.count);
+        if self.list.len() - count > count / UNSEARCHED_SHARE {
+            self.search = None;
+        }
     }
 
     /// Removes a query.
@@ -402,7 +429,13 @@ impl Standings {
             Some(search) => search,
             None => search.insert(Search::new(list)?),
         };
+        let unsearched = list.get(search.count..).unwrap_or_default();
         for run in &view.runs {
+            for fold in unsearched.iter().flat_map(|standing| &standing.folds) {
+                if fold.matches(run) {
+                    fold.take(&view.block, run)?;
+                }
+            }
             for number in search.folds_of(list, &view.block, run)? {
                 let Some((standing, fold)) = search.places.get(number) else { continue };
                 if let Some(fold) = list.get(*standing).and_then(|standing| standing.folds.get(*fold)) {
@@ -448,7 +481,7 @@ impl Search {
                 )
             })?),
         };
-        Ok(Self { places, texts, by_text, always, by_stream: HashMap::new() })
+        Ok(Self { count: list.len(), places, texts, by_text, always, by_stream: HashMap::new() })
     }
 
     /// Returns the folds that entries of a run may concern.
@@ -486,9 +519,7 @@ impl Search {
         let matches = |number: &usize| {
             let fold =
                 self.places.get(*number).and_then(|(standing, fold)| list.get(*standing)?.folds.get(*fold));
-            let matches =
-                |fold: &Fold| fold.matchers.iter().all(|matcher| matcher.matches_set(&run.stream.labels));
-            fold.is_some_and(matches)
+            fold.is_some_and(|fold| fold.matches(run))
         };
         let folds: Arc<[usize]> = (0..self.places.len()).filter(matches).collect();
         self.by_stream.insert(run.stream.id, Arc::clone(&folds));
