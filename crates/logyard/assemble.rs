@@ -159,7 +159,7 @@ impl Running {
         let Some(agent) = &self.agent else { return };
         for _ in 0..SETTLE_LOOKS {
             let report = agent.report();
-            if report.engine_problem.is_some() || !report.targets.is_empty() {
+            if report.engine_problem().is_some() || !report.targets.is_empty() {
                 return;
             }
             tokio::time::sleep(SETTLE_PAUSE).await;

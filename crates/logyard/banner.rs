@@ -59,11 +59,16 @@ fn reads(report: &AgentReport, facts: &Facts) -> String {
     };
     let receivers: String =
         of_kind(TargetKind::Receiver).map(|target| format!(", {}", target.name)).collect();
-    if let Some(engine) = &report.engine {
+    let engines: Vec<String> = report
+        .answering()
+        .map(|engine| format!("{} {} at {}", engine.name, engine.version, engine.host))
+        .collect();
+    if !engines.is_empty() {
         let targets = of_kind(TargetKind::Container).count();
         let things = if targets == 1 { "container" } else { "containers" };
-        let (name, version, host) = (&engine.name, &engine.version, &engine.host);
-        return format!("{targets} {things} of {name} {version} at {host}{receivers}");
+        let problem = report.engine_problem().map(|problem| format!("; {problem}; keeps trying"));
+        let problem = problem.unwrap_or_default();
+        return format!("{targets} {things} of {}{receivers}{problem}", engines.join(", "));
     }
     let files = of_kind(TargetKind::File).count();
     let mut text = match &facts.own_log {
@@ -75,7 +80,7 @@ fn reads(report: &AgentReport, facts: &Facts) -> String {
     if let Some(path) = &facts.own_log {
         write!(text, " and {}", path.display()).unwrap_or_default();
     }
-    match &report.engine_problem {
+    match &report.engine_problem() {
         Some(problem) => write!(text, "; {problem}; keeps trying"),
         None => write!(text, "; no container engine; keeps trying"),
     }
@@ -129,7 +134,8 @@ mod tests {
             api_version: "1.41".to_owned(),
             host: "unix:///var/run/docker.sock".to_owned(),
         };
-        let report = AgentReport { engine: Some(engine), targets: vec![target], ..AgentReport::default() };
+        let report =
+            AgentReport { engines: vec![Ok(engine)], targets: vec![target], ..AgentReport::default() };
         Facts {
             reads: Some(report),
             own_log: None,
@@ -159,9 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn one_of_two_engines_answers() {
+        let mut report = facts().reads.unwrap();
+        report.engines.push(Err("no engine answers at tcp://nas:2375".to_owned()));
+        let text = text(&Facts { reads: Some(report), ..facts() });
+        let want = "1 container of Docker 20.10 at unix:///var/run/docker.sock; no engine answers at tcp://nas:2375; keeps trying\n";
+        assert!(text.contains(want), "{text}");
+    }
+
+    #[test]
     fn without_an_engine() {
-        let report =
-            AgentReport { engine_problem: Some("nothing at x".to_owned()), ..AgentReport::default() };
+        let report = AgentReport { engines: vec![Err("nothing at x".to_owned())], ..AgentReport::default() };
         let own_log = Some(PathBuf::from("d/log/logyard.log"));
         let address = Some("0.0.0.0:4000".to_owned());
         let text = text(&Facts { reads: Some(report), own_log, address, ..facts() });

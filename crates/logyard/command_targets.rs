@@ -33,8 +33,9 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 pub(crate) struct Page {
     /// Whether an agent told of itself; if not, this is what one would read.
     is_running: bool,
-    /// Name, version and address of the engine.
+    /// Name, version and address of the engines that answer.
     engine: Option<String>,
+    /// Why others do not.
     engine_problem: Option<String>,
     /// Bytes that wait on disk for the store.
     spool_bytes: u64,
@@ -97,7 +98,7 @@ pub(crate) fn run(
     let page = runtime.block_on(async {
         match ask(&settings.data_dir, ANSWER_WAIT).await {
             Some(page) => anyhow::Ok(page),
-            None => Ok(page(&look(&settings.agent, &**disk).await?, false)),
+            None => Ok(page(&look(&settings.agent, &settings.data_dir, &**disk).await?, false)),
         }
     })?;
     output::print(&if arguments.json { output::json(&page)? } else { text(&page) })
@@ -134,12 +135,15 @@ fn page(report: &AgentReport, is_running: bool) -> Page {
         why: target.detail.clone(),
         labels: target.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
     };
-    let engine =
-        report.engine.as_ref().map(|engine| format!("{} {} at {}", engine.name, engine.version, engine.host));
+    let engines: Vec<String> = report
+        .answering()
+        .map(|engine| format!("{} {} at {}", engine.name, engine.version, engine.host))
+        .collect();
+    let engine = (!engines.is_empty()).then(|| engines.join(", "));
     Page {
         is_running,
         engine,
-        engine_problem: report.engine_problem.clone(),
+        engine_problem: report.engine_problem(),
         spool_bytes: report.spool_bytes,
         targets: report.targets.iter().map(row).collect(),
     }
@@ -152,7 +156,9 @@ fn text(page: &Page) -> String {
         false => "none runs on this --data-dir; this is what one would read".to_owned(),
     };
     output::line(&mut text, format_args!("agent    {agent}"));
-    let engine = page.engine.as_deref().or(page.engine_problem.as_deref()).unwrap_or("not asked");
+    let told: Vec<&str> =
+        [&page.engine, &page.engine_problem].into_iter().flatten().map(String::as_str).collect();
+    let engine = if told.is_empty() { "not asked".to_owned() } else { told.join("; ") };
     output::line(&mut text, format_args!("engine   {engine}\n"));
     if page.targets.is_empty() {
         output::line(&mut text, format_args!("nothing to read"));
@@ -187,7 +193,7 @@ mod tests {
             detail: detail.to_owned(),
         };
         AgentReport {
-            engine_problem: Some("no engine answers".to_owned()),
+            engines: vec![Err("no engine answers".to_owned())],
             targets: vec![
                 target("web", TargetState::Follow, ""),
                 target("db", TargetState::Excluded, "its label logyard.enable says false"),

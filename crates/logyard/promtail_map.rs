@@ -453,6 +453,10 @@ impl Mapped {
                 self.note(below(key), text);
             }
         }
+        if docker.tls_config.is_some() {
+            let text = "is refused: set agent.docker.engines, with the address and its ca_file, cert_file and key_file";
+            self.refuse(below("tls_config"), text);
+        }
         let refused = [
             ("basic_auth", &docker.basic_auth),
             ("authorization", &docker.authorization),
@@ -460,13 +464,12 @@ impl Mapped {
             ("bearer_token_file", &docker.bearer_token_file),
             ("oauth2", &docker.oauth2),
             ("proxy_url", &docker.proxy_url),
-            ("tls_config", &docker.tls_config),
         ];
         for (key, value) in refused {
             if value.is_some() {
                 self.refuse(
                     below(key),
-                    "is refused: the engine is spoken to without credentials or TLS; use its socket",
+                    "is refused: the engine is spoken to without credentials; use its socket",
                 );
             }
         }

@@ -19,14 +19,26 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 pub struct Engine {
     folder: tempfile::TempDir,
     daemon: Child,
+    /// Network namespace and arguments of one that is reached over the network too.
+    network: Option<(String, Vec<String>)>,
 }
 
 impl Engine {
     /// Starts an engine and loads the test image.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts an engine in a network namespace, with more arguments of the daemon.
+    pub fn start_in(namespace: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self::start_with(Some((namespace.to_owned(), arguments)))
+    }
+
+    fn start_with(network: Option<(String, Vec<String>)>) -> Self {
         let folder = tempfile::Builder::new().prefix("ly-eng-").tempdir().unwrap();
-        let daemon = spawn_daemon(folder.path());
-        let engine = Self { folder, daemon };
+        let daemon = spawn_daemon(folder.path(), network.as_ref());
+        let engine = Self { folder, daemon, network };
         engine.wait_until_it_answers();
         engine.import_image();
         engine
@@ -89,7 +101,7 @@ impl Engine {
     /// Stops the daemon as the service manager does, and starts it again. Containers live on.
     pub fn restart(&mut self) {
         self.stop_daemon();
-        self.daemon = spawn_daemon(self.folder.path());
+        self.daemon = spawn_daemon(self.folder.path(), self.network.as_ref());
         self.wait_until_it_answers();
     }
 
@@ -131,7 +143,7 @@ impl Engine {
 
     /// Starts the daemon after [`Engine::stop_daemon`].
     pub fn start_daemon(&mut self) {
-        self.daemon = spawn_daemon(self.folder.path());
+        self.daemon = spawn_daemon(self.folder.path(), self.network.as_ref());
         self.wait_until_it_answers();
     }
 
@@ -184,14 +196,28 @@ impl Drop for Engine {
     }
 }
 
-fn spawn_daemon(folder: &Path) -> Child {
+fn spawn_daemon(folder: &Path, network: Option<&(String, Vec<String>)>) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("dockerd.log")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     // In a network namespace of its own: without one, `--bridge none` takes away the bridge of an engine
     // that runs on this machine already.
     // Its loopback is up: log drivers connect to addresses there.
-    Command::new("unshare")
-        .args(["--net", "--", "sh", "-c", "/bin/busybox ip link set lo up; exec dockerd \"$@\"", "dockerd"])
+    let mut command = match network {
+        Some((namespace, _)) => {
+            // Not by `ip netns exec`, which puts another /sys in place, without the groups of containers.
+            let mut command = Command::new("nsenter");
+            command.args([&format!("--net=/run/netns/{namespace}"), "--"]);
+            command
+        }
+        None => {
+            let mut command = Command::new("unshare");
+            command.args(["--net", "--"]);
+            command
+        }
+    };
+    command
+        .args(["sh", "-c", "/bin/busybox ip link set lo up; exec dockerd \"$@\"", "dockerd"])
+        .args(network.iter().flat_map(|(_, arguments)| arguments))
         .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
         .args(["--host", &format!("unix://{}", at("docker.sock"))])
         .args(["--bridge", "none", "--iptables=false", "--ip6tables=false", "--live-restore"])

@@ -20,6 +20,8 @@ pub struct Logyard {
     /// Address listened on, and the network namespace that has it, if it is another one.
     address: String,
     namespace: Option<String>,
+    /// Programs that it finds first.
+    programs: Option<PathBuf>,
     port: u16,
     /// What `logq` shows, and the scheme of addresses.
     logq_flags: Vec<String>,
@@ -39,6 +41,7 @@ impl Logyard {
             has_lifecycle: false,
             address: "127.0.0.1".to_owned(),
             namespace: None,
+            programs: None,
             port: free_port(),
             logq_flags: Vec::new(),
             scheme: "http",
@@ -81,6 +84,12 @@ impl Logyard {
         self
     }
 
+    /// Has the process find the programs of a folder before others of their names.
+    pub fn with_programs(mut self, folder: &Path) -> Self {
+        self.programs = Some(folder.to_owned());
+        self
+    }
+
     /// Also has the process tell what happens to containers, which most tests have no use for.
     pub fn with_lifecycle(mut self) -> Self {
         self.has_lifecycle = true;
@@ -110,6 +119,10 @@ impl Logyard {
             }
             None => Command::new(env!("CARGO_BIN_EXE_logyard")),
         };
+        if let Some(programs) = &self.programs {
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{path}", programs.display()));
+        }
         let child = command
             .args(&self.arguments)
             .args(["--listen", &format!("{}:{}", self.address, self.port)])
@@ -143,6 +156,11 @@ impl Logyard {
             assert!(Instant::now() < deadline, "logyard is not ready; its log:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Returns the number of the process, which runs.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
     }
 
     /// Kills the process without any chance to tidy up.

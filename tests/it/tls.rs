@@ -10,15 +10,16 @@ const NO_ENGINE: &str = "unix:///nonexistent/docker.sock";
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// A folder of certificates.
-struct Certificates(PathBuf);
+pub struct Certificates(pub PathBuf);
 
 impl Certificates {
-    fn path(&self, name: &str) -> String {
+    /// Returns the path of a file of the folder.
+    pub fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 
     /// Makes an authority, `NAME.ca`.
-    fn authority(&self, name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    pub fn authority(&self, name: &str) -> CertifiedIssuer<'static, KeyPair> {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
@@ -28,8 +29,13 @@ impl Certificates {
     }
 
     /// Makes `NAME.cert` and `NAME.key`.
-    fn sign(&self, issuer: &CertifiedIssuer<'static, KeyPair>, name: &str) {
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    pub fn sign(&self, issuer: &CertifiedIssuer<'static, KeyPair>, name: &str) {
+        self.sign_for(issuer, name, "127.0.0.1");
+    }
+
+    /// Makes `NAME.cert` and `NAME.key` for an address.
+    pub fn sign_for(&self, issuer: &CertifiedIssuer<'static, KeyPair>, name: &str, address: &str) {
+        let params = CertificateParams::new(vec![address.to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, issuer).unwrap().pem();
         std::fs::write(self.path(&format!("{name}.cert")), cert).unwrap();

@@ -9,6 +9,7 @@
 //! `LOGYARD_TORTURE_SECS` is how long lines are printed (default 90), `LOGYARD_TORTURE_SEED` the seed, and
 //! `LOGYARD_TORTURE_READ=files` has logs read from their files.
 
+use crate::cable::Cable;
 use crate::engine::{Engine, IMAGE, numbered};
 use crate::process::Logyard;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -41,57 +42,6 @@ impl Dice {
     fn pause(&mut self, from_ms: u64, to_ms: u64) -> Duration {
         Duration::from_millis(from_ms + self.below(to_ms - from_ms))
     }
-}
-
-/// A network namespace of the store's own, at the other end of a cable.
-struct Cable {
-    namespace: String,
-    here: String,
-    there: String,
-    addresses: [String; 2],
-}
-
-impl Cable {
-    fn lay() -> Self {
-        let own = std::process::id();
-        let network = format!("10.{}.{}", 128 + own / 250 % 100, own % 250);
-        let cable = Self {
-            namespace: format!("logyard-{own}"),
-            here: format!("lya{own}"),
-            there: format!("lyb{own}"),
-            addresses: [1, 2].map(|end| format!("{network}.{end}")),
-        };
-        let Self { namespace, here, there, addresses: [near, far] } = &cable;
-        ip(&["netns", "add", namespace]);
-        ip(&["link", "add", here, "type", "veth", "peer", "name", there, "netns", namespace]);
-        ip(&["address", "add", &format!("{near}/30"), "dev", here]);
-        ip(&["-n", namespace, "address", "add", &format!("{far}/30"), "dev", there]);
-        ip(&["-n", namespace, "link", "set", "lo", "up"]);
-        cable.set("up", true);
-        cable.set("up", false);
-        cable
-    }
-
-    fn set(&self, state: &str, is_here: bool) {
-        match is_here {
-            // No route: connections fail at once.
-            true => ip(&["link", "set", &self.here, state]),
-            // What is sent vanishes.
-            false => ip(&["-n", &self.namespace, "link", "set", &self.there, state]),
-        }
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        ip(&["link", "delete", &self.here]);
-        ip(&["netns", "delete", &self.namespace]);
-    }
-}
-
-fn ip(arguments: &[&str]) {
-    let output = Command::new("ip").args(arguments).output().expect("iproute2 is installed");
-    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Holds all files of rotated logs open, so that what was in them can be read after the engine has removed them.
@@ -277,9 +227,9 @@ impl Scene {
             }
             _ => {
                 // What is removed at once can be read by an agent that is there.
-                thread::sleep(Duration::from_secs(6).saturating_sub(self.since_fault.elapsed()));
+                thread::sleep(Duration::from_secs(8).saturating_sub(self.since_fault.elapsed()));
                 let name = format!("removed-{:02}", self.gone[1].len());
-                let script = format!("{}; sleep 3", numbered(&name, 3, ""));
+                let script = format!("{}; sleep 5", numbered(&name, 3, ""));
                 let options = ["run", "--rm", "--network", "none", "--name", &name];
                 self.engine.docker(&[&options[..], &[IMAGE, "/bin/sh", "-c", &script]].concat());
                 self.gone[1].push(name);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use logyard_client::Client;
 use logyard_pipeline::LinesFrom;
 use logyard_sys::{Clock, Disk, LockGuard, Random};
@@ -18,8 +19,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::batch::{self, BatchEnd, PIECES_WAITING_MAX, Piece};
 use crate::discovery::DockerRules;
-use crate::docker_engine::{Engine, engine_host};
+use crate::docker_engine::Engine;
 use crate::docker_target::TargetParts;
+use crate::engine_place::engine_places;
 use crate::error::Error;
 use crate::file_jobs::{default_files, file_jobs};
 use crate::import::{ImportedPositions, import};
@@ -31,7 +33,7 @@ use crate::refused::RefusedFolder;
 use crate::report::{AgentReport, Board};
 use crate::settings::AgentSettings;
 use crate::ship::{self, ShipParts, ShipUntil};
-use crate::source_docker::{self, DockerSource};
+use crate::source_docker::{self, DockerSource, Presence};
 use crate::source_file::{self, FileSource};
 use crate::spool::{Spool, SpoolBounds, SpoolParts};
 use crate::spool_shared::SharedSpool;
@@ -141,6 +143,7 @@ impl Agent {
         let (input_ended, input_seen) = watch::channel(false);
         let shared = Sourcing {
             settings,
+            dir,
             disk,
             clock,
             random,
@@ -254,6 +257,8 @@ fn open_spool(
 #[derive(Debug)]
 struct Sourcing {
     settings: AgentSettings,
+    /// The agent's folder.
+    dir: PathBuf,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
@@ -268,14 +273,20 @@ struct Sourcing {
 
 impl Sourcing {
     async fn start(self) -> Result<Vec<JoinHandle<()>>, Error> {
-        let host = engine_host(&self.settings.docker.host);
-        let engine = match self.settings.docker.enabled {
-            true => timeout(FIRST_ANSWER, Engine::connect(&host)).await.ok().and_then(Result::ok),
-            false => None,
+        let places = match self.settings.docker.enabled {
+            true => engine_places(&self.settings.docker, &self.dir)
+                .map_err(|error| Error::Setting { setting: "docker", reason: error.to_string() })?,
+            false => Vec::new(),
         };
+        // One that does not answer holds up the others no longer than it would the start.
+        let answers = places.iter().map(|place| timeout(FIRST_ANSWER, Engine::connect(place, &*self.disk)));
+        let mut engines: Vec<Option<Engine>> =
+            join_all(answers).await.into_iter().map(|answer| answer.ok().and_then(Result::ok)).collect();
+        let has_engine = engines.iter().any(Option::is_some);
         let own_id = own_container_id(&*self.disk);
-        let host_label =
-            host_label(&self.settings.host, engine.as_ref(), own_id.is_some(), &*self.disk).await;
+        let own = places.iter().zip(&engines).find(|(place, _)| place.label.is_none());
+        let own_engine = own.and_then(|(_, engine)| engine.as_ref());
+        let host_label = host_label(&self.settings.host, own_engine, own_id.is_some(), &*self.disk).await;
         let mut common_labels = self.settings.labels.clone();
         common_labels.insert("host".to_owned(), host_label);
         let line_bytes_max = self.settings.line_bytes_max as usize;
@@ -303,7 +314,7 @@ impl Sourcing {
         let files = match self.settings.names_sources() {
             true => self.settings.files.clone(),
             // Without an engine a machine's own logs are what there is to read.
-            false if engine.is_none() => {
+            false if !has_engine => {
                 tracing::info!(
                     "no engine answers and nothing else is named to read, so the files in /var/log are read"
                 );
@@ -332,37 +343,43 @@ impl Sourcing {
             let pipeline =
                 compile_stages("docker.stages", &docker.stages, LinesFrom::Engine, line_bytes_max)?;
             self.stage_metrics.add(&pipeline);
-            let rules = DockerRules::compile(docker, common_labels)?;
-            let parts = Arc::new(TargetParts {
-                pieces: self.pieces,
-                board: self.board,
-                metrics: self.metrics,
-                clock: self.clock,
-                random: self.random,
-                rules,
-                pipeline,
-                staging,
-                initial: self.settings.docker.initial,
-                disk: self.disk,
-            });
-            let is_answering = engine.is_some();
-            let (listed, first_list) = oneshot::channel();
-            let (has_lifecycle, read) = (docker.lifecycle_entries, docker.read);
-            let source = DockerSource {
-                host,
-                own_id,
-                parts,
-                has_lifecycle,
-                read,
-                spool: self.spool,
-                stop: self.stop,
-                listed,
-            };
-            sources.push(tokio::spawn(source_docker::run(source, engine)));
-            if is_answering {
-                // A late list is none of the start's business.
-                drop(timeout(FIRST_ANSWER, first_list).await);
+            let presence = Presence::new(places.len());
+            let mut first_lists = Vec::new();
+            for (number, (place, engine)) in places.into_iter().zip(engines.drain(..)).enumerate() {
+                let mut labels = common_labels.clone();
+                if let Some(label) = &place.label {
+                    labels.insert("host".to_owned(), label.clone());
+                }
+                let parts = Arc::new(TargetParts {
+                    pieces: self.pieces.clone(),
+                    board: self.board.clone(),
+                    metrics: self.metrics.clone(),
+                    clock: Arc::clone(&self.clock),
+                    random: Arc::clone(&self.random),
+                    rules: DockerRules::compile(docker, labels)?,
+                    pipeline: pipeline.clone(),
+                    staging: staging.clone(),
+                    initial: docker.initial,
+                    disk: Arc::clone(&self.disk),
+                });
+                let (listed, first_list) = oneshot::channel();
+                first_lists.extend(engine.is_some().then_some(first_list));
+                let source = DockerSource {
+                    place,
+                    number,
+                    presence: presence.clone(),
+                    own_id: own_id.clone(),
+                    parts,
+                    has_lifecycle: docker.lifecycle_entries,
+                    read: docker.read,
+                    spool: self.spool.clone(),
+                    stop: self.stop.clone(),
+                    listed,
+                };
+                sources.push(tokio::spawn(source_docker::run(source, engine)));
             }
+            // A late list is none of the start's business.
+            drop(timeout(FIRST_ANSWER, join_all(first_lists)).await);
         }
         Ok(sources)
     }

@@ -8,22 +8,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, EventMessage, HostConfigLogConfig,
 };
 use bollard::query_parameters::{EventsOptions, ListContainersOptions};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
 use logyard_pipeline::parse_size;
+use logyard_sys::Disk;
 
+use crate::engine_place::{Connection, EnginePlace, Way};
 use crate::labels::ContainerFacts;
 use crate::log_join::JoinRule;
 use crate::report::EngineReport;
@@ -31,6 +32,8 @@ use crate::timestamp::parse_timestamp;
 
 /// Bound of everything but the body of a log: engines answer at once or are not well.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bollard's own bound of an answer's beginning.
+const BOLLARD_TIMEOUT_SECS: u64 = 120;
 /// Read buffer of a log connection; also about the size of one turn of a target.
 const READ_BYTES: usize = 64 << 10;
 /// Longest error text read.
@@ -38,21 +41,13 @@ const ERROR_BYTES_MAX: usize = 16 << 10;
 
 /// Size at which the driver `local` rotates if nobody says otherwise.
 const LOCAL_ROTATION_BYTES: u64 = 20_000_000;
-const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-
 /// An engine that answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
     docker: Docker,
-    address: Address,
+    way: Way,
     join_rule: JoinRule,
     report: EngineReport,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Address {
-    Unix(String),
-    Tcp(String),
 }
 
 /// Why a call failed, for people.
@@ -127,29 +122,19 @@ impl Drop for OwnedTask {
     }
 }
 
-/// Returns the address to use: the setting, `DOCKER_HOST`, or the usual socket.
-pub(crate) fn engine_host(setting: &str) -> String {
-    if !setting.is_empty() {
-        return setting.to_owned();
-    }
-    std::env::var("DOCKER_HOST")
-        .ok()
-        .filter(|host| !host.is_empty())
-        .unwrap_or_else(|| DEFAULT_HOST.to_owned())
-}
-
 impl Engine {
     /// Connects and agrees on an API version.
-    pub(crate) async fn connect(host: &str) -> Result<Self, EngineError> {
-        let address = Address::parse(host)?;
-        let failed = |error: BollardError| EngineError(format!("no engine answers at {host}: {error}"));
+    pub(crate) async fn connect(place: &EnginePlace, disk: &dyn Disk) -> Result<Self, EngineError> {
+        let host = &place.host;
+        let failed = |error: String| EngineError(format!("no engine answers at {host}: {error}"));
         let connect = async {
-            let docker = Docker::connect_with_host(host).map_err(failed)?;
-            let docker = docker.negotiate_version().await.map_err(failed)?;
-            let version = docker.version().await.map_err(failed)?;
-            Ok((docker, version))
+            let way = Way::open(&place.address, disk).await.map_err(failed)?;
+            let docker = docker(&way).map_err(|error| failed(with_causes(&error)))?;
+            let docker = docker.negotiate_version().await.map_err(|error| failed(with_causes(&error)))?;
+            let version = docker.version().await.map_err(|error| failed(with_causes(&error)))?;
+            Ok((way, docker, version))
         };
-        let (docker, version) = tokio::time::timeout(ANSWER_TIMEOUT, connect)
+        let (way, docker, version) = tokio::time::timeout(ANSWER_TIMEOUT, connect)
             .await
             .map_err(|_| EngineError(format!("the engine at {host} does not answer within 30 s")))??;
         let components = version.components.unwrap_or_default();
@@ -158,10 +143,10 @@ impl Engine {
             name: if is_podman { "Podman" } else { "Docker" }.to_owned(),
             version: version.version.unwrap_or_default(),
             api_version: docker.client_version().to_string(),
-            host: host.to_owned(),
+            host: host.clone(),
         };
         let join_rule = if is_podman { JoinRule::Podman } else { JoinRule::Docker };
-        Ok(Self { docker, address, join_rule, report })
+        Ok(Self { docker, way, join_rule, report })
     }
 
     pub(crate) fn report(&self) -> &EngineReport {
@@ -240,17 +225,8 @@ impl Engine {
     async fn get(&self, path: &str) -> Result<LogResponse, OpenError> {
         let failed =
             |error: &dyn std::fmt::Display| OpenError::Failed(format!("cannot open the log: {error}"));
-        let (mut sender, connection) = match &self.address {
-            Address::Unix(socket) => {
-                let stream = UnixStream::connect(socket).await.map_err(|error| failed(&error))?;
-                handshake(stream).await
-            }
-            Address::Tcp(host) => {
-                let stream = TcpStream::connect(host).await.map_err(|error| failed(&error))?;
-                handshake(stream).await
-            }
-        }
-        .map_err(|error| failed(&error))?;
+        let stream = self.way.connect().await.map_err(|error| failed(&error))?;
+        let (mut sender, connection) = handshake(stream).await.map_err(|error| failed(&error))?;
         let request = hyper::Request::get(path)
             .header(hyper::header::HOST, "engine")
             .body(Empty::<Bytes>::new())
@@ -286,10 +262,7 @@ impl LogResponse {
 
 type Sender = hyper::client::conn::http1::SendRequest<Empty<Bytes>>;
 
-async fn handshake<S>(stream: S) -> Result<(Sender, OwnedTask), hyper::Error>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+async fn handshake(stream: Box<dyn Connection>) -> Result<(Sender, OwnedTask), hyper::Error> {
     let mut builder = hyper::client::conn::http1::Builder::new();
     builder.max_buf_size(READ_BYTES);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
@@ -298,19 +271,46 @@ where
     Ok((sender, OwnedTask(task)))
 }
 
-impl Address {
-    fn parse(host: &str) -> Result<Self, EngineError> {
-        if let Some(path) = host.strip_prefix("unix://") {
-            return Ok(Self::Unix(path.to_owned()));
-        }
-        let tcp = host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://"));
-        match tcp {
-            Some(address) => Ok(Self::Tcp(address.trim_end_matches('/').to_owned())),
-            None => Err(EngineError(format!(
-                "cannot use engine address {host}; want unix:///path or tcp://host:port, in agent.docker.host or DOCKER_HOST"
-            ))),
-        }
+/// Returns bollard's client for calls over a way. It brings connections of its own for all but TLS.
+fn docker(way: &Way) -> Result<Docker, BollardError> {
+    let secs = BOLLARD_TIMEOUT_SECS;
+    if let Some(socket) = way.socket() {
+        return Docker::connect_with_unix(socket, secs, API_DEFAULT_VERSION);
     }
+    if let Some(authority) = way.clear_authority() {
+        return Docker::connect_with_http(&format!("tcp://{authority}"), secs, API_DEFAULT_VERSION);
+    }
+    let way = way.clone();
+    let call = move |request: BollardRequest| call(way.clone(), request);
+    Docker::connect_with_custom_transport(call, Some("http://engine"), secs, API_DEFAULT_VERSION)
+}
+
+/// Shows an error with what caused it: what a peer says of certificates is a cause.
+fn with_causes(error: &BollardError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Makes one call over a connection of its own.
+async fn call(way: Way, request: BollardRequest) -> Result<hyper::Response<Incoming>, BollardError> {
+    let stream = way.connect().await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the answer, which nobody but bollard holds; its error comes out of the answer as well.
+    tokio::spawn(async move { drop(connection.await) });
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).parse();
+    head.uri = path.map_err(|error| BollardError::from(std::io::Error::other(error)))?;
+    head.headers.insert(hyper::header::HOST, hyper::header::HeaderValue::from_static("engine"));
+    Ok(sender.send_request(hyper::Request::from_parts(head, body)).await?)
 }
 
 fn refusal(status: u16, message: &str) -> OpenError {
@@ -443,14 +443,6 @@ fn inspected(answer: ContainerInspectResponse) -> Inspected {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses() {
-        assert_eq!(Address::parse("unix:///run/x.sock").unwrap(), Address::Unix("/run/x.sock".into()));
-        assert_eq!(Address::parse("tcp://nas:2375").unwrap(), Address::Tcp("nas:2375".into()));
-        let error = Address::parse("ssh://nas").unwrap_err().to_string();
-        assert!(error.contains("agent.docker.host"), "{error}");
-    }
 
     #[test]
     fn sizes_of_rotation() {

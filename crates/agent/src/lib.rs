@@ -21,6 +21,7 @@ mod container_stages;
 mod discovery;
 mod docker_engine;
 mod docker_target;
+mod engine_place;
 mod error;
 mod file_form;
 mod file_jobs;
@@ -81,7 +82,8 @@ pub use logyard_pipeline::{self as pipeline, RelabelAction, RelabelSettings};
 pub use look::look;
 pub use report::{AgentReport, EngineReport, TargetKind, TargetReport, TargetState};
 pub use settings::{
-    AgentSettings, DockerSettings, FileSettings, FilterName, FilterSettings, Initial, ReadFrom, SpoolSettings,
+    AgentSettings, DockerSettings, EngineSettings, FileSettings, FilterName, FilterSettings, Initial,
+    ReadFrom, SpoolSettings,
 };
 pub use settings_receive::{
     ForwardSettings, GelfSettings, JournalSettings, LokiPushSettings, StdinSettings, SyslogFormat,

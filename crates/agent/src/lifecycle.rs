@@ -19,7 +19,7 @@ use crate::discovery::DockerRules;
 use crate::labels::ContainerFacts;
 use crate::position::{OutputPosition, Position};
 
-/// Key of the position in the engine's events.
+/// Key of the position in the events of the only engine, and what others begin with.
 pub(crate) const EVENTS_KEY: &str = "docker-events";
 /// An event may be shown behind another that is younger by so much.
 const DISORDER_NS: i64 = 10_000_000_000;
@@ -33,6 +33,8 @@ const RUNS_MAX: usize = 10_000;
 /// Makes entries of events.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
+    /// Key of its position.
+    key: Arc<str>,
     /// Up to where an earlier agent shipped: from `ns` on it told `ordinal` events, the newest of them at `proof_ns`.
     before: OutputPosition,
     /// Events behind `before` that were seen again.
@@ -56,10 +58,11 @@ struct Run {
 
 impl Lifecycle {
     /// Goes on behind a position, or begins now.
-    pub(crate) fn new(position: Option<OutputPosition>, now_ns: i64) -> Self {
+    pub(crate) fn new(key: Arc<str>, position: Option<OutputPosition>, now_ns: i64) -> Self {
         let now = OutputPosition { ns: now_ns, ordinal: 0, proof_ns: now_ns, step: None };
         let position = position.unwrap_or(now);
         Self {
+            key,
             before: position,
             seen_again: 0,
             position,
@@ -104,7 +107,8 @@ impl Lifecycle {
     }
 
     fn piece(&self, chunks: Vec<(Arc<LabelSet>, Entries)>) -> Piece {
-        Piece::of_target(EVENTS_KEY.into(), chunks, Position::Container([Some(self.position), None]))
+        let position = Position::Container([Some(self.position), None]);
+        Piece::of_target(Arc::clone(&self.key), chunks, position)
     }
 
     /// Follows the run of a container, and returns the line and the structured metadata of the event.
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_life_is_told() {
-        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), None, NOW_NS);
         let second = 1_000_000_000;
         let stream = r#"{container="web", stream="lifecycle"}"#;
         for (after_ns, action, attributes, want) in [
@@ -284,7 +288,7 @@ mod tests {
     #[test]
     fn an_end_that_was_asked_for_is_no_error() {
         let level = |events: &[&str]| {
-            let mut lifecycle = Lifecycle::new(None, NOW_NS);
+            let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), None, NOW_NS);
             let mut last = None;
             for (number, action) in (1..).zip(events) {
                 let event = event(number, action, &[("exitCode", "137")]);
@@ -301,7 +305,7 @@ mod tests {
     #[test]
     fn a_signal_to_read_settings_again_asks_for_no_end() {
         for (signal, want) in [("1", "error"), ("SIGHUP", "error"), ("15", "info"), ("10", "info")] {
-            let mut lifecycle = Lifecycle::new(None, NOW_NS);
+            let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), None, NOW_NS);
             assert!(told(&mut lifecycle, &event(1, "kill", &[("signal", signal)])).is_none());
             let end = event(2, "die", &[("exitCode", "137")]);
             let piece = lifecycle.take(&end, &facts(), &rules("{}")).unwrap();
@@ -311,7 +315,7 @@ mod tests {
 
     #[test]
     fn events_shown_again_are_told_once() {
-        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), None, NOW_NS);
         let first = event(5, "start", &[]);
         assert!(told(&mut lifecycle, &event(-1, "start", &[])).is_none(), "before the agent");
         let mut last = lifecycle.begin();
@@ -324,7 +328,7 @@ mod tests {
         let OutputPosition { ns, ordinal, proof_ns, .. } = position(&last);
         assert_eq!((ns, ordinal, proof_ns), (NOW_NS, 3, NOW_NS + 5));
         // Another agent goes on there.
-        let mut next = Lifecycle::new(Some(position(&last)), NOW_NS + 100);
+        let mut next = Lifecycle::new(EVENTS_KEY.into(), Some(position(&last)), NOW_NS + 100);
         assert_eq!(next.since_ns(), NOW_NS - DISORDER_NS);
         let again = [event(3, "oom", &[]), first, event(5, "oom", &[])];
         assert!(again.iter().all(|event| told(&mut next, event).is_none()));
@@ -334,31 +338,31 @@ mod tests {
 
     #[test]
     fn an_older_event_that_was_shown_late_and_not_told_is_told_by_the_next_agent() {
-        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), None, NOW_NS);
         let (young, old) = (event(9, "start", &[]), event(8, "oom", &[]));
         let piece = lifecycle.take(&young, &facts(), &rules("{}")).unwrap();
         // It ends before the other is shown; both are shown again.
-        let mut next = Lifecycle::new(Some(position(&piece)), NOW_NS + 100);
+        let mut next = Lifecycle::new(EVENTS_KEY.into(), Some(position(&piece)), NOW_NS + 100);
         assert!(told(&mut next, &young).is_none());
         let piece = next.take(&old, &facts(), &rules("{}")).expect("it was never told");
-        let mut third = Lifecycle::new(Some(position(&piece)), NOW_NS + 200);
+        let mut third = Lifecycle::new(EVENTS_KEY.into(), Some(position(&piece)), NOW_NS + 200);
         assert!([young, old].iter().all(|event| told(&mut third, event).is_none()));
     }
 
     #[test]
     fn an_engine_that_forgot_what_was_told_hides_nothing_new() {
-        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), None, NOW_NS);
         let known = [event(1, "start", &[]), event(2, "oom", &[])];
         let pieces = known.iter().map(|event| lifecycle.take(event, &facts(), &rules("{}")).unwrap());
         let last = position(&pieces.last().unwrap());
-        let mut next = Lifecycle::new(Some(last), NOW_NS + 100);
+        let mut next = Lifecycle::new(EVENTS_KEY.into(), Some(last), NOW_NS + 100);
         assert!(told(&mut next, &event(3, "die", &[("exitCode", "0")])).is_some());
         assert!(told(&mut next, &event(4, "start", &[])).is_some());
     }
 
     #[test]
     fn the_position_follows_the_newest_event_and_counts_few() {
-        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), None, NOW_NS);
         let mut last = None;
         for number in 1..=30 {
             let start = event(number * 1_000_000_000, "start", &[]);
@@ -375,7 +379,7 @@ mod tests {
     #[test]
     fn what_an_earlier_agent_told_is_not_told_at_the_second_connection_either() {
         let before = OutputPosition { ns: NOW_NS + 5, ordinal: 2, proof_ns: NOW_NS + 5, step: None };
-        let mut lifecycle = Lifecycle::new(Some(before), NOW_NS + 100);
+        let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), Some(before), NOW_NS + 100);
         let known = [event(5, "start", &[]), event(5, "oom", &[])];
         // The first connection shows one of them, and breaks.
         assert!(told(&mut lifecycle, &known[0]).is_none());
@@ -388,7 +392,7 @@ mod tests {
 
     #[test]
     fn containers_left_out_are_not_told_of() {
-        let mut lifecycle = Lifecycle::new(None, NOW_NS);
+        let mut lifecycle = Lifecycle::new(EVENTS_KEY.into(), None, NOW_NS);
         let start = event(1, "start", &[]);
         assert!(lifecycle.take(&start, &facts(), &rules(r#"{"default_on": false}"#)).is_none());
         let rule = r#"{"relabel": [{"source_labels": ["stream"], "regex": "lifecycle", "action": "drop"}]}"#;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use logyard_pipeline::Pipeline;
 use logyard_sys::Disk;
 use tokio::time::timeout;
@@ -13,7 +14,8 @@ use tokio::time::timeout;
 use crate::agent::host_label;
 use crate::container_stages::container_stages;
 use crate::discovery::DockerRules;
-use crate::docker_engine::{Engine, Listed, engine_host};
+use crate::docker_engine::{Engine, Listed};
+use crate::engine_place::engine_places;
 use crate::error::Error;
 use crate::file_form::FileForm;
 use crate::file_jobs::{FileJob, default_files, file_jobs};
@@ -35,41 +37,59 @@ const NO_LOG: &str = "its log driver is none; use json-file or local";
 ///
 /// Shape: targets sorted by kind and name; the states are those in which an agent would begin. No agent id.
 /// Errors: settings that cannot be used. Must run inside a tokio runtime.
-pub async fn look(settings: &AgentSettings, disk: &dyn Disk) -> Result<AgentReport, Error> {
+pub async fn look(settings: &AgentSettings, data_dir: &Path, disk: &dyn Disk) -> Result<AgentReport, Error> {
     settings.check()?;
-    let host = engine_host(&settings.docker.host);
     let own_id = own_container_id(disk);
     let mut report = AgentReport::default();
-    let mut engine = None;
-    if settings.docker.enabled {
-        match timeout(ANSWER, Engine::connect(&host)).await {
-            Ok(Ok(found)) => engine = Some(found),
-            Ok(Err(error)) => report.engine_problem = Some(error.to_string()),
-            Err(_) => {
-                report.engine_problem = Some(format!("the engine at {host} does not answer within 10 s"))
-            }
-        }
-    }
+    let places = match settings.docker.enabled {
+        // Not in the agent's folder: one may be at work there.
+        true => engine_places(&settings.docker, &data_dir.join("look"))
+            .map_err(|error| Error::Setting { setting: "docker", reason: error.to_string() })?,
+        false => Vec::new(),
+    };
+    let answers = join_all(places.iter().map(|place| timeout(ANSWER, Engine::connect(place, disk)))).await;
+    let engines: Vec<Result<Engine, String>> = places
+        .iter()
+        .zip(answers)
+        .map(|(place, answer)| match answer {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("the engine at {} does not answer within 10 s", place.host)),
+        })
+        .collect();
     let mut common_labels = settings.labels.clone();
-    let host_label = host_label(&settings.host, engine.as_ref(), own_id.is_some(), disk).await;
+    let own = places.iter().zip(&engines).find(|(place, _)| place.label.is_none());
+    let own_engine = own.and_then(|(_, engine)| engine.as_ref().ok());
+    let host_label = host_label(&settings.host, own_engine, own_id.is_some(), disk).await;
     common_labels.insert("host".to_owned(), host_label);
-    if let Some(engine) = &engine {
-        report.engine = Some(engine.report().clone());
-        let rules = DockerRules::compile(&settings.docker, common_labels.clone())?;
+    for (place, engine) in places.iter().zip(&engines) {
+        let engine = match engine {
+            Ok(engine) => engine,
+            Err(reason) => {
+                report.engines.push(Err(reason.clone()));
+                continue;
+            }
+        };
+        let mut labels = common_labels.clone();
+        if let Some(label) = &place.label {
+            labels.insert("host".to_owned(), label.clone());
+        }
+        let rules = DockerRules::compile(&settings.docker, labels)?;
         let containers = timeout(ANSWER, engine.list()).await;
-        match containers.map_err(|_| "the engine does not list its containers within 10 s".to_owned()) {
+        let status = match containers {
             Ok(Ok(containers)) => {
                 for container in containers {
                     let is_own = own_id.as_deref() == Some(&container.id);
                     report.targets.push(look_at(engine, &rules, container, is_own).await);
                 }
+                Ok(engine.report().clone())
             }
-            Ok(Err(error)) => report.engine_problem = Some(error.to_string()),
-            Err(reason) => report.engine_problem = Some(reason),
-        }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the engine at {} does not list its containers within 10 s", place.host)),
+        };
+        report.engines.push(status);
     }
     let files = match settings.names_sources() {
-        false if engine.is_none() => default_files(),
+        false if engines.iter().all(Result::is_err) => default_files(),
         _ => settings.files.clone(),
     };
     report.targets.extend(receivers(settings, &common_labels)?);
@@ -198,7 +218,7 @@ mod tests {
             ],
             ..AgentSettings::default()
         };
-        let report = look(&settings, &disk).await.unwrap();
+        let report = look(&settings, Path::new("/data"), &disk).await.unwrap();
         let rows: Vec<_> = report
             .targets
             .iter()
@@ -216,7 +236,7 @@ mod tests {
         ];
         assert_eq!(rows, want);
         assert_eq!(report.targets[0].labels.get("host"), Some("nas"));
-        assert!(report.engine.is_none() && report.engine_problem.is_none());
+        assert!(report.engines.is_empty());
     }
 
     #[tokio::test]
@@ -224,8 +244,8 @@ mod tests {
         let docker =
             DockerSettings { host: "unix:///nonexistent.sock".to_owned(), ..DockerSettings::default() };
         let settings = AgentSettings { docker, ..AgentSettings::default() };
-        let report = look(&settings, &SimDisk::new()).await.unwrap();
-        assert!(report.engine_problem.unwrap().contains("/nonexistent.sock"));
+        let report = look(&settings, Path::new("/data"), &SimDisk::new()).await.unwrap();
+        assert!(report.engine_problem().unwrap().contains("/nonexistent.sock"));
         // Without an engine the machine's own logs are what would be read.
         assert!(report.targets.iter().all(|target| target.kind == TargetKind::File));
     }

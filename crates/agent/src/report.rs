@@ -10,14 +10,26 @@ use logyard_model::LabelSet;
 pub struct AgentReport {
     /// The agent's id, 32 hexadecimal digits.
     pub agent_id: String,
-    /// The engine, while it answers.
-    pub engine: Option<EngineReport>,
-    /// Why the engine does not answer, if one is wanted and does not.
-    pub engine_problem: Option<String>,
+    /// The engines that are wanted and were asked, in the order of the settings: what answers, or why it does not.
+    pub engines: Vec<Result<EngineReport, String>>,
     /// All targets, by name.
     pub targets: Vec<TargetReport>,
     /// Bytes of the spool on disk.
     pub spool_bytes: u64,
+}
+
+impl AgentReport {
+    /// Returns what does not answer and why, on one line; `None`: all engines answer, or none is wanted.
+    pub fn engine_problem(&self) -> Option<String> {
+        let problems: Vec<&str> =
+            self.engines.iter().filter_map(|engine| engine.as_ref().err()).map(String::as_str).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
+    }
+
+    /// Returns the engines that answer.
+    pub fn answering(&self) -> impl Iterator<Item = &EngineReport> {
+        self.engines.iter().filter_map(|engine| engine.as_ref().ok())
+    }
 }
 
 /// An engine that answers.
@@ -101,23 +113,14 @@ pub(crate) struct Board(Arc<Mutex<Notes>>);
 
 #[derive(Debug, Default)]
 struct Notes {
-    engine: Option<EngineReport>,
-    engine_problem: Option<String>,
+    engines: BTreeMap<usize, Result<EngineReport, String>>,
     targets: BTreeMap<String, TargetReport>,
 }
 
 impl Board {
-    pub(crate) fn set_engine(&self, engine: Result<EngineReport, String>) {
-        self.with(|notes| match engine {
-            Ok(engine) => {
-                notes.engine = Some(engine);
-                notes.engine_problem = None;
-            }
-            Err(problem) => {
-                notes.engine = None;
-                notes.engine_problem = Some(problem);
-            }
-        });
+    /// Notes what the engine of this number in the settings answers, or why it does not.
+    pub(crate) fn set_engine(&self, number: usize, engine: Result<EngineReport, String>) {
+        self.with(|notes| drop(notes.engines.insert(number, engine)));
     }
 
     /// Names a target; one that is new starts as `Known`, another keeps its state.
@@ -151,13 +154,7 @@ impl Board {
         self.with(|notes| {
             let mut targets: Vec<TargetReport> = notes.targets.values().cloned().collect();
             targets.sort_by(|a, b| a.name.cmp(&b.name));
-            AgentReport {
-                agent_id,
-                engine: notes.engine.clone(),
-                engine_problem: notes.engine_problem.clone(),
-                targets,
-                spool_bytes,
-            }
+            AgentReport { agent_id, engines: notes.engines.values().cloned().collect(), targets, spool_bytes }
         })
     }
 

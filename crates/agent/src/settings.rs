@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use logyard_client::TlsFiles;
 use logyard_pipeline::settings::StageSettings;
 use logyard_pipeline::{RelabelSettings, is_label_name};
 use schemars::JsonSchema;
@@ -70,9 +71,13 @@ impl Default for AgentSettings {
 pub struct DockerSettings {
     /// Whether to read containers at all.
     pub enabled: bool,
-    /// Address of the engine: `unix:///path` or `tcp://host:port`. Empty: the environment's
-    /// `DOCKER_HOST`, else `unix:///var/run/docker.sock`.
+    /// Address of the engine: `unix:///path`, `tcp://host:port`, or `ssh://user@host`, for which `ssh` must be installed
+    /// and let this process in without a question. Empty: the environment's `DOCKER_HOST`, over TLS if
+    /// `DOCKER_TLS_VERIFY` is set, with `ca.pem`, `cert.pem` and `key.pem` of `DOCKER_CERT_PATH`; else
+    /// `unix:///var/run/docker.sock`.
     pub host: String,
+    /// Several engines, instead of `host`. One that does not answer holds up none of the others.
+    pub engines: Vec<EngineSettings>,
     /// Whether containers are read unless their label `logyard.enable` says `false`; if not, only
     /// those with `logyard.enable=true` are.
     pub default_on: bool,
@@ -94,6 +99,36 @@ pub struct DockerSettings {
     pub relabel: Vec<RelabelSettings>,
     /// What happens to lines, in order: each item has exactly one key, the name of a stage.
     pub stages: Vec<StageSettings>,
+}
+
+/// One of several engines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineSettings {
+    /// Its address: `unix:///path`, `tcp://host:port`, or `ssh://user@host:port/path/of/its/socket`, of which user, port
+    /// and path may be left out.
+    pub host: String,
+    /// Value of the label `host` of its containers' streams. Empty: the machine in the address; for a socket here that of
+    /// `agent.host`.
+    pub label: String,
+    /// Certificates of the authorities that its own must be signed by, PEM. With this, or an address that begins with
+    /// `https://`, TLS is spoken; empty: the machine's authorities.
+    pub ca_file: String,
+    /// The certificate to show to it, PEM, if it wants one.
+    pub cert_file: String,
+    /// The key of that certificate, PEM.
+    pub key_file: String,
+}
+
+impl EngineSettings {
+    pub(crate) fn files(&self) -> TlsFiles {
+        TlsFiles {
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            server_name: String::new(),
+        }
+    }
 }
 
 /// Names some containers.
@@ -125,6 +160,7 @@ impl Default for DockerSettings {
         Self {
             enabled: true,
             host: String::new(),
+            engines: Vec::new(),
             default_on: true,
             initial: Initial::All,
             read: ReadFrom::Api,
@@ -251,6 +287,17 @@ impl AgentSettings {
             let reason =
                 format!("got {} bytes, want {LINE_BYTES_MIN} to {LINE_BYTES_MAX}", self.line_bytes_max);
             return Err(Error::Setting { setting: "line_bytes_max", reason });
+        }
+        if !self.docker.engines.is_empty() && !self.docker.host.is_empty() {
+            let reason = "agent.docker.host is set as well; add it to the list".to_owned();
+            return Err(Error::Setting { setting: "docker.engines", reason });
+        }
+        let hosts: Vec<&str> = self.docker.engines.iter().map(|engine| engine.host.as_str()).collect();
+        if let Some(twice) =
+            (1..hosts.len()).find(|&at| hosts.iter().take(at).any(|host| hosts.get(at) == Some(host)))
+        {
+            let reason = format!("{} is in the list twice", hosts.get(twice).copied().unwrap_or_default());
+            return Err(Error::Setting { setting: "docker.engines", reason });
         }
         check_labels("labels", &self.labels)?;
         self.files.iter().try_for_each(|job| check_labels("files.labels", &job.labels))?;

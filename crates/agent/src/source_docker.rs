@@ -4,10 +4,10 @@
 //! this container". On any break everything starts over: an engine that was away may have started,
 //! stopped and removed containers without a trace in the events.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::models::EventMessage;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, interval_at};
 use crate::batch::Piece;
 use crate::docker_engine::{Engine, EngineError, Listed};
 use crate::docker_target::{self, Begin, TARGET_PREFIX, TargetParts, Wish, target_key};
+use crate::engine_place::EnginePlace;
 use crate::labels::{ContainerFacts, own_refusal};
 use crate::lifecycle::{EVENTS_KEY, Lifecycle};
 use crate::position::{OutputPosition, OutputPositions, Position};
@@ -42,7 +43,11 @@ const EARLY_EVENTS_MAX: usize = 4_096;
 /// What the source needs.
 #[derive(Debug)]
 pub(crate) struct DockerSource {
-    pub(crate) host: String,
+    pub(crate) place: EnginePlace,
+    /// Its number in the settings.
+    pub(crate) number: usize,
+    /// What the lists of all engines hold.
+    pub(crate) presence: Presence,
     /// Id of the agent's own container, which is left out unless it wants otherwise: its lines would feed themselves.
     pub(crate) own_id: Option<String>,
     pub(crate) parts: Arc<TargetParts>,
@@ -54,6 +59,29 @@ pub(crate) struct DockerSource {
     pub(crate) stop: watch::Receiver<bool>,
     /// Told once the first list was taken.
     pub(crate) listed: oneshot::Sender<()>,
+}
+
+/// Keys of the targets on the last list of each engine; `None`: it has not told any.
+///
+/// A target is gone when it is on no list: that of an engine that does not answer may still hold it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Presence(Arc<Mutex<Vec<Option<HashSet<String>>>>>);
+
+impl Presence {
+    /// Begins with so many engines.
+    pub(crate) fn new(engines: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![None; engines])))
+    }
+
+    /// Notes the list of an engine; returns what is on all of them, once each engine has told its own.
+    fn note(&self, number: usize, present: HashSet<String>) -> Option<HashSet<String>> {
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *lists.get_mut(number)? = Some(present);
+        lists.iter().try_fold(HashSet::new(), |mut all, list| {
+            all.extend(list.as_ref()?.iter().cloned());
+            Some(all)
+        })
+    }
 }
 
 /// A container's id and how far it was read.
@@ -69,6 +97,8 @@ struct Live {
     root: Option<Arc<Path>>,
     last_event_ns: i64,
     own_id: Option<String>,
+    number: usize,
+    presence: Presence,
     /// From where new targets are read.
     initial: Initial,
     parts: Arc<TargetParts>,
@@ -81,11 +111,14 @@ struct Live {
 
 /// Runs until the agent stops and all targets have ended. `first` is an engine already connected.
 pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
-    let DockerSource { host, own_id, parts, has_lifecycle, read, spool, mut stop, listed } = source;
+    let DockerSource { place, number, presence, own_id, parts, has_lifecycle, read, spool, mut stop, listed } =
+        source;
+    let host = place.host.as_str();
+    let events_key: Arc<str> = format!("{EVENTS_KEY}{}", place.key).into();
     let mut backoff = Backoff::new(BACKOFF, Arc::clone(&parts.random));
     let now_ns = parts.clock.now_ns();
-    let events_position = events_position(&spool);
-    let lifecycle = has_lifecycle.then(|| Lifecycle::new(events_position, now_ns));
+    let events_position = events_position(&spool, &events_key);
+    let lifecycle = has_lifecycle.then(|| Lifecycle::new(events_key, events_position, now_ns));
     let happened = match events_position {
         None => lifecycle.iter().map(Lifecycle::begin).collect(),
         Some(_) => VecDeque::new(),
@@ -98,6 +131,8 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
         root: None,
         last_event_ns: now_ns,
         own_id,
+        number,
+        presence,
         initial: Initial::All,
         parts: Arc::clone(&parts),
         stop: stop.clone(),
@@ -111,13 +146,13 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
         let connected = match next.take() {
             Some(engine) => Ok(engine),
             None => tokio::select! {
-                connected = Engine::connect(&host) => connected,
+                connected = Engine::connect(&place, &*parts.disk) => connected,
                 () = stopped(&mut stop) => break,
             },
         };
         let (ended, has_lasted) = match connected {
             Ok(engine) => {
-                parts.board.set_engine(Ok(engine.report().clone()));
+                parts.board.set_engine(number, Ok(engine.report().clone()));
                 if is_failing {
                     tracing::info!(host, "the engine answers again");
                     is_failing = false;
@@ -147,7 +182,7 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
             tracing::warn!(%error, host, "the engine does not answer; trying again until it does");
             is_failing = true;
         }
-        parts.board.set_engine(Err(error.to_string()));
+        parts.board.set_engine(number, Err(error.to_string()));
         if stopped_within(&mut stop, backoff.next_delay(None)).await {
             break;
         }
@@ -166,8 +201,8 @@ fn container_positions(spool: &SharedSpool) -> BTreeMap<String, OutputPositions>
 }
 
 /// Returns how far the engine's events were shipped.
-fn events_position(spool: &SharedSpool) -> Option<OutputPosition> {
-    match spool.positions().remove(EVENTS_KEY)?.position {
+fn events_position(spool: &SharedSpool, key: &str) -> Option<OutputPosition> {
+    match spool.positions().remove(key)?.position {
         Position::Container([position, _]) => position,
         Position::File(_) | Position::Journal(_) => None,
     }
@@ -252,7 +287,9 @@ impl Live {
         {
             tracing::debug!("the first list of containers came late");
         }
-        spool.note_present(TARGET_PREFIX, present).await;
+        if let Some(present) = self.presence.note(self.number, present) {
+            spool.note_present(TARGET_PREFIX, present).await;
+        }
     }
 
     fn take_answer(
@@ -400,4 +437,19 @@ fn facts_of(mut attributes: HashMap<String, String>) -> ContainerFacts {
         attributes.remove(own);
     }
     ContainerFacts { name: name.trim_start_matches('/').to_owned(), image, labels: attributes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_that_has_not_answered_may_hold_is_not_gone() {
+        let presence = Presence::new(2);
+        let keys =
+            |names: &[&str]| -> HashSet<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        assert_eq!(presence.note(0, keys(&["a", "b"])), None);
+        assert_eq!(presence.note(1, keys(&["c"])), Some(keys(&["a", "b", "c"])));
+        assert_eq!(presence.note(0, keys(&["b"])), Some(keys(&["b", "c"])));
+    }
 }

@@ -6,8 +6,12 @@
 //! or that certificate itself if it signed it.
 
 use std::error::Error as StdError;
+use std::fmt::Debug;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -124,6 +128,21 @@ impl Tls {
     pub(crate) fn nobody() -> Result<ClientConfig, Error> {
         let builder = builder(Arc::new(ring::default_provider()))?;
         Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    }
+
+    /// Does the handshake over a connection to `host`, whose certificate must bear that name or address.
+    ///
+    /// Errors: what the peer shows is not trusted, or it wants a certificate, or the connection broke.
+    pub async fn connect<S>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Debug + Send + Unpin + use<S>>
+    where
+        S: AsyncRead + AsyncWrite + Debug + Send + Unpin,
+    {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
     }
 
     pub(crate) fn config(&self) -> &Arc<ClientConfig> {
