@@ -239,6 +239,11 @@ pub(crate) fn write_json(
                         reader.skip()?;
                         text(bytes)
                     }
+                    // Written as a text within a text, each level would double its escapes.
+                    Item::Array(_) | Item::Map(_) => {
+                        reader.skip()?;
+                        r#""?""#.to_owned()
+                    }
                     _ => {
                         let mut key = String::new();
                         write_json(reader, &mut key, bytes_max)?;
@@ -288,6 +293,10 @@ mod tests {
         let mut reader = Reader(VALUE);
         write_json(&mut reader, &mut short, 9).unwrap();
         assert_eq!((&*short, reader.0.len()), (r#"{"a":[1,-1]}"#, 0));
+        let mut nested = String::new();
+        let maps = [&[0x81; 30][..], &[0x80], &[0x07; 30]].concat();
+        write_json(&mut Reader(&maps), &mut nested, 1_000).unwrap();
+        assert_eq!(nested, r#"{"?":7}"#, "maps as keys of maps");
         assert_eq!(Reader(&VALUE[..20]).skip(), Err(PackFault::Short));
         assert_eq!(write_json(&mut Reader(&VALUE[..20]), &mut text, 1_000), Err(PackFault::Short));
     }
