@@ -20,7 +20,7 @@ pub(crate) struct Store {
 /// What a process takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Use {
-    resident_kib: u64,
+    pub(crate) resident_kib: u64,
     peak_kib: u64,
     pub(crate) cpu: Duration,
 }

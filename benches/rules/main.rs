@@ -1,0 +1,204 @@
+//! What rules cost a store that takes lines at a steady rate.
+//!
+//! Starts a store of its own and pushes lines all the time: first without rules, then with them for as long as their widest
+//! window, then with what they count folded. Prints processor time and memory of each part, and what the rules added;
+//! fails if that is more than promised, if an evaluation failed or was missed, or if an alert that must fire does not.
+//! See `README.md`.
+
+#![allow(clippy::disallowed_methods, reason = "a load tool reads the clock")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a panic is how a bench fails, a line what it says"
+)]
+
+#[path = "../tails/store.rs"]
+mod store;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::{Store, Use};
+
+/// What is promised: share of one core, and memory.
+const CORE_SHARE_MAX: f64 = 0.10;
+const MEMORY_MIB_MAX: f64 = 50.0;
+
+/// Pushes a second, as some agents make that send what they have read.
+const PUSHES_PER_SEC: u64 = 10;
+
+/// Most rules of a group, as the store has it.
+const GROUP_RULES: u64 = 200;
+
+/// What to do; each is a word `name=number` on the command line.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    /// Rules, evaluated once a minute.
+    rules: u64,
+    /// How many of ten rules are about all streams; the others name one.
+    wide: u64,
+    /// Lines pushed a second, over all streams.
+    lines: u64,
+    streams: u64,
+    /// Width of the windows in minutes.
+    minutes: u64,
+    /// How long each part lasts at least.
+    seconds: u64,
+}
+
+fn main() {
+    let load = Load::from_args();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let is_good = runtime.block_on(run(load));
+    std::process::exit(i32::from(!is_good));
+}
+
+impl Load {
+    fn from_args() -> Self {
+        let mut load = Self { rules: 1000, wide: 2, lines: 10_000, streams: 100, minutes: 5, seconds: 180 };
+        // Words with a dash are cargo's.
+        for word in std::env::args().skip(1).filter(|word| !word.starts_with('-')) {
+            let (name, number) = word.split_once('=').expect("a word is name=number");
+            let number = number.parse().expect("a word is name=number");
+            match name {
+                "rules" => load.rules = number,
+                "wide" => load.wide = number,
+                "lines" => load.lines = number,
+                "streams" => load.streams = number,
+                "minutes" => load.minutes = number,
+                "seconds" => load.seconds = number,
+                _ => panic!("no {name}: want rules, wide, lines, streams, minutes or seconds"),
+            }
+        }
+        load
+    }
+
+    /// The rules of one group, in the forms that people write; the first of each group fires.
+    fn group(self, number: u64) -> String {
+        let mut text = format!("name: g{number}\ninterval: 1m\nrules:\n");
+        let first = number * GROUP_RULES;
+        for rule in first..self.rules.min(first + GROUP_RULES) {
+            let selector = match rule % 10 < self.wide {
+                true => r#"{app=~".+"}"#.to_owned(),
+                false => format!(r#"{{app="a{}"}}"#, rule % self.streams),
+            };
+            // The word of one hundredth of the lines, and words that are in few or none.
+            let filter = match rule % 7 {
+                _ if rule == first => r#"|= "level=error""#.to_owned(),
+                0 => format!(r#"|= "code={rule}""#),
+                1 => format!(r#"|~ "code={rule}|refused by {rule}""#),
+                2 => format!(r#"|= "session=s{rule}" | logfmt | status >= 500"#),
+                3 => format!(r#"|= "cannot reach host{rule}""#),
+                4 => r#"| detected_level="fatal""#.to_owned(),
+                5 => format!(r#"|~ "(?i)panic {rule}""#),
+                _ => format!(r#"|= "level=error" |= "code={rule}""#),
+            };
+            writeln!(
+                text,
+                "- alert: A{rule}\n  expr: 'sum by (app) (count_over_time({selector} {filter} [{}m])) > 5'",
+                self.minutes
+            )
+            .unwrap();
+        }
+        text
+    }
+}
+
+async fn run(load: Load) -> bool {
+    let store = Arc::new(Store::start(&[]).await);
+    println!("{load:?}");
+    let base = part("without rules", &store, load, load.seconds).await;
+    for group in 0..load.rules.div_ceil(GROUP_RULES) {
+        let body = load.group(group);
+        let address = format!("http://{}/loki/api/v1/rules/bench", store.address());
+        let set = move || ureq::post(address).send(body.as_bytes()).unwrap().status();
+        assert_eq!(tokio::task::spawn_blocking(set).await.unwrap(), 202);
+    }
+    let first = part("rules, first window", &store, load, load.minutes * 60 + 150).await;
+    let steady = part("rules, later", &store, load, load.seconds).await;
+    let metrics = get(&store, "/metrics").await;
+    let count = |name: &str| {
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>()
+    };
+    let evaluations = count("logyard_rules_evaluations_total{result=\"ok\"}");
+    let failed = count("logyard_rules_evaluations_total{result=\"err\"}");
+    let missed = count("logyard_rules_missed_evaluations_total");
+    let alerts = count("logyard_rules_alerts{");
+    println!("{evaluations} evaluations, {failed} failed, {missed} of groups missed; {alerts} alerts");
+    let more = steady.cores - base.cores;
+    let memory = (steady.peak_mib - base.peak_mib).max(0.0);
+    println!(
+        "rules take {:.1} % of a core at first, {:.1} % later, {memory:.0} MiB at most",
+        (first.cores - base.cores) * 100.0,
+        more * 100.0
+    );
+    more <= CORE_SHARE_MAX && memory <= MEMORY_MIB_MAX && failed == 0.0 && alerts >= 1.0
+}
+
+/// What a part of the run took.
+struct Taken {
+    cores: f64,
+    peak_mib: f64,
+}
+
+async fn part(name: &str, store: &Arc<Store>, load: Load, seconds: u64) -> Taken {
+    let before = store.use_of_system();
+    let mut peak_kib = 0;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / PUSHES_PER_SEC as u32);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    let begun = tokio::time::Instant::now();
+    let address = Arc::new(format!("http://{}/loki/api/v1/push", store.address()));
+    let agent = ureq::Agent::new_with_defaults();
+    for number in 0..PUSHES_PER_SEC * seconds {
+        ticks.tick().await;
+        let body = body(load, number);
+        let (address, agent) = (Arc::clone(&address), agent.clone());
+        let push = tokio::task::spawn_blocking(move || {
+            let answer = agent.post(&*address).header("Content-Type", "application/json").send(&body[..]);
+            assert_eq!(answer.unwrap().status(), 204);
+        });
+        push.await.unwrap();
+        peak_kib = store.use_of_system().resident_kib.max(peak_kib);
+    }
+    let passed = begun.elapsed();
+    let after: Use = store.use_of_system();
+    let cores = (after.cpu - before.cpu).as_secs_f64() / passed.as_secs_f64();
+    let peak_mib = peak_kib as f64 / 1024.0;
+    println!("{name}: {:.1} % of a core, {peak_mib:.0} MiB at most, {passed:.0?}", cores * 100.0);
+    Taken { cores, peak_mib }
+}
+
+async fn get(store: &Arc<Store>, path: &str) -> String {
+    let address = format!("http://{}{path}", store.address());
+    let get = move || ureq::get(address).call().unwrap().body_mut().read_to_string().unwrap();
+    tokio::task::spawn_blocking(get).await.unwrap()
+}
+
+/// Makes the body of one push; lines are as long as those of most programs, and one in a hundred is an error.
+fn body(load: Load, number: u64) -> Vec<u8> {
+    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let lines = load.lines / PUSHES_PER_SEC / load.streams;
+    assert!(lines > 0, "too few lines for so many streams");
+    let mut text = String::from("{\"streams\":[");
+    for stream in 0..load.streams {
+        let comma = if stream == 0 { "" } else { "," };
+        write!(text, "{comma}{{\"stream\":{{\"app\":\"a{stream}\"}},\"values\":[").unwrap();
+        for line in 0..lines {
+            let comma = if line == 0 { "" } else { "," };
+            let ts_ns = now_ns + u128::from(line);
+            let which = number * lines + line + stream * 7;
+            let (level, status) = if which.is_multiple_of(100) { ("error", 500) } else { ("info", 200) };
+            let code = which % 100_003;
+            write!(
+                text,
+                "{comma}[\"{ts_ns}\",\"level={level} msg=\\\"request done\\\" method=GET path=/api/v1/items/{number} \
+                 status={status} bytes=5120 duration=12ms code={code} session=s{stream}\"]"
+            )
+            .unwrap();
+        }
+        text.push_str("]}");
+    }
+    text.push_str("]}");
+    text.into_bytes()
+}
