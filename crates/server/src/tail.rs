@@ -158,7 +158,7 @@ async fn serve(socket: &mut WebSocket, mut frames: mpsc::Receiver<Frame>) -> End
     loop {
         let message = tokio::select! {
             frame = frames.recv() => match frame {
-                Some(Ok(frame)) => Message::Text(frame.text.into()),
+                Some(Ok(frame)) => Message::Text(frame.text),
                 Some(Err(reason)) => return End::Refused(reason),
                 None => return End::Refused("the tail ended: internal error, see the log of logyard".to_owned()),
             },

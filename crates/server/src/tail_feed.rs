@@ -11,6 +11,7 @@ use crate::select_local::evaluate;
 use crate::state::State;
 use crate::tail_shared::SharedFollow;
 use crate::tails::HeldBytes;
+use axum::extract::ws::Utf8Bytes;
 use logyard_codec::BlockView;
 use logyard_engine::{LogEntry, QueryKind, QueryRequest, QueryResult};
 use logyard_logql::Expr;
@@ -30,7 +31,7 @@ pub(crate) type Frame = Result<Sent, String>;
 /// A frame, and its bytes in the line of those that wait.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    pub(crate) text: String,
+    pub(crate) text: Utf8Bytes,
     _room: OwnedSemaphorePermit,
 }
 
@@ -362,15 +363,20 @@ impl Outbox<'_> {
         Ok(())
     }
 
-    fn put(&mut self, text: String, (place, bytes): Room<'_>) {
+    fn put(&mut self, text: Utf8Bytes, (place, bytes): Room<'_>) {
         place.send(Ok(Sent { text, _room: bytes }));
         self.dropped = Dropped::default();
         self.is_slow = false;
     }
 
     /// Returns a frame with the first of the entries, and how many they are; and what was dropped.
-    fn frame(&self, entries: &[Arc<LogEntry>]) -> (String, usize) {
-        let mut frame = TailFrame::new(&self.feed.form);
+    fn frame(&self, entries: &[Arc<LogEntry>]) -> (Utf8Bytes, usize) {
+        let (form, follow) = (&self.feed.form, &self.feed.follow);
+        let is_plain = self.dropped.entries == 0;
+        if is_plain && let Some(made) = follow.frame(form, entries) {
+            return made;
+        }
+        let mut frame = TailFrame::new(form);
         let is_folded = !matches!(self.feed.form, TailForm::Current { categorize: true, .. });
         for entry in entries {
             if frame.entries() >= FRAME_ENTRIES_MAX || frame.bytes() >= FRAME_BYTES_FULL {
@@ -385,7 +391,11 @@ impl Outbox<'_> {
         }
         let count = frame.entries();
         let dropped = self.dropped.named.iter().map(|(ts_ns, labels)| (*ts_ns, &**labels));
-        (frame.finish(dropped), count)
+        let text = Utf8Bytes::from(frame.finish(dropped));
+        if is_plain {
+            follow.keep_frame(form, entries.get(..count).unwrap_or_default(), &text);
+        }
+        (text, count)
     }
 
     fn drop_entries(&mut self, entries: &[Arc<LogEntry>]) {

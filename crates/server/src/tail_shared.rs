@@ -1,22 +1,28 @@
-//! What equal live tails share: the look at what has arrived.
+//! What equal live tails share: the look at what has arrived, and the frames that are made of it.
 //!
 //! Tails of one tenant with one query find the same entries, whatever they do with them then. Each asks for itself; the
 //! first that asks about an append looks at it, and leaves what it found to those that were open at that moment. So a
 //! hundred readers of one query cost one look at each line, also those that read nothing and only have to be told what they missed.
 //!
 //! What was left is gone once all have asked, or when [`LEFT_BYTES_MAX`] are exceeded; it counts among what tails hold
-//! (see `tails`). Whoever comes late looks again.
+//! (see `tails`). Whoever comes late looks again. Of frames the last [`FRAMES_KEPT`] are kept: tails that send the same
+//! entries in the same form send the same bytes, which also wait once for all who are slow.
 
 use crate::tail_feed::entry_bytes;
 use crate::tails::{HeldBytes, Tails};
+use axum::extract::ws::Utf8Bytes;
 use logyard_engine::{Error, Follow, LogEntry};
 use logyard_store::{Append, Arrived};
+use logyard_wire::loki_tail::TailForm;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 
 /// Most bytes of entries that wait for equal tails: some pushes of the largest agents.
 const LEFT_BYTES_MAX: usize = 1 << 20;
+
+/// Frames that are kept for equal tails: those of one push of many lines.
+const FRAMES_KEPT: usize = 4;
 
 /// A followed query, of one tail or of equal ones.
 #[derive(Debug)]
@@ -25,6 +31,16 @@ pub(crate) struct SharedFollow {
     /// Held while somebody looks: the others would look at the same.
     turn: AsyncMutex<()>,
     left: Mutex<Left>,
+    frames: Mutex<VecDeque<KeptFrame>>,
+}
+
+/// A frame that tells nothing but its entries.
+#[derive(Debug)]
+struct KeptFrame {
+    form: TailForm,
+    /// They keep their addresses, and nothing else of the entries.
+    entries: Vec<Weak<LogEntry>>,
+    text: Utf8Bytes,
 }
 
 /// What was found and not yet asked for by all.
@@ -50,7 +66,7 @@ impl SharedFollow {
     pub(crate) fn new(follow: Follow, tails: &Arc<Tails>) -> Self {
         let (appends, order) = (HashMap::new(), VecDeque::new());
         let left = Left { appends, order, bytes: tails.held(), own_bytes: 0 };
-        Self { follow, turn: AsyncMutex::default(), left: Mutex::new(left) }
+        Self { follow, turn: AsyncMutex::default(), left: Mutex::new(left), frames: Mutex::default() }
     }
 
     /// Waits until no equal tail looks.
@@ -82,6 +98,32 @@ impl SharedFollow {
             self.left().add(append, Found { entries: Arc::clone(&entries), bytes, waits_for });
         }
         Ok(entries)
+    }
+
+    /// Returns a frame that an equal tail has made of the first of these entries, and how many they are.
+    pub(crate) fn frame(&self, form: &TailForm, entries: &[Arc<LogEntry>]) -> Option<(Utf8Bytes, usize)> {
+        let is_of = |frame: &&KeptFrame| {
+            let same = |(kept, entry): (&Weak<LogEntry>, &Arc<LogEntry>)| kept.as_ptr() == Arc::as_ptr(entry);
+            frame.entries.len() <= entries.len()
+                && frame.entries.iter().zip(entries).all(same)
+                && frame.form == *form
+        };
+        let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.iter().find(is_of).map(|frame| (frame.text.clone(), frame.entries.len()))
+    }
+
+    /// Keeps a frame of these entries for equal tails, if there are any.
+    pub(crate) fn keep_frame(self: &Arc<Self>, form: &TailForm, entries: &[Arc<LogEntry>], text: &Utf8Bytes) {
+        if Arc::strong_count(self) < 2 || entries.is_empty() {
+            return;
+        }
+        let entries = entries.iter().map(Arc::downgrade).collect();
+        let kept = KeptFrame { form: form.clone(), entries, text: text.clone() };
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if frames.len() >= FRAMES_KEPT {
+            frames.pop_front();
+        }
+        frames.push_back(kept);
     }
 
     fn left(&self) -> MutexGuard<'_, Left> {
@@ -205,6 +247,36 @@ mod tests {
         assert!(third.take(&append).is_none());
         let left = first.left();
         assert_eq!((left.own_bytes, left.order.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn frames_of_the_same_entries_are_made_once() {
+        let world = World::new();
+        let (first, second) = (world.share("fake", r#"{app="a"}"#), world.share("fake", r#"{app="a"}"#));
+        let entry = |ts_ns| {
+            let none = || Arc::new(LabelSet::default());
+            Arc::new(LogEntry { ts_ns, line: Vec::new(), stream: none(), metadata: none(), parsed: none() })
+        };
+        let entries: Vec<_> = (0..4).map(entry).collect();
+        first.keep_frame(&TailForm::Old, &entries[..2], &"two".into());
+        assert_eq!(second.frame(&TailForm::Old, &entries), Some(("two".into(), 2)));
+        assert_eq!(second.frame(&TailForm::Old, &entries[..2]), Some(("two".into(), 2)));
+        let current = TailForm::Current { flags: Vec::new(), categorize: false };
+        assert_eq!(second.frame(&current, &entries), None);
+        // Fewer, others, and equal ones that are not the same.
+        let equal: Vec<_> = (0..4).map(entry).collect();
+        for others in [&entries[..1], &entries[1..], &equal] {
+            assert_eq!(second.frame(&TailForm::Old, others), None);
+        }
+        for at in 0..FRAMES_KEPT {
+            first.keep_frame(&TailForm::Old, &equal[at..], &"new".into());
+        }
+        assert_eq!(second.frame(&TailForm::Old, &entries), None);
+        assert_eq!(second.frame(&TailForm::Old, &equal), Some(("new".into(), 4)));
+        // For one tail nothing is kept.
+        drop(second);
+        first.keep_frame(&TailForm::Old, &entries, &"alone".into());
+        assert_eq!(first.frame(&TailForm::Old, &entries), None);
     }
 
     #[tokio::test]
