@@ -32,6 +32,10 @@ use tokio::task::JoinSet;
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Most bytes of a connection that the system takes beyond what it can send: enough to keep a fast reader busy.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
 /// Most connections of the agent of the same process, which has a few.
 const OWN_CONNECTIONS_MAX: usize = 16;
 
@@ -173,6 +177,7 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    bound_unsent(&stream);
     let Some(tls) = tls else { return serve_connection(stream, service, door, stopping).await };
     let failed = |error: &io::Error| {
         let reason = Tls::reason(error);
@@ -185,5 +190,52 @@ async fn connection(
     };
     if let Some(stream) = secured {
         serve_connection(stream, service, door, stopping).await;
+    }
+}
+
+/// Has the system take no more from us than it can send soon. Left to itself it buffers megabytes for a reader that
+/// has stopped: a tail that nobody reads would go on to cost processor and memory until they are full.
+#[cfg(target_os = "linux")]
+fn bound_unsent(stream: &TcpStream) {
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX) {
+        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound_unsent(_: &TcpStream) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Writes to a reader that does not read until nothing is taken for a while; returns how much was.
+    async fn taken(stream: &TcpStream) -> usize {
+        let (bytes, mut taken) = (vec![b'x'; 64 << 10], 0);
+        while tokio::time::timeout(Duration::from_millis(300), stream.writable()).await.is_ok() {
+            match stream.try_write(&bytes) {
+                Ok(count) => taken += count,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        taken
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stopped_has_little_written_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut of_each = Vec::new();
+        for is_bound in [false, true] {
+            let address = listener.local_addr().unwrap();
+            let (reader, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let (reader, (stream, _)) = (reader.unwrap(), accepted.unwrap());
+            if is_bound {
+                bound_unsent(&stream);
+            }
+            of_each.push(taken(&stream).await);
+            drop(reader);
+        }
+        let [unbound, bound] = of_each[..] else { panic!("two") };
+        assert!(bound < unbound / 2, "{bound} of {unbound}");
     }
 }
