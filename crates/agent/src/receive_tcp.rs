@@ -5,15 +5,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use crate::error::Error;
+use crate::listen_tls::{self, Secured};
 use crate::metrics::Metrics;
 use crate::received::{Closed, Lane};
 use crate::spool_shared::stopped;
@@ -47,22 +50,29 @@ pub(crate) fn listen_address(address: &str) -> String {
     if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() }
 }
 
-/// Bounds and counts connections.
-#[derive(Clone, Debug)]
+/// Bounds, secures and counts connections.
+#[derive(Clone)]
 pub(crate) struct Door {
     /// Name in the log.
     pub(crate) name: &'static str,
+    /// As what a connection is counted that is left because its bytes make no sense.
+    pub(crate) fault: &'static str,
     pub(crate) connections_max: usize,
+    pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) metrics: Metrics,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
 /// Accepts connections until the agent stops, then waits until all have ended.
+///
+/// `serve` reads one; what it returns is why it was left, which is told: the first in warn, the others in debug, since
+/// anybody may send anything.
 pub(crate) async fn accept_all<F, Serving>(listener: TcpListener, door: Door, serve: F)
 where
-    F: Fn(TcpStream, SocketAddr) -> Serving,
-    Serving: Future<Output = ()> + Send + 'static,
+    F: Fn(Secured, SocketAddr) -> Serving + Send + Sync + 'static,
+    Serving: Future<Output = Result<(), String>> + Send,
 {
+    let (serve, is_complained) = (Arc::new(serve), Arc::new(AtomicBool::new(false)));
     let mut stop = door.stop.clone();
     let mut connections = JoinSet::new();
     let mut is_told = false;
@@ -78,7 +88,18 @@ where
         match accepted {
             Ok((stream, peer)) if connections.len() < door.connections_max => {
                 door.metrics.connections.inc();
-                connections.spawn(serve(stream, peer));
+                let (door, serve) = (door.clone(), Arc::clone(&serve));
+                let is_complained = Arc::clone(&is_complained);
+                connections.spawn(async move {
+                    let read = match listen_tls::secure(door.tls.as_ref(), stream).await {
+                        Ok(stream) => serve(stream, peer).await,
+                        Err(reason) => Err(reason),
+                    };
+                    if let Err(reason) = read {
+                        door.metrics.refused(door.fault, 1);
+                        complain(&is_complained, door.name, peer, &reason);
+                    }
+                });
             }
             Ok((_, peer)) => {
                 door.metrics.connections_refused.inc();
@@ -177,21 +198,15 @@ async fn last_bytes(
     Ok(())
 }
 
-/// Tells of a connection that was left, the first in warn, the others in debug: anybody may send anything.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Complaints(Arc<std::sync::atomic::AtomicBool>);
-
-impl Complaints {
-    pub(crate) fn tell(&self, source: &'static str, peer: &str, reason: &str) {
-        if self.0.swap(true, std::sync::atomic::Ordering::Relaxed) {
-            tracing::debug!(source, peer, reason, "left a connection");
-        } else {
-            tracing::warn!(
-                source,
-                peer,
-                reason,
-                "left a connection whose bytes cannot be read; further ones are told in debug"
-            );
-        }
+fn complain(is_complained: &AtomicBool, source: &'static str, peer: SocketAddr, reason: &str) {
+    if is_complained.swap(true, Ordering::Relaxed) {
+        tracing::debug!(source, %peer, reason, "left a connection");
+    } else {
+        tracing::warn!(
+            source,
+            %peer,
+            reason,
+            "left a connection whose bytes cannot be read; further ones are told in debug"
+        );
     }
 }

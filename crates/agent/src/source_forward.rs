@@ -6,7 +6,7 @@
 //! the spool.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::forward_event::{Event, Field, Record, parse};
 use crate::listen_tls::{self, Secured};
 use crate::log_join::without_line_end;
 use crate::msgpack::Ends;
-use crate::receive_tcp::{self, Complaints, Door};
+use crate::receive_tcp::{self, Door};
 use crate::received::{Arrived, Closed, JobSettings, Lane, ReceiveJob, Receiving, SentAt};
 use crate::report::{TargetKind, TargetState};
 use crate::settings_receive::ForwardSettings;
@@ -99,14 +99,15 @@ pub(crate) async fn start(
     };
     let door = Door {
         name: "forward",
+        fault: "forward_connection",
         connections_max: settings.connections_max as usize,
+        tls,
         metrics: parts.metrics.clone(),
         stop: parts.stop.clone(),
     };
-    let complaints = Complaints::default();
     let parts = parts.clone();
-    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |stream, peer: SocketAddr| {
-        let (tls, complaints, stop) = (tls.clone(), complaints.clone(), parts.stop.clone());
+    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |stream, peer| {
+        let stop = parts.stop.clone();
         let mut connection = Connection {
             rules: rules.clone(),
             peer: peer.ip().to_canonical(),
@@ -115,16 +116,7 @@ pub(crate) async fn start(
             held: Vec::new(),
             ends: Ends::new(),
         };
-        async move {
-            let read = match listen_tls::secure(tls.as_ref(), stream).await {
-                Ok(stream) => connection.run(stream, stop).await,
-                Err(reason) => Err(reason),
-            };
-            if let Err(reason) = read {
-                connection.lane.metrics().refused("forward_connection", 1);
-                complaints.tell("forward", &peer.to_string(), &reason);
-            }
-        }
+        async move { connection.run(stream, stop).await }
     })))
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::error::Error;
 use crate::gelf_message::{Chunks, GelfFault, GelfMessage, unpack};
 use crate::listen_tls;
-use crate::receive_tcp::{self, Complaints, Door, Protocol};
+use crate::receive_tcp::{self, Door, Protocol};
 use crate::receive_udp::{self, Datagrams};
 use crate::received::{Arrived, JobSettings, Lane, ReceiveJob, Receiving, SentAt};
 use crate::report::{TargetKind, TargetState};
@@ -91,30 +91,19 @@ pub(crate) async fn start(
     let listener = receive_tcp::bind("gelf.listen", &settings.listen).await?;
     let door = Door {
         name: "gelf",
+        fault: "gelf_connection",
         connections_max: settings.connections_max as usize,
+        tls,
         metrics: parts.metrics.clone(),
         stop: stop.clone(),
     };
     let idle_max = (settings.idle_secs > 0).then(|| Duration::from_secs(settings.idle_secs));
-    let complaints = Complaints::default();
     let parts = parts.clone();
-    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |stream, peer| {
-        let (mut lane, stop, complaints) = (Lane::new(&job, &parts), stop.clone(), complaints.clone());
+    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |mut stream, peer| {
+        let (mut lane, stop) = (Lane::new(&job, &parts), parts.stop.clone());
         let mut connection =
             GelfConnection { rules: rules.clone(), peer: peer.ip(), held: Vec::new(), is_too_long: false };
-        let tls = tls.clone();
-        async move {
-            let read = match listen_tls::secure(tls.as_ref(), stream).await {
-                Ok(mut stream) => {
-                    receive_tcp::read_all(&mut stream, &mut connection, &mut lane, idle_max, stop).await
-                }
-                Err(reason) => Err(reason),
-            };
-            if let Err(reason) = read {
-                lane.metrics().refused("gelf_connection", 1);
-                complaints.tell("gelf", &peer.to_string(), &reason);
-            }
-        }
+        async move { receive_tcp::read_all(&mut stream, &mut connection, &mut lane, idle_max, stop).await }
     })))
 }
 

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::listen_tls::{self, Secured};
-use crate::receive_tcp::{self, Complaints, Door};
+use crate::receive_tcp::{self, Door};
 use crate::received::{Arrived, JobSettings, Lane, ReceiveJob, Receiving, SentAt};
 use crate::report::{TargetKind, TargetState};
 use crate::settings_receive::LokiPushSettings;
@@ -95,18 +95,17 @@ pub(crate) async fn start(
     });
     let door = Door {
         name: "loki push",
+        fault: "loki_push",
         connections_max: settings.connections_max as usize,
+        tls,
         metrics: parts.metrics.clone(),
         stop: parts.stop.clone(),
     };
-    let complaints = Complaints::default();
-    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |stream, peer| {
-        let (tls, port, complaints) = (tls.clone(), Arc::clone(&port), complaints.clone());
+    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |stream, _| {
+        let port = Arc::clone(&port);
         async move {
-            match listen_tls::secure(tls.as_ref(), stream).await {
-                Ok(stream) => serve(stream, port).await,
-                Err(reason) => complaints.tell("loki push", &peer.to_string(), &reason),
-            }
+            serve(stream, port).await;
+            Ok(())
         }
     })))
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::listen_tls;
-use crate::receive_tcp::{self, Complaints, Door, Protocol};
+use crate::receive_tcp::{self, Door, Protocol};
 use crate::receive_udp::{self, Datagrams};
 use crate::received::{Arrived, JobSettings, Lane, ReceiveJob, Receiving, SentAt};
 use crate::report::{TargetKind, TargetState};
@@ -73,29 +73,18 @@ pub(crate) async fn start(
     let listener = receive_tcp::bind("syslog.listen", &settings.listen).await?;
     let door = Door {
         name: "syslog",
+        fault: "syslog_framing",
         connections_max: settings.connections_max as usize,
+        tls,
         metrics: parts.metrics.clone(),
         stop: stop.clone(),
     };
     let idle_max = (settings.idle_secs > 0).then(|| Duration::from_secs(settings.idle_secs));
-    let complaints = Complaints::default();
     let parts = parts.clone();
-    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |stream, peer| {
-        let (mut lane, stop, complaints) = (Lane::new(&job, &parts), stop.clone(), complaints.clone());
+    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |mut stream, peer| {
+        let (mut lane, stop) = (Lane::new(&job, &parts), parts.stop.clone());
         let mut connection = SyslogConnection::new(rules.clone(), peer.ip());
-        let tls = tls.clone();
-        async move {
-            let read = match listen_tls::secure(tls.as_ref(), stream).await {
-                Ok(mut stream) => {
-                    receive_tcp::read_all(&mut stream, &mut connection, &mut lane, idle_max, stop).await
-                }
-                Err(reason) => Err(reason),
-            };
-            if let Err(reason) = read {
-                lane.metrics().refused("syslog_framing", 1);
-                complaints.tell("syslog", &peer.to_string(), &reason);
-            }
-        }
+        async move { receive_tcp::read_all(&mut stream, &mut connection, &mut lane, idle_max, stop).await }
     })))
 }
 
