@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let surroundings = logyard_logq::Surroundings {
         now_ns: &|| clock.now_ns(),
         env: &|name| std::env::var(name).ok(),
+        input: &mut std::io::stdin(),
         out: &mut BufWriter::new(stdout.lock()),
         err: &mut std::io::stderr().lock(),
         out_is_terminal,

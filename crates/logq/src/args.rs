@@ -1,55 +1,52 @@
 //! The command line.
 //!
-//! Each flag is declared once, here; help and errors are made from the declaration.
+//! Each flag is declared once: those that every command takes in `args_shared` and `args_range`, the others with their
+//! command in `command_*`. Help, errors, completions and the manual are made from the declarations. A new command is a
+//! module, a variant of [`Command`] and a line in its `run`, and a word in [`HELP`]. Its `EXAMPLES` are run as tests.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::ffi::OsString;
 
-const EXAMPLES: &str = "\
-Examples:
-  logq '{container=\"web\"}'                              the newest 100 lines of a container
-  logq '{container=\"web\"} |= \"ERROR\"' --since 24h       lines with a word, of the last day
-  logq '{compose_project=\"shop\"}' --limit 0 -o raw      every line of the last hour, nothing else
-  logq '{container=~\"web|db\"}' --from 2026-11-20 --to 2026-11-21 --forward
+use crate::args_range::RangeFlags;
+use crate::args_shared::SharedFlags;
+use crate::run::Stop;
+use crate::session::Session;
+use crate::{
+    command_explain, command_fmt, command_instant, command_labels, command_query, command_series,
+    command_tail,
+};
+
+/// What `logq --help` prints: a screen of 24 lines. A test holds it to the declaration.
+const HELP: &str = "\
+logq asks a Logyard (or Loki) store for logs.
+
+  logq '{container=\"web\"} |= \"ERROR\"' --since 24h    lines with a word, of a day
+  logq tail '{container=\"web\"}'                       follow
   logq 'sum by (container) (count_over_time({container=~\".+\"}[5m]))'
-  logq instant 'sum by (container) (rate({container=~\".+\"} |= \"error\" [5m]))'
-  logq tail '{container=\"web\"}'                         follow
-  logq labels                                           which labels exist
-  logq labels container                                 which values one has
-  logq explain '{container=\"web\"} |= \"ERROR\"' --analyze  how a query is answered, and what that takes
-  logq fmt '{container=\"web\"}|json|status>=500'          the query, put in order
-  logq series '{compose_project=\"shop\"}'                which streams match
 
-Order: newest first; with --forward, and in tail, oldest first.
-Exit status: 0 something was found, 1 nothing was found, 2 an error occurred.
-Environment: LOGQ_ADDR or LOKI_ADDR for --addr, LOGQ_ORG_ID or LOKI_ORG_ID for --org-id,
-  LOGQ_TOKEN or LOKI_BEARER_TOKEN for a token, LOGQ_TOKEN_FILE or LOKI_BEARER_TOKEN_FILE for --token-file,
-  LOGQ_CA_FILE or LOKI_CA_CERT_PATH for --ca-file, LOGQ_CERT_FILE or LOKI_CLIENT_CERT_PATH for --cert-file,
-  LOGQ_KEY_FILE or LOKI_CLIENT_KEY_PATH for --key-file, NO_COLOR.";
+Ask       query  tail  instant-query
+Look      labels  series
+Queries   fmt  explain
+
+Usage: logq [FLAGS] [QUERY | COMMAND]    logq COMMAND --help: its flags, examples
+  -n, --limit COUNT       most entries (100; 0: all)  -o, --output FORM  raw, jsonl
+  --since 2h, --from TIME, --to TIME   the range      --forward   oldest first
+  --addr URL, --org-id TENANT, --token-file FILE      or LOKI_ADDR, LOKI_ORG_ID, …
+Exit status: 0 found, 1 nothing found, 2 an error.    logq query --help: all flags
+";
 
 /// Ask a Logyard (or Loki) store for logs.
 #[derive(Debug, Parser)]
-#[command(name = "logq", version, after_help = EXAMPLES, subcommand_negates_reqs = true,
-    disable_help_subcommand = true, subcommand_precedence_over_arg = true)]
+#[command(name = "logq", version, override_help = HELP, disable_help_subcommand = true,
+    subcommand_precedence_over_arg = true)]
 pub(crate) struct Arguments {
     /// LogQL: a log query prints entries, a metric query a table of samples
-    #[arg(required = true, value_name = "QUERY")]
-    pub(crate) query: Option<String>,
+    #[arg(value_name = "QUERY")]
+    pub(crate) text: Option<String>,
 
-    /// Most entries to print; above 5000 they are fetched in several calls; 0 means all
-    #[arg(long, default_value_t = 100, value_name = "COUNT")]
-    pub(crate) limit: usize,
-
-    /// Most entries per call
-    #[arg(long, default_value_t = 5000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) batch: u32,
-
-    /// Print oldest first, and let the limit keep the oldest
-    #[arg(long)]
-    pub(crate) forward: bool,
-
-    /// Distance between samples of a metric query [default: about 30 samples in the range]
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) step: Option<String>,
+    #[command(flatten)]
+    pub(crate) query: command_query::QueryFlags,
 
     #[command(flatten)]
     pub(crate) range: RangeFlags,
@@ -61,150 +58,92 @@ pub(crate) struct Arguments {
     pub(crate) command: Option<Command>,
 }
 
-/// Which span of time is asked for.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct RangeFlags {
-    /// How far back to look, such as 30s, 15m, 1h30m, 7d
-    #[arg(long, global = true, default_value = "1h", value_name = "DURATION")]
-    pub(crate) since: String,
-
-    /// First instant: 2026-11-20, 2026-11-20T08:30, RFC 3339, Unix time, now-2h
-    #[arg(long, global = true, value_name = "TIME")]
-    pub(crate) from: Option<String>,
-
-    /// First instant that is not asked for any more, same forms [default: now]
-    #[arg(long, global = true, value_name = "TIME")]
-    pub(crate) to: Option<String>,
-}
-
-/// Whom to ask and how to print.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct SharedFlags {
-    /// Address of the store [default: http://127.0.0.1:3100]
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) addr: Option<String>,
-
-    /// Tenant, sent as X-Scope-OrgID; several to read from, as a|b
-    #[arg(long, global = true, value_name = "NAME")]
-    pub(crate) org_id: Option<String>,
-
-    /// File of the token that the store asks for; white space around it does not count
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) token_file: Option<String>,
-
-    /// File of the authorities to trust with https, in PEM [default: those of this machine]
-    #[arg(long, global = true, value_name = "FILE", alias = "ca-cert")]
-    pub(crate) ca_file: Option<String>,
-
-    /// File of the own certificate, for a store that asks for one, in PEM
-    #[arg(long, global = true, value_name = "FILE", alias = "cert")]
-    pub(crate) cert_file: Option<String>,
-
-    /// File of its private key, in PEM
-    #[arg(long, global = true, value_name = "FILE", alias = "key")]
-    pub(crate) key_file: Option<String>,
-
-    /// Name that the store's certificate must bear [default: that of the address]
-    #[arg(long, global = true, value_name = "NAME")]
-    pub(crate) server_name: Option<String>,
-
-    /// Longest time for one call
-    #[arg(long, global = true, default_value = "1m", value_name = "DURATION")]
-    pub(crate) timeout: String,
-
-    /// Form of the output: default, raw (the line alone) or jsonl (one JSON object per line)
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Default, value_name = "FORM",
-        hide_possible_values = true)]
-    pub(crate) output: Format,
-
-    /// Print every label on every line, also those that all entries share
-    #[arg(long, global = true)]
-    pub(crate) all_labels: bool,
-
-    /// Print times in UTC instead of the local time zone
-    #[arg(long, global = true)]
-    pub(crate) utc: bool,
-
-    /// When to use colours: auto (on a terminal and without NO_COLOR), always or never
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN",
-        hide_possible_values = true, alias = "colour")]
-    pub(crate) color: Colour,
-}
-
 /// What to do other than running a query over a range.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print label names, or the values of one label
-    Labels {
-        /// Label whose values to print
-        name: Option<String>,
-    },
-    /// Print the label sets of the streams that match
-    Series {
-        /// Selectors such as '{container="web"}'; none means all streams
-        selectors: Vec<String>,
-    },
-    /// Follow a log query: print the newest entries, then each new one
-    Tail {
-        /// LogQL log query
-        query: String,
-        /// How many of the entries already there to print first
-        #[arg(long, default_value_t = 10, value_name = "COUNT")]
-        lines: u32,
-    },
-    /// Show how the store evaluates a query over the range
-    Explain {
-        /// LogQL
-        query: String,
-        /// Run the query, too, and say what each step took
-        #[arg(long)]
-        analyze: bool,
-    },
-    /// Print a query in its usual form, over several lines if it is long; asks no store
-    Fmt {
-        /// LogQL; `-` reads it from standard input
-        query: String,
-    },
+    /// Run a query over a range: a log query prints entries, a metric query samples
+    #[command(after_help = command_query::EXAMPLES)]
+    Query(command_query::Query),
     /// Evaluate a metric query at one point in time
-    Instant {
-        /// LogQL metric query
-        query: String,
-        /// When to evaluate, forms as for --from [default: now]
-        #[arg(long, value_name = "TIME")]
-        at: Option<String>,
-    },
+    #[command(after_help = command_instant::EXAMPLES, visible_alias = "instant")]
+    InstantQuery(command_instant::InstantQuery),
+    /// Follow a log query: print the newest entries, then each new one
+    #[command(after_help = command_tail::EXAMPLES)]
+    Tail(command_tail::Tail),
+    /// Print label names, or the values of one label
+    #[command(after_help = command_labels::EXAMPLES)]
+    Labels(command_labels::Labels),
+    /// Print the label sets of the streams that match
+    #[command(after_help = command_series::EXAMPLES)]
+    Series(command_series::Series),
+    /// Show how the store evaluates a query over the range
+    #[command(after_help = command_explain::EXAMPLES)]
+    Explain(command_explain::Explain),
+    /// Print a query in its usual form, over several lines if it is long; asks no store
+    #[command(after_help = command_fmt::EXAMPLES)]
+    Fmt(command_fmt::Fmt),
 }
 
-/// Form of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Time, labels and line
-    Default,
-    /// The line (or the value) alone, byte for byte
-    Raw,
-    /// One JSON object per entry or sample
-    Jsonl,
+impl Command {
+    /// Does what the command says and returns whether anything was found.
+    pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
+        match self {
+            Self::Query(command) => command.run(session).await,
+            Self::InstantQuery(command) => command.run(session).await,
+            Self::Tail(command) => command.run(session).await,
+            Self::Labels(command) => command.run(session).await,
+            Self::Series(command) => command.run(session).await,
+            Self::Explain(command) => command.run(session).await,
+            Self::Fmt(command) => command.run(session),
+        }
+    }
 }
 
-/// When to use colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Colour {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// In any case
-    Always,
-    /// Not at all
-    Never,
+impl Arguments {
+    /// Reads a command line that begins with the name of the program.
+    ///
+    /// Errors: also for help and the version, and for a flag of queries before a command that would not see it.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(args)?;
+        if let Some(text) = lost_flag(&command, &matches) {
+            return Err(command.error(clap::error::ErrorKind::ArgumentConflict, text));
+        }
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// Does what the arguments say and returns whether anything was found.
+    pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
+        match (&self.command, &self.text) {
+            (Some(command), _) => command.run(session).await,
+            (None, Some(text)) => command_query::run(text, &self.query, session).await,
+            (None, None) => {
+                Err(Stop::Trouble("want a query or a command; logq --help shows them".to_owned()))
+            }
+        }
+    }
+}
+
+/// Returns what is wrong with flags that stand before a command and are none of its own.
+fn lost_flag(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let name = matches.subcommand_name()?;
+    let lost = command.get_arguments().filter(|arg| !arg.is_global_set()).find(|arg| {
+        let id = arg.get_id().as_str();
+        matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+    })?;
+    Some(match lost.get_long() {
+        Some(long) => format!("--{long} stands before the command {name:?}; write it behind, if it takes it"),
+        None => format!("a query stands before the command {name:?}; leave one of them out"),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
+    use crate::args_shared::Format;
 
     fn parse(line: &[&str]) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from([&["logq"], line].concat())
+        Arguments::read([&["logq"], line].concat().into_iter().map(OsString::from))
     }
 
     #[test]
@@ -213,14 +152,26 @@ mod tests {
     }
 
     #[test]
+    fn help_is_one_screen_and_names_every_command() {
+        assert!(HELP.lines().count() <= 24, "{} lines", HELP.lines().count());
+        for line in HELP.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let named = HELP.split_whitespace().any(|word| word == command.get_name());
+            assert!(named, "{}", command.get_name());
+        }
+    }
+
+    #[test]
     fn a_query_or_a_subcommand() {
         let query = parse(&["{a=\"b\"}", "--since", "2h"]).unwrap();
-        assert_eq!(query.query.as_deref(), Some("{a=\"b\"}"));
+        assert_eq!(query.text.as_deref(), Some("{a=\"b\"}"));
         assert_eq!(query.range.since, "2h");
-        assert_eq!(query.limit, 100);
-        assert!(parse(&[]).is_err());
+        assert_eq!(query.query.limit, 100);
         let labels = parse(&["labels", "container", "--since", "2d", "--addr", "http://x"]).unwrap();
-        assert!(matches!(labels.command, Some(Command::Labels { name: Some(name) }) if name == "container"));
+        let Some(Command::Labels(command)) = &labels.command else { panic!("{labels:?}") };
+        assert_eq!(command.name.as_deref(), Some("container"));
         assert_eq!(labels.range.since, "2d");
         assert_eq!(labels.shared.addr.as_deref(), Some("http://x"));
     }
@@ -230,6 +181,15 @@ mod tests {
         let series = parse(&["--addr", "http://x", "-o", "jsonl", "series", "{a=\"b\"}"]).unwrap();
         assert_eq!(series.shared.addr.as_deref(), Some("http://x"));
         assert_eq!(series.shared.output, Format::Jsonl);
-        assert!(matches!(series.command, Some(Command::Series { selectors }) if selectors.len() == 1));
+        assert!(matches!(series.command, Some(Command::Series(command)) if command.selectors.len() == 1));
+    }
+
+    #[test]
+    fn what_a_subcommand_would_not_see_is_refused() {
+        let text = |line: &[&str]| parse(line).unwrap_err().to_string();
+        assert!(text(&["--limit", "5", "labels"]).contains("--limit stands before the command \"labels\""));
+        assert!(text(&["{a=\"b\"}", "labels"]).contains("a query stands before the command"));
+        assert!(parse(&["query", "{a=\"b\"}", "--limit", "5"]).is_ok());
+        assert_eq!(parse(&["--", "labels"]).unwrap().text.as_deref(), Some("labels"));
     }
 }

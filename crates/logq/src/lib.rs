@@ -8,24 +8,38 @@
 //! Order of output, as in logcli: newest first, because the limit keeps the newest; `--forward` prints
 //! oldest first and keeps the oldest; `tail` is always oldest first.
 //!
-//! Add a flag here, also touch the examples in `args.rs`.
+//! A command is a module `command_*`, with its flags, its examples and what it does; `args` lists them, and `session` is
+//! what they work with. Add one here, also touch the help in `args.rs`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
+mod args_range;
+mod args_shared;
 mod check;
+mod command_explain;
+mod command_fmt;
+mod command_instant;
+mod command_labels;
+mod command_query;
+mod command_series;
+mod command_tail;
+mod connect;
 mod entry;
 mod output_json;
 mod output_plan;
 mod output_table;
 mod output_text;
 mod pages;
+mod printer;
 mod run;
 mod series;
 mod session;
 mod tail;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_examples;
 mod time_text;
 
 pub use run::{FOUND, NOTHING, Surroundings, TROUBLE, run};

@@ -1,9 +1,7 @@
 //! The command as a function: arguments and surroundings in, exit status out.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
-
-use clap::Parser as _;
+use std::io::{self, Read, Write};
 
 use crate::args::Arguments;
 use crate::session::Session;
@@ -21,6 +19,8 @@ pub struct Surroundings<'a> {
     pub now_ns: &'a dyn Fn() -> i64,
     /// Looks up an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Standard input.
+    pub input: &'a mut (dyn Read + Send),
     /// Where results go.
     pub out: &'a mut dyn Write,
     /// Where everything else goes.
@@ -76,7 +76,7 @@ impl From<io::Error> for Stop {
 ///
 /// Cost: starts its own single-threaded runtime; must not be called from within another.
 pub fn run(args: impl IntoIterator<Item = OsString>, surroundings: Surroundings<'_>) -> u8 {
-    let arguments = match Arguments::try_parse_from(args) {
+    let arguments = match Arguments::read(args) {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error, surroundings),
     };
@@ -84,15 +84,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>, surroundings: Surroundings<
         Ok(runtime) => runtime,
         Err(error) => return report(surroundings.err, &format!("cannot start: {error}")),
     };
-    let Surroundings { now_ns, env, out, err, out_is_terminal } = surroundings;
-    let mut session = match Session::new(&arguments, now_ns, env, out, out_is_terminal) {
-        Ok(session) => session,
-        Err(text) => return report(err, &text),
-    };
-    match runtime.block_on(session.run(&arguments, err)) {
+    let mut session = Session::new(&arguments, surroundings);
+    let done = runtime.block_on(async {
+        let found = arguments.run(&mut session).await?;
+        session.out.flush()?;
+        Ok(found)
+    });
+    match done {
         Ok(true) | Err(Stop::Unread) => FOUND,
         Ok(false) => NOTHING,
-        Err(Stop::Trouble(text) | Stop::Away(text)) => report(err, &text),
+        Err(Stop::Trouble(text) | Stop::Away(text)) => {
+            // What was found before stays found.
+            drop(session.out.flush());
+            report(session.err, &text)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use crate::{FOUND, NOTHING, Surroundings, TROUBLE, run};
 
-const NOW_NS: i64 = 1_795_229_946_000_000_000;
+pub(crate) const NOW_NS: i64 = 1_795_229_946_000_000_000;
 
 /// Answers one GET per body, each with 200, on connections of their own; returns the address and the
 /// request lines.
@@ -42,6 +42,7 @@ fn command(line: &[&str], env: &[(&str, &str)]) -> Outcome {
     let surroundings = Surroundings {
         now_ns: &|| NOW_NS,
         env: &|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+        input: &mut io::empty(),
         out: &mut out,
         err: &mut err,
         out_is_terminal: false,
@@ -200,7 +201,7 @@ fn wrong_arguments_are_trouble_and_help_is_not() {
     assert_eq!(command(&["{}", "--limt", "5"], &[]).status, TROUBLE);
     let help = command(&["--help"], &[]);
     assert_eq!(help.status, FOUND);
-    assert!(help.out.contains("Examples:") && help.out.contains("LOKI_ADDR"), "{}", help.out);
+    assert!(help.out.contains("tail") && help.out.contains("LOKI_ADDR"), "{}", help.out);
 }
 
 #[test]
@@ -237,6 +238,7 @@ fn a_reader_that_went_away_is_no_trouble() {
     let surroundings = Surroundings {
         now_ns: &|| NOW_NS,
         env: &|_| None,
+        input: &mut io::empty(),
         out: &mut Closed,
         err: &mut err,
         out_is_terminal: false,
