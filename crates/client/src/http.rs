@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use logyard_model::Tenants;
 use logyard_wire::{loki_query, native_push};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{RequestBuilder, Response, Url};
 
 use crate::error::Error;
 use crate::file;
+use crate::options::{self, ClientOptions, Proxy, Retries};
 use crate::tls::{self, Tls, TlsFiles};
 
 /// Longest text taken over from a refusal, in characters.
@@ -83,6 +84,9 @@ pub struct Client {
     timeout: Duration,
     /// Of an address that begins with `https`.
     tls: Option<Tls>,
+    /// Whether no proxy stands between, which a live tail could not pass.
+    is_direct: bool,
+    retries: Retries,
 }
 
 impl Client {
@@ -93,7 +97,17 @@ impl Client {
     /// Errors: `Kind::Invalid` for an address that is neither `http` nor `https`, for `http` where TLS is set up,
     /// and for a machine without authorities where they are needed. Connects to nobody yet.
     pub fn new(base: &str, settings: ClientSettings) -> Result<Self, Error> {
+        Self::with_options(base, settings, ClientOptions::default())
+    }
+
+    /// Makes a client as [`Client::new`], with what else a person at a command line may want.
+    ///
+    /// Errors: as [`Client::new`]; also for options that cannot be sent or used.
+    pub fn with_options(base: &str, settings: ClientSettings, options: ClientOptions) -> Result<Self, Error> {
         let mut base = parse_base(base)?;
+        if let Some(login) = &options.login {
+            login.put_into(&mut base)?;
+        }
         let password = take_password(&mut base)?;
         let tls = match (base.scheme(), settings.tls) {
             ("https", Some(tls)) => Some(tls),
@@ -129,11 +143,12 @@ impl Client {
             Some(password) => drop(headers.insert(AUTHORIZATION, password)),
             None => {}
         }
+        options.change(&mut headers)?;
         let config = match &tls {
             Some(tls) => tls.config().as_ref().clone(),
             None => Tls::nobody()?,
         };
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .default_headers(headers.clone())
             .timeout(settings.timeout)
             .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT_MAX))
@@ -141,11 +156,14 @@ impl Client {
             // A push that is redirected would lose its body, and a proxy named in the environment is
             // rarely meant for the log store next door.
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .tls_backend_preconfigured(config)
-            .build()
-            .map_err(|error| Error::invalid(format!("cannot set up the HTTP client: {}", root(&error))))?;
-        Ok(Self { http, base, headers, timeout: settings.timeout, tls })
+            .tls_backend_preconfigured(config);
+        let http =
+            options.proxy.put_into(builder)?.build().map_err(|error| {
+                Error::invalid(format!("cannot set up the HTTP client: {}", root(&error)))
+            })?;
+        let is_direct = options.proxy == Proxy::None;
+        let retries = options.retries;
+        Ok(Self { http, base, headers, timeout: settings.timeout, tls, is_direct, retries })
     }
 
     /// Returns the address the client was made for.
@@ -168,6 +186,16 @@ impl Client {
     /// Errors and cost: as [`Tls::renew`]. Nothing to do for plain HTTP.
     pub fn renew_certificates(&self) -> Result<bool, Error> {
         self.tls.as_ref().map_or(Ok(false), Tls::renew)
+    }
+
+    /// Returns whether no proxy stands between.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.is_direct
+    }
+
+    /// Returns how often a read call is made again.
+    pub(crate) fn retries(&self) -> Retries {
+        self.retries
     }
 
     /// Returns the longest time for one call.
@@ -212,13 +240,20 @@ impl Client {
         let response = request.send().await.map_err(|error| self.no_answer(&error))?;
         let status = response.status();
         if status.is_success() {
-            return match self.body(response, bytes_max).await? {
-                (body, true) => Ok(body),
-                (_, false) => Err(Error::invalid(format!(
+            let is_gzip = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+            let whole = match self.body(response, bytes_max).await? {
+                (body, true) if is_gzip => options::gunzip(&body, bytes_max).map_err(|error| {
+                    Error::unavailable(format!("the answer of {} cannot be unpacked: {error}", self.base()))
+                })?,
+                (body, true) => Some(body),
+                (_, false) => None,
+            };
+            return whole.ok_or_else(|| {
+                Error::invalid(format!(
                     "the answer of {} is longer than {bytes_max} bytes; ask for fewer entries or a shorter range",
                     self.base()
-                ))),
-            };
+                ))
+            });
         }
         let is_from_store = response.headers().contains_key(native_push::VERSION_HEADER);
         let retry_after = retry_after(response.headers());

@@ -11,13 +11,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
+mod deletes;
 mod error;
 mod file;
 mod health;
 mod http;
 mod notify;
+mod options;
 mod push;
 mod query;
+mod query_more;
 mod retry;
 mod tail;
 #[cfg(test)]
@@ -28,9 +31,12 @@ mod tls;
 mod tls_accept;
 mod tls_held;
 
+pub use deletes::DeleteRange;
 pub use error::{Error, Kind};
 pub use http::{Client, ClientSettings, Token, without_secrets};
+pub use options::{ClientOptions, Login, Proxy, Retries};
 pub use query::{InstantQuery, RangeQuery};
+pub use query_more::{FieldsQuery, VolumeQuery};
 pub use retry::{Backoff, BackoffSettings};
 pub use tail::{TailQuery, Tailing};
 pub use tls::{Tls, TlsFiles};

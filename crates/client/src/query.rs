@@ -1,14 +1,18 @@
 //! The read calls, as any Loki client makes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use logyard_model::{Direction, TimeRange};
+use logyard_sys::Random;
 use logyard_wire::explain::{EXPLAIN_ANALYZE, EXPLAIN_PARAM, EXPLAIN_PLAN, ExplainAnswer, PlanStep};
 use logyard_wire::loki_query::{self, Labels, NamesAnswer, QueryAnswer, SeriesListAnswer};
 use serde::de::DeserializeOwned;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::http::Client;
+use crate::retry::Backoff;
 
 /// Most bytes of one answer: 5,000 entries of 64 KiB, the most a store hands out at once in practice.
 const ANSWER_BYTES_MAX: usize = 320 << 20;
@@ -80,19 +84,38 @@ impl Client {
         Ok(answer.data)
     }
 
-    async fn read<A: DeserializeOwned>(&self, path: &[&str], params: &[(&str, String)]) -> Result<A, Error> {
-        let request = self
-            .get(path)
-            .query(params)
-            .header("accept", "application/json")
-            .header(loki_query::ENCODING_FLAGS_HEADER, loki_query::CATEGORIZE_LABELS);
-        let body = self.call(request, ANSWER_BYTES_MAX).await?;
+    /// Makes a read call and decodes its answer.
+    pub(crate) async fn read<A: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        params: &[(&str, String)],
+    ) -> Result<A, Error> {
+        let body = self.read_bytes(path, params).await?;
         loki_query::decode(&body).map_err(|error| {
             Error::unavailable(format!(
                 "{} gave an answer nobody can read: {error}; check the address",
                 self.base()
             ))
         })
+    }
+
+    /// Makes a read call, again and again if it fails for a passing reason and the client's options say so.
+    pub(crate) async fn read_bytes(&self, path: &[&str], params: &[(&str, String)]) -> Result<Bytes, Error> {
+        let retries = self.retries();
+        let mut backoff = Backoff::new(retries.backoff, Arc::new(Random::os()));
+        loop {
+            let request = self
+                .get(path)
+                .query(params)
+                .header("accept", "application/json")
+                .header(loki_query::ENCODING_FLAGS_HEADER, loki_query::CATEGORIZE_LABELS);
+            match self.call(request, ANSWER_BYTES_MAX).await {
+                Err(error) if error.kind() != Kind::Invalid && backoff.attempts() < retries.count => {
+                    tokio::time::sleep(backoff.next_delay(error.retry_after())).await;
+                }
+                done => return done,
+            }
+        }
     }
 }
 
@@ -114,7 +137,7 @@ fn range_query_params(query: &RangeQuery) -> Vec<(&'static str, String)> {
     params
 }
 
-fn range_params(range: TimeRange) -> Vec<(&'static str, String)> {
+pub(crate) fn range_params(range: TimeRange) -> Vec<(&'static str, String)> {
     vec![("start", time_param(range.start_ns)), ("end", time_param(range.end_ns))]
 }
 

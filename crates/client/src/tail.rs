@@ -55,6 +55,9 @@ impl Client {
     ///
     /// Errors: as other calls; `Kind::Invalid` also from a store, or a proxy before it, that has no websockets.
     pub async fn tail(&self, query: &TailQuery) -> Result<Tailing, Error> {
+        if !self.is_direct() {
+            return Err(Error::invalid("a live tail does not pass a proxy"));
+        }
         let mut url = self.url(&["loki", "api", "v1", "tail"]);
         url.query_pairs_mut()
             .append_pair("query", &query.query)

@@ -9,7 +9,10 @@ use logyard_wire::loki_query::QueryData;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Client, ClientSettings, Kind, RangeQuery};
+use crate::{
+    BackoffSettings, Client, ClientOptions, ClientSettings, DeleteRange, Kind, Login, Proxy, RangeQuery,
+    Retries,
+};
 
 /// Plays one answer per request and counts connections.
 struct Server {
@@ -40,6 +43,10 @@ impl Server {
     }
 
     fn client(&self) -> Client {
+        self.client_with(ClientOptions::default())
+    }
+
+    fn client_with(&self, options: ClientOptions) -> Client {
         let settings = ClientSettings {
             timeout: Duration::from_secs(5),
             org_id: Some(Tenant::new("team-a").unwrap().into()),
@@ -47,7 +54,7 @@ impl Server {
             tls: None,
             user_agent: "logyard-test/1".to_owned(),
         };
-        Client::new(&self.base, settings).unwrap()
+        Client::with_options(&self.base, settings, options).unwrap()
     }
 }
 
@@ -191,4 +198,109 @@ async fn a_message_is_sent_and_its_path_is_never_told() {
     drop(server);
     let error = client.notify("/hooks/secret", &[], String::new()).await.unwrap_err().to_string();
     assert!(!error.contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_read_is_made_again_as_often_as_asked_for() {
+    let busy = answer("503 Service Unavailable", "", "recovering");
+    let ok = answer("200 OK", "", r#"{"status":"success","data":["a"]}"#);
+    let server = Server::start(&[&busy, &busy, &ok, &busy, &answer("400 Bad Request", "", "no")]).await;
+    let backoff = BackoffSettings { min: Duration::from_millis(1), max: Duration::from_millis(2) };
+    let retries = Retries { count: 2, backoff };
+    let client = server.client_with(ClientOptions { retries, ..ClientOptions::default() });
+    let range = TimeRange { start_ns: 0, end_ns: 1 };
+    assert_eq!(client.labels(range).await.unwrap(), ["a"]);
+    assert_eq!(client.labels(range).await.unwrap_err().to_string(), "no");
+    assert_eq!(server.requests.lock().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn login_headers_and_proxy_are_those_of_the_options() {
+    let ok = answer("200 OK", "", r#"{"status":"success","data":["a"]}"#);
+    let mut server = Server::start(&[&ok, &ok]).await;
+    let login = Login { username: "me".to_owned(), password: "se@same".to_owned() };
+    let options = ClientOptions {
+        login: Some(login),
+        auth_header: Some("X-Auth".to_owned()),
+        headers: vec![("cache-control".to_owned(), "no-cache".to_owned())],
+        ..ClientOptions::default()
+    };
+    let range = TimeRange { start_ns: 0, end_ns: 1 };
+    server.client_with(options).labels(range).await.unwrap();
+    let proxy = Proxy::Url(std::mem::replace(&mut server.base, "http://store.invalid:3100".to_owned()));
+    server.client_with(ClientOptions { proxy, ..ClientOptions::default() }).labels(range).await.unwrap();
+    let requests = server.requests.lock().unwrap();
+    assert!(requests[1].starts_with("GET http://store.invalid:3100/loki/api/v1/labels"), "{}", requests[1]);
+    let request = &requests[0];
+    assert!(request.contains("x-auth: Basic bWU6c2VAc2FtZQ=="), "{request}");
+    assert!(request.contains("cache-control: no-cache") && !request.contains("authorization:"), "{request}");
+}
+
+#[tokio::test]
+async fn stats_volumes_and_fields_are_read() {
+    let server = Server::start(&[
+        &answer("200 OK", "", r#"{"streams":2,"chunks":3,"bytes":4,"entries":5,"more":6}"#),
+        &answer(
+            "200 OK",
+            "",
+            r#"{"data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[5,"7"]}]}}"#,
+        ),
+        &answer(
+            "200 OK",
+            "",
+            r#"{"fields":[{"label":"status","type":"int","cardinality":2,"parsers":["json"]}],"limit":9}"#,
+        ),
+        &answer("200 OK", "", r#"{"values":["200","404"],"limit":9}"#),
+    ])
+    .await;
+    let client = server.client();
+    let range = TimeRange { start_ns: 0, end_ns: 60_000_000_000 };
+    assert_eq!(client.index_stats("{a=\"1\"}", range).await.unwrap().entries, 5);
+    let asked = crate::VolumeQuery {
+        query: "{a=\"1\"}".to_owned(),
+        range,
+        limit: 30,
+        target_labels: vec!["a".to_owned(), "b".to_owned()],
+        is_by_labels: true,
+    };
+    let QueryData::Vector(volumes) = client.volume(&asked).await.unwrap().data else { panic!("no vector") };
+    assert_eq!(volumes[0].value.value, 7.0);
+    let asked =
+        crate::FieldsQuery { query: "{a=\"1\"}".to_owned(), range, limit: 9, line_limit: 10, step: None };
+    assert_eq!(client.detected_fields(&asked).await.unwrap()[0].cardinality, 2);
+    assert_eq!(client.detected_values("status", &asked).await.unwrap(), ["200", "404"]);
+    let requests = server.requests.lock().unwrap();
+    assert!(requests[1].contains("&targetLabels=a%2Cb&aggregateBy=labels"), "{}", requests[1]);
+    assert!(requests[3].starts_with("GET /loki/api/v1/detected_field/status/values?"), "{}", requests[3]);
+}
+
+#[tokio::test]
+async fn deletes_are_made_listed_and_cancelled() {
+    let list = r#"[{"request_id":"x1","start_time":1,"end_time":2,"query":"{a=\"1\"}","status":"received","created_at":3}]"#;
+    let server = Server::start(&[
+        &answer("204 No Content", "x-delete-request-id: x1\r\n", ""),
+        &answer("200 OK", "", list),
+        &answer("204 No Content", "", ""),
+    ])
+    .await;
+    let client = server.client();
+    let asked = DeleteRange {
+        range: TimeRange { start_ns: 1_500_000_000, end_ns: 2_500_000_001 },
+        max_interval: None,
+    };
+    client.create_delete("{a=\"1\"}", &asked).await.unwrap();
+    let found = client.deletes().await.unwrap();
+    assert_eq!((found[0].request_id.as_str(), found[0].status.as_str()), ("x1", "received"));
+    client.cancel_delete("x1", true).await.unwrap();
+    let requests = server.requests.lock().unwrap();
+    assert!(
+        requests[0].starts_with("POST /loki/api/v1/delete?query=%7Ba%3D%221%22%7D&start=1&end=2 "),
+        "{}",
+        requests[0]
+    );
+    assert!(
+        requests[2].starts_with("DELETE /loki/api/v1/delete?request_id=x1&force=true "),
+        "{}",
+        requests[2]
+    );
 }

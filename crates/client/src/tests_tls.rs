@@ -259,3 +259,13 @@ fn faults_of_files_are_named() {
     let plain = client("http://localhost:1", Some(Tls::read(&good).unwrap())).unwrap_err().to_string();
     assert!(plain.contains("certificates are named, but the address"), "{plain}");
 }
+
+#[tokio::test]
+async fn anybody_is_trusted_when_asked_for() {
+    let folder = Folder(TempDir::new().unwrap());
+    let ours = folder.authority("ours");
+    folder.sign(&ours, "old", "elsewhere.example", 2001);
+    let base = folder.serve("old", None).await;
+    check(&base, Tls::unverified(&folder.files("", "")).unwrap(), "").await;
+    check(&base, Tls::read(&folder.files("ours", "")).unwrap(), "certificate").await;
+}

@@ -2,8 +2,8 @@
 //!
 //! One `rustls` configuration serves the calls and the live tail. Files are read when the client is made, and again by
 //! [`Tls::renew`]: connections that are open keep what they began with. Without a file of authorities those of the
-//! machine count. There is no way to trust anybody: who has a certificate of its own names the file of its authority,
-//! or that certificate itself if it signed it.
+//! machine count. Who has a certificate of its own names the file of its authority, or that certificate itself if it
+//! signed it; [`Tls::unverified`] trusts anybody, for people who look at a store by hand, and never for an agent.
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -61,6 +61,8 @@ struct Wanted {
     files: TlsFiles,
     /// File of the one certificate that is trusted, instead of authorities.
     pinned: Option<String>,
+    /// Whether anybody is trusted, instead of authorities.
+    is_unverified: bool,
 }
 
 /// What files hold; of those that are not named, nothing.
@@ -82,7 +84,7 @@ impl Tls {
     ///
     /// Errors: `Kind::Invalid` with the file and what is wrong with it.
     pub fn read(files: &TlsFiles) -> Result<Self, Error> {
-        Self::of(Wanted { files: files.clone(), pinned: None })
+        Self::of(Wanted { files: files.clone(), pinned: None, is_unverified: false })
     }
 
     /// Trusts one certificate and nothing else: that of a store whose files lie on this machine. Only the
@@ -90,7 +92,15 @@ impl Tls {
     ///
     /// Errors: as [`Tls::read`].
     pub fn pinned(cert_file: &str, files: &TlsFiles) -> Result<Self, Error> {
-        Self::of(Wanted { files: files.clone(), pinned: Some(cert_file.to_owned()) })
+        Self::of(Wanted { files: files.clone(), pinned: Some(cert_file.to_owned()), is_unverified: false })
+    }
+
+    /// Trusts whoever answers: what is sent, a token with it, may be read by others. Only the client's own
+    /// certificate and key are taken from `files`.
+    ///
+    /// Errors: as [`Tls::read`].
+    pub fn unverified(files: &TlsFiles) -> Result<Self, Error> {
+        Self::of(Wanted { files: files.clone(), pinned: None, is_unverified: true })
     }
 
     fn of(wanted: Wanted) -> Result<Self, Error> {
@@ -171,6 +181,7 @@ impl Wanted {
         };
         let trusted = match &self.pinned {
             Some(path) => read("cert_file", path)?,
+            None if self.is_unverified => Vec::new(),
             None => read("ca_file", ca_file)?,
         };
         Ok(Pems { trusted, cert: read("cert_file", cert_file)?, key: read("key_file", key_file)? })
@@ -184,6 +195,9 @@ impl Wanted {
         let TlsFiles { ca_file, server_name, .. } = &self.files;
         if let Some(path) = &self.pinned {
             return Ok(Trust::Pinned(certificates("cert_file", path, &pems.trusted)?.swap_remove(0)));
+        }
+        if self.is_unverified {
+            return Ok(Trust::Anybody);
         }
         let roots = match ca_file.as_str() {
             "" => roots_of_machine()?,

@@ -13,8 +13,8 @@ use crate::args_shared::SharedFlags;
 use crate::run::Stop;
 use crate::session::Session;
 use crate::{
-    command_explain, command_fmt, command_instant, command_labels, command_query, command_series,
-    command_tail,
+    command_delete, command_explain, command_fields, command_fmt, command_instant, command_labels,
+    command_query, command_series, command_stats, command_tail, command_volume,
 };
 
 /// What `logq --help` prints: a screen of 24 lines. A test holds it to the declaration.
@@ -26,14 +26,15 @@ logq asks a Logyard (or Loki) store for logs.
   logq 'sum by (container) (count_over_time({container=~\".+\"}[5m]))'
 
 Ask       query  tail  instant-query
-Look      labels  series
+Look      labels  series  detected-fields  stats  volume  volume_range
 Queries   fmt  explain
+Change    delete
 
-Usage: logq [FLAGS] [QUERY | COMMAND]    logq COMMAND --help: its flags, examples
-  -n, --limit COUNT       most entries (100; 0: all)  -o, --output FORM  raw, jsonl
+Usage: logq [FLAGS] [QUERY | COMMAND]   logq COMMAND --help: its flags, examples
+  -n, --limit COUNT   most entries (100; 0: all)   -o, --output FORM  raw, jsonl
   --since 2h, --from TIME, --to TIME   the range      --forward   oldest first
-  --addr URL, --org-id TENANT, --token-file FILE      or LOKI_ADDR, LOKI_ORG_ID, …
-Exit status: 0 found, 1 nothing found, 2 an error.    logq query --help: all flags
+  --addr URL, --org-id TENANT, --token-file FILE    or LOKI_ADDR, LOKI_ORG_ID, …
+Exit status: 0 found, 1 nothing found, 2 an error.  logq query --help: all flags
 ";
 
 /// Ask a Logyard (or Loki) store for logs.
@@ -76,6 +77,21 @@ pub(crate) enum Command {
     /// Print the label sets of the streams that match
     #[command(after_help = command_series::EXAMPLES)]
     Series(command_series::Series),
+    /// Print how much the streams of a selector hold
+    #[command(after_help = command_stats::EXAMPLES)]
+    Stats(command_stats::Stats),
+    /// Print the bytes of streams, by label
+    #[command(after_help = command_volume::EXAMPLES)]
+    Volume(command_volume::Volume),
+    /// Print the bytes of streams, by label and step
+    #[command(name = "volume_range", visible_alias = "volume-range", after_help = command_volume::RANGE_EXAMPLES)]
+    VolumeRange(command_volume::VolumeRange),
+    /// Print which fields the lines of a query have, or the values of one
+    #[command(after_help = command_fields::EXAMPLES)]
+    DetectedFields(command_fields::DetectedFields),
+    /// Make, list and cancel requests to delete entries
+    #[command(after_help = command_delete::EXAMPLES)]
+    Delete(command_delete::Delete),
     /// Show how the store evaluates a query over the range
     #[command(after_help = command_explain::EXAMPLES)]
     Explain(command_explain::Explain),
@@ -93,6 +109,11 @@ impl Command {
             Self::Tail(command) => command.run(session).await,
             Self::Labels(command) => command.run(session).await,
             Self::Series(command) => command.run(session).await,
+            Self::Stats(command) => command.run(session).await,
+            Self::Volume(command) => command.run(session).await,
+            Self::VolumeRange(command) => command.run(session).await,
+            Self::DetectedFields(command) => command.run(session).await,
+            Self::Delete(command) => command.run(session).await,
             Self::Explain(command) => command.run(session).await,
             Self::Fmt(command) => command.run(session),
         }
@@ -173,13 +194,13 @@ mod tests {
         let Some(Command::Labels(command)) = &labels.command else { panic!("{labels:?}") };
         assert_eq!(command.name.as_deref(), Some("container"));
         assert_eq!(labels.range.since, "2d");
-        assert_eq!(labels.shared.addr.as_deref(), Some("http://x"));
+        assert_eq!(labels.shared.connect.addr.as_deref(), Some("http://x"));
     }
 
     #[test]
     fn shared_flags_may_stand_before_the_subcommand() {
         let series = parse(&["--addr", "http://x", "-o", "jsonl", "series", "{a=\"b\"}"]).unwrap();
-        assert_eq!(series.shared.addr.as_deref(), Some("http://x"));
+        assert_eq!(series.shared.connect.addr.as_deref(), Some("http://x"));
         assert_eq!(series.shared.output, Format::Jsonl);
         assert!(matches!(series.command, Some(Command::Series(command)) if command.selectors.len() == 1));
     }

@@ -2,8 +2,6 @@
 
 use clap::Args;
 
-use crate::args_shared::Format;
-use crate::output_json;
 use crate::run::Stop;
 use crate::session::Session;
 
@@ -28,12 +26,6 @@ impl Labels {
             None => client.labels(range).await?,
             Some(name) => client.label_values(name, range).await?,
         };
-        for name in &names {
-            match session.format {
-                Format::Jsonl => output_json::write_line(session.out, name)?,
-                Format::Default | Format::Raw => writeln!(session.out, "{name}")?,
-            }
-        }
-        Ok(!names.is_empty())
+        session.names(&names)
     }
 }

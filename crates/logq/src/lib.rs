@@ -14,16 +14,21 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
+mod args_connect;
 mod args_range;
 mod args_shared;
 mod check;
+mod command_delete;
 mod command_explain;
+mod command_fields;
 mod command_fmt;
 mod command_instant;
 mod command_labels;
 mod command_query;
 mod command_series;
+mod command_stats;
 mod command_tail;
+mod command_volume;
 mod connect;
 mod entry;
 mod output_json;
@@ -38,6 +43,8 @@ mod session;
 mod tail;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_commands;
 #[cfg(test)]
 mod tests_examples;
 mod time_text;

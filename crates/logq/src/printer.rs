@@ -32,7 +32,7 @@ impl Printer {
         let common = self.common.get_or_insert_with(|| output_text::common_labels(entries));
         if self.printed == 0 && session.format == Format::Default && !common.is_empty() {
             let view = common.iter().map(|(name, value)| (&**name, &**value)).collect();
-            writeln!(session.err, "common labels: {}", output_text::labels_text(&view))?;
+            session.remark(format_args!("common labels: {}", output_text::labels_text(&view)))?;
         }
         for entry in entries {
             match session.format {

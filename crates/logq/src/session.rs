@@ -59,7 +59,7 @@ impl<'a> Session<'a> {
     /// Returns the client, made at the first call; clones are one. Errors: flags or environment are at fault.
     pub(crate) fn client(&mut self) -> Result<Client, Stop> {
         if self.client.is_none() {
-            self.client = Some(connect(&self.shared, self.env)?);
+            self.client = Some(connect(&self.shared.connect, self.env)?);
         }
         self.client.clone().ok_or_else(|| Stop::Trouble("there is no client".to_owned()))
     }
@@ -72,6 +72,25 @@ impl<'a> Session<'a> {
     /// Tells something on the error output, behind the name of the program.
     pub(crate) fn tell(&mut self, text: impl Display) -> Result<(), Stop> {
         Ok(writeln!(self.err, "logq: {text}")?)
+    }
+
+    /// Tells something that is no trouble, unless the flags ask for quiet.
+    pub(crate) fn remark(&mut self, text: impl Display) -> Result<(), Stop> {
+        if self.shared.quiet {
+            return Ok(());
+        }
+        Ok(writeln!(self.err, "{text}")?)
+    }
+
+    /// Prints names one a line and returns whether there are any.
+    pub(crate) fn names(&mut self, names: &[String]) -> Result<bool, Stop> {
+        for name in names {
+            match self.format {
+                Format::Jsonl => output_json::write_line(self.out, name)?,
+                Format::Default | Format::Raw => writeln!(self.out, "{name}")?,
+            }
+        }
+        Ok(!names.is_empty())
     }
 
     /// Passes the warnings of an answer on.

@@ -11,7 +11,7 @@ pub(crate) const NOW_NS: i64 = 1_795_229_946_000_000_000;
 
 /// Answers one GET per body, each with 200, on connections of their own; returns the address and the
 /// request lines.
-fn serve(bodies: Vec<String>) -> (String, mpsc::Receiver<String>) {
+pub(crate) fn serve(bodies: Vec<String>) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = format!("http://{}", listener.local_addr().unwrap());
     let (sender, requests) = mpsc::sync_channel(100);
@@ -30,13 +30,13 @@ fn serve(bodies: Vec<String>) -> (String, mpsc::Receiver<String>) {
     (addr, requests)
 }
 
-struct Outcome {
-    status: u8,
-    out: String,
-    err: String,
+pub(crate) struct Outcome {
+    pub(crate) status: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-fn command(line: &[&str], env: &[(&str, &str)]) -> Outcome {
+pub(crate) fn command(line: &[&str], env: &[(&str, &str)]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let args = ["logq", "--utc"].iter().chain(line).map(OsString::from);
     let surroundings = Surroundings {

@@ -117,7 +117,7 @@ pub struct SeriesListAnswer {
 }
 
 /// The answer of `index/stats`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(default)]
 pub struct IndexStatsAnswer {
     /// Streams that match.
@@ -128,6 +128,55 @@ pub struct IndexStatsAnswer {
     pub bytes: u64,
     /// Their entries.
     pub entries: u64,
+}
+
+/// The answer of `detected_fields`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct FieldsAnswer {
+    /// The fields; Loki says `null` where there are none.
+    pub fields: Option<Vec<DetectedFieldAnswer>>,
+}
+
+/// A field that lines have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(default)]
+pub struct DetectedFieldAnswer {
+    /// Its name.
+    pub label: String,
+    /// Kind of its values: `string`, `int`, `float`, `boolean`, `duration` or `bytes`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Different values, estimated.
+    pub cardinality: u64,
+    /// Parsers that find it; Loki says `null` for structured metadata.
+    pub parsers: Option<Vec<String>>,
+}
+
+/// The answer of `detected_field/{name}/values`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct FieldValuesAnswer {
+    /// The values; Loki says `null` where there are none.
+    pub values: Option<Vec<String>>,
+}
+
+/// A request to delete entries.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, serde::Serialize)]
+#[serde(default)]
+pub struct DeleteAnswer {
+    /// Its name.
+    pub request_id: String,
+    /// Seconds since the Unix epoch.
+    pub start_time: f64,
+    /// Seconds since the Unix epoch.
+    pub end_time: f64,
+    /// What is to go.
+    pub query: String,
+    /// How far it is.
+    pub status: String,
+    /// Seconds since the Unix epoch.
+    pub created_at: f64,
 }
 
 /// Decodes a JSON answer into one of this module's structs.

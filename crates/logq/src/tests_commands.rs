@@ -1,0 +1,81 @@
+//! What the smaller commands ask and print, against answers that are played back.
+
+use crate::tests::{command, serve};
+use crate::{FOUND, NOTHING, TROUBLE};
+
+#[test]
+fn labels_that_make_streams_many_come_first() {
+    let answer = r#"200 {"status":"success","data":[{"a":"1","b":"x"},{"a":"2","b":"x"},{"a":"3"}]}"#;
+    let (addr, _requests) = serve(vec![answer.to_owned(), answer.to_owned()]);
+    let done = command(&["series", "--analyze-labels", "--addr", &addr], &[]);
+    assert_eq!(done.out, "label    values   streams\na             3         3\nb             1         2\n");
+    assert_eq!((done.err.as_str(), done.status), ("streams: 3, labels: 2\n", FOUND));
+    let done = command(&["series", "--analyze-labels", "-q", "-o", "jsonl", "--addr", &addr], &[]);
+    assert_eq!(done.out.lines().next(), Some(r#"{"label":"a","values":3,"streams":3}"#));
+    assert_eq!(done.err, "");
+}
+
+#[test]
+fn stats_of_nothing_are_nothing() {
+    let (addr, _requests) = serve(vec![
+        r#"200 {"streams":1,"chunks":2,"bytes":3,"entries":4}"#.to_owned(),
+        r#"200 {"streams":0,"chunks":0,"bytes":0,"entries":0}"#.to_owned(),
+    ]);
+    let done = command(&["stats", "{a=\"b\"}", "--addr", &addr], &[]);
+    assert_eq!((done.out.as_str(), done.status), ("streams  1\nchunks   2\nbytes    3\nentries  4\n", FOUND));
+    assert_eq!(command(&["stats", "{a=\"b\"}", "--addr", &addr], &[]).status, NOTHING);
+}
+
+#[test]
+fn fields_and_their_values() {
+    let (addr, requests) = serve(vec![
+        r#"200 {"fields":[{"label":"status","type":"int","cardinality":2,"parsers":["json"]},{"label":"a","type":"string","cardinality":1,"parsers":null}]}"#.to_owned(),
+        r#"200 {"values":["200"]}"#.to_owned(),
+    ]);
+    let done = command(&["detected-fields", "{a=\"b\"}", "--limit", "7", "--addr", &addr], &[]);
+    assert_eq!(done.out, "a       string         1\nstatus  int            2  json\n", "{}", done.err);
+    assert!(requests.recv().unwrap().contains("&limit=7&line_limit=1000 "));
+    let done = command(&["detected-fields", "{a=\"b\"}", "status", "--addr", &addr], &[]);
+    assert_eq!(done.out, "200\n");
+}
+
+#[test]
+fn volumes_are_samples() {
+    let vector = r#"200 {"data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[5,"7"]}]}}"#;
+    let matrix = r#"200 {"data":{"resultType":"matrix","result":[{"metric":{"a":"b"},"values":[[5,"7"]]}]}}"#;
+    let (addr, requests) = serve(vec![vector.to_owned(), matrix.to_owned()]);
+    let flags = ["--targetLabels", "a", "--targetLabels", "c", "--aggregateByLabels", "--addr", &addr];
+    let done = command(&[&["volume", "{a=\"b\"}"], &flags[..]].concat(), &[]);
+    assert_eq!(done.out, "1970-01-01T00:00:05.000Z  7  {a=\"b\"}\n", "{}", done.err);
+    assert!(requests.recv().unwrap().contains("&limit=30&targetLabels=a%2Cc&aggregateBy=labels "));
+    let done = command(&["volume_range", "{a=\"b\"}", "--step", "5m", "--addr", &addr], &[]);
+    assert_eq!(done.status, FOUND, "{}", done.err);
+    assert!(requests.recv().unwrap().contains("&step=300 "));
+}
+
+#[test]
+fn deletions_are_asked_for_and_told() {
+    let list =
+        r#"200 [{"request_id":"x1","start_time":1,"end_time":2,"query":"{a=\"b\"}","status":"received"}]"#;
+    let (addr, requests) = serve(vec![
+        "204 ".to_owned(),
+        list.to_owned(),
+        "200 null".to_owned(),
+        "204 ".to_owned(),
+        "404 could not find delete request with given id\n".to_owned(),
+    ]);
+    let asked = ["delete", "create", "{a=\"b\"}", "--from", "1", "--to", "2", "--addr", &addr];
+    let done = command(&asked, &[]);
+    assert_eq!((done.status, done.out.as_str()), (FOUND, ""), "{}", done.err);
+    assert!(requests.recv().unwrap().contains("&start=1&end=2 "));
+    let done = command(&["delete", "list", "--addr", &addr], &[]);
+    assert_eq!(done.out, "x1  received  1970-01-01T00:00:01.000Z to 1970-01-01T00:00:02.000Z  {a=\"b\"}\n");
+    assert_eq!(command(&["delete", "list", "--addr", &addr], &[]).status, NOTHING);
+    let done = command(&["delete", "cancel", "--request-id", "x1", "-q", "--addr", &addr], &[]);
+    assert_eq!((done.status, done.err.as_str()), (FOUND, ""));
+    let done = command(&["delete", "cancel", "--request-id", "x2", "--addr", &addr], &[]);
+    assert_eq!(
+        (done.status, done.err.as_str()),
+        (TROUBLE, "logq: could not find delete request with given id\n")
+    );
+}
