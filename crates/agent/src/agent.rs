@@ -8,42 +8,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use logyard_client::Client;
-use logyard_pipeline::LinesFrom;
 use logyard_sys::{Clock, Disk, LockGuard, Random};
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use crate::batch::{self, BatchEnd, PIECES_WAITING_MAX, Piece};
-use crate::discovery::DockerRules;
-use crate::docker_engine::Engine;
-use crate::docker_target::TargetParts;
-use crate::engine_place::engine_places;
+use crate::batch::{self, BatchEnd, PIECES_WAITING_MAX};
 use crate::error::Error;
-use crate::file_jobs::{default_files, file_jobs};
 use crate::import::{ImportedPositions, import};
-use crate::machine::{machine_name, own_container_id};
 use crate::metrics::Metrics;
-use crate::receive::{self, ReceiveParts};
-use crate::received::Receiving;
+use crate::pieces::{Handed, Pieces};
 use crate::refused::RefusedFolder;
 use crate::report::{AgentReport, Board};
 use crate::settings::AgentSettings;
 use crate::ship::{self, ShipParts, ShipUntil};
-use crate::source_docker::{self, DockerSource, Presence};
-use crate::source_file::{self, FileSource};
+use crate::sources::{Reloaded, Sources, Sourcing, note_failure};
 use crate::spool::{Spool, SpoolBounds, SpoolParts};
 use crate::spool_shared::SharedSpool;
 use crate::stage_metrics::StageMetrics;
-use crate::staging::{StageParts, compile_stages};
 
-/// How long the start waits for the engine, and again for its first list.
-const FIRST_ANSWER: Duration = Duration::from_secs(3);
-/// How long the end waits for the sources.
-const SOURCES_END: Duration = Duration::from_secs(2);
 /// How long the end waits for the last push.
 const LAST_PUSH: Duration = Duration::from_secs(5);
 
@@ -95,7 +80,7 @@ pub struct Agent {
     last_call: watch::Sender<bool>,
     /// Turns true at the end of the standard input.
     input_seen: watch::Receiver<bool>,
-    sources: Vec<JoinHandle<()>>,
+    sources: Sources,
     batcher: JoinHandle<()>,
     shipper: JoinHandle<()>,
     _lock: Box<dyn LockGuard>,
@@ -126,6 +111,7 @@ impl Agent {
         let (until, until_seen) = watch::channel(ShipUntil::Never);
         let (last_call, last_call_seen) = watch::channel(false);
         let (pieces, pieces_taken) = mpsc::channel(PIECES_WAITING_MAX);
+        let handed = Handed::default();
         let shipping = ShipParts {
             client,
             spool: spool.clone(),
@@ -138,11 +124,10 @@ impl Agent {
             pieces_taken,
             spool.clone(),
             metrics.clone(),
-            BatchEnd { stop: stop_seen.clone(), last_call: last_call_seen },
+            BatchEnd { stop: stop_seen, last_call: last_call_seen, handed: handed.clone() },
         ));
         let (input_ended, input_seen) = watch::channel(false);
-        let shared = Sourcing {
-            settings,
+        let sourcing = Sourcing {
             dir,
             disk,
             clock,
@@ -151,11 +136,10 @@ impl Agent {
             stage_metrics,
             board: board.clone(),
             spool: spool.clone(),
-            pieces,
-            stop: stop_seen,
+            pieces: Pieces::new(pieces, handed),
             input_ended,
         };
-        let sources = shared.start().await?;
+        let sources = Sources::start(sourcing, settings).await?;
         Ok(Self { board, spool, stop, until, last_call, input_seen, sources, batcher, shipper, _lock: lock })
     }
 
@@ -180,23 +164,21 @@ impl Agent {
         }
     }
 
+    /// Puts other settings in force while the agent runs: what is new is started, what is gone is stopped, and what is equal
+    /// goes on as it was. Nothing is read twice or left out by it.
+    ///
+    /// Errors: settings that cannot be used, ports that are taken (`Kind::Invalid`); then everything goes on as it did.
+    /// Takes as long as sources take to end, 2 s at most, and engines that are new to answer, 3 s at most.
+    pub async fn reload(&mut self, settings: AgentSettings) -> Result<Reloaded, Error> {
+        self.sources.reload(settings).await
+    }
+
     /// Stops reading, spools what was read and gives the store 5 s to take it.
     ///
     /// What it does not take stays in the spool for the next start.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        let deadline = Instant::now() + SOURCES_END;
-        for mut source in self.sources {
-            match timeout_at(deadline, &mut source).await {
-                Ok(ended) => note_failure(ended),
-                Err(_) => {
-                    // It waits for an engine or a disk that does not answer. What it read is not spooled, so it is
-                    // read again.
-                    tracing::debug!("a source does not end, so it is cut off");
-                    source.abort();
-                }
-            }
-        }
+        self.sources.stop().await;
         // One that was cut off may hold its end of the channel for long.
         self.last_call.send_replace(true);
         joined(self.batcher).await;
@@ -213,14 +195,6 @@ impl Agent {
 /// Waits for a task. What a panicking one held was not spooled and is read again.
 async fn joined(task: JoinHandle<()>) {
     note_failure(task.await);
-}
-
-fn note_failure(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "a task of the agent failed, this is a bug; what it had read is read again at the next start");
-    }
 }
 
 fn open_spool(
@@ -251,154 +225,4 @@ fn open_spool(
     metrics.entries_replayed.inc_by(found.entries);
     metrics.entries_waiting.inc_by(i64::try_from(found.entries).unwrap_or(i64::MAX));
     Ok(SharedSpool::new(spool, metrics.clone()))
-}
-
-/// What starting the sources takes.
-#[derive(Debug)]
-struct Sourcing {
-    settings: AgentSettings,
-    /// The agent's folder.
-    dir: PathBuf,
-    disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
-    random: Arc<Random>,
-    metrics: Metrics,
-    stage_metrics: StageMetrics,
-    board: Board,
-    spool: SharedSpool,
-    pieces: mpsc::Sender<Piece>,
-    stop: watch::Receiver<bool>,
-    input_ended: watch::Sender<bool>,
-}
-
-impl Sourcing {
-    async fn start(self) -> Result<Vec<JoinHandle<()>>, Error> {
-        let places = match self.settings.docker.enabled {
-            true => engine_places(&self.settings.docker, &self.dir)
-                .map_err(|error| Error::Setting { setting: "docker", reason: error.to_string() })?,
-            false => Vec::new(),
-        };
-        // One that does not answer holds up the others no longer than it would the start.
-        let answers = places.iter().map(|place| timeout(FIRST_ANSWER, Engine::connect(place, &*self.disk)));
-        let mut engines: Vec<Option<Engine>> =
-            join_all(answers).await.into_iter().map(|answer| answer.ok().and_then(Result::ok)).collect();
-        let has_engine = engines.iter().any(Option::is_some);
-        let own_id = own_container_id(&*self.disk);
-        let own = places.iter().zip(&engines).find(|(place, _)| place.label.is_none());
-        let own_engine = own.and_then(|(_, engine)| engine.as_ref());
-        let host_label = host_label(&self.settings.host, own_engine, own_id.is_some(), &*self.disk).await;
-        let mut common_labels = self.settings.labels.clone();
-        common_labels.insert("host".to_owned(), host_label);
-        let line_bytes_max = self.settings.line_bytes_max as usize;
-        let staging =
-            StageParts { line_bytes_max, random: Arc::clone(&self.random), metrics: self.metrics.clone() };
-        let mut sources = Vec::new();
-        let receiving = Receiving {
-            pieces: self.pieces.clone(),
-            clock: Arc::clone(&self.clock),
-            metrics: self.metrics.clone(),
-            board: self.board.clone(),
-            staging: staging.clone(),
-            stop: self.stop.clone(),
-        };
-        let received = receive::start(ReceiveParts {
-            settings: &self.settings,
-            common_labels: &common_labels,
-            receiving,
-            disk: &self.disk,
-            stage_metrics: &self.stage_metrics,
-            spool: &self.spool,
-            input_ended: &self.input_ended,
-        });
-        sources.extend(received.await?);
-        let files = match self.settings.names_sources() {
-            true => self.settings.files.clone(),
-            // Without an engine a machine's own logs are what there is to read.
-            false if !has_engine => {
-                tracing::info!(
-                    "no engine answers and nothing else is named to read, so the files in /var/log are read"
-                );
-                default_files()
-            }
-            false => Vec::new(),
-        };
-        if !files.is_empty() {
-            let jobs = file_jobs(&files, &common_labels, line_bytes_max)?;
-            jobs.iter().for_each(|job| self.stage_metrics.add(&job.pipeline));
-            let source = FileSource {
-                disk: Arc::clone(&self.disk),
-                clock: Arc::clone(&self.clock),
-                metrics: self.metrics.clone(),
-                board: self.board.clone(),
-                spool: self.spool.clone(),
-                pieces: self.pieces.clone(),
-                jobs,
-                staging: staging.clone(),
-            };
-            let stop = self.stop.clone();
-            sources.push(tokio::spawn(source_file::run(source, stop)));
-        }
-        if self.settings.docker.enabled {
-            let docker = &self.settings.docker;
-            let pipeline =
-                compile_stages("docker.stages", &docker.stages, LinesFrom::Engine, line_bytes_max)?;
-            self.stage_metrics.add(&pipeline);
-            let presence = Presence::new(places.len());
-            let mut first_lists = Vec::new();
-            for (number, (place, engine)) in places.into_iter().zip(engines.drain(..)).enumerate() {
-                let mut labels = common_labels.clone();
-                if let Some(label) = &place.label {
-                    labels.insert("host".to_owned(), label.clone());
-                }
-                let parts = Arc::new(TargetParts {
-                    pieces: self.pieces.clone(),
-                    board: self.board.clone(),
-                    metrics: self.metrics.clone(),
-                    clock: Arc::clone(&self.clock),
-                    random: Arc::clone(&self.random),
-                    rules: DockerRules::compile(docker, labels)?,
-                    pipeline: pipeline.clone(),
-                    staging: staging.clone(),
-                    initial: docker.initial,
-                    disk: Arc::clone(&self.disk),
-                });
-                let (listed, first_list) = oneshot::channel();
-                first_lists.extend(engine.is_some().then_some(first_list));
-                let source = DockerSource {
-                    place,
-                    number,
-                    presence: presence.clone(),
-                    own_id: own_id.clone(),
-                    parts,
-                    has_lifecycle: docker.lifecycle_entries,
-                    read: docker.read,
-                    spool: self.spool.clone(),
-                    stop: self.stop.clone(),
-                    listed,
-                };
-                sources.push(tokio::spawn(source_docker::run(source, engine)));
-            }
-            // A late list is none of the start's business.
-            drop(timeout(FIRST_ANSWER, join_all(first_lists)).await);
-        }
-        Ok(sources)
-    }
-}
-
-/// Returns the value of the label `host`: a container's own host name is an id, so there the engine knows better.
-pub(crate) async fn host_label(
-    setting: &str,
-    engine: Option<&Engine>,
-    is_in_container: bool,
-    disk: &dyn Disk,
-) -> String {
-    if !setting.is_empty() {
-        return setting.to_owned();
-    }
-    if let Some(engine) = engine.filter(|_| is_in_container)
-        && let Some(name) = engine.host_name().await
-    {
-        return name;
-    }
-    machine_name(disk)
 }

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
+use crate::pieces::Handed;
 use crate::position::Position;
 use crate::spool_shared::{SharedSpool, stopped};
 
@@ -113,6 +114,8 @@ pub(crate) struct BatchEnd {
     pub(crate) stop: watch::Receiver<bool>,
     /// No sender counts any more, though it may still be there.
     pub(crate) last_call: watch::Receiver<bool>,
+    /// Forgets what is spooled.
+    pub(crate) handed: Handed,
 }
 
 /// Runs until all senders are gone or cut off, then spools what is left.
@@ -122,7 +125,7 @@ pub(crate) async fn run(
     metrics: Metrics,
     end: BatchEnd,
 ) {
-    let BatchEnd { mut stop, mut last_call } = end;
+    let BatchEnd { mut stop, mut last_call, handed } = end;
     let mut is_closed = false;
     let mut batch = BatchBuilder::default();
     let mut seal_at = None;
@@ -156,12 +159,12 @@ pub(crate) async fn run(
             }
         }
         seal_at = None;
-        if !spool_batch(std::mem::take(&mut batch), &spool, &mut stop).await {
+        if !spool_batch(std::mem::take(&mut batch), &spool, &handed, &mut stop).await {
             return;
         }
         not_before = Instant::now() + SEAL_INTERVAL;
     }
-    spool_batch(batch, &spool, &mut stop).await;
+    spool_batch(batch, &spool, &handed, &mut stop).await;
 }
 
 async fn at(instant: Option<Instant>) {
@@ -171,10 +174,17 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-async fn spool_batch(mut batch: BatchBuilder, spool: &SharedSpool, stop: &mut watch::Receiver<bool>) -> bool {
+async fn spool_batch(
+    mut batch: BatchBuilder,
+    spool: &SharedSpool,
+    handed: &Handed,
+    stop: &mut watch::Receiver<bool>,
+) -> bool {
     let waiting = std::mem::take(&mut batch.waiting);
+    let positions = batch.positions.clone();
     let is_spooled = batch.is_empty() || seal_and_append(batch, spool, stop).await;
     if is_spooled {
+        handed.settle(&positions);
         for sender in waiting {
             // Whoever does not wait any more needs no answer.
             sender.send(()).unwrap_or_default();

@@ -25,7 +25,7 @@ use logyard_codec::Entries;
 use logyard_model::LabelSet;
 use logyard_pipeline::Pipeline;
 use logyard_sys::{Clock, Disk, Random};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use self::pace::Pace;
 use self::reading::Reading;
@@ -40,6 +40,7 @@ use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
 use crate::log_source::{LogSource, open_files};
 use crate::metrics::Metrics;
+use crate::pieces::Pieces;
 use crate::position::{OutputPosition, OutputPositions, Position, RepeatFilter, accepted_until};
 use crate::report::{Board, TargetKind, TargetState};
 use crate::settings::Initial;
@@ -63,7 +64,7 @@ const CAUGHT_UP_ENTRIES: u64 = 1_000;
 /// What all targets of the source share.
 #[derive(Debug)]
 pub(crate) struct TargetParts {
-    pub(crate) pieces: mpsc::Sender<Piece>,
+    pub(crate) pieces: Pieces,
     pub(crate) board: Board,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
@@ -149,13 +150,25 @@ pub(crate) fn run(
         stop,
     };
     target.show();
+    target.parts.metrics.targets.inc();
     async move {
-        target.parts.metrics.targets.inc();
         target.live().await;
-        target.set_lagging(false);
-        target.parts.metrics.targets.dec();
-        let positions = target.is_known.then_some(target.sent);
-        (target.id, positions)
+        let mut positions = target.sent;
+        if target.is_begin_assumed && positions == OutputPositions::default() {
+            // Nothing was read since, and the next one must not begin later.
+            positions = *target.filter.positions();
+            target.parts.pieces.note(&target.key, Position::Container(positions));
+        }
+        (target.id.clone(), target.is_known.then_some(positions))
+    }
+}
+
+impl Drop for DockerTarget {
+    /// Also of one that is cut off.
+    fn drop(&mut self) {
+        self.set_lagging(false);
+        self.parts.metrics.targets.dec();
+        self.parts.board.remove_target(&self.key);
     }
 }
 
@@ -242,7 +255,6 @@ impl DockerTarget {
         if !*self.stop.borrow() {
             self.hand_over(Vec::new(), true).await;
         }
-        self.parts.board.remove_target(&self.key);
     }
 
     /// Waits for a start or a new connection since the last attach.

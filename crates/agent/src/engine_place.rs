@@ -16,6 +16,7 @@ use logyard_sys::Disk;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::docker_engine::EngineError;
 use crate::settings::{DockerSettings, EngineSettings};
@@ -37,7 +38,7 @@ pub(crate) trait Connection: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Connection for T {}
 
 /// One engine of the settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EnginePlace {
     /// The address as it was given.
     pub(crate) host: String,
@@ -80,8 +81,9 @@ pub(crate) fn engine_places(docker: &DockerSettings, dir: &Path) -> Result<Vec<E
         return Ok(vec![EnginePlace { host: own.host, label: None, address, key: String::new() }]);
     }
     let mut places = Vec::new();
-    for (number, engine) in docker.engines.iter().enumerate() {
-        let here = dir.join(format!("engine-{number}.sock"));
+    for engine in &docker.engines {
+        // The same for as long as it is in the list, wherever there.
+        let here = dir.join(format!("engine-{:08x}.sock", xxh3_64(engine.host.as_bytes()) >> 32));
         let address = Address::parse(&engine.host, engine.files(), &here)?;
         let label = match (engine.label.as_str(), address.machine()) {
             ("", machine) => machine.map(str::to_owned),

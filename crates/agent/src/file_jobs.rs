@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use encoding_rs::Encoding;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
@@ -25,6 +26,7 @@ const COMPRESSED: [&str; 6] = [".gz", ".z", ".bz2", ".xz", ".zst", ".lz4"];
 /// Files read under the same labels.
 #[derive(Clone, Debug)]
 pub(crate) struct FileJob {
+    made_of: MadeOf,
     patterns: Vec<String>,
     /// The fixed folder of each pattern, and how deep below it files may lie.
     roots: Vec<(PathBuf, usize)>,
@@ -41,26 +43,45 @@ pub(crate) struct FileJob {
     pub(crate) encoding: &'static Encoding,
 }
 
+/// What a job was compiled from: equal ones are the same job.
+#[derive(Clone, Debug, PartialEq)]
+struct MadeOf {
+    settings: FileSettings,
+    common_labels: BTreeMap<String, String>,
+    line_bytes_max: usize,
+}
+
 /// What is read on a machine without an engine, when nothing is set.
 pub(crate) fn default_files() -> Vec<FileSettings> {
     let path = ["/var/log/**/*.log", "/var/log/syslog", "/var/log/messages"];
     vec![FileSettings { path: path.map(str::to_owned).to_vec(), ..FileSettings::default() }]
 }
 
-/// Checks the patterns of the settings.
+/// Compiles the settings; a job of `before` that has the same stays the very same.
 pub(crate) fn file_jobs(
     settings: &[FileSettings],
     common_labels: &BTreeMap<String, String>,
     line_bytes_max: usize,
-) -> Result<Vec<FileJob>, Error> {
-    settings.iter().map(|job| file_job(job, common_labels, line_bytes_max)).collect()
+    before: &[Arc<FileJob>],
+) -> Result<Vec<Arc<FileJob>>, Error> {
+    let mut jobs: Vec<Arc<FileJob>> = Vec::new();
+    for settings in settings {
+        let (settings, common_labels) = (settings.clone(), common_labels.clone());
+        let made_of = MadeOf { settings, common_labels, line_bytes_max };
+        let same = before
+            .iter()
+            .find(|job| job.made_of == made_of && !jobs.iter().any(|taken| Arc::ptr_eq(taken, job)));
+        jobs.push(match same {
+            Some(job) => Arc::clone(job),
+            None => Arc::new(file_job(made_of)?),
+        });
+    }
+    Ok(jobs)
 }
 
-fn file_job(
-    settings: &FileSettings,
-    common_labels: &BTreeMap<String, String>,
-    line_bytes_max: usize,
-) -> Result<FileJob, Error> {
+fn file_job(made_of: MadeOf) -> Result<FileJob, Error> {
+    let MadeOf { settings, common_labels, line_bytes_max } = &made_of;
+    let line_bytes_max = *line_bytes_max;
     if settings.path.is_empty() {
         let reason = "a job has no path; add one such as /var/log/*.log".to_owned();
         return Err(Error::Setting { setting: "files.path", reason });
@@ -93,10 +114,21 @@ fn file_job(
                 settings.encoding
             ),
         })?,
+        made_of,
     })
 }
 
 impl FileJob {
+    /// Returns what it is called in reports.
+    pub(crate) fn name(&self) -> String {
+        format!("files {}", self.patterns.join(", "))
+    }
+
+    /// Returns the longest line that is kept.
+    pub(crate) fn line_bytes_max(&self) -> usize {
+        self.made_of.line_bytes_max
+    }
+
     /// Returns the paths of the files that match, sorted, and whether there were too many.
     pub(crate) fn find(&self, disk: &dyn Disk) -> (Vec<PathBuf>, bool) {
         let mut found = Vec::new();
@@ -211,7 +243,8 @@ mod tests {
     fn job(path: &[&str], exclude: &[&str]) -> FileJob {
         let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         let settings = FileSettings { path: own(path), exclude: own(exclude), ..FileSettings::default() };
-        file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())]), 1 << 18).unwrap().remove(0)
+        let labels = BTreeMap::from([("host".into(), "nas".into())]);
+        FileJob::clone(&file_jobs(&[settings], &labels, 1 << 18, &[]).unwrap()[0])
     }
 
     #[test]
@@ -238,7 +271,7 @@ mod tests {
         assert_eq!(found(&[&FileSettings::pattern_of("/odd [1]*/a.log")], &[]), ["/odd [1]*/a.log"]);
         let packed =
             FileSettings { path: vec!["/log/b/d/*".into()], decompress: true, ..FileSettings::default() };
-        let jobs = file_jobs(&[packed], &BTreeMap::new(), 1 << 18).unwrap();
+        let jobs = file_jobs(&[packed], &BTreeMap::new(), 1 << 18, &[]).unwrap();
         assert_eq!(jobs[0].find(&disk).0.len(), 2);
     }
 
@@ -248,8 +281,8 @@ mod tests {
         assert_eq!(labels.to_string(), r#"{filename="/log/a", host="nas", job="files"}"#);
         let ruled = |json: &str, path: &str| {
             let settings: FileSettings = serde_json::from_str(json).unwrap();
-            let jobs =
-                file_jobs(&[settings], &BTreeMap::from([("host".into(), "nas".into())]), 1 << 18).unwrap();
+            let labels = BTreeMap::from([("host".into(), "nas".into())]);
+            let jobs = file_jobs(&[settings], &labels, 1 << 18, &[]).unwrap();
             jobs[0].labels_of(path).map(|labels| labels.to_string())
         };
         let rules = r#"{"path": ["/log/*"], "default_labels": false, "labels": {"job": "web"}, "relabel": [
@@ -260,14 +293,16 @@ mod tests {
         assert_eq!(ruled(rules, "/log/a.log").as_deref(), Some(want));
         assert_eq!(ruled(rules, "/log/secret.log"), None);
         let settings = FileSettings { path: vec!["log/*".into()], ..FileSettings::default() };
-        let error = file_jobs(&[settings], &BTreeMap::new(), 1 << 18).unwrap_err().to_string();
+        let error = file_jobs(&[settings], &BTreeMap::new(), 1 << 18, &[]).unwrap_err().to_string();
         assert!(error.contains("agent.files.path"), "{error}");
         let json = r#"{"path": ["/log/*"], "stages": [{"regex": {"expression": "("}}]}"#;
-        let error = file_jobs(&[serde_json::from_str(json).unwrap()], &BTreeMap::new(), 1 << 18).unwrap_err();
+        let error =
+            file_jobs(&[serde_json::from_str(json).unwrap()], &BTreeMap::new(), 1 << 18, &[]).unwrap_err();
         let want = "cannot use setting agent.files.stages: 0.regex.expression: ";
         assert!(error.to_string().starts_with(want), "{error}");
         let json = r#"{"path": ["/log/*"], "encoding": "klingon"}"#;
-        let error = file_jobs(&[serde_json::from_str(json).unwrap()], &BTreeMap::new(), 1 << 18).unwrap_err();
+        let error =
+            file_jobs(&[serde_json::from_str(json).unwrap()], &BTreeMap::new(), 1 << 18, &[]).unwrap_err();
         assert!(error.to_string().contains("agent.files.encoding: \"klingon\" is no encoding"), "{error}");
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct FileTarget {
     /// How far it was read.
     pub(crate) position: FilePosition,
     pub(crate) labels: Arc<LabelSet>,
+    /// Number of the job that it is read for.
+    pub(crate) job: usize,
     /// Not read before this time of the monotonic clock: a stage wants it so.
     pub(crate) paused_until_ns: u64,
     /// Offset last handed over: at most that of `position`.
@@ -98,6 +100,7 @@ impl FileTarget {
             sent_offset: position.offset,
             position,
             labels,
+            job: 0,
             paused_until_ns: 0,
             staging,
             line_bytes_max,
@@ -105,6 +108,27 @@ impl FileTarget {
             scanned_bytes: 0,
             seen_modified_ns: i64::MIN,
         }
+    }
+
+    /// Returns the open file under another job, from where it was handed over: what stages hold is read again.
+    pub(crate) fn under(
+        self,
+        (form, job): (FileForm, usize),
+        labels: Arc<LabelSet>,
+        line_bytes_max: usize,
+        staging: Staging<u64>,
+    ) -> Self {
+        let position = FilePosition { offset: self.sent_offset, ..self.position };
+        let mut target = Self::new((self.file, form), position, labels, line_bytes_max, staging);
+        target.job = job;
+        // Times go on ascending.
+        target.last_ns = self.last_ns;
+        target
+    }
+
+    /// Returns whether another form counts its offsets as its own does.
+    pub(crate) fn has_offsets_of(&self, form: &FileForm) -> bool {
+        self.form.is_packed() == form.is_packed()
     }
 
     pub(crate) fn identity(&self) -> FileIdentity {

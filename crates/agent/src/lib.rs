@@ -8,6 +8,8 @@
 //! batch says, so reading is never progress. Everything on the way is bounded: full means that targets
 //! wait, and their lines stay where they are.
 //!
+//! New settings while it runs change the sources that differ and no others (`sources`).
+//!
 //! Change a record of the spool, also touch `schemas/spool.md` and the samples in `fuzz/corpus/spool_record`; change a label, also the README.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
@@ -45,8 +47,9 @@ mod look;
 mod machine;
 mod metrics;
 mod msgpack;
+mod pieces;
+mod ports;
 mod position;
-mod receive;
 mod receive_tcp;
 mod receive_udp;
 mod received;
@@ -64,6 +67,7 @@ mod source_journal;
 mod source_loki_push;
 mod source_stdin;
 mod source_syslog;
+mod sources;
 mod spool;
 pub mod spool_check;
 mod spool_record;
@@ -89,3 +93,4 @@ pub use settings_receive::{
     ForwardSettings, GelfSettings, JournalSettings, LokiPushSettings, StdinSettings, SyslogFormat,
     SyslogSettings, Transport,
 };
+pub use sources::Reloaded;

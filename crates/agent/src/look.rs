@@ -11,7 +11,6 @@ use logyard_pipeline::Pipeline;
 use logyard_sys::Disk;
 use tokio::time::timeout;
 
-use crate::agent::host_label;
 use crate::container_stages::container_stages;
 use crate::discovery::DockerRules;
 use crate::docker_engine::{Engine, Listed};
@@ -26,6 +25,7 @@ use crate::received::{JobSettings, ReceiveJob};
 use crate::report::{AgentReport, TargetKind, TargetReport, TargetState};
 use crate::settings::AgentSettings;
 use crate::source_file::LeftOut;
+use crate::sources::host_label;
 use crate::{source_forward, source_gelf, source_journal, source_loki_push, source_stdin, source_syslog};
 
 /// Longest wait for the engine.
@@ -93,7 +93,7 @@ pub async fn look(settings: &AgentSettings, data_dir: &Path, disk: &dyn Disk) ->
         _ => settings.files.clone(),
     };
     report.targets.extend(receivers(settings, &common_labels)?);
-    for job in file_jobs(&files, &common_labels, settings.line_bytes_max as usize)? {
+    for job in file_jobs(&files, &common_labels, settings.line_bytes_max as usize, &[])? {
         let (found, _) = job.find(disk);
         if found.is_empty() {
             report.targets.push(job.without_match());

@@ -67,7 +67,7 @@ pub(crate) struct Door {
 ///
 /// `serve` reads one; what it returns is why it was left, which is told: the first in warn, the others in debug, since
 /// anybody may send anything.
-pub(crate) async fn accept_all<F, Serving>(listener: TcpListener, door: Door, serve: F)
+pub(crate) async fn accept_all<F, Serving>(listener: Arc<TcpListener>, door: Door, serve: F)
 where
     F: Fn(Secured, SocketAddr) -> Serving + Send + Sync + 'static,
     Serving: Future<Output = Result<(), String>> + Send,

@@ -70,7 +70,7 @@ struct Datagram {
 
 /// Reads a socket until the agent stops.
 pub(crate) async fn run(
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     disk: Arc<dyn Disk>,
     mut lane: Lane,
     mut reader: impl Datagrams,
@@ -103,7 +103,7 @@ pub(crate) async fn run(
 }
 
 async fn receive(
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     disk: Arc<dyn Disk>,
     sender: mpsc::Sender<Datagram>,
     metrics: Metrics,

@@ -14,12 +14,14 @@ use logyard_model::LabelSet;
 use logyard_pipeline::settings::StageSettings;
 use logyard_pipeline::{LinesFrom, Pipeline, RelabelSettings, Relabeling, without_meta};
 use logyard_sys::Clock;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::batch::{PIECE_RAW_BYTES, Piece};
 use crate::error::Error;
 use crate::log_join::bounded;
 use crate::metrics::Metrics;
+use crate::pieces::Pieces;
+use crate::ports::Ports;
 use crate::report::Board;
 use crate::spool_shared::stopped_within;
 use crate::staging::{Line, StageParts, Staging, compile_stages};
@@ -36,7 +38,9 @@ const CLOCK_AHEAD_NS_MAX: i64 = 1_000_000_000;
 /// What all that receives shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Receiving {
-    pub(crate) pieces: mpsc::Sender<Piece>,
+    pub(crate) pieces: Pieces,
+    /// Ports that are open.
+    pub(crate) ports: Ports,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) board: Board,
@@ -306,7 +310,7 @@ impl Lane {
         }
         let piece = Piece { place: None, chunks, spooled };
         // Not given up when the agent stops: nobody else has these lines. What does not take them ends the wait.
-        self.parts.pieces.send(piece).await.map_err(|_| Closed)?;
+        self.parts.pieces.send(piece).await?;
         let mut stop = self.parts.stop.clone();
         if !pause.is_zero() {
             stopped_within(&mut stop, pause).await;
@@ -321,6 +325,7 @@ pub(crate) mod tests {
     use crate::spool::{Spool, SpoolBounds, SpoolParts};
     use crate::spool_shared::SharedSpool;
     use logyard_sys::{Random, SimClock, SimDisk};
+    use tokio::sync::mpsc;
 
     /// A lane and what comes out of it.
     pub(crate) struct Rig {
@@ -341,7 +346,8 @@ pub(crate) mod tests {
             metrics: metrics.clone(),
         };
         let parts = Receiving {
-            pieces,
+            pieces: pieces.into(),
+            ports: Ports::default(),
             clock: Arc::new(SimClock::new(1_700_000_000_000_000_000)),
             metrics,
             board: Board::default(),

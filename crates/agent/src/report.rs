@@ -113,14 +113,32 @@ pub(crate) struct Board(Arc<Mutex<Notes>>);
 
 #[derive(Debug, Default)]
 struct Notes {
-    engines: BTreeMap<usize, Result<EngineReport, String>>,
+    /// By the engine's key, in the order of the settings; `None`: it was not asked yet.
+    engines: Vec<(String, Option<Result<EngineReport, String>>)>,
     targets: BTreeMap<String, TargetReport>,
 }
 
 impl Board {
-    /// Notes what the engine of this number in the settings answers, or why it does not.
-    pub(crate) fn set_engine(&self, number: usize, engine: Result<EngineReport, String>) {
-        self.with(|notes| drop(notes.engines.insert(number, engine)));
+    /// Says which engines are wanted, by their keys; what is known of those that were wanted before stays.
+    pub(crate) fn expect_engines(&self, keys: &[String]) {
+        self.with(|notes| {
+            let mut known: BTreeMap<String, _> = notes.engines.drain(..).collect();
+            notes.engines = keys.iter().map(|key| (key.clone(), known.remove(key).flatten())).collect();
+        });
+    }
+
+    /// Notes what the engine of this key answers, or why it does not.
+    pub(crate) fn set_engine(&self, key: &str, engine: Result<EngineReport, String>) {
+        self.with(|notes| {
+            if let Some((_, slot)) = notes.engines.iter_mut().find(|(own, _)| own == key) {
+                *slot = Some(engine);
+            }
+        });
+    }
+
+    /// Returns whether any engine answers.
+    pub(crate) fn has_engine(&self) -> bool {
+        self.with(|notes| notes.engines.iter().any(|(_, engine)| matches!(engine, Some(Ok(_)))))
     }
 
     /// Names a target; one that is new starts as `Known`, another keeps its state.
@@ -154,7 +172,8 @@ impl Board {
         self.with(|notes| {
             let mut targets: Vec<TargetReport> = notes.targets.values().cloned().collect();
             targets.sort_by(|a, b| a.name.cmp(&b.name));
-            AgentReport { agent_id, engines: notes.engines.values().cloned().collect(), targets, spool_bytes }
+            let engines = notes.engines.iter().filter_map(|(_, engine)| engine.clone()).collect();
+            AgentReport { agent_id, engines, targets, spool_bytes }
         })
     }
 

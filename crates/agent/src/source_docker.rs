@@ -13,7 +13,7 @@ use std::time::Duration;
 use bollard::models::EventMessage;
 use futures_util::StreamExt;
 use logyard_client::{Backoff, BackoffSettings};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval_at};
 
@@ -23,7 +23,8 @@ use crate::docker_target::{self, Begin, TARGET_PREFIX, TargetParts, Wish, target
 use crate::engine_place::EnginePlace;
 use crate::labels::{ContainerFacts, own_refusal};
 use crate::lifecycle::{EVENTS_KEY, Lifecycle};
-use crate::position::{OutputPosition, OutputPositions, Position};
+use crate::pieces::Pieces;
+use crate::position::{OutputPositions, Position};
 use crate::report::{TargetKind, TargetState};
 use crate::settings::{Initial, ReadFrom};
 use crate::spool_shared::{SharedSpool, stopped, stopped_within};
@@ -44,8 +45,6 @@ const EARLY_EVENTS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct DockerSource {
     pub(crate) place: EnginePlace,
-    /// Its number in the settings.
-    pub(crate) number: usize,
     /// What the lists of all engines hold.
     pub(crate) presence: Presence,
     /// Id of the agent's own container, which is left out unless it wants otherwise: its lines would feed themselves.
@@ -61,26 +60,36 @@ pub(crate) struct DockerSource {
     pub(crate) listed: oneshot::Sender<()>,
 }
 
-/// Keys of the targets on the last list of each engine; `None`: it has not told any.
+/// Keys of the targets on the last list of each engine, by the engine's key; `None`: it has not told any.
 ///
 /// A target is gone when it is on no list: that of an engine that does not answer may still hold it. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Presence(Arc<Mutex<Vec<Option<HashSet<String>>>>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Presence(Arc<Mutex<BTreeMap<String, Option<HashSet<String>>>>>);
 
 impl Presence {
-    /// Begins with so many engines.
-    pub(crate) fn new(engines: usize) -> Self {
-        Self(Arc::new(Mutex::new(vec![None; engines])))
+    /// Says which engines there are; the lists of those that were there before stay.
+    pub(crate) fn expect(&self, engines: &[String]) {
+        self.with(|lists| {
+            lists.retain(|engine, _| engines.contains(engine));
+            for engine in engines {
+                lists.entry(engine.clone()).or_default();
+            }
+        });
     }
 
     /// Notes the list of an engine; returns what is on all of them, once each engine has told its own.
-    fn note(&self, number: usize, present: HashSet<String>) -> Option<HashSet<String>> {
-        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *lists.get_mut(number)? = Some(present);
-        lists.iter().try_fold(HashSet::new(), |mut all, list| {
-            all.extend(list.as_ref()?.iter().cloned());
-            Some(all)
+    fn note(&self, engine: &str, present: HashSet<String>) -> Option<HashSet<String>> {
+        self.with(|lists| {
+            *lists.get_mut(engine)? = Some(present);
+            lists.values().try_fold(HashSet::new(), |mut all, list| {
+                all.extend(list.as_ref()?.iter().cloned());
+                Some(all)
+            })
         })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Option<HashSet<String>>>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -97,8 +106,11 @@ struct Live {
     root: Option<Arc<Path>>,
     last_event_ns: i64,
     own_id: Option<String>,
-    number: usize,
+    /// The engine's key.
+    place_key: String,
     presence: Presence,
+    /// Keys of targets on the board that have no task.
+    left_out: HashSet<String>,
     /// From where new targets are read.
     initial: Initial,
     parts: Arc<TargetParts>,
@@ -111,28 +123,33 @@ struct Live {
 
 /// Runs until the agent stops and all targets have ended. `first` is an engine already connected.
 pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
-    let DockerSource { place, number, presence, own_id, parts, has_lifecycle, read, spool, mut stop, listed } =
+    let DockerSource { place, presence, own_id, parts, has_lifecycle, read, spool, mut stop, listed } =
         source;
     let host = place.host.as_str();
     let events_key: Arc<str> = format!("{EVENTS_KEY}{}", place.key).into();
     let mut backoff = Backoff::new(BACKOFF, Arc::clone(&parts.random));
     let now_ns = parts.clock.now_ns();
-    let events_position = events_position(&spool, &events_key);
+    let mut positions = parts.pieces.positions(&spool);
+    let events_position = match positions.remove(&*events_key) {
+        Some(Position::Container([position, _])) => position,
+        _ => None,
+    };
     let lifecycle = has_lifecycle.then(|| Lifecycle::new(events_key, events_position, now_ns));
     let happened = match events_position {
         None => lifecycle.iter().map(Lifecycle::begin).collect(),
         Some(_) => VecDeque::new(),
     };
     let mut live = Live {
-        positions: container_positions(&spool),
+        positions: container_positions(positions),
         targets: HashMap::new(),
         tasks: JoinSet::new(),
         connection: 0,
         root: None,
         last_event_ns: now_ns,
         own_id,
-        number,
+        place_key: place.key.clone(),
         presence,
+        left_out: HashSet::new(),
         initial: Initial::All,
         parts: Arc::clone(&parts),
         stop: stop.clone(),
@@ -152,7 +169,7 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
         };
         let (ended, has_lasted) = match connected {
             Ok(engine) => {
-                parts.board.set_engine(number, Ok(engine.report().clone()));
+                parts.board.set_engine(&place.key, Ok(engine.report().clone()));
                 if is_failing {
                     tracing::info!(host, "the engine answers again");
                     is_failing = false;
@@ -182,40 +199,32 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
             tracing::warn!(%error, host, "the engine does not answer; trying again until it does");
             is_failing = true;
         }
-        parts.board.set_engine(number, Err(error.to_string()));
+        parts.board.set_engine(&place.key, Err(error.to_string()));
         if stopped_within(&mut stop, backoff.next_delay(None)).await {
             break;
         }
     }
     drop(live.targets);
     while live.tasks.join_next().await.is_some() {}
+    live.left_out.iter().for_each(|key| parts.board.remove_target(key));
 }
 
-fn container_positions(spool: &SharedSpool) -> BTreeMap<String, OutputPositions> {
-    let stored = spool.positions();
-    let container = |(key, stored): (String, crate::spool_record::StoredPosition)| match stored.position {
+fn container_positions(positions: BTreeMap<String, Position>) -> BTreeMap<String, OutputPositions> {
+    let container = |(key, position): (String, Position)| match position {
         Position::Container(outputs) => Some((key.strip_prefix(TARGET_PREFIX)?.to_owned(), outputs)),
         Position::File(_) | Position::Journal(_) => None,
     };
-    stored.into_iter().filter_map(container).collect()
-}
-
-/// Returns how far the engine's events were shipped.
-fn events_position(spool: &SharedSpool, key: &str) -> Option<OutputPosition> {
-    match spool.positions().remove(key)?.position {
-        Position::Container([position, _]) => position,
-        Position::File(_) | Position::Journal(_) => None,
-    }
+    positions.into_iter().filter_map(container).collect()
 }
 
 /// Waits for room, and hands over.
-async fn hand_over(pieces: &mpsc::Sender<Piece>, waiting: &mut VecDeque<Piece>) {
-    let Ok(permit) = pieces.reserve().await else {
+async fn hand_over(pieces: &Pieces, waiting: &mut VecDeque<Piece>) {
+    let Ok(room) = pieces.reserve().await else {
         // Nobody takes pieces any more: the agent stops, and the next one reads the events again.
         return std::future::pending().await;
     };
     if let Some(piece) = waiting.pop_front() {
-        permit.send(piece);
+        room.send(piece);
     }
 }
 
@@ -271,7 +280,14 @@ impl Live {
     async fn take_list(&mut self, engine: &Engine, listed: Vec<Listed>, spool: &SharedSpool) {
         // Who is there at the first list was there before the agent; whoever comes later is read from the beginning.
         self.initial = if self.listed.is_some() { self.parts.initial } else { Initial::All };
-        let present = listed.iter().map(|container| target_key(&container.id)).collect();
+        let present: HashSet<String> = listed.iter().map(|container| target_key(&container.id)).collect();
+        self.left_out.retain(|key| {
+            let is_there = present.contains(key);
+            if !is_there {
+                self.parts.board.remove_target(key);
+            }
+            is_there
+        });
         for (id, wish) in &self.targets {
             if !listed.iter().any(|container| container.id == *id) {
                 wish.send_if_modified(|wish| !std::mem::replace(&mut wish.is_gone, true));
@@ -287,7 +303,7 @@ impl Live {
         {
             tracing::debug!("the first list of containers came late");
         }
-        if let Some(present) = self.presence.note(self.number, present) {
+        if let Some(present) = self.presence.note(&self.place_key, present) {
             spool.note_present(TARGET_PREFIX, present).await;
         }
     }
@@ -325,7 +341,10 @@ impl Live {
             "rename" => self.look_at(engine, &id, facts, false, 0),
             "destroy" | "remove" => match self.targets.get(&id) {
                 Some(wish) => wish.send_modify(|wish| wish.is_gone = true),
-                None => self.parts.board.remove_target(&target_key(&id)),
+                None => {
+                    self.left_out.remove(&target_key(&id));
+                    self.parts.board.remove_target(&target_key(&id));
+                }
             },
             _ => {}
         }
@@ -367,6 +386,7 @@ impl Live {
             let labels = self.parts.rules.labels(id, &facts, &BTreeMap::new()).shown();
             self.parts.board.name_target(TargetKind::Container, &target_key(id), &facts.name, labels);
             self.parts.board.set_state(&target_key(id), TargetState::Excluded, reason);
+            self.left_out.insert(target_key(id));
             return;
         }
         if let Some(wish) = self.targets.get(id) {
@@ -445,11 +465,15 @@ mod tests {
 
     #[test]
     fn what_an_engine_that_has_not_answered_may_hold_is_not_gone() {
-        let presence = Presence::new(2);
+        let presence = Presence::default();
+        presence.expect(&["x".to_owned(), "y".to_owned()]);
         let keys =
             |names: &[&str]| -> HashSet<String> { names.iter().map(|&name| name.to_owned()).collect() };
-        assert_eq!(presence.note(0, keys(&["a", "b"])), None);
-        assert_eq!(presence.note(1, keys(&["c"])), Some(keys(&["a", "b", "c"])));
-        assert_eq!(presence.note(0, keys(&["b"])), Some(keys(&["b", "c"])));
+        assert_eq!(presence.note("x", keys(&["a", "b"])), None);
+        assert_eq!(presence.note("y", keys(&["c"])), Some(keys(&["a", "b", "c"])));
+        assert_eq!(presence.note("x", keys(&["b"])), Some(keys(&["b", "c"])));
+        presence.expect(&["y".to_owned()]);
+        assert_eq!(presence.note("x", keys(&["b"])), None, "it is wanted no more");
+        assert_eq!(presence.note("y", keys(&["d"])), Some(keys(&["d"])));
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use logyard_model::LabelSet;
 use logyard_sys::{Clock, Disk, FileMeta, ReadFile};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::batch::Piece;
 use crate::file_form::FileForm;
@@ -22,7 +22,9 @@ use crate::file_target::{
     FileFate, FileIdentity, FileTarget, FileTurn, is_binary, is_same_content, new_position,
 };
 use crate::metrics::Metrics;
+use crate::pieces::Pieces;
 use crate::position::{FilePosition, Position};
+use crate::received::Closed;
 use crate::report::{Board, TargetKind, TargetState};
 use crate::spool_record::StoredPosition;
 use crate::spool_shared::{SharedSpool, stopped_within};
@@ -44,14 +46,18 @@ pub(crate) struct FileSource {
     pub(crate) metrics: Metrics,
     pub(crate) board: Board,
     pub(crate) spool: SharedSpool,
-    pub(crate) pieces: mpsc::Sender<Piece>,
-    pub(crate) jobs: Vec<FileJob>,
+    pub(crate) pieces: Pieces,
+    /// What is read. Changed, files of jobs that stay are left as they are.
+    pub(crate) jobs: watch::Receiver<Vec<Arc<FileJob>>>,
     pub(crate) staging: StageParts,
 }
 
 #[derive(Debug)]
 struct Live {
     source: FileSource,
+    jobs: Vec<Arc<FileJob>>,
+    /// Jobs whose files are to be looked for that were renamed while nobody read them.
+    fresh_jobs: HashSet<usize>,
     /// Files that have their name, by path.
     named: BTreeMap<String, FileTarget>,
     /// Files renamed or removed, with the time of their last line.
@@ -83,14 +89,13 @@ impl LeftOut {
     }
 }
 
-/// The channel is closed: the agent stops.
-#[derive(Debug)]
-struct Closed;
-
 /// Runs until the agent stops. Files are read on a blocking thread, one round at a time.
 pub(crate) async fn run(source: FileSource, mut stop: watch::Receiver<bool>) {
+    let mut jobs = source.jobs.clone();
     let mut live = Live::new(source);
     loop {
+        // Before the round, which takes what is there.
+        jobs.mark_unchanged();
         let stop_seen = stop.clone();
         let round = move || {
             let done = live.round(&stop_seen);
@@ -101,8 +106,9 @@ pub(crate) async fn run(source: FileSource, mut stop: watch::Receiver<bool>) {
         };
         live = same;
         let pause = if is_active { POLL_ACTIVE } else { POLL_QUIET };
-        if stopped_within(&mut stop, pause).await {
-            return;
+        tokio::select! {
+            is_stopped = stopped_within(&mut stop, pause) => if is_stopped { return },
+            Ok(()) = jobs.changed() => {}
         }
     }
 }
@@ -114,8 +120,12 @@ impl Live {
             Position::Container(_) | Position::Journal(_) => None,
         };
         let known = source.spool.positions().into_values().filter_map(file_position).collect();
+        let mut source = source;
+        let jobs = source.jobs.borrow_and_update().clone();
         Self {
             source,
+            fresh_jobs: (0..jobs.len()).collect(),
+            jobs,
             named: BTreeMap::new(),
             leaving: Vec::new(),
             known,
@@ -127,10 +137,14 @@ impl Live {
 
     /// Looks at all files once. Returns whether lines came.
     fn round(&mut self, stop: &watch::Receiver<bool>) -> Result<bool, Closed> {
+        if self.has_new_jobs() {
+            self.take_jobs();
+        }
         let now = self.source.clock.monotonic_ns();
         let is_due = self.searched_at_ns.is_none_or(|at| now.saturating_sub(at) >= SEARCH_INTERVAL_NS);
         if self.searched_at_ns.is_none() {
-            self.find_renamed();
+            let fresh = std::mem::take(&mut self.fresh_jobs);
+            self.find_renamed(&fresh);
         }
         if is_due {
             self.searched_at_ns = Some(now);
@@ -162,10 +176,68 @@ impl Live {
             }
             behind = still_behind;
             is_active |= !busy.is_empty();
-            if behind.is_empty() && busy.is_empty() {
+            if (behind.is_empty() && busy.is_empty()) || self.has_new_jobs() {
                 return Ok(is_active);
             }
         }
+    }
+
+    /// Whether there are settings that are not in force yet. No sender means that there will be none.
+    fn has_new_jobs(&self) -> bool {
+        self.source.jobs.has_changed().unwrap_or(false)
+    }
+
+    /// Puts new settings in force. Files whose job stays are left alone; others go on under the first that matches, from
+    /// where they were handed over, or are left.
+    fn take_jobs(&mut self) {
+        let before = std::mem::take(&mut self.jobs);
+        self.jobs = self.source.jobs.borrow_and_update().clone();
+        let is_new = |job: &Arc<FileJob>| !before.iter().any(|was| Arc::ptr_eq(was, job));
+        self.fresh_jobs = (0..).zip(&self.jobs).filter(|(_, job)| is_new(job)).map(|(job, _)| job).collect();
+        for job in 0..before.len() {
+            self.source.board.remove_target(&pattern_key(job));
+        }
+        // Rules, and what is no text, may be others now.
+        for identity in std::mem::take(&mut self.refused).into_keys() {
+            self.source.board.remove_target(&key_of(identity));
+        }
+        self.told_full.clear();
+        self.searched_at_ns = None;
+        for (path, target) in std::mem::take(&mut self.named) {
+            let identity = target.identity();
+            match self.under_new_jobs(target, &before) {
+                Some(target) => {
+                    self.show(&target);
+                    self.named.insert(path, target);
+                }
+                None => {
+                    self.source.metrics.targets.dec();
+                    self.source.board.remove_target(&key_of(identity));
+                }
+            }
+        }
+        for (target, quiet_since_ns) in std::mem::take(&mut self.leaving) {
+            let target = self.under_new_jobs(target, &before);
+            self.leaving.extend(target.map(|target| (target, quiet_since_ns)));
+        }
+    }
+
+    fn under_new_jobs(&self, mut target: FileTarget, before: &[Arc<FileJob>]) -> Option<FileTarget> {
+        let was = before.get(target.job)?;
+        if let Some(same) = self.jobs.iter().position(|job| Arc::ptr_eq(job, was)) {
+            target.job = same;
+            return Some(target);
+        }
+        let job = self.job_of(Path::new(&target.position.path))?;
+        let labels = self.labels(job, &target.position.path)?;
+        let form = self.form(job, &target.file).ok().filter(|form| target.has_offsets_of(form))?;
+        let made = self.jobs.get(job)?;
+        Some(target.under((form, job), labels, made.line_bytes_max(), self.staging(made)))
+    }
+
+    /// Returns the first job that a path belongs to.
+    fn job_of(&self, path: &Path) -> Option<usize> {
+        self.jobs.iter().position(|job| job.matches(path))
     }
 
     /// Gives one file its turn. Returns whether it may have more.
@@ -203,7 +275,7 @@ impl Live {
 
     /// A file read to its end lost its name: it may still be written to, and its successor is read now.
     fn rename_away(&mut self, path: &str) {
-        let job = self.source.jobs.iter().position(|job| job.matches(Path::new(path)));
+        let job = self.job_of(Path::new(path));
         if let Some(target) = self.named.remove(path) {
             self.source.metrics.targets.dec();
             self.source.board.remove_target(&key_of(target.identity()));
@@ -252,8 +324,8 @@ impl Live {
     /// Searches for new files.
     fn search(&mut self) {
         self.forget_refused();
-        for job in 0..self.source.jobs.len() {
-            let (found, is_cut) = match self.source.jobs.get(job) {
+        for job in 0..self.jobs.len() {
+            let (found, is_cut) = match self.jobs.get(job) {
                 Some(job) => job.find(&*self.source.disk),
                 None => continue,
             };
@@ -329,7 +401,7 @@ impl Live {
             None => {
                 let mut position = new_position(text, &meta, &*file)?;
                 let age_ns = self.source.clock.now_ns().saturating_sub(meta.modified_ns);
-                let unchanged_ns_max = self.source.jobs.get(job).map_or(i64::MAX, |job| job.unchanged_ns_max);
+                let unchanged_ns_max = self.jobs.get(job).map_or(i64::MAX, |job| job.unchanged_ns_max);
                 if age_ns > unchanged_ns_max {
                     position.offset = meta.bytes;
                 }
@@ -347,7 +419,7 @@ impl Live {
 
     /// Returns how a file of a job is read.
     fn form(&self, job: usize, file: &Arc<dyn ReadFile>) -> io::Result<FileForm> {
-        match self.source.jobs.get(job) {
+        match self.jobs.get(job) {
             Some(job) => FileForm::of(file, job.unpacks, job.encoding),
             None => Ok(FileForm::plain()),
         }
@@ -385,8 +457,8 @@ impl Live {
 
     /// Shows patterns that match nothing, since that is seldom meant.
     fn show_match(&self, number: usize, has_match: bool) {
-        let Some(job) = self.source.jobs.get(number) else { return };
-        let (board, key) = (&self.source.board, format!("{TARGET_PREFIX}job:{number}"));
+        let Some(job) = self.jobs.get(number) else { return };
+        let (board, key) = (&self.source.board, pattern_key(number));
         if has_match {
             return board.remove_target(&key);
         }
@@ -413,20 +485,21 @@ impl Live {
         path.starts_with("/proc") || path.starts_with("/sys") || path.starts_with("/dev")
     }
 
-    /// Takes up files that were renamed while no agent ran: the rest of each comes before its successor.
-    fn find_renamed(&mut self) {
+    /// Takes up files of some jobs that were renamed while nobody read them: the rest of each comes before its successor.
+    fn find_renamed(&mut self, jobs: &HashSet<usize>) {
         let known: Vec<FilePosition> = self.known.values().cloned().collect();
         for position in known {
             let path = PathBuf::from(&position.path);
-            let Some(job) = self.source.jobs.iter().position(|job| job.matches(&path)) else {
+            let Some(job) = self.job_of(&path).filter(|job| jobs.contains(job)) else { continue };
+            let identity = (position.device, position.inode);
+            if self.open_targets().any(|target| target.identity() == identity) {
                 continue;
-            };
+            }
             let named = self.source.disk.metadata(&path).ok().flatten();
             if is_compressed(&position.path) {
                 continue;
             }
-            let has_its_name =
-                named.is_some_and(|meta| (meta.device, meta.inode) == (position.device, position.inode));
+            let has_its_name = named.is_some_and(|meta| (meta.device, meta.inode) == identity);
             if has_its_name {
                 continue;
             }
@@ -536,16 +609,22 @@ impl Live {
         position: FilePosition,
         labels: Arc<LabelSet>,
     ) -> io::Result<Option<FileTarget>> {
-        let parts = &self.source.staging;
         let form = self.form(job, &file)?;
-        let Some(job) = self.source.jobs.get(job) else { return Ok(None) };
-        let staging = Staging::new(&job.pipeline, parts.clone());
-        Ok(Some(FileTarget::new((file, form), position, labels, parts.line_bytes_max, staging)))
+        let Some(made) = self.jobs.get(job) else { return Ok(None) };
+        let staging = self.staging(made);
+        let mut target = FileTarget::new((file, form), position, labels, made.line_bytes_max(), staging);
+        target.job = job;
+        Ok(Some(target))
+    }
+
+    fn staging(&self, job: &FileJob) -> Staging<u64> {
+        let parts = StageParts { line_bytes_max: job.line_bytes_max(), ..self.source.staging.clone() };
+        Staging::new(&job.pipeline, parts)
     }
 
     /// Returns the labels of a file; `None`: the rules leave it out.
     fn labels(&self, job: usize, path: &str) -> Option<Arc<LabelSet>> {
-        self.source.jobs.get(job)?.labels_of(path).map(Arc::new)
+        self.jobs.get(job)?.labels_of(path).map(Arc::new)
     }
 
     fn refuse(&mut self, path: &str, reason: &str) {
@@ -587,6 +666,11 @@ fn is_rotation_of(name: &str, of: &str) -> bool {
     (is_behind || is_within) && !is_compressed(name)
 }
 
+/// Key of the row that tells of patterns that match nothing.
+fn pattern_key(job: usize) -> String {
+    format!("{TARGET_PREFIX}job:{job}")
+}
+
 pub(crate) fn key_of((device, inode): FileIdentity) -> String {
     format!("{TARGET_PREFIX}{device}:{inode}")
 }
@@ -610,7 +694,7 @@ fn send(
     };
     known.insert(target.identity(), position.clone());
     let piece = Piece::of_target(key_of(target.identity()).into(), turn.chunks, Position::File(position));
-    source.pieces.blocking_send(piece).map_err(|_| Closed)
+    source.pieces.blocking_send(piece)
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ pub(crate) async fn start(
     disk: Arc<dyn Disk>,
 ) -> Result<JoinHandle<()>, Error> {
     let tls = listen_tls::acceptor("forward.tls", &settings.tls, &*disk)?;
-    let listener = receive_tcp::bind("forward.listen", &settings.listen).await?;
+    let listener = parts.ports.tcp("forward.listen", &settings.listen).await?;
     let name = name(settings);
     parts.board.name_target(TargetKind::Receiver, &name, &name, job.shown_labels());
     parts.board.set_state(&name, TargetState::Follow, "");

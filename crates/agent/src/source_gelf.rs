@@ -79,7 +79,7 @@ pub(crate) async fn start(
     parts.board.set_state(&name, TargetState::Follow, "");
     let stop = parts.stop.clone();
     if settings.protocol == Transport::Udp {
-        let socket = receive_udp::bind("gelf.listen", &settings.listen)?;
+        let socket = parts.ports.udp("gelf.listen", &settings.listen)?;
         let reader = GelfDatagrams {
             chunks: Chunks::new(rules.message_bytes_max),
             rules,
@@ -88,7 +88,7 @@ pub(crate) async fn start(
         return Ok(tokio::spawn(receive_udp::run(socket, disk, Lane::new(&job, parts), reader, stop)));
     }
     let tls = listen_tls::acceptor("gelf.tls", &settings.tls, &*disk)?;
-    let listener = receive_tcp::bind("gelf.listen", &settings.listen).await?;
+    let listener = parts.ports.tcp("gelf.listen", &settings.listen).await?;
     let door = Door {
         name: "gelf",
         fault: "gelf_connection",

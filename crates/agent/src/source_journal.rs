@@ -5,9 +5,8 @@
 //! whatever is killed in between. Reading goes on *at* the cursor: if the first entry is another one, the journal lost
 //! entries meanwhile, and a gap is counted.
 
-use std::collections::HashSet;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,25 +77,13 @@ pub(crate) fn key(settings: &JournalSettings) -> String {
     format!("{TARGET_PREFIX}{}", name(settings))
 }
 
-/// Reads journals until the agent stops. Errors: the program is not there.
-pub(crate) fn start(
-    jobs: Vec<(JournalSettings, Arc<ReceiveJob>)>,
-    parts: &Receiving,
-    spool: &SharedSpool,
-) -> Result<Vec<JoinHandle<()>>, Error> {
-    start_with(PathBuf::from(PROGRAM), jobs, parts, spool)
+/// Looks whether journals can be read at all. Errors: the program is not there.
+pub(crate) fn check() -> Result<(), Error> {
+    check_program(Path::new(PROGRAM))
 }
 
-fn start_with(
-    program: PathBuf,
-    jobs: Vec<(JournalSettings, Arc<ReceiveJob>)>,
-    parts: &Receiving,
-    spool: &SharedSpool,
-) -> Result<Vec<JoinHandle<()>>, Error> {
-    if jobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let version = Command::new(&program).arg("--version").stdin(Stdio::null()).output();
+fn check_program(program: &Path) -> Result<(), Error> {
+    let version = Command::new(program).arg("--version").stdin(Stdio::null()).output();
     if let Err(error) = version {
         let reason = format!(
             "cannot run {}: {error}; the journal is read through it, so install systemd's, or remove the setting",
@@ -104,35 +91,48 @@ fn start_with(
         );
         return Err(Error::Setting { setting: "journal", reason });
     }
-    let mut positions = spool.positions();
-    let keys: HashSet<String> = jobs.iter().map(|(settings, _)| key(settings)).collect();
-    let (known, present) = (spool.clone(), keys);
-    let mut started = vec![tokio::spawn(async move { known.note_present(TARGET_PREFIX, present).await })];
-    for (settings, job) in jobs {
-        let key = key(&settings);
-        let name = name(&settings);
-        parts.board.name_target(TargetKind::Journal, &key, &name, job.shown_labels());
-        let cursor = match positions.remove(&key).map(|stored| stored.position) {
-            Some(Position::Journal(cursor)) => Some(Arc::from(cursor)),
-            _ => None,
-        };
-        let journal = Journal {
-            program: program.clone(),
-            staging: Staging::new(&job.pipeline, parts.staging.clone()),
-            settings,
-            job,
-            parts: parts.clone(),
-            key: key.into(),
-            sent: cursor.clone(),
-            cursor,
-            last_ns: (i64::MIN, 0),
-            chunks: Vec::new(),
-            bytes: 0,
-            seeks: None,
-        };
-        started.push(tokio::spawn(journal.run()));
-    }
-    Ok(started)
+    Ok(())
+}
+
+/// Reads a journal until the agent stops.
+pub(crate) fn start(
+    settings: &JournalSettings,
+    job: Arc<ReceiveJob>,
+    parts: &Receiving,
+    spool: &SharedSpool,
+) -> JoinHandle<()> {
+    start_with(PathBuf::from(PROGRAM), settings.clone(), job, parts, spool)
+}
+
+fn start_with(
+    program: PathBuf,
+    settings: JournalSettings,
+    job: Arc<ReceiveJob>,
+    parts: &Receiving,
+    spool: &SharedSpool,
+) -> JoinHandle<()> {
+    let key = key(&settings);
+    let name = name(&settings);
+    parts.board.name_target(TargetKind::Journal, &key, &name, job.shown_labels());
+    let cursor = match parts.pieces.positions(spool).remove(&key) {
+        Some(Position::Journal(cursor)) => Some(Arc::from(cursor)),
+        _ => None,
+    };
+    let journal = Journal {
+        program,
+        staging: Staging::new(&job.pipeline, parts.staging.clone()),
+        settings,
+        job,
+        parts: parts.clone(),
+        key: key.into(),
+        sent: cursor.clone(),
+        cursor,
+        last_ns: (i64::MIN, 0),
+        chunks: Vec::new(),
+        bytes: 0,
+        seeks: None,
+    };
+    tokio::spawn(journal.run())
 }
 
 /// A journal, and how far it was read.
@@ -348,7 +348,7 @@ impl Journal {
         let mut stop = self.parts.stop.clone();
         // Given up when the agent stops: the journal still has what is not handed over.
         tokio::select! {
-            sent = self.parts.pieces.send(piece) => sent.map_err(|_| Closed)?,
+            sent = self.parts.pieces.send(piece) => sent?,
             () = stopped(&mut stop), if !everything => return Err(Closed),
         }
         if !pause.is_zero() {

@@ -80,7 +80,7 @@ pub(crate) async fn start(
     disk: &dyn Disk,
 ) -> Result<JoinHandle<()>, Error> {
     let tls = listen_tls::acceptor("loki_push.tls", &settings.tls, disk)?;
-    let listener = receive_tcp::bind("loki_push.listen", &settings.listen).await?;
+    let listener = parts.ports.tcp("loki_push.listen", &settings.listen).await?;
     let name = name(settings);
     parts.board.name_target(TargetKind::Receiver, &name, &name, job.shown_labels());
     parts.board.set_state(&name, TargetState::Follow, "");

@@ -65,12 +65,12 @@ pub(crate) async fn start(
     parts.board.set_state(&name, TargetState::Follow, "");
     let stop = parts.stop.clone();
     if settings.protocol == Transport::Udp {
-        let socket = receive_udp::bind("syslog.listen", &settings.listen)?;
+        let socket = parts.ports.udp("syslog.listen", &settings.listen)?;
         let lane = Lane::new(&job, parts);
         return Ok(tokio::spawn(receive_udp::run(socket, disk, lane, SyslogDatagrams { rules }, stop)));
     }
     let tls = listen_tls::acceptor("syslog.tls", &settings.tls, &*disk)?;
-    let listener = receive_tcp::bind("syslog.listen", &settings.listen).await?;
+    let listener = parts.ports.tcp("syslog.listen", &settings.listen).await?;
     let door = Door {
         name: "syslog",
         fault: "syslog_framing",
@@ -86,6 +86,11 @@ pub(crate) async fn start(
         let mut connection = SyslogConnection::new(rules.clone(), peer.ip());
         async move { receive_tcp::read_all(&mut stream, &mut connection, &mut lane, idle_max, stop).await }
     })))
+}
+
+/// Errors: a time zone that nobody knows.
+pub(crate) fn check(settings: &SyslogSettings) -> Result<(), Error> {
+    Rules::compile(settings).map(drop)
 }
 
 impl Rules {

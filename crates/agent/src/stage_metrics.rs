@@ -35,11 +35,11 @@ impl StageMetrics {
         Self { clock, families: Arc::default() }
     }
 
-    /// Adds what the stages of a job keep. Metrics of one name are shown as one; one that differs from the first of
-    /// its name cannot be, and is left out.
-    pub(crate) fn add(&self, pipeline: &Pipeline) {
-        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        for family in pipeline.metrics() {
+    /// Shows what the stages of these jobs keep, and no others. Metrics of one name are shown as one; one that differs
+    /// from the first of its name cannot be, and is left out.
+    pub(crate) fn show(&self, pipelines: &[Pipeline]) {
+        let mut families: Vec<MetricFamily> = Vec::new();
+        for family in pipelines.iter().flat_map(Pipeline::metrics) {
             let first = families.iter().find(|first| first.name() == family.name());
             if first.is_some_and(|first| !first.has_shape_of(&family)) {
                 let metric = family.name();
@@ -51,6 +51,7 @@ impl StageMetrics {
             }
             families.push(family);
         }
+        *self.families.lock().unwrap_or_else(PoisonError::into_inner) = families;
     }
 }
 
@@ -120,11 +121,11 @@ mod tests {
         let metrics = StageMetrics::new(Arc::new(SimClock::new(1)));
         let labels = Arc::new(LabelSet::from_pairs([("app", "7")]));
         let (metadata, random) = (LabelSet::default(), Random::seeded(1));
-        for json in [counts, counts, other] {
-            let pipeline = pipeline(json);
-            metrics.add(&pipeline);
+        let pipelines = [counts, counts, other].map(pipeline);
+        metrics.show(&pipelines);
+        for pipeline in &pipelines {
             let line = Line { labels: &labels, ts_ns: 0, text: b"l".into(), metadata: &metadata, output: 0 };
-            Run::new(&pipeline).push(line, (), Now { ns: 0, random: &random });
+            Run::new(pipeline).push(line, (), Now { ns: 0, random: &random });
         }
         let mut registry = Registry::default();
         registry.register_collector(Box::new(metrics));
@@ -145,7 +146,7 @@ mod tests {
             Pipeline::compile(&serde_json::from_str::<Vec<_>>(stages).unwrap(), LinesFrom::Files, 1 << 10)
                 .unwrap();
         let metrics = StageMetrics::new(Arc::new(SimClock::new(1)));
-        metrics.add(&pipeline);
+        metrics.show(std::slice::from_ref(&pipeline));
         let mut registry = Registry::default();
         registry.register_collector(Box::new(metrics));
         let labels = Arc::new(LabelSet::from_pairs([("app", "7")]));

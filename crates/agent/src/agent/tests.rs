@@ -9,8 +9,10 @@ use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 mod engine;
+mod reload;
 
 /// A store that counts: ids and lines of all pushes, in order. It refuses the first few pushes.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use crate::file_jobs::file_jobs;
 use crate::settings::FileSettings;
 use crate::spool::{Spool, SpoolBounds, SpoolParts};
 use logyard_sys::{Random, SimClock, SimDisk};
+use tokio::sync::mpsc;
 
 struct Watched {
     disk: SimDisk,
@@ -36,14 +37,15 @@ impl Watched {
         let settings: FileSettings = serde_json::from_str(settings).unwrap();
         let (sender, pieces) = mpsc::channel(64);
         let (stopper, stop) = watch::channel(false);
+        let (_, jobs) = watch::channel(file_jobs(&[settings], &BTreeMap::new(), 1 << 18, &[]).unwrap());
         let live = Live::new(FileSource {
             disk: Arc::new(disk.clone()),
             clock: Arc::<SimClock>::clone(&clock),
             metrics: metrics.clone(),
             board: board.clone(),
             spool: SharedSpool::new(spool, metrics.clone()),
-            pieces: sender,
-            jobs: file_jobs(&[settings], &BTreeMap::new(), 1 << 18).unwrap(),
+            pieces: sender.into(),
+            jobs,
             staging: StageParts { line_bytes_max: 1 << 18, random, metrics },
         });
         Self { disk, clock, board, live, pieces, stop, _stopper: stopper }

@@ -44,8 +44,8 @@ if [ -n "$follows" ]; then exec sleep 60; fi
 }
 
 fn begin(rig: &Rig, program: &Path, spool: &SharedSpool, settings: &JournalSettings) -> Vec<JoinHandle<()>> {
-    let jobs = vec![(settings.clone(), Arc::clone(&rig.job))];
-    start_with(program.to_owned(), jobs, &rig.parts, spool).unwrap()
+    check_program(program).unwrap();
+    vec![start_with(program.to_owned(), settings.clone(), Arc::clone(&rig.job), &rig.parts, spool)]
 }
 
 /// Waits until so many lines came; returns labels, lines and the last cursor.
@@ -144,9 +144,7 @@ async fn a_program_that_ends_is_shown_and_one_that_is_not_there_is_refused() {
     for task in tasks {
         task.await.unwrap();
     }
-    let jobs = vec![(settings.clone(), Arc::clone(&rig.job))];
-    let error =
-        start_with("/nonexistent/journalctl".into(), jobs, &rig.parts, &spool).unwrap_err().to_string();
+    let error = check_program(Path::new("/nonexistent/journalctl")).unwrap_err().to_string();
     let want = "cannot use setting agent.journal: cannot run /nonexistent/journalctl: No such file";
     assert!(error.starts_with(want), "{error}");
 }

@@ -6,7 +6,7 @@ use crate::settings::Initial;
 
 /// An engine with one running container, `old`. It can tell of others, and stop answering.
 #[derive(Debug, Default)]
-struct FakeEngine {
+pub(super) struct FakeEngine {
     /// Container and `tail` of all logs asked for, and inspections without an answer.
     logs: Mutex<Vec<(String, String)>>,
     asked: Notify,
@@ -38,7 +38,7 @@ struct FakeEngine {
 }
 
 impl FakeEngine {
-    async fn listen(self) -> (Arc<Self>, String) {
+    pub(super) async fn listen(self) -> (Arc<Self>, String) {
         let engine = Arc::new(self);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = format!("tcp://{}", listener.local_addr().unwrap());
@@ -155,7 +155,7 @@ impl FakeEngine {
     }
 
     /// Lets the container print lines at these seconds of a minute, all read at once.
-    fn print(&self, lines: &[(u32, &str)]) {
+    pub(super) fn print(&self, lines: &[(u32, &str)]) {
         self.lines.lock().unwrap().push(Self::frames(lines));
         self.told.notify_waiters();
     }
@@ -190,7 +190,7 @@ impl FakeEngine {
         self.asked.notify_one();
     }
 
-    async fn wait_for_logs(&self, count: usize) -> Vec<(String, String)> {
+    pub(super) async fn wait_for_logs(&self, count: usize) -> Vec<(String, String)> {
         loop {
             let asked = self.asked.notified();
             let logs = self.logs.lock().unwrap().clone();
@@ -227,7 +227,7 @@ async fn start_on(
     start_as(disk, docker, clock, base).await
 }
 
-async fn start_as(
+pub(super) async fn start_as(
     disk: &SimDisk,
     docker: DockerSettings,
     clock: &Arc<SimClock>,
