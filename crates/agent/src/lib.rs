@@ -32,7 +32,6 @@ mod forward_event;
 mod gelf_message;
 mod import;
 pub mod inspect;
-mod journal_export;
 mod json_log;
 mod labels;
 mod lifecycle;

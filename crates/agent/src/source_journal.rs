@@ -14,12 +14,12 @@ use std::time::Duration;
 use logyard_codec::Entries;
 use logyard_model::LabelSet;
 use logyard_pipeline::label_name_of;
+use logyard_wire::journal_export::{JournalEntry, JournalExport};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::batch::{PIECE_RAW_BYTES, Piece};
 use crate::error::Error;
-use crate::journal_export::{JournalEntry, JournalExport};
 use crate::log_join::bounded;
 use crate::position::Position;
 use crate::received::{Closed, JobSettings, ReceiveJob, Receiving};
@@ -39,20 +39,6 @@ const RESTART_PAUSE: Duration = Duration::from_secs(5);
 const COMPLAINT_BYTES_MAX: u64 = 2 << 10;
 /// Longest cursor; those of today have about 150 bytes.
 const CURSOR_BYTES_MAX: usize = 1 << 10;
-/// Names of priorities, by number, as Promtail has them.
-const PRIORITIES: [&str; 8] = ["emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"];
-/// Fields that become structured metadata, and under which names.
-const METADATA: [(&str, &str); 8] = [
-    ("_PID", "pid"),
-    ("_UID", "uid"),
-    ("SYSLOG_IDENTIFIER", "identifier"),
-    ("_SYSTEMD_USER_UNIT", "user_unit"),
-    ("_SYSTEMD_UNIT", "systemd_unit"),
-    ("CONTAINER_ID", "container_id"),
-    ("MESSAGE_ID", "message_id"),
-    ("_BOOT_ID", "boot_id"),
-];
-
 /// Returns what the settings say about labels and stages.
 pub(crate) fn job_settings(settings: &JournalSettings) -> JobSettings<'_> {
     JobSettings {
@@ -388,41 +374,15 @@ fn labels(entry: &JournalEntry, text: &[u8]) -> LabelSet {
     if entry.get("MESSAGE").is_none() {
         labels.insert("__journal_message", String::from_utf8_lossy(text).into_owned());
     }
-    if let Some(priority) = priority(entry) {
+    if let Some(priority) = entry.priority() {
         labels.insert("__journal_priority_keyword", priority);
     }
-    if let Some(host) = entry.text("_HOSTNAME") {
-        labels.insert("host", host);
-    }
-    if let Some(container) = entry.text("CONTAINER_NAME") {
-        labels.insert("container", container);
-    }
-    // Scopes are made for each session: the program in them says more, and makes fewer streams.
-    let unit = entry.text("_SYSTEMD_UNIT").filter(|unit| !unit.ends_with(".scope"));
-    match (unit, entry.text("SYSLOG_IDENTIFIER")) {
-        (Some(unit), _) => labels.insert("unit", unit),
-        (None, Some(program)) => labels.insert("app", program),
-        (None, None) => {}
-    }
+    entry.labels().for_each(|(name, value)| labels.insert(name, value));
     labels
 }
 
-fn priority(entry: &JournalEntry) -> Option<&'static str> {
-    let number: usize = entry.text("PRIORITY")?.parse().ok()?;
-    PRIORITIES.get(number).copied()
-}
-
 fn metadata(entry: &JournalEntry) -> LabelSet {
-    let mut metadata = LabelSet::default();
-    for (name, own) in METADATA {
-        if let Some(value) = entry.text(name).filter(|value| !value.is_empty()) {
-            metadata.insert(own, value);
-        }
-    }
-    if let Some(priority) = priority(entry) {
-        metadata.insert("severity", priority);
-    }
-    metadata
+    LabelSet::from_pairs(entry.metadata())
 }
 
 /// Writes all fields as an object of JSON.

@@ -1,5 +1,6 @@
 //! Bytes on the network: Loki's push and query formats, OpenTelemetry's export, JSON documents, the native push,
-//! Prometheus' remote write, and the small text forms (label sets, times) they share. Encode and decode only.
+//! Prometheus' remote write, the journal's export, and the small text forms (label sets, times) they share. Encode and
+//! decode only.
 //!
 //! Owns: the decoders of push bodies, the encoder of query answers, the structs a client decodes
 //! answers into. Deliberately absent: sockets, HTTP types, limits of a tenant (see `ingest`), the
@@ -20,6 +21,7 @@ pub mod documents;
 mod error;
 pub mod explain;
 pub mod go_time;
+pub mod journal_export;
 pub mod json_text;
 pub mod label_text;
 pub mod loki_answer;

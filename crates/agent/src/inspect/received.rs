@@ -4,10 +4,10 @@
 //! [`crate::ImportedPositions::parse_promtail`].
 
 use jiff::tz::TimeZone;
+use logyard_wire::journal_export::JournalExport;
 
 use crate::forward_event::parse as parse_forward;
 use crate::gelf_message::{Chunks, GelfMessage, unpack};
-use crate::journal_export::JournalExport;
 use crate::msgpack::Ends;
 use crate::syslog_frames::SyslogFrames;
 use crate::syslog_message::{Dialect, parse as parse_syslog};

@@ -184,7 +184,10 @@ async fn the_real_program_takes_the_arguments() {
 fn fields_as_promtail_has_them() {
     let mut export = JournalExport::new(1_000);
     let mut entries = Vec::new();
-    export.feed(crate::journal_export::tests::RECORDED, &mut |entry| entries.push(entry));
+    let recorded = b"__CURSOR=s=739ad463;i=4ece7;b=6c7c\n__REALTIME_TIMESTAMP=1423944916375353\nPRIORITY=6\n\
+        _SYSTEMD_UNIT=ssh.service\nMESSAGE=Accepted publickey\n\n__CURSOR=s=739ad463;i=4ece8;b=6c7c\n\
+        __REALTIME_TIMESTAMP=1423944916372858\nMESSAGE\n\x07\0\0\0\0\0\0\0foo\nbar\nCODE_FUNC=manager_reload\n\n";
+    export.feed(recorded, &mut |entry| entries.push(entry));
     let labels = labels(&entries[0], b"");
     for (name, value) in [
         ("__journal__systemd_unit", "ssh.service"),

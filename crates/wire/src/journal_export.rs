@@ -11,31 +11,71 @@ const NAME_BYTES_MAX: usize = 256;
 /// Most bytes that are kept of an entry's fields besides its message.
 const FIELDS_BYTES_MAX: usize = 256 << 10;
 
+/// Names of priorities, by number, as Promtail has them.
+const PRIORITIES: [&str; 8] = ["emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"];
+/// Fields that become structured metadata, and under which names.
+const METADATA: [(&str, &str); 8] = [
+    ("_PID", "pid"),
+    ("_UID", "uid"),
+    ("SYSLOG_IDENTIFIER", "identifier"),
+    ("_SYSTEMD_USER_UNIT", "user_unit"),
+    ("_SYSTEMD_UNIT", "systemd_unit"),
+    ("CONTAINER_ID", "container_id"),
+    ("MESSAGE_ID", "message_id"),
+    ("_BOOT_ID", "boot_id"),
+];
+
 /// An entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct JournalEntry {
+pub struct JournalEntry {
     /// Names and values, in the order of the journal; a name may come twice.
-    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub fields: Vec<(String, Vec<u8>)>,
     /// Bytes of the message that were cut.
-    pub(crate) cut_bytes: usize,
+    pub cut_bytes: usize,
     bytes: usize,
 }
 
 impl JournalEntry {
     /// Returns the first value of a field.
-    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| &**value)
     }
 
     /// Returns a value as text.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+    pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.get(name)?).ok()
     }
 
     /// Returns when the journal took it, in ns since the Unix epoch.
-    pub(crate) fn ts_ns(&self) -> Option<i64> {
+    pub fn ts_ns(&self) -> Option<i64> {
         let micros: i64 = self.text("__REALTIME_TIMESTAMP")?.parse().ok()?;
         micros.checked_mul(1_000)
+    }
+
+    /// Returns the labels that entries of a journal have: `host`, `container`, and `unit` or `app`.
+    pub fn labels(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        // Scopes are made for each session: the program in them says more, and makes fewer streams.
+        let unit = self.text("_SYSTEMD_UNIT").filter(|unit| !unit.ends_with(".scope"));
+        let of_unit = match (unit, self.text("SYSLOG_IDENTIFIER")) {
+            (Some(unit), _) => Some(("unit", unit)),
+            (None, program) => program.map(|program| ("app", program)),
+        };
+        let host = self.text("_HOSTNAME").map(|host| ("host", host));
+        let container = self.text("CONTAINER_NAME").map(|container| ("container", container));
+        [host, container, of_unit].into_iter().flatten().filter(|(_, value)| !value.is_empty())
+    }
+
+    /// Returns the structured metadata that entries of a journal have; the level is in `severity`.
+    pub fn metadata(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let fields = METADATA.iter().filter_map(|(name, own)| Some((*own, self.text(name)?)));
+        let severity = self.priority().map(|priority| ("severity", priority));
+        fields.chain(severity).filter(|(_, value)| !value.is_empty())
+    }
+
+    /// Returns the name of its priority.
+    pub fn priority(&self) -> Option<&'static str> {
+        let number: usize = self.text("PRIORITY")?.parse().ok()?;
+        PRIORITIES.get(number).copied()
     }
 }
 
@@ -51,22 +91,23 @@ enum State {
     End,
 }
 
-/// Cuts the output of `journalctl -o export` into entries.
+/// Cuts the output of `journalctl -o export` into entries, however it is divided.
 #[derive(Debug)]
-pub(crate) struct JournalExport {
+pub struct JournalExport {
     state: State,
     entry: JournalEntry,
     line_bytes_max: usize,
 }
 
 impl JournalExport {
-    pub(crate) fn new(line_bytes_max: usize) -> Self {
+    /// Starts in front of an entry; messages longer than `line_bytes_max` are cut.
+    pub fn new(line_bytes_max: usize) -> Self {
         let state = State::Line { held: Vec::new(), beyond: 0 };
         Self { state, entry: JournalEntry::default(), line_bytes_max }
     }
 
     /// Takes the next bytes and hands over the entries that they complete.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], visit: &mut dyn FnMut(JournalEntry)) {
+    pub fn feed(&mut self, mut bytes: &[u8], visit: &mut dyn FnMut(JournalEntry)) {
         while !bytes.is_empty() {
             // One that is cut is kept up to here: name, sign and message.
             let room = self.line_bytes_max + NAME_BYTES_MAX;
@@ -163,11 +204,11 @@ fn hold(held: &mut Vec<u8>, bytes: &[u8], bytes_max: usize) -> usize {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// Two entries as journalctl 252 wrote them, shortened: the message of the second holds a line end.
-    pub(crate) const RECORDED: &[u8] = b"__CURSOR=s=739ad463;i=4ece7;b=6c7c\n__REALTIME_TIMESTAMP=1423944916375353\n\
+    const RECORDED: &[u8] = b"__CURSOR=s=739ad463;i=4ece7;b=6c7c\n__REALTIME_TIMESTAMP=1423944916375353\n\
         __MONOTONIC_TIMESTAMP=104\nPRIORITY=6\n_SYSTEMD_UNIT=ssh.service\n_HOSTNAME=nas\nMESSAGE=Accepted publickey\n\
         \n__CURSOR=s=739ad463;i=4ece8;b=6c7c\n__REALTIME_TIMESTAMP=1423944916372858\nMESSAGE\n\x07\0\0\0\0\0\0\0foo\nbar\n\
         CODE_FUNC=manager_reload\n\n";
@@ -192,6 +233,12 @@ pub(crate) mod tests {
             (found[1].text("MESSAGE"), found[1].text("CODE_FUNC")),
             (Some("foo\nbar"), Some("manager_reload"))
         );
+        let pairs = |pairs: &mut dyn Iterator<Item = (&'static str, &str)>| {
+            pairs.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(pairs(&mut found[0].labels()), "host=nas unit=ssh.service");
+        assert_eq!(pairs(&mut found[0].metadata()), "systemd_unit=ssh.service severity=info");
+        assert_eq!(pairs(&mut found[1].labels()), "");
         for at in 0..RECORDED.len() {
             let (front, back) = RECORDED.split_at(at);
             assert_eq!(read(&[front, back], 100), found, "divided at {at}");
