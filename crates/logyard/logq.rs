@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         out: &mut BufWriter::new(stdout.lock()),
         err: &mut std::io::stderr().lock(),
         out_is_terminal,
+        err_is_terminal: std::io::stderr().is_terminal(),
     };
     ExitCode::from(logyard_logq::run(std::env::args_os(), surroundings))
 }

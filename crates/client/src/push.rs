@@ -1,4 +1,4 @@
-//! The native push: one encoded batch with its id.
+//! Pushes: ours, one encoded batch with its id, and that of any Loki.
 
 use std::fmt::Display;
 
@@ -12,6 +12,17 @@ use crate::http::Client;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 impl Client {
+    /// Sends entries as any Loki takes them, encoded by `wire::loki_push_text`.
+    ///
+    /// An `Ok` is the ack. Sending the same again is safe: equal entries are one, in Loki too.
+    ///
+    /// Errors: `Invalid` when some entries are refused, the others being stored, or when all are; `Limited` and
+    /// `Unavailable` when the same call may succeed later.
+    pub async fn push_loki(&self, body: Bytes) -> Result<(), Error> {
+        let request = self.post(&["loki", "api", "v1", "push"]).header("content-type", "application/json");
+        self.call(request.body(body), ANSWER_BYTES_MAX).await.map(drop)
+    }
+
     /// Sends one batch, encoded by `codec::encode_batch`, under its id.
     ///
     /// An `Ok` is the ack: the batch is durable, now or since an earlier attempt. Sending the same id

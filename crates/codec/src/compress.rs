@@ -36,6 +36,14 @@ pub(crate) fn compress_at(level: i32, raw: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// Compresses bytes into one frame, as files hold them; frames one after the other are one file.
+///
+/// Errors: there is no memory. Cost: one buffer of about the raw size.
+pub fn pack_zstd(raw: &[u8]) -> Result<Vec<u8>, Error> {
+    let failed = |source: io::Error| Error::Read { what: "zstd frame".into(), source };
+    zstd::bulk::compress(raw, LEVEL).map_err(failed)
+}
+
 /// Decompresses one frame that must hold exactly `raw_bytes`, which the caller has bounded.
 pub(crate) fn decompress(what: &'static str, frame: &[u8], raw_bytes: usize) -> Result<Vec<u8>, Error> {
     DECOMPRESSOR.with_borrow_mut(|slot| {
@@ -111,6 +119,10 @@ mod tests {
         let mut read = Vec::new();
         zstd_reader(&two[..]).unwrap().read_to_end(&mut read).unwrap();
         assert_eq!(read, [&raw[..], &raw].concat());
+        let packed = [pack_zstd(&raw).unwrap(), pack_zstd(b"x").unwrap(), pack_zstd(b"").unwrap()].concat();
+        read.clear();
+        zstd_reader(&packed[..]).unwrap().read_to_end(&mut read).unwrap();
+        assert_eq!(read, [&raw[..], b"x"].concat());
         assert!(zstd_reader(&b"no frame"[..]).unwrap().read_to_end(&mut read).is_err());
     }
 

@@ -54,7 +54,7 @@ pub use block_meta::{
     SECTION_TEMPLATES, SECTION_TS, SECTION_VALUES, SectionMeta,
 };
 pub use column::{Column, ColumnValue, LevelColumn, MetadataColumn};
-pub use compress::{unpack_zstd, zstd_reader};
+pub use compress::{pack_zstd, unpack_zstd, zstd_reader};
 pub use entries::Entries;
 pub use error::{Error, Kind};
 pub use lines::Lines;

@@ -13,8 +13,8 @@ use crate::args_shared::SharedFlags;
 use crate::run::Stop;
 use crate::session::Session;
 use crate::{
-    command_delete, command_explain, command_fields, command_fmt, command_instant, command_labels,
-    command_query, command_series, command_stats, command_tail, command_volume,
+    command_delete, command_explain, command_fields, command_fmt, command_import, command_instant,
+    command_labels, command_push, command_query, command_series, command_stats, command_tail, command_volume,
 };
 
 /// What `logq --help` prints: a screen of 24 lines. A test holds it to the declaration.
@@ -28,7 +28,7 @@ logq asks a Logyard (or Loki) store for logs.
 Ask       query  tail  instant-query
 Look      labels  series  detected-fields  stats  volume  volume_range
 Queries   fmt  explain
-Change    delete
+Change    push  import  delete
 
 Usage: logq [FLAGS] [QUERY | COMMAND]   logq COMMAND --help: its flags, examples
   -n, --limit COUNT   most entries (100; 0: all)   -o, --output FORM  raw, jsonl
@@ -98,6 +98,12 @@ pub(crate) enum Command {
     /// Print a query in its usual form, over several lines if it is long; asks no store
     #[command(after_help = command_fmt::EXAMPLES)]
     Fmt(command_fmt::Fmt),
+    /// Send lines to the store, from standard input or files
+    #[command(after_help = command_push::EXAMPLES)]
+    Push(command_push::Push),
+    /// Bring files, or the history of another store, into the store; goes on where it was ended
+    #[command(after_help = command_import::EXAMPLES)]
+    Import(command_import::Import),
 }
 
 impl Command {
@@ -116,6 +122,8 @@ impl Command {
             Self::Delete(command) => command.run(session).await,
             Self::Explain(command) => command.run(session).await,
             Self::Fmt(command) => command.run(session),
+            Self::Push(command) => command.run(session).await,
+            Self::Import(command) => command.run(session).await,
         }
     }
 }

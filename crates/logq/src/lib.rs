@@ -1,15 +1,16 @@
 //! The query command: arguments, calls, output.
 //!
-//! Owns: the command line of `logq`, paging and polling over the store's HTTP API, and how entries and
-//! samples look on a terminal. Deliberately absent: evaluation (the store does it), clock, environment
-//! and the standard streams themselves (the binary passes them in as [`Surroundings`], so tests run the
-//! whole command without a process).
+//! Owns: the command line of `logq`, paging and polling over the store's HTTP API, how entries and
+//! samples look on a terminal, and transfers of entries in bulk. Deliberately absent: evaluation (the store does it),
+//! clock, environment and the standard streams themselves (the binary passes them in as [`Surroundings`], so tests
+//! run the whole command without a process).
 //!
 //! Order of output, as in logcli: newest first, because the limit keeps the newest; `--forward` prints
 //! oldest first and keeps the oldest; `tail` is always oldest first.
 //!
 //! A command is a module `command_*`, with its flags, its examples and what it does; `args` lists them, and `session` is
-//! what they work with. Add one here, also touch the help in `args.rs`.
+//! what they work with. Add one here, also touch the help in `args.rs`. Change what a transfer keeps of
+//! how far it got, also touch `schemas/logq-progress.md`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -17,13 +18,16 @@ mod args;
 mod args_connect;
 mod args_range;
 mod args_shared;
+mod chart;
 mod check;
 mod command_delete;
 mod command_explain;
 mod command_fields;
 mod command_fmt;
+mod command_import;
 mod command_instant;
 mod command_labels;
+mod command_push;
 mod command_query;
 mod command_series;
 mod command_stats;
@@ -47,6 +51,9 @@ mod tests;
 mod tests_commands;
 #[cfg(test)]
 mod tests_examples;
+#[cfg(test)]
+mod tests_transfer;
 mod time_text;
+mod transfer;
 
 pub use run::{FOUND, NOTHING, Surroundings, TROUBLE, run};

@@ -27,6 +27,8 @@ pub struct Surroundings<'a> {
     pub err: &'a mut dyn Write,
     /// Whether `out` is a terminal.
     pub out_is_terminal: bool,
+    /// Whether `err` is a terminal: only there progress is shown.
+    pub err_is_terminal: bool,
 }
 
 impl std::fmt::Debug for Surroundings<'_> {

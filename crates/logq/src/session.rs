@@ -35,14 +35,17 @@ pub(crate) struct Session<'a> {
     pub(crate) look: Look,
     /// The flags that every command takes.
     pub(crate) shared: SharedFlags,
-    env: &'a dyn Fn(&str) -> Option<String>,
+    /// Looks up an environment variable.
+    pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether a terminal reads the error output: only there progress is shown.
+    pub(crate) err_is_terminal: bool,
     range: RangeFlags,
     client: Option<Client>,
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn new(arguments: &Arguments, surroundings: Surroundings<'a>) -> Self {
-        let Surroundings { now_ns, env, input, out, err, out_is_terminal } = surroundings;
+        let Surroundings { now_ns, env, input, out, err, out_is_terminal, err_is_terminal } = surroundings;
         let shared = arguments.shared.clone();
         let no_color = env("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = match shared.color {
@@ -53,7 +56,7 @@ impl<'a> Session<'a> {
         let zone = if shared.utc { TimeZone::UTC } else { TimeZone::system() };
         let look = Look { colour, terminal: out_is_terminal, zone };
         let (format, range) = (shared.output, arguments.range.clone());
-        Self { now_ns, input, out, err, format, look, shared, env, range, client: None }
+        Self { now_ns, input, out, err, format, look, shared, env, err_is_terminal, range, client: None }
     }
 
     /// Returns the client, made at the first call; clones are one. Errors: flags or environment are at fault.

@@ -46,6 +46,7 @@ pub(crate) fn command(line: &[&str], env: &[(&str, &str)]) -> Outcome {
         out: &mut out,
         err: &mut err,
         out_is_terminal: false,
+        err_is_terminal: false,
     };
     let status = run(args, surroundings);
     Outcome { status, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
@@ -242,6 +243,7 @@ fn a_reader_that_went_away_is_no_trouble() {
         out: &mut Closed,
         err: &mut err,
         out_is_terminal: false,
+        err_is_terminal: false,
     };
     let args = ["logq", r#"{container="web"}"#, "--addr", &addr, "--all-labels"].map(OsString::from);
     assert_eq!(run(args, surroundings), FOUND);

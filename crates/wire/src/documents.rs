@@ -299,7 +299,7 @@ fn into_text(value: Value) -> Option<String> {
 }
 
 /// Reads a time: RFC 3339, or a number of seconds, milliseconds, microseconds or nanoseconds by its size.
-fn time_ns(value: &Value) -> Option<i64> {
+pub fn time_ns(value: &Value) -> Option<i64> {
     match value {
         Value::String(text) => match parse_rfc3339(text) {
             Some(time) => time.to_ns(),

@@ -29,6 +29,7 @@ pub mod loki_push;
 mod loki_push_entries;
 mod loki_push_json;
 mod loki_push_protobuf;
+pub mod loki_push_text;
 pub mod loki_query;
 pub mod loki_stats;
 pub mod loki_tail;

@@ -1,0 +1,3 @@
+//! Numbers as people read them.
+
+pub(crate) mod units;

@@ -1,0 +1,93 @@
+//! Numbers with the unit that suits them, in three digits.
+
+/// Writes a count: `7`, `0.25`, `12.3k`, `4.56M`.
+pub(crate) fn count_text(value: f64) -> String {
+    const SCALES: [(f64, &str); 5] = [(1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")];
+    scaled(value, &SCALES)
+}
+
+/// Writes bytes: `512 B`, `1.5 KiB`, `3.2 GiB`.
+pub(crate) fn bytes_text(value: f64) -> String {
+    const SCALES: [(f64, &str); 6] = [
+        (1.0, " B"),
+        (1024.0, " KiB"),
+        (1_048_576.0, " MiB"),
+        (1_073_741_824.0, " GiB"),
+        (1_099_511_627_776.0, " TiB"),
+        (1_125_899_906_842_624.0, " PiB"),
+    ];
+    scaled(value, &SCALES)
+}
+
+/// Writes a number with the largest scale that leaves one digit before the point.
+fn scaled(value: f64, scales: &[(f64, &str)]) -> String {
+    if !value.is_finite() {
+        return special(value);
+    }
+    let size = value.abs();
+    // Half a digit below a scale is written as one of it, since 999.6 is rounded up.
+    let fits = |scale: f64| size >= scale * 0.9995;
+    let (scale, name) =
+        scales.iter().rev().find(|(scale, _)| fits(*scale)).or(scales.first()).copied().unwrap_or((1.0, ""));
+    let scaled = value / scale;
+    let decimals = match scaled.abs() {
+        size if size >= 99.95 => 0,
+        size if size >= 9.995 => 1,
+        size if size >= 0.01 || size == 0.0 => 2,
+        _ => return format!("{scaled:.1e}{name}"),
+    };
+    let text = format!("{scaled:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{name}")
+}
+
+fn special(value: f64) -> String {
+    match value {
+        value if value.is_nan() => "NaN".to_owned(),
+        value if value > 0.0 => "+Inf".to_owned(),
+        _ => "-Inf".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts() {
+        for (value, want) in [
+            (0.0, "0"),
+            (7.0, "7"),
+            (0.25, "0.25"),
+            (1.0 / 3.0, "0.33"),
+            (0.004, "4.0e-3"),
+            (100.0, "100"),
+            (999.4, "999"),
+            (999.9, "1k"),
+            (1234.0, "1.23k"),
+            (12_345.0, "12.3k"),
+            (123_456.0, "123k"),
+            (4_560_000.0, "4.56M"),
+            (7e15, "7000T"),
+            (-1500.0, "-1.5k"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(count_text(value), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn bytes() {
+        for (value, want) in [
+            (0.0, "0 B"),
+            (512.0, "512 B"),
+            (1023.0, "1023 B"),
+            (1024.0, "1 KiB"),
+            (1536.0, "1.5 KiB"),
+            (3.5 * 1_073_741_824.0, "3.5 GiB"),
+        ] {
+            assert_eq!(bytes_text(value), want, "{value}");
+        }
+    }
+}
