@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What an agent costs: memory at rest, processor time at 10 MB/s, a store that is away, time from a line to its answer.
 
-    benches/agent/cost.py BINARY [--seconds 60] [--idle] [--files] [--away] [--latency]
+    benches/agent/cost.py BINARY [--seconds 60] [--idle] [--files] [--away] [--latency] [--outage 3600 [--rate 1]]
 
 Agent and store are two processes of the same binary. Processor time is that of the agent alone, in shares of a core, so it
-holds on a machine that others use too; times of the clock do not. --idle needs root, dockerd and a static busybox. Lines
+holds on a machine that others use too; times of the clock do not. --outage is --away for so many seconds at so many
+MB/s: an hour at 1 MB/s is what the agent promises to sit out with memory flat and a bounded spool. --idle needs root, dockerd and a static busybox. Lines
 are made up, or those of the *.log files of LOGYARD_LOG_FOLDER. Without a choice all parts are measured.
 """
 
@@ -90,6 +91,12 @@ class Pair:
         result = json.load(urllib.request.urlopen(address, timeout=60))["data"]["result"]
         return float(result[0]["value"][1]) if result else 0.0
 
+    def taken(self):
+        """Entries that the store took since its start."""
+        text = urllib.request.urlopen(f"{self.url}/metrics", timeout=60).read().decode()
+        names = ("logyard_ingest_accepted_entries_total",)
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(names))
+
     def stored(self):
         return self.ask('sum(count_over_time({job="cost"}[2h]))')
 
@@ -159,14 +166,14 @@ def files(binary, folder, seconds):
     pair.end()
 
 
-def away(binary, folder, seconds):
+def away(binary, folder, seconds, rate=1):
     pair = Pair(binary, folder)
     time.sleep(2)
-    first = Writer(pair.logs, 1, 5)
+    first = Writer(pair.logs, rate, 5)
     first.run()
     settle(pair, first.count)
     pair.store.kill()
-    writer, sizes = Writer(pair.logs, 1, seconds), []
+    writer, sizes = Writer(pair.logs, rate, seconds), []
     writer.start()
     while writer.is_alive():
         time.sleep(seconds / 10)
@@ -175,10 +182,18 @@ def away(binary, folder, seconds):
     pair.store.start()
     pair.wait_ready()
     begun = time.monotonic()
+    # The agent tries again every few seconds; the drain begins with the first batch that is taken.
+    while not pair.taken():
+        time.sleep(0.01)
+    drain = time.monotonic()
+    while pair.taken() < writer.count * 0.99 and time.monotonic() < begun + 600:
+        time.sleep(0.02)
+    drained = 0.99 * writer.bytes / 1e6 / (time.monotonic() - drain)
     settle(pair, first.count + writer.count)
-    took = time.monotonic() - begun
     print(f"away: {writer.bytes / 1e6:.0f} MB in {seconds} s without a store: memory {' '.join(f'{size:.1f}' for size in sizes)} MB, "
-          f"spool {spool / 1e6:.1f} MB, drained at {writer.bytes / 1e6 / took:.1f} MB/s")
+          f"spool {spool / 1e6:.1f} MB; then begun after {drain - begun:.1f} s and drained at {drained:.1f} MB/s, "
+          f"all of {first.count + writer.count} lines there, {pair.stored() - first.count - writer.count:.0f} too many, "
+          f"agent at most {pair.agent.memory_mb('VmHWM'):.1f} MB")
     pair.end()
 
 
@@ -250,8 +265,13 @@ def main():
     parts = {"idle": idle, "files": files, "away": away, "latency": latency}
     for name in parts:
         parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--outage", type=int, metavar="SECONDS")
+    parser.add_argument("--rate", type=float, default=1, metavar="MB_PER_SEC")
     chosen = parser.parse_args()
-    wanted = [name for name in parts if getattr(chosen, name)] or list(parts)
+    wanted = [name for name in parts if getattr(chosen, name)] or ([] if chosen.outage else list(parts))
+    if chosen.outage:
+        with tempfile.TemporaryDirectory(prefix="ly-cost-") as folder:
+            away(os.path.abspath(chosen.binary), pathlib.Path(folder), chosen.outage, chosen.rate)
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="ly-cost-") as folder:
             parts[name](os.path.abspath(chosen.binary), pathlib.Path(folder), chosen.seconds)
