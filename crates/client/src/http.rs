@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use logyard_model::Tenants;
 use logyard_wire::{loki_query, native_push};
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{RequestBuilder, Response, Url};
 
 use crate::error::Error;
 use crate::file;
 use crate::options::{self, ClientOptions, Proxy, Retries};
+use crate::push_foreign;
 use crate::tls::{self, Tls, TlsFiles};
 
 /// Longest text taken over from a refusal, in characters.
@@ -257,8 +258,11 @@ impl Client {
         }
         let is_from_store = response.headers().contains_key(native_push::VERSION_HEADER);
         let retry_after = retry_after(response.headers());
+        let media_type = response.headers().get(CONTENT_TYPE).cloned();
         let (body, _) = self.body(response, REASON_BYTES_MAX).await.unwrap_or_default();
-        let reason: String = String::from_utf8_lossy(&body).chars().take(REASON_CHARS_MAX).collect();
+        let told = push_foreign::reason(media_type.as_ref(), &body);
+        let reason = told.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
         if status.is_redirection() {
             return Err(Error::from_status(
                 status.as_u16(),

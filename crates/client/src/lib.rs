@@ -1,6 +1,6 @@
 //! HTTP client of a store: push, query, live tail, retry with backoff; and of those who are told of alerts.
 //!
-//! Owns: outgoing HTTP to a Logyard or Loki store, the kinds of its failures and the pauses between
+//! Owns: outgoing HTTP to a Logyard or Loki store or a receiver of OpenTelemetry's logs, the kinds of its failures and the pauses between
 //! attempts. Deliberately absent: what is sent (callers encode with `wire` and `codec`), when to give
 //! up (callers loop with [`Backoff`]), sockets of the server side. Both sides' TLS is set up here.
 //!
@@ -19,6 +19,7 @@ mod http;
 mod notify;
 mod options;
 mod push;
+mod push_foreign;
 mod query;
 mod query_more;
 mod retry;

@@ -304,3 +304,33 @@ async fn deletes_are_made_listed_and_cancelled() {
         requests[2]
     );
 }
+
+#[tokio::test]
+async fn stores_of_others_are_pushed_to_through_a_proxy_with_a_password() {
+    let mut server = Server::start(&[
+        &answer("204 No Content", "", ""),
+        &answer("200 OK", "", "<html>log in</html>"),
+        &answer("200 OK", "", "\u{a}\u{2}\u{8}\u{3}"),
+        &answer("200 OK", "", "<html>log in</html>"),
+        &answer("400 Bad Request", "content-type: application/x-protobuf\r\n", "\u{12}\u{4}none"),
+    ])
+    .await;
+    let proxy = Proxy::Url(std::mem::replace(&mut server.base, "http://nowhere.invalid:1/x".to_owned()));
+    let login = Login { username: "me".to_owned(), password: "sesame".to_owned() };
+    let client = server.client_with(ClientOptions { proxy, login: Some(login), ..ClientOptions::default() });
+    client.push_loki_packed(Bytes::from_static(b"body")).await.unwrap();
+    // A page that wants a login is no ack.
+    assert_eq!(
+        client.push_loki_packed(Bytes::from_static(b"body")).await.unwrap_err().kind(),
+        Kind::Unavailable
+    );
+    assert_eq!(client.push_otlp(Bytes::from_static(b"body")).await.unwrap().rejected, 3);
+    assert_eq!(client.push_otlp(Bytes::from_static(b"body")).await.unwrap_err().kind(), Kind::Unavailable);
+    let refusal = client.push_otlp(Bytes::from_static(b"body")).await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.to_string()), (Kind::Invalid, "none".to_owned()));
+    let requests = server.requests.lock().unwrap().clone();
+    assert!(requests[0].starts_with("POST http://nowhere.invalid:1/x/loki/api/v1/push "), "{}", requests[0]);
+    assert!(requests[2].starts_with("POST http://nowhere.invalid:1/x/v1/logs "), "{}", requests[2]);
+    assert!(requests[0].contains("authorization: Basic bWU6c2VzYW1l\r\n"), "{}", requests[0]);
+    assert!(requests[2].contains("content-encoding: gzip\r\n"), "{}", requests[2]);
+}

@@ -2,8 +2,8 @@
 //! Prometheus' remote write, the journal's export, and the small text forms (label sets, times) they share. Encode and
 //! decode only.
 //!
-//! Owns: the decoders of push bodies, the encoder of query answers, the structs a client decodes
-//! answers into. Deliberately absent: sockets, HTTP types, limits of a tenant (see `ingest`), the
+//! Owns: the decoders of push bodies and the encoders of those that go to other stores, the encoder of query answers,
+//! the structs a client decodes answers into. Deliberately absent: sockets, HTTP types, limits of a tenant (see `ingest`), the
 //! compressed form of chunks (see `codec`).
 //!
 //! Every decoder is total: any bytes give a value or an [`Error`], in memory bounded by the caps
@@ -26,6 +26,7 @@ pub mod json_text;
 pub mod label_text;
 pub mod loki_answer;
 pub mod loki_push;
+pub mod loki_push_encode;
 mod loki_push_entries;
 mod loki_push_json;
 mod loki_push_protobuf;
@@ -35,9 +36,11 @@ pub mod loki_stats;
 pub mod loki_tail;
 pub mod native_push;
 pub mod otlp;
+pub mod otlp_encode;
 mod otlp_json;
 mod otlp_protobuf;
 mod protobuf;
+mod protobuf_write;
 pub mod remote_write;
 
 pub use error::{Error, Kind};
