@@ -17,7 +17,8 @@
 //! `turns` hands the views to the threads, `scan` finds the rows of a run that pass, `log_query` keeps
 //! the best of them, `metric_query` folds them into steps. `volume` counts bytes
 //! by streams without a pipeline, `patterns` kinds of lines, `fields` what a sample of entries holds,
-//! `follow` runs a log query over entries as they arrive, `standing` folds what metric queries count of them.
+//! `follow` runs a log query over entries as they arrive, `standing` folds what metric queries count of them;
+//! `text_query` reads text that lies in no store.
 //! A new stage is a file `stage_*.rs` and a line in `stage`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
@@ -81,6 +82,7 @@ mod stage_pattern;
 mod stage_regexp;
 mod stage_unpack;
 mod standing;
+mod text_query;
 mod turns;
 mod unwrap;
 mod vector;
@@ -101,6 +103,7 @@ pub use request::{
 pub use select::{Select, SelectError, SelectRequest};
 pub use settings::EngineSettings;
 pub use standing::{Standing, Standings};
+pub use text_query::TextQuery;
 pub use volume::{Volume, VolumeGroups, VolumeOutcome, VolumeRequest};
 
 #[cfg(test)]

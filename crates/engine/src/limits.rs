@@ -10,13 +10,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// Refuses a query whose selectors or windows go beyond the settings.
 pub(crate) fn check(settings: &EngineSettings, expr: &Expr) -> Result<(), Error> {
-    let mut asked = Asked::default();
-    match expr {
-        Expr::Log(log) => asked.selectors.push(log),
-        Expr::Metric(expr) => asked.collect(expr),
-        // Refused for another reason.
-        Expr::Variants(_) => {}
-    }
+    let asked = Asked::of(expr);
     let matchers: usize = asked.selectors.iter().map(|log| log.matchers.len()).sum();
     if settings.matchers_max > 0 && matchers > settings.matchers_max {
         return Err(Error::invalid(format!(
@@ -69,7 +63,23 @@ struct Asked<'a> {
     ranges_ns: Vec<i64>,
 }
 
+/// Returns the log queries that a query is made of, in the order in which they are written.
+pub(crate) fn selectors(expr: &Expr) -> Vec<&LogExpr> {
+    Asked::of(expr).selectors
+}
+
 impl<'a> Asked<'a> {
+    fn of(expr: &'a Expr) -> Self {
+        let mut asked = Self::default();
+        match expr {
+            Expr::Log(log) => asked.selectors.push(log),
+            Expr::Metric(expr) => asked.collect(expr),
+            // Refused for another reason.
+            Expr::Variants(_) => {}
+        }
+        asked
+    }
+
     fn collect(&mut self, expr: &'a MetricExpr) {
         match expr {
             MetricExpr::Range(aggregation) => {

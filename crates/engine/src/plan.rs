@@ -208,6 +208,11 @@ impl Pipeline {
         self.stages.iter().any(|stage| matches!(stage, Stage::Distinct(_)))
     }
 
+    /// Returns whether line filters are all there is.
+    pub(crate) fn is_filters_only(&self) -> bool {
+        self.stages.is_empty()
+    }
+
     /// Returns whether the stages behind the line filters depend on the labels alone.
     pub(crate) fn labels_only(&self) -> bool {
         !self.stages.iter().any(Stage::needs_line)

@@ -24,6 +24,7 @@ logq asks a Logyard (or Loki) store for logs.
   logq '{container=\"web\"} |= \"ERROR\"' --since 24h    lines with a word, of a day
   logq tail '{container=\"web\"}'                       follow
   logq 'sum by (container) (count_over_time({container=~\".+\"}[5m]))'
+  cat app.log | logq --stdin '| logfmt | level=\"error\"'   a file, with no store
 
 Ask       query  tail  instant-query
 Look      labels  series  detected-fields  stats  volume  volume_range
@@ -143,6 +144,12 @@ impl Arguments {
 
     /// Does what the arguments say and returns whether anything was found.
     pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
+        let needs_store = !matches!(self.command, Some(Command::Query(_) | Command::InstantQuery(_)) | None);
+        if session.shared.stdin && needs_store {
+            return Err(Stop::Trouble(
+                "--stdin goes with a query alone; leave it or the command out".to_owned(),
+            ));
+        }
         match (&self.command, &self.text) {
             (Some(command), _) => command.run(session).await,
             (None, Some(text)) => command_query::run(text, &self.query, session).await,
@@ -197,7 +204,7 @@ mod tests {
         let query = parse(&["{a=\"b\"}", "--since", "2h"]).unwrap();
         assert_eq!(query.text.as_deref(), Some("{a=\"b\"}"));
         assert_eq!(query.range.since, "2h");
-        assert_eq!(query.query.limit, 100);
+        assert_eq!(query.query.limit, None);
         let labels = parse(&["labels", "container", "--since", "2d", "--addr", "http://x"]).unwrap();
         let Some(Command::Labels(command)) = &labels.command else { panic!("{labels:?}") };
         assert_eq!(command.name.as_deref(), Some("container"));

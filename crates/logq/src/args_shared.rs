@@ -13,6 +13,10 @@ pub(crate) struct SharedFlags {
         hide_possible_values = true, hide_short_help = true)]
     pub(crate) output: Format,
 
+    /// Run the query over standard input and ask no store; the selector may be left out, as in '|= "error"'
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) stdin: bool,
+
     /// Say nothing but what is found, and what goes wrong
     #[arg(short, long, global = true, hide_short_help = true)]
     pub(crate) quiet: bool,

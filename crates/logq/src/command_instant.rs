@@ -6,6 +6,7 @@ use logyard_client::InstantQuery as Call;
 use crate::check::{Yields, check};
 use crate::run::Stop;
 use crate::session::{Session, refused};
+use crate::stdin;
 use crate::time_text::parse_time_ns;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -27,6 +28,9 @@ pub(crate) struct InstantQuery {
 impl InstantQuery {
     pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
         let query = &self.query;
+        if session.shared.stdin {
+            return stdin::run(query, None, session);
+        }
         if check(query)? == Yields::Entries {
             let text = "cannot evaluate a log query at one point in time: leave out the command, or count its \
                         entries as in count_over_time(…[5m])";

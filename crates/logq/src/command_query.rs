@@ -11,6 +11,7 @@ use crate::pages::Pages;
 use crate::printer::Printer;
 use crate::run::Stop;
 use crate::session::{Session, refused};
+use crate::stdin;
 use crate::time_text::{parse_duration_ns, round_step_ns};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -20,8 +21,13 @@ Examples:
   logq '{compose_project=\"shop\"}' --limit 0 -o raw    # every line of the last hour, nothing else
   logq query '{container=~\"web|db\"}' --from 2026-11-20 --to 2026-11-21 --forward
   logq 'sum by (container) (count_over_time({container=~\".+\"}[5m]))' --step 5m
+  cat app.log | logq --stdin '| logfmt | level=\"error\"'   # a file or a pipe, with no store
+  cat app.log | logq --stdin 'sum by (level) (count_over_time({a=\"b\"} | logfmt [1h]))'
 
 Order: newest first; with --forward oldest first.";
+
+/// Most entries that are printed unless a flag says otherwise.
+const LIMIT: usize = 100;
 
 /// A query over a range.
 #[derive(Debug, Args)]
@@ -37,9 +43,10 @@ pub(crate) struct Query {
 /// How much of a query is asked for, and in which order.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct QueryFlags {
-    /// Most entries to print; above --batch they are fetched in several calls; 0 means all
-    #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT")]
-    pub(crate) limit: usize,
+    /// Most entries to print; above --batch they are fetched in several calls; 0 means all [default: 100, and all
+    /// with --stdin]
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub(crate) limit: Option<usize>,
 
     /// Most entries per call
     #[arg(long, default_value_t = 5000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
@@ -62,6 +69,9 @@ impl Query {
 
 /// Asks a query over the range of the session and prints what it yields.
 pub(crate) async fn run(query: &str, flags: &QueryFlags, session: &mut Session<'_>) -> Result<bool, Stop> {
+    if session.shared.stdin {
+        return stdin::run(query, flags.limit, session);
+    }
     let range = session.range()?;
     match check(query)? {
         Yields::Entries => entries(query, range, flags, session).await,
@@ -78,7 +88,7 @@ async fn entries(
     let direction = if flags.forward { Direction::Forward } else { Direction::Backward };
     let batch = usize::try_from(flags.batch).unwrap_or(usize::MAX);
     let client = session.client()?;
-    let mut pages = Pages::new(query, range, direction, flags.limit, batch);
+    let mut pages = Pages::new(query, range, direction, flags.limit.unwrap_or(LIMIT), batch);
     let mut printer = Printer::new(session);
     while let Some(call) = pages.next() {
         let answer = client.query_range(&call).await.map_err(|error| refused(error, query))?;
@@ -105,7 +115,7 @@ async fn samples(
     let call = RangeQuery {
         query: query.to_owned(),
         range,
-        limit: flags.limit.clamp(1, 5000),
+        limit: flags.limit.unwrap_or(LIMIT).clamp(1, 5000),
         direction: Direction::Backward,
         step: Some(step),
     };

@@ -1,8 +1,8 @@
 //! The query command: arguments, calls, output.
 //!
 //! Owns: the command line of `logq`, paging and polling over the store's HTTP API, how entries and
-//! samples look on a terminal, and transfers of entries in bulk. Deliberately absent: evaluation (the store does it),
-//! clock, environment and the standard streams themselves (the binary passes them in as [`Surroundings`], so tests
+//! samples look on a terminal, and transfers of entries in bulk. Deliberately absent: evaluation (the store does it, and
+//! the engine for `--stdin`), clock, environment and the standard streams themselves (the binary passes them in as [`Surroundings`], so tests
 //! run the whole command without a process).
 //!
 //! Order of output, as in logcli: newest first, because the limit keeps the newest; `--forward` prints
@@ -44,6 +44,7 @@ mod printer;
 mod run;
 mod series;
 mod session;
+mod stdin;
 mod tail;
 #[cfg(test)]
 mod tests;

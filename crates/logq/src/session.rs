@@ -16,7 +16,7 @@ use crate::connect::connect;
 use crate::entry::{Entry, merge};
 use crate::output_text::Look;
 use crate::run::{Stop, Surroundings};
-use crate::series::flatten;
+use crate::series::{Sample, flatten};
 use crate::{output_json, output_table};
 
 /// What a command has to work with.
@@ -119,16 +119,20 @@ impl<'a> Session<'a> {
     /// Prints the samples of an answer and returns whether there are any.
     pub(crate) fn samples(&mut self, answer: QueryAnswer) -> Result<bool, Stop> {
         self.warn(&answer.warnings)?;
-        let samples = flatten(answer.data);
+        self.print_samples(&flatten(answer.data))
+    }
+
+    /// Prints samples and returns whether there are any.
+    pub(crate) fn print_samples(&mut self, samples: &[Sample]) -> Result<bool, Stop> {
         match self.format {
-            Format::Default => output_table::write_samples(self.out, &samples, &self.look)?,
+            Format::Default => output_table::write_samples(self.out, samples, &self.look)?,
             Format::Raw => {
-                for sample in &samples {
+                for sample in samples {
                     writeln!(self.out, "{}", sample.value_text())?;
                 }
             }
             Format::Jsonl => {
-                for sample in &samples {
+                for sample in samples {
                     output_json::write_sample(self.out, sample)?;
                 }
             }

@@ -37,12 +37,16 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn command(line: &[&str], env: &[(&str, &str)]) -> Outcome {
+    command_with(line, env, b"")
+}
+
+pub(crate) fn command_with(line: &[&str], env: &[(&str, &str)], input: &[u8]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let args = ["logq", "--utc"].iter().chain(line).map(OsString::from);
     let surroundings = Surroundings {
         now_ns: &|| NOW_NS,
         env: &|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
-        input: &mut io::empty(),
+        input: &mut io::Cursor::new(input),
         out: &mut out,
         err: &mut err,
         out_is_terminal: false,
