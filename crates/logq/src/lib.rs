@@ -55,6 +55,7 @@ mod tests_examples;
 #[cfg(test)]
 mod tests_transfer;
 mod time_text;
+mod time_words;
 mod transfer;
 
 pub use run::{FOUND, NOTHING, Surroundings, TROUBLE, run};

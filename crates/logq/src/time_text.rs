@@ -1,11 +1,14 @@
 //! Times and durations as people write them.
 //!
-//! Durations are Prometheus durations (`1h30m`, units `ms s m h d w y`, no fractions), so that what
-//! works inside `[5m]` works in a flag. Times without a zone are local.
+//! Durations are those of Prometheus (`1h30m`, units `ms s m h d w y`), so that what works inside `[5m]` works in a
+//! flag, with fractions (`1.5h`) as Loki's client takes them. Times without a zone are local; `time_words` reads those
+//! in words.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::time_words::parse_words_ns;
 
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
@@ -31,28 +34,44 @@ pub(crate) fn parse_duration_ns(text: &str) -> Result<i64, String> {
     }
     let mut total_ns: u64 = 0;
     while !rest.is_empty() {
-        let digits = rest.chars().take_while(char::is_ascii_digit).count();
+        let digits = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').count();
         let (number, tail) = rest.split_at_checked(digits).ok_or_else(wrong)?;
         let letters = tail.chars().take_while(char::is_ascii_alphabetic).count();
         let (unit, tail) = tail.split_at_checked(letters).ok_or_else(wrong)?;
-        let number: u64 = number.parse().map_err(|_| wrong())?;
         let (_, unit_ns) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-        let part_ns = number.checked_mul(*unit_ns).ok_or_else(wrong)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let whole: u64 = whole.parse().map_err(|_| wrong())?;
+        let part_ns = whole.checked_mul(*unit_ns).ok_or_else(wrong)?;
+        let part_ns =
+            part_ns.checked_add(fraction_ns(fraction, *unit_ns).ok_or_else(wrong)?).ok_or_else(wrong)?;
         total_ns = total_ns.checked_add(part_ns).ok_or_else(wrong)?;
         rest = tail;
     }
     i64::try_from(total_ns).map_err(|_| format!("cannot use duration {text:?}: it is longer than 292 years"))
 }
 
+/// Returns so many decimals of a unit, nothing for none.
+fn fraction_ns(decimals: &str, unit_ns: u64) -> Option<u64> {
+    // A year has fewer than 10^17 ns, so that further decimals are less than one.
+    let (mut total, mut weight) = (0_u64, unit_ns);
+    for digit in decimals.chars() {
+        weight /= 10;
+        total += u64::from(digit.to_digit(10)?) * weight;
+    }
+    Some(total)
+}
+
 /// Reads a point in time and returns nanoseconds since the Unix epoch.
 ///
 /// Forms: `now`, `now-2h`, RFC 3339, `2026-11-20`, `2026-11-20T08:30[:15[.5]]` (with a blank instead of
-/// `T` as well), Unix seconds with or without a fraction, Unix nanoseconds (more than ten digits).
+/// `T` as well), Unix seconds with or without a fraction, Unix nanoseconds (more than ten digits), and words such as
+/// `yesterday 14:00`.
 pub(crate) fn parse_time_ns(text: &str, now_ns: i64, zone: &TimeZone) -> Result<i64, String> {
     let trimmed = text.trim();
     let wrong = || {
         format!(
-            "cannot read time {text:?}: want 2026-11-20, 2026-11-20T08:30, 2026-11-20T08:30:00Z, now-2h or Unix time"
+            "cannot read time {text:?}: want 2026-11-20, 2026-11-20T08:30:00Z, 2h, yesterday 14:00, last friday or \
+             Unix time"
         )
     };
     if trimmed == "now" {
@@ -66,6 +85,9 @@ pub(crate) fn parse_time_ns(text: &str, now_ns: i64, zone: &TimeZone) -> Result<
     }
     if let Ok(timestamp) = trimmed.parse::<Timestamp>() {
         return i64::try_from(timestamp.as_nanosecond()).map_err(|_| wrong());
+    }
+    if let Some(ns) = parse_words_ns(trimmed, now_ns, zone) {
+        return Ok(ns);
     }
     let civil = match trimmed.parse::<Date>() {
         Ok(date) if trimmed.len() == "2026-11-20".len() => date.to_datetime(jiff::civil::Time::midnight()),
@@ -114,7 +136,11 @@ mod tests {
             ("1w", Some(604_800_000_000_000)),
             ("", None),
             ("5", None),
-            ("1.5s", None),
+            ("1.5s", Some(1_500_000_000)),
+            ("0.25h", Some(900_000_000_000)),
+            ("1.123456789s", Some(1_123_456_789)),
+            (".5s", None),
+            ("1..5s", None),
             ("-1h", None),
             ("h", None),
             ("1µs", None),
@@ -138,7 +164,9 @@ mod tests {
         assert_eq!(read("1970-01-02"), Some((86_400 - 3600) * 1_000_000_000));
         assert_eq!(read("1970-01-01T01:00"), Some(0));
         assert_eq!(read("1970-01-01 01:00:02"), Some(2_000_000_000));
-        for wrong in ["", "yesterday", "now+1h", "2026-13-01", "now-", "1.2.3"] {
+        assert_eq!(read("yesterday 3:59:06"), Some(NOW_NS - 86_400_000_000_000));
+        assert_eq!(read("2h"), Some(NOW_NS - 7_200_000_000_000));
+        for wrong in ["", "soon", "now+1h", "2026-13-01", "now-", "1.2.3"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }
