@@ -167,17 +167,7 @@ impl Engine {
     }
 
     fn import_image(&self) {
-        let root = self.folder.path().join("image");
-        let bin = root.join("bin");
-        std::fs::create_dir_all(&bin).unwrap();
-        std::fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
-        for applet in ["sh", "awk", "echo", "sleep", "cat", "head", "printf", "tr", "yes", "date", "kill"] {
-            std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
-        }
-        let archive = self.folder.path().join("image.tar");
-        let packed =
-            Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status().unwrap();
-        assert!(packed.success(), "tar packs the image");
+        let archive = image_archive(self.folder.path());
         self.docker(&["import", archive.to_str().unwrap(), IMAGE]);
     }
 }
@@ -194,6 +184,21 @@ impl Drop for Engine {
             eprintln!("the engine at {} may still run", self.host());
         }
     }
+}
+
+/// Packs the image into a folder and returns the path of the archive.
+pub fn image_archive(folder: &Path) -> PathBuf {
+    let root = folder.join("image");
+    let bin = root.join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
+    for applet in ["sh", "awk", "echo", "sleep", "cat", "head", "printf", "tr", "yes", "date", "kill"] {
+        std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
+    }
+    let archive = folder.join("image.tar");
+    let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status().unwrap();
+    assert!(packed.success(), "tar packs the image");
+    archive
 }
 
 fn spawn_daemon(folder: &Path, network: Option<&(String, Vec<String>)>) -> Child {

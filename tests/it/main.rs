@@ -27,6 +27,7 @@ mod files;
 mod full_disk;
 mod http;
 mod notify;
+mod podman;
 mod process;
 mod promtail;
 mod push_whole;
