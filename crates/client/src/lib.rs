@@ -36,7 +36,7 @@ pub use deletes::DeleteRange;
 pub use error::{Error, Kind};
 pub use http::{Client, ClientSettings, Token, without_secrets};
 pub use options::{ClientOptions, Login, Proxy, Retries};
-pub use query::{InstantQuery, RangeQuery};
+pub use query::{InstantQuery, RangeExtras, RangeQuery};
 pub use query_more::{FieldsQuery, VolumeQuery};
 pub use retry::{Backoff, BackoffSettings};
 pub use tail::{TailQuery, Tailing};

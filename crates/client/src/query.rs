@@ -32,6 +32,15 @@ pub struct RangeQuery {
     pub step: Option<Duration>,
 }
 
+/// What else may be asked for with a query over a range.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RangeExtras {
+    /// Shortest distance between entries of a log query.
+    pub interval: Option<Duration>,
+    /// Whether the statistics of the store are read.
+    pub wants_stats: bool,
+}
+
 /// A metric query at one point in time.
 #[derive(Clone, Debug)]
 pub struct InstantQuery {
@@ -46,6 +55,20 @@ impl Client {
     /// kept apart from the labels of the stream.
     pub async fn query_range(&self, query: &RangeQuery) -> Result<QueryAnswer, Error> {
         self.read(&["loki", "api", "v1", "query_range"], &range_query_params(query)).await
+    }
+
+    /// Runs a query over a range with more parameters; returns what the store did for it as well, by name, if that is
+    /// wanted.
+    pub async fn query_range_with(
+        &self,
+        query: &RangeQuery,
+        extras: RangeExtras,
+    ) -> Result<(QueryAnswer, Vec<(String, String)>), Error> {
+        let mut params = range_query_params(query);
+        params.extend(extras.interval.map(|interval| ("interval", interval.as_secs_f64().to_string())));
+        let body = self.read_bytes(&["loki", "api", "v1", "query_range"], &params).await?;
+        let stats = if extras.wants_stats { loki_query::decode_stats(&body) } else { Ok(Vec::new()) };
+        Ok((self.decoded(&body)?, stats.unwrap_or_default()))
     }
 
     /// Runs a metric query at one point in time.
@@ -91,7 +114,11 @@ impl Client {
         params: &[(&str, String)],
     ) -> Result<A, Error> {
         let body = self.read_bytes(path, params).await?;
-        loki_query::decode(&body).map_err(|error| {
+        self.decoded(&body)
+    }
+
+    fn decoded<A: DeserializeOwned>(&self, body: &[u8]) -> Result<A, Error> {
+        loki_query::decode(body).map_err(|error| {
             Error::unavailable(format!(
                 "{} gave an answer nobody can read: {error}; check the address",
                 self.base()

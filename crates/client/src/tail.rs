@@ -55,6 +55,11 @@ impl Client {
     ///
     /// Errors: as other calls; `Kind::Invalid` also from a store, or a proxy before it, that has no websockets.
     pub async fn tail(&self, query: &TailQuery) -> Result<Tailing, Error> {
+        self.tail_delayed(query, Duration::ZERO).await
+    }
+
+    /// Follows as [`Client::tail`]; the store holds entries back for so many whole seconds, to put late ones in order.
+    pub async fn tail_delayed(&self, query: &TailQuery, delay: Duration) -> Result<Tailing, Error> {
         if !self.is_direct() {
             return Err(Error::invalid("a live tail does not pass a proxy"));
         }
@@ -63,6 +68,9 @@ impl Client {
             .append_pair("query", &query.query)
             .append_pair("start", &query.start_ns.to_string())
             .append_pair("limit", &query.limit.to_string());
+        if !delay.is_zero() {
+            url.query_pairs_mut().append_pair("delay_for", &delay.as_secs().to_string());
+        }
         let address =
             (url.host_str().unwrap_or_default().to_owned(), url.port_or_known_default().unwrap_or(80));
         let text = url.as_str().replacen("http", "ws", 1);

@@ -1,14 +1,17 @@
 //! Whom to ask and how to print: the flags that every command takes.
 
 use clap::{Args, ValueEnum};
+use jiff::tz::TimeZone;
 
 use crate::args_connect::ConnectFlags;
+use crate::args_labels::LabelFlags;
+use crate::time_form::{TimeForm, parse_zone};
 
 /// Whom to ask and how to print.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct SharedFlags {
-    /// Form of the output: default, raw (the line alone) or jsonl (one JSON object per line)
+    /// Form of the output: default, raw (the line alone), jsonl (one JSON object per line) or csv
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Default, value_name = "FORM",
         hide_possible_values = true, hide_short_help = true)]
     pub(crate) output: Format,
@@ -21,18 +24,37 @@ pub(crate) struct SharedFlags {
     #[arg(short, long, global = true, hide_short_help = true)]
     pub(crate) quiet: bool,
 
-    /// Print every label on every line, also those that all entries share
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) all_labels: bool,
+    #[command(flatten)]
+    pub(crate) labels: LabelFlags,
 
-    /// Print times in UTC instead of the local time zone
+    /// Zone of printed times, and of those in flags that name none: Local, UTC or one such as Europe/Berlin
+    #[arg(short = 'z', long, global = true, hide_short_help = true, value_name = "ZONE", default_value = "Local",
+        hide_default_value = true, value_parser = parse_zone)]
+    pub(crate) timezone: TimeZone,
+
+    /// Short for --timezone UTC
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) utc: bool,
+
+    /// Form of printed times: default, rfc3339, rfc3339nano, rfc822z, rfc1123z, stampmilli, stampmicro, stampnano or
+    /// unixdate
+    #[arg(long = "output-timestamp-format", alias = "time-format", global = true, value_enum, value_name = "FORM",
+        default_value_t = TimeForm::Default, hide_possible_values = true, hide_default_value = true,
+        hide_short_help = true)]
+    pub(crate) time_form: TimeForm,
+
+    /// Tell on the error output what the store did for a query
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) stats: bool,
 
     /// When to use colours: auto (on a terminal and without NO_COLOR), always or never
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN",
         hide_possible_values = true, alias = "colour", hide_short_help = true)]
     pub(crate) color: Colour,
+
+    /// Short for --color always
+    #[arg(long, global = true, hide = true)]
+    pub(crate) colored_output: bool,
 
     #[command(flatten)]
     pub(crate) connect: ConnectFlags,
@@ -47,6 +69,8 @@ pub(crate) enum Format {
     Raw,
     /// One JSON object per entry or sample
     Jsonl,
+    /// A table with a header, separated by commas
+    Csv,
 }
 
 /// When to use colours.

@@ -70,7 +70,7 @@ async fn list(session: &mut Session<'_>) -> Result<bool, Stop> {
     for request in &requests {
         match session.format {
             Format::Jsonl => output_json::write_line(session.out, request)?,
-            Format::Default | Format::Raw => {
+            Format::Default | Format::Raw | Format::Csv => {
                 let time = |secs: f64| {
                     #[allow(clippy::cast_possible_truncation, reason = "float to integer casts saturate")]
                     let ms = (secs * 1000.0) as i64;

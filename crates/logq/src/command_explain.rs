@@ -53,7 +53,7 @@ impl Explain {
         };
         match session.format {
             Format::Jsonl => output_json::write_line(session.out, &plan)?,
-            Format::Default | Format::Raw => {
+            Format::Default | Format::Raw | Format::Csv => {
                 output_plan::write_plan(session.out, &plan, session.look.terminal)?;
             }
         }

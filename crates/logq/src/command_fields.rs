@@ -6,10 +6,10 @@ use clap::Args;
 use logyard_client::FieldsQuery;
 
 use crate::args_shared::Format;
-use crate::output_json;
 use crate::run::Stop;
 use crate::session::{Session, refused};
 use crate::time_text::parse_duration_ns;
+use crate::{output_csv, output_json};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -61,6 +61,11 @@ impl DetectedFields {
             match session.format {
                 Format::Jsonl => output_json::write_line(session.out, field)?,
                 Format::Raw => writeln!(session.out, "{}", field.label)?,
+                Format::Csv => {
+                    let parsers = field.parsers.as_deref().unwrap_or_default().join(" ");
+                    let count = field.cardinality.to_string();
+                    output_csv::write_row(session.out, &[&field.label, &field.kind, &count, &parsers])?;
+                }
                 Format::Default => {
                     let parsers = field.parsers.as_deref().unwrap_or_default().join(",");
                     let (label, kind, count) = (&field.label, &field.kind, field.cardinality);

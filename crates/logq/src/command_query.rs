@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use clap::Args;
-use logyard_client::RangeQuery;
+use logyard_client::{RangeExtras, RangeQuery};
 use logyard_model::{Direction, TimeRange};
 
+use crate::args_parts::PartFlags;
 use crate::check::{Yields, check};
 use crate::pages::Pages;
 use crate::printer::Printer;
 use crate::run::Stop;
 use crate::session::{Session, refused};
-use crate::stdin;
 use crate::time_text::{parse_duration_ns, round_step_ns};
+use crate::{command_tail, parts, stdin};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +28,10 @@ Examples:
 Order: newest first; with --forward oldest first.";
 
 /// Most entries that are printed unless a flag says otherwise.
-const LIMIT: usize = 100;
+pub(crate) const LIMIT: usize = 100;
+
+/// Entries already there that are printed first when a query is followed.
+const TAIL_LINES: usize = 10;
 
 /// A query over a range.
 #[derive(Debug, Args)]
@@ -59,6 +63,29 @@ pub(crate) struct QueryFlags {
     /// Distance between samples of a metric query [default: about 30 samples in the range]
     #[arg(long, value_name = "DURATION")]
     pub(crate) step: Option<String>,
+
+    /// Shortest distance between entries of a log query: those between are left out
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) interval: Option<String>,
+
+    /// Follow the query, as `logq tail` does
+    #[arg(short = 't', long, visible_alias = "follow", visible_short_alias = 'f')]
+    pub(crate) tail: bool,
+
+    /// With --tail: let the store hold entries back for so many seconds, to put late ones in order
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", hide_default_value = true)]
+    pub(crate) delay_for: u32,
+
+    #[command(flatten)]
+    pub(crate) parts: PartFlags,
+}
+
+impl QueryFlags {
+    /// Returns the shortest distance between entries.
+    pub(crate) fn interval(&self) -> Result<Option<Duration>, Stop> {
+        let ns = self.interval.as_deref().map(parse_duration_ns).transpose()?;
+        Ok(ns.map(|ns| Duration::from_nanos(u64::try_from(ns).unwrap_or_default())))
+    }
 }
 
 impl Query {
@@ -72,11 +99,26 @@ pub(crate) async fn run(query: &str, flags: &QueryFlags, session: &mut Session<'
     if session.shared.stdin {
         return stdin::run(query, flags.limit, session);
     }
+    if flags.tail {
+        let lines = u32::try_from(flags.limit.unwrap_or(TAIL_LINES)).unwrap_or(u32::MAX);
+        return command_tail::follow(query, lines, flags.delay_for, session).await;
+    }
     let range = session.range()?;
+    if let Some(parts) = flags.parts.wanted()? {
+        return parts::run(query, range, flags, &parts, session).await;
+    }
     match check(query)? {
         Yields::Entries => entries(query, range, flags, session).await,
         Yields::Samples => samples(query, range, flags, session).await,
     }
+}
+
+/// Tells what the store did for a call, one name a line.
+fn tell_stats(stats: &[(String, String)], session: &mut Session<'_>) -> Result<(), Stop> {
+    for (name, value) in stats {
+        writeln!(session.err, "{name}  {value}")?;
+    }
+    Ok(())
 }
 
 async fn entries(
@@ -90,8 +132,12 @@ async fn entries(
     let client = session.client()?;
     let mut pages = Pages::new(query, range, direction, flags.limit.unwrap_or(LIMIT), batch);
     let mut printer = Printer::new(session);
+    let interval = flags.interval()?;
+    let extras = RangeExtras { interval, wants_stats: session.shared.stats };
     while let Some(call) = pages.next() {
-        let answer = client.query_range(&call).await.map_err(|error| refused(error, query))?;
+        let asked = client.query_range_with(&call, extras).await;
+        let (answer, stats) = asked.map_err(|error| refused(error, query))?;
+        tell_stats(&stats, session)?;
         let entries = pages.take(session.entries_of(answer, direction)?)?;
         printer.print(session, &entries)?;
     }
@@ -119,6 +165,9 @@ async fn samples(
         direction: Direction::Backward,
         step: Some(step),
     };
-    let answer = session.client()?.query_range(&call).await.map_err(|error| refused(error, query))?;
+    let extras = RangeExtras { interval: None, wants_stats: session.shared.stats };
+    let asked = session.client()?.query_range_with(&call, extras).await;
+    let (answer, stats) = asked.map_err(|error| refused(error, query))?;
+    tell_stats(&stats, session)?;
     session.samples(answer)
 }

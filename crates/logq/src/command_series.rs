@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args_shared::Format;
 use crate::run::Stop;
 use crate::session::Session;
-use crate::{output_json, output_text};
+use crate::{output_csv, output_json, output_text};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -40,9 +40,13 @@ impl Series {
         for labels in &series {
             match session.format {
                 Format::Jsonl => output_json::write_line(session.out, labels)?,
-                Format::Default | Format::Raw => {
+                Format::Default | Format::Raw | Format::Csv => {
                     let view = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
-                    writeln!(session.out, "{}", output_text::labels_text(&view))?;
+                    let text = output_text::labels_text(&view);
+                    match session.format {
+                        Format::Csv => output_csv::write_row(session.out, &[&text])?,
+                        _ => writeln!(session.out, "{text}")?,
+                    }
                 }
             }
         }
@@ -81,6 +85,10 @@ fn analyze(series: &[Labels], session: &mut Session<'_>) -> Result<bool, Stop> {
         match session.format {
             Format::Jsonl => output_json::write_line(session.out, label)?,
             Format::Raw => writeln!(session.out, "{}", label.label)?,
+            Format::Csv => {
+                let (values, streams) = (label.values.to_string(), label.streams.to_string());
+                output_csv::write_row(session.out, &[label.label, &values, &streams])?;
+            }
             Format::Default => {
                 let LabelUse { label, values, streams } = label;
                 writeln!(session.out, "{label:width$}  {values:>8}  {streams:>8}")?;

@@ -25,7 +25,7 @@ impl Stats {
         let stats = asked.map_err(|error| refused(error, &self.query))?;
         match session.format {
             Format::Jsonl => output_json::write_line(session.out, &stats)?,
-            Format::Default | Format::Raw => {
+            Format::Default | Format::Raw | Format::Csv => {
                 let rows = [
                     ("streams", stats.streams),
                     ("chunks", stats.chunks),

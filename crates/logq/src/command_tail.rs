@@ -37,17 +37,26 @@ pub(crate) struct Tail {
     /// How many of the entries already there to print first
     #[arg(long, default_value_t = 10, value_name = "COUNT")]
     lines: u32,
+
+    /// Let the store hold entries back for so many seconds, to put late ones in order
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", hide_default_value = true)]
+    delay_for: u32,
 }
 
 impl Tail {
     /// Follows a query until the reader goes away or the process is ended from outside.
     pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
-        follow(&self.query, self.lines, session).await
+        follow(&self.query, self.lines, self.delay_for, session).await
     }
 }
 
 /// Prints the newest `lines` entries of a query, then each new one; ends by an error alone.
-pub(crate) async fn follow(query: &str, lines: u32, session: &mut Session<'_>) -> Result<bool, Stop> {
+pub(crate) async fn follow(
+    query: &str,
+    lines: u32,
+    delay_secs: u32,
+    session: &mut Session<'_>,
+) -> Result<bool, Stop> {
     if check(query)? == Yields::Samples {
         return Err(Stop::Trouble("cannot follow a metric query: want a log query".to_owned()));
     }
@@ -67,7 +76,7 @@ pub(crate) async fn follow(query: &str, lines: u32, session: &mut Session<'_>) -
         let mut tailing = None;
         if is_live {
             let live = TailQuery { query: query.to_owned(), start_ns: (session.now_ns)(), limit: 1 };
-            match client.tail(&live).await {
+            match client.tail_delayed(&live, Duration::from_secs(delay_secs.into())).await {
                 Ok(opened) => tailing = Some(opened),
                 // A store or a proxy without websockets; or the query, which reading tells as well.
                 Err(error) => is_live = error.kind() != Kind::Invalid,

@@ -16,6 +16,8 @@
 
 mod args;
 mod args_connect;
+mod args_labels;
+mod args_parts;
 mod args_range;
 mod args_shared;
 mod chart;
@@ -35,11 +37,13 @@ mod command_tail;
 mod command_volume;
 mod connect;
 mod entry;
+mod output_csv;
 mod output_json;
 mod output_plan;
 mod output_table;
 mod output_text;
 mod pages;
+mod parts;
 mod printer;
 mod run;
 mod series;
@@ -54,6 +58,7 @@ mod tests_commands;
 mod tests_examples;
 #[cfg(test)]
 mod tests_transfer;
+mod time_form;
 mod time_text;
 mod time_words;
 mod transfer;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::output_text::{Look, labels_text, time_text};
+use crate::output_text::{Look, labels_text};
 use crate::series::Sample;
 
 /// Writes all samples; numbers are aligned at their right edge.
@@ -14,7 +14,7 @@ pub(crate) fn write_samples(out: &mut dyn Write, samples: &[Sample], look: &Look
         let labels: BTreeMap<&str, &str> =
             sample.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
         let labels = labels_text(&labels);
-        writeln!(out, "{}  {value:>width$}  {labels}", time_text(sample.ts_ns, &look.zone))?;
+        writeln!(out, "{}  {value:>width$}  {labels}", look.time_text(sample.ts_ns))?;
     }
     Ok(())
 }
@@ -23,15 +23,13 @@ pub(crate) fn write_samples(out: &mut dyn Write, samples: &[Sample], look: &Look
 mod tests {
     use std::sync::Arc;
 
-    use jiff::tz::TimeZone;
-
     use super::*;
 
     #[test]
     fn columns_are_aligned() {
         let labels = Arc::new(BTreeMap::from([("level".to_owned(), "error".to_owned())]));
         let sample = |ts_ns, value| Sample { ts_ns, labels: Arc::clone(&labels), value };
-        let look = Look { colour: false, terminal: false, zone: TimeZone::UTC };
+        let look = Look::plain();
         let mut out = Vec::new();
         write_samples(&mut out, &[sample(0, 5.0), sample(1_000_000_000, 12.25)], &look).unwrap();
         let want = "1970-01-01T00:00:00.000Z      5  {level=\"error\"}\n\

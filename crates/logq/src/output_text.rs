@@ -11,7 +11,9 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::args_labels::LabelFlags;
 use crate::entry::Entry;
+use crate::time_form::TimeForm;
 
 const DIM: &str = "\u{1b}[2m";
 const RED: &str = "\u{1b}[31m";
@@ -27,6 +29,24 @@ pub(crate) struct Look {
     pub(crate) terminal: bool,
     /// Zone of printed times.
     pub(crate) zone: TimeZone,
+    /// Form of printed times.
+    pub(crate) time: TimeForm,
+    /// Which labels are printed.
+    pub(crate) labels: LabelFlags,
+}
+
+impl Look {
+    /// Writes a time as the flags ask for.
+    pub(crate) fn time_text(&self, ts_ns: i64) -> String {
+        self.time.text(ts_ns, &self.zone)
+    }
+
+    /// Without colours, in UTC.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        let (time, labels) = (TimeForm::Default, LabelFlags::default());
+        Self { colour: false, terminal: false, zone: TimeZone::UTC, time, labels }
+    }
 }
 
 /// Labels, for printing: borrowed from the entry.
@@ -61,11 +81,15 @@ pub(crate) fn write_entry(
     if common.iter().all(|(name, value)| labels.get(&**name) == Some(&&**value)) {
         labels.retain(|name, _| !common.contains_key(*name));
     }
+    look.labels.choose(&mut labels);
     let mut text = String::with_capacity(entry.line.len() + 64);
-    push_styled(&mut text, &time_text(entry.ts_ns, &look.zone), if look.colour { DIM } else { "" });
+    push_styled(&mut text, &look.time_text(entry.ts_ns), if look.colour { DIM } else { "" });
     text.push(' ');
-    if !labels.is_empty() {
-        push_styled(&mut text, &labels_text(&labels), if look.colour { DIM } else { "" });
+    let width = look.labels.labels_length;
+    if !labels.is_empty() || width > 0 {
+        let shown = if labels.is_empty() { String::new() } else { labels_text(&labels) };
+        let style = if look.colour { stream_colour(entry) } else { "" };
+        push_styled(&mut text, &format!("{shown:width$}"), style);
         text.push(' ');
     }
     let line = if look.terminal { shown(&entry.line) } else { entry.line.clone() };
@@ -100,6 +124,19 @@ fn push_styled(text: &mut String, part: &str, style: &str) {
     if !style.is_empty() {
         text.push_str(RESET);
     }
+}
+
+/// Returns the colour of a stream: the same on every line and in every run.
+fn stream_colour(entry: &Entry) -> &'static str {
+    // Red and yellow tell levels.
+    const COLOURS: [&str; 6] =
+        ["\u{1b}[32m", "\u{1b}[34m", "\u{1b}[35m", "\u{1b}[36m", "\u{1b}[94m", "\u{1b}[96m"];
+    let mut hash: u32 = 2_166_136_261;
+    for byte in entry.stream.iter().flat_map(|(name, value)| name.bytes().chain(value.bytes())) {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    }
+    let index = usize::try_from(hash).unwrap_or_default() % COLOURS.len();
+    COLOURS.get(index).copied().unwrap_or_default()
 }
 
 fn level_colour(level: &str) -> &'static str {
@@ -144,7 +181,41 @@ mod tests {
     use super::*;
 
     fn look() -> Look {
-        Look { colour: false, terminal: false, zone: TimeZone::UTC }
+        Look::plain()
+    }
+
+    #[test]
+    fn labels_are_those_the_flags_choose() {
+        let mut entry = Entry::sample(0, "x");
+        entry.metadata.insert("b".to_owned(), "2".to_owned());
+        let text = |flags: LabelFlags| {
+            let mut common = common_labels(std::slice::from_ref(&entry));
+            flags.choose_common(&mut common);
+            let text = printed(&entry, &common, &Look { labels: flags, ..look() });
+            text.trim_end().strip_prefix("1970-01-01T00:00:00.000Z ").unwrap().to_owned()
+        };
+        let named = |name: &str| vec![name.to_owned()];
+        assert_eq!(text(LabelFlags::default()), "x");
+        assert_eq!(text(LabelFlags { include: named("b"), ..LabelFlags::default() }), "{b=\"2\"} x");
+        let all = LabelFlags { all_labels: true, ..LabelFlags::default() };
+        assert_eq!(text(all.clone()), "{b=\"2\", container=\"web\"} x");
+        assert_eq!(text(LabelFlags { exclude: named("b"), ..all.clone() }), "{container=\"web\"} x");
+        assert_eq!(text(LabelFlags { no_labels: true, ..all }), "x");
+        let wide = LabelFlags { include: named("b"), labels_length: 10, ..LabelFlags::default() };
+        assert_eq!(text(wide), "{b=\"2\"}    x");
+    }
+
+    #[test]
+    fn a_stream_has_one_colour() {
+        let (one, mut other) = (Entry::sample(0, "x"), Entry::sample(5, "y"));
+        assert_eq!(stream_colour(&one), stream_colour(&other));
+        let colours: std::collections::BTreeSet<&str> = (0..50)
+            .map(|n| {
+                other.stream = Arc::new(BTreeMap::from([("container".to_owned(), n.to_string())]));
+                stream_colour(&other)
+            })
+            .collect();
+        assert_eq!(colours.len(), 6);
     }
 
     fn printed(entry: &Entry, common: &BTreeMap<String, String>, look: &Look) -> String {

@@ -17,7 +17,7 @@ use crate::entry::{Entry, merge};
 use crate::output_text::Look;
 use crate::run::{Stop, Surroundings};
 use crate::series::{Sample, flatten};
-use crate::{output_json, output_table};
+use crate::{output_csv, output_json, output_table};
 
 /// What a command has to work with.
 pub(crate) struct Session<'a> {
@@ -50,11 +50,13 @@ impl<'a> Session<'a> {
         let no_color = env("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = match shared.color {
             Colour::Always => true,
+            Colour::Auto if shared.colored_output => true,
             Colour::Never => false,
             Colour::Auto => out_is_terminal && !no_color,
         };
-        let zone = if shared.utc { TimeZone::UTC } else { TimeZone::system() };
-        let look = Look { colour, terminal: out_is_terminal, zone };
+        let zone = if shared.utc { TimeZone::UTC } else { shared.timezone.clone() };
+        let (labels, time) = (shared.labels.clone(), shared.time_form);
+        let look = Look { colour, terminal: out_is_terminal, zone, time, labels };
         let (format, range) = (shared.output, arguments.range.clone());
         Self { now_ns, input, out, err, format, look, shared, env, err_is_terminal, range, client: None }
     }
@@ -91,6 +93,7 @@ impl<'a> Session<'a> {
             match self.format {
                 Format::Jsonl => output_json::write_line(self.out, name)?,
                 Format::Default | Format::Raw => writeln!(self.out, "{name}")?,
+                Format::Csv => output_csv::write_row(self.out, &[name])?,
             }
         }
         Ok(!names.is_empty())
@@ -126,6 +129,7 @@ impl<'a> Session<'a> {
     pub(crate) fn print_samples(&mut self, samples: &[Sample]) -> Result<bool, Stop> {
         match self.format {
             Format::Default => output_table::write_samples(self.out, samples, &self.look)?,
+            Format::Csv => output_csv::write_samples(self.out, samples, &self.look)?,
             Format::Raw => {
                 for sample in samples {
                     writeln!(self.out, "{}", sample.value_text())?;

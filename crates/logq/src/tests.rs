@@ -57,7 +57,7 @@ pub(crate) fn command_with(line: &[&str], env: &[(&str, &str)], input: &[u8]) ->
 }
 
 /// An answer with entries of container `web`, times in seconds before now.
-fn entries(all: &[(i64, &str)]) -> String {
+pub(crate) fn entries(all: &[(i64, &str)]) -> String {
     let values: Vec<String> = all
         .iter()
         .map(|(secs_ago, line)| format!(r#"["{}","{line}",{{}}]"#, NOW_NS - secs_ago * 1_000_000_000))

@@ -79,3 +79,45 @@ fn deletions_are_asked_for_and_told() {
         (TROUBLE, "logq: could not find delete request with given id\n")
     );
 }
+
+#[test]
+fn forms_zones_and_statistics_are_those_of_the_flags() {
+    let answer = r#"200 {"data":{"resultType":"streams","result":[{"stream":{"a":"b","c":"d"},"values":[["1795229946000000000","x, y"]]}],"stats":{"summary":{"splits":1}}}}"#;
+    let check = |line: &[&str], out: &str, err: &str| {
+        let (addr, requests) = serve(vec![answer.to_owned()]);
+        let done = command(&[&["query", "{a=\"b\"}", "--limit", "1", "--addr", &addr], line].concat(), &[]);
+        assert_eq!((done.out.as_str(), done.err.as_str(), done.status), (out, err, FOUND), "{line:?}");
+        requests.recv().unwrap()
+    };
+    check(
+        &["-o", "csv"],
+        "timestamp,labels,line\n2026-11-21T02:59:06.000Z,\"{a=\"\"b\"\", c=\"\"d\"\"}\",\"x, y\"\n",
+        "",
+    );
+    check(
+        &["-q", "--include-label", "c", "--time-format", "rfc3339"],
+        "2026-11-21T02:59:06Z {c=\"d\"} x, y\n",
+        "",
+    );
+    check(
+        &["--include-common-labels", "--exclude-label", "a"],
+        "2026-11-21T02:59:06.000Z {c=\"d\"} x, y\n",
+        "",
+    );
+    check(&["--no-labels", "--colored-output", "--color", "never"], "2026-11-21T02:59:06.000Z x, y\n", "");
+    let request = check(&["-o", "raw", "--stats", "--interval", "90s"], "x, y\n", "summary.splits  1\n");
+    assert!(request.contains("&interval=90 "), "{request}");
+}
+
+#[test]
+fn a_query_follows_by_a_flag_as_well() {
+    let (addr, requests) = serve(vec!["400 that is all".to_owned()]);
+    for line in [["query", "{a=\"b\"}", "-f"], ["query", "-t", "{a=\"b\"}"]] {
+        let done = command(&[&line[..], &["--addr", &addr]].concat(), &[]);
+        assert_eq!(done.status, TROUBLE);
+    }
+    // The newest ten come first.
+    assert!(requests.recv().unwrap().contains("&limit=10&direction=backward"));
+    let done = command(&["{a=\"b\"}", "--timezone", "Nowhere"], &[]);
+    assert!(done.err.contains("Europe/Berlin"), "{}", done.err);
+}

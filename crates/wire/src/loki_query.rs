@@ -185,6 +185,39 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, crate::Error
         .map_err(|error| crate::Error::invalid(format!("cannot decode answer: {error}")))
 }
 
+/// Reads the statistics of an answer of `query` or `query_range`: names such as `summary.totalLinesProcessed` and what
+/// they count, in the order of the names. None if the answer has none.
+pub fn decode_stats(bytes: &[u8]) -> Result<Vec<(String, String)>, crate::Error> {
+    #[derive(Deserialize)]
+    struct Answer {
+        data: Data,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        #[serde(default)]
+        stats: serde_json::Value,
+    }
+    let answer: Answer = decode(bytes)?;
+    let mut found = Vec::new();
+    collect_stats("", &answer.data.stats, &mut found);
+    Ok(found)
+}
+
+/// Adds the leaves of an object; serde_json bounds its depth.
+fn collect_stats(name: &str, value: &serde_json::Value, found: &mut Vec<(String, String)>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (member, value) in members {
+                let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
+                collect_stats(&name, value, found);
+            }
+        }
+        serde_json::Value::Null => {}
+        serde_json::Value::String(text) => found.push((name.to_owned(), text.clone())),
+        other => found.push((name.to_owned(), other.to_string())),
+    }
+}
+
 impl<'de> Deserialize<'de> for EntryAnswer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct EntryVisitor;
@@ -234,6 +267,16 @@ mod tests {
         assert_eq!(values[0].categories.structured_metadata["k"], "v");
         assert_eq!(values[0].categories.parsed["p"], "q");
         assert_eq!(values[1].categories, EntryCategories::default());
+    }
+
+    #[test]
+    fn statistics_are_read_beside_a_result_of_any_kind() {
+        let text = br#"{"data":{"resultType":"streams","result":[{"stream":{},"values":[]}],
+            "stats":{"summary":{"execTime":0.5,"splits":2},"ingester":{"store":{"chunk":{"x":1}}}}}}"#;
+        let found = decode_stats(text).unwrap();
+        let found: Vec<String> = found.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(found, ["ingester.store.chunk.x=1", "summary.execTime=0.5", "summary.splits=2"]);
+        assert!(decode_stats(br#"{"data":{"resultType":"vector","result":[]}}"#).unwrap().is_empty());
     }
 
     #[test]
