@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
 mod check;
+mod complete;
 mod duration;
 mod error;
 mod hint;
@@ -37,6 +38,7 @@ mod tree_function;
 mod tree_metric;
 
 pub use check::{PatternPart, capture_names, check_stream_names, pattern_parts};
+pub use complete::{Completion, Wanted, complete, functions, stages};
 pub use duration::{GoDuration, PrometheusDuration, parse_go_duration, parse_prometheus_duration};
 pub use error::{ParseError, Span};
 pub use number::{GoFloat, parse_go_float};
