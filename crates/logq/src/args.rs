@@ -14,7 +14,8 @@ use crate::run::Stop;
 use crate::session::Session;
 use crate::{
     command_delete, command_explain, command_fields, command_fmt, command_import, command_instant,
-    command_labels, command_push, command_query, command_series, command_stats, command_tail, command_volume,
+    command_labels, command_push, command_query, command_series, command_stats, command_tail, command_ui,
+    command_volume,
 };
 
 /// What `logq --help` prints: a screen of 24 lines. A test holds it to the declaration.
@@ -27,7 +28,7 @@ logq asks a Logyard (or Loki) store for logs.
   cat app.log | logq --stdin '| logfmt | level=\"error\"'   a file, with no store
 
 Ask       query  tail  instant-query
-Look      labels  series  detected-fields  stats  volume  volume_range
+Look      labels  series  detected-fields  stats  volume  volume_range  ui
 Queries   fmt  explain
 Change    push  import  delete
 
@@ -105,6 +106,9 @@ pub(crate) enum Command {
     /// Bring files, or the history of another store, into the store; goes on where it was ended
     #[command(after_help = command_import::EXAMPLES)]
     Import(command_import::Import),
+    /// Search logs on the whole terminal: browse labels, follow, zoom in time, expand, filter by key
+    #[command(after_help = command_ui::EXAMPLES)]
+    Ui(command_ui::Ui),
 }
 
 impl Command {
@@ -125,6 +129,7 @@ impl Command {
             Self::Fmt(command) => command.run(session),
             Self::Push(command) => command.run(session).await,
             Self::Import(command) => command.run(session).await,
+            Self::Ui(command) => command.run(session).await,
         }
     }
 }

@@ -8,6 +8,8 @@
 //! Order of output, as in logcli: newest first, because the limit keeps the newest; `--forward` prints
 //! oldest first and keeps the oldest; `tail` is always oldest first.
 //!
+//! `explorer` is the command `ui`, the one that takes the terminal over; its front page says how it is built.
+//!
 //! A command is a module `command_*`, with its flags, its examples and what it does; `args` lists them, and `session` is
 //! what they work with. Add one here, also touch the help in `args.rs`. Change what a transfer keeps of
 //! how far it got, also touch `schemas/logq-progress.md`.
@@ -34,9 +36,11 @@ mod command_query;
 mod command_series;
 mod command_stats;
 mod command_tail;
+mod command_ui;
 mod command_volume;
 mod connect;
 mod entry;
+mod explorer;
 mod output_csv;
 mod output_json;
 mod output_plan;

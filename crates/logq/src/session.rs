@@ -74,6 +74,11 @@ impl<'a> Session<'a> {
         Ok(self.range.range((self.now_ns)(), &self.look.zone)?)
     }
 
+    /// Returns whether the range ends now, so that it may move on with time.
+    pub(crate) fn is_range_open(&self) -> bool {
+        self.range.from.is_none() && self.range.to.is_none()
+    }
+
     /// Tells something on the error output, behind the name of the program.
     pub(crate) fn tell(&mut self, text: impl Display) -> Result<(), Stop> {
         Ok(writeln!(self.err, "logq: {text}")?)
