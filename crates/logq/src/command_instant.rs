@@ -23,6 +23,14 @@ pub(crate) struct InstantQuery {
     /// When to evaluate, forms as for --from [default: now]
     #[arg(long, alias = "at", value_name = "TIME")]
     now: Option<String>,
+
+    /// Taken for the sake of Loki's client: an instant has one sample for each series
+    #[arg(long, hide = true, value_name = "COUNT")]
+    limit: Option<usize>,
+
+    /// Taken for the sake of Loki's client: an instant has no direction
+    #[arg(long, hide = true)]
+    forward: bool,
 }
 
 impl InstantQuery {

@@ -13,6 +13,7 @@ use crate::printer::Printer;
 use crate::run::Stop;
 use crate::session::{Session, refused};
 use crate::time_text::{parse_duration_ns, round_step_ns};
+use crate::transfer::meter::{Meter, Reading};
 use crate::{command_tail, parts, stdin};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -134,13 +135,24 @@ async fn entries(
     let mut printer = Printer::new(session);
     let interval = flags.interval()?;
     let extras = RangeExtras { interval, wants_stats: session.shared.stats };
+    // Where entries themselves are on the terminal, they tell how far it is.
+    let is_shown = session.err_is_terminal && !session.look.terminal && !session.shared.quiet;
+    let mut meter = Meter::new(is_shown, (session.now_ns)());
+    let mut reading = Reading::default();
     while let Some(call) = pages.next() {
         let asked = client.query_range_with(&call, extras).await;
         let (answer, stats) = asked.map_err(|error| refused(error, query))?;
         tell_stats(&stats, session)?;
         let entries = pages.take(session.entries_of(answer, direction)?)?;
+        reading.entries += entries.len() as u64;
+        reading.bytes += entries.iter().map(|entry| entry.line.len() as u64).sum::<u64>();
+        meter.clear(session.err)?;
         printer.print(session, &entries)?;
+        if pages.next().is_some() {
+            meter.show(session.err, (session.now_ns)(), &reading)?;
+        }
     }
+    meter.clear(session.err)?;
     Ok(printer.printed() > 0)
 }
 

@@ -11,7 +11,8 @@
 //! `explorer` is the command `ui`, the one that takes the terminal over; its front page says how it is built.
 //!
 //! A command is a module `command_*`, with its flags, its examples and what it does; `args` lists them, and `session` is
-//! what they work with. Add one here, also touch the help in `args.rs`. Change what a transfer keeps of
+//! what they work with. Add one here, also touch the help in `args.rs`; a flag that
+//! Loki's client has stands in `docs/logcli.md` as well. Change what a transfer keeps of
 //! how far it got, also touch `schemas/logq-progress.md`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -60,6 +61,8 @@ mod tests;
 mod tests_commands;
 #[cfg(test)]
 mod tests_examples;
+#[cfg(test)]
+mod tests_logcli;
 #[cfg(test)]
 mod tests_transfer;
 mod time_form;

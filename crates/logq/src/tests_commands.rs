@@ -121,3 +121,31 @@ fn a_query_follows_by_a_flag_as_well() {
     let done = command(&["{a=\"b\"}", "--timezone", "Nowhere"], &[]);
     assert!(done.err.contains("Europe/Berlin"), "{}", done.err);
 }
+
+#[test]
+fn a_long_query_tells_how_far_it_is_to_a_terminal_alone() {
+    use crate::tests::{NOW_NS, entries};
+
+    let pages = || vec![entries(&[(9, "a"), (8, "b")]), entries(&[(8, "b"), (7, "c")]), entries(&[(7, "c")])];
+    let told = |err_is_terminal: bool| {
+        let (addr, _requests) = serve(pages());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let surroundings = crate::Surroundings {
+            now_ns: &|| NOW_NS,
+            env: &|_| None,
+            input: &mut std::io::empty(),
+            out: &mut out,
+            err: &mut err,
+            out_is_terminal: false,
+            err_is_terminal,
+        };
+        let line =
+            ["logq", "{a=\"b\"}", "--limit", "0", "--batch", "2", "--forward", "-oraw", "--addr", &addr];
+        assert_eq!(crate::run(line.map(std::ffi::OsString::from), surroundings), FOUND);
+        assert_eq!(String::from_utf8(out).unwrap(), "a\nb\nc\n");
+        String::from_utf8(err).unwrap()
+    };
+    let line = told(true);
+    assert!(line.contains("2 entries") && line.ends_with("\r\u{1b}[K"), "{line:?}");
+    assert_eq!(told(false), "");
+}
