@@ -1,6 +1,7 @@
-//! Behaviours 31 to 34: files under a real logrotate, renamed, removed and reused, with the agent running and away.
+//! Behaviours 31 to 35: files under a real logrotate, renamed, removed and reused, with the agent running and away; very
+//! many of them, packed ones, other encodings, and a line without end.
 
-use crate::process::Logyard;
+use crate::process::{Logyard, append as append_text};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,12 @@ impl Watched {
         fs::write(&config, text).unwrap();
         let logyard = logyard.with_arguments(&["--config", config.to_str().unwrap()]);
         Self { logs, logyard }
+    }
+
+    /// Adds lines to the settings: of the paths, or more of them.
+    fn with(self, text: &str) -> Self {
+        append_text(&self.logyard.folder().join("logyard.yaml"), text);
+        self
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -195,4 +202,51 @@ fn b34_unfinished_lines_removed_files_and_patterns() {
         assert!(!names.contains(name), "{name} in {names}");
     }
     watched.logyard.assert_quiet_but_for(&["engine", "it is not text"]);
+}
+
+#[test]
+fn b35_packed_files_other_encodings_and_a_line_of_ten_megabytes() {
+    let mut watched = Watched::new(&["*.gz", "*.bz2", "*.zst"], &[]).with("    decompress: true\n");
+    let folder = watched.logs.display().to_string();
+    let encoded =
+        |encoding: &str| format!("  - {{path: ['{folder}/{encoding}.txt'], encoding: {encoding}}}\n");
+    watched = watched.with(&format!(
+        "{}{}  - path: ['{folder}/long.txt']\n",
+        encoded("utf-16le"),
+        encoded("latin1")
+    ));
+    let packers = [("gzip", "gz"), ("bzip2", "bz2"), ("zstd", "zst")];
+    for (program, ending) in packers {
+        let plain = watched.path(program);
+        append(&plain, 1..=1_000);
+        let packed = Command::new(program).arg("-q").arg(&plain).status().expect("the packers are installed");
+        assert!(packed.success() && watched.path(&format!("{program}.{ending}")).exists());
+    }
+    let wide: Vec<u8> = "caf\u{e9}\r\nzwei\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(watched.path("utf-16le.txt"), wide).unwrap();
+    fs::write(watched.path("latin1.txt"), b"caf\xe9\nzwei\n").unwrap();
+    fs::write(watched.path("long.txt"), [&vec![b'x'; 10 << 20][..], b"\nnext\n"].concat()).unwrap();
+    watched.logyard.start();
+    let check = |watched: &Watched| {
+        for (program, ending) in packers {
+            watched.wait_for(&format!("{program}.{ending}"), 1_000);
+        }
+        for name in ["utf-16le.txt", "latin1.txt"] {
+            let lines = watched.logyard.wait_for_lines(&watched.query(name), 2, WITHIN);
+            assert_eq!(lines, ["caf\u{e9}", "zwei"], "{name}");
+        }
+        let long = watched.logyard.wait_for_lines(&watched.query("long.txt"), 2, WITHIN);
+        let lengths: Vec<usize> = long.iter().map(String::len).collect();
+        assert_eq!(lengths, [256 << 10, 4]);
+    };
+    check(&watched);
+    // Read once: not again by another life.
+    watched.logyard.kill();
+    let mut file = fs::File::options().append(true).open(watched.path("long.txt")).unwrap();
+    writeln!(file, "last").unwrap();
+    watched.logyard.start();
+    watched.logyard.wait_for_lines(&watched.query("long.txt"), 3, WITHIN);
+    let all = watched.logyard.lines(r#"{job="files"}"#).len();
+    assert_eq!(all, 3 * 1_000 + 2 * 2 + 3);
+    watched.logyard.assert_quiet_but_for(&["engine"]);
 }

@@ -12,6 +12,7 @@ mod alerts;
 mod bad_input;
 mod behaviours_engine;
 mod behaviours_files;
+mod behaviours_many;
 mod behaviours_store;
 mod cable;
 mod clients;

@@ -163,6 +163,13 @@ impl Logyard {
         self.child.as_ref().expect("the process runs").id()
     }
 
+    /// Returns how much of its memory is resident.
+    pub fn memory_mb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// Kills the process without any chance to tidy up.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("the process runs");
