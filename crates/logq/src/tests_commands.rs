@@ -149,3 +149,25 @@ fn a_long_query_tells_how_far_it_is_to_a_terminal_alone() {
     assert!(line.contains("2 entries") && line.ends_with("\r\u{1b}[K"), "{line:?}");
     assert_eq!(told(false), "");
 }
+
+#[test]
+fn a_tail_goes_on_when_the_store_comes_back_with_nothing_lost_and_nothing_twice() {
+    use crate::tests::entries;
+
+    let (addr, requests) = serve(vec![
+        entries(&[(3, "first")]),
+        // No websocket here, so it asks again and again.
+        "404 no".to_owned(),
+        entries(&[(3, "first"), (2, "second")]),
+        "503 recovering".to_owned(),
+        "503 recovering".to_owned(),
+        // What came while the store was away, one of it at the time of the last that was seen.
+        entries(&[(3, "first"), (2, "second"), (2, "same time"), (1, "missed")]),
+        entries(&[(2, "second"), (2, "same time"), (1, "missed"), (0, "new")]),
+        "400 that is all".to_owned(),
+    ]);
+    let done = command(&["tail", "{a=\"b\"}", "-o", "raw", "--addr", &addr], &[]);
+    assert_eq!(done.out, "first\nsecond\nsame time\nmissed\nnew\n");
+    assert_eq!(done.err, "logq: recovering; trying again\nlogq: that is all\n", "an outage is told once");
+    assert_eq!((done.status, requests.try_iter().count()), (TROUBLE, 8));
+}
