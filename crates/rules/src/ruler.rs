@@ -42,7 +42,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const FAULTS_TOLD_MAX: usize = 10;
 
 /// Time after which it is told that the folder does not answer.
-const LOOK_SLOW: Duration = Duration::from_secs(60);
+const LOOK_SLOW: Duration = Duration::from_secs(20);
 
 /// Files of states that can be written at once.
 const FILE_TURNS: usize = 16;
@@ -99,6 +99,8 @@ struct Shared {
     /// Names of those who are told of alerts.
     targets: Vec<String>,
     spread: Spread,
+    /// Whether the folder was good when it was read last.
+    is_folder_good: AtomicBool,
     /// Whether the last write of a state failed.
     state_failed: AtomicBool,
     /// Held while the folder is read, which may take any time; taken before `sources`.
@@ -154,7 +156,8 @@ struct Entry {
 }
 
 impl Ruler {
-    /// Reads rules and states; nothing is evaluated yet. A bad file in `rules.dir` is reported, and not fatal.
+    /// Reads rules and states of the data folder; nothing is evaluated yet. What `rules.dir` holds comes into force when
+    /// [`Ruler::run`] begins, or by [`Ruler::reload_folder`]: a start waits for no other machine.
     ///
     /// Errors: `Invalid` for the settings, `Unavailable` for the disk.
     pub fn open(parts: RulerParts<'_>) -> Result<Self, Error> {
@@ -193,6 +196,7 @@ impl Ruler {
             moves: watch::Sender::new(0),
             targets,
             spread,
+            is_folder_good: AtomicBool::new(false),
             state_failed: AtomicBool::new(false),
             sources: Mutex::new(Sources {
                 files,
@@ -206,9 +210,7 @@ impl Ruler {
             listed: Mutex::default(),
             table: Mutex::new(BTreeMap::new()),
         }));
-        if !ruler.reload_folder() {
-            ruler.0.apply();
-        }
+        ruler.0.apply();
         Ok(ruler)
     }
 
@@ -218,19 +220,21 @@ impl Ruler {
         let mut running = JoinSet::new();
         // Beside the rest: a folder on a server that is away may not answer for hours.
         let mut looking = JoinSet::new();
-        let mut looked_ns = self.0.clock.monotonic_ns();
+        let mut looked_ns = None;
         let mut told_slow = false;
         loop {
-            let passed = Duration::from_nanos(self.0.clock.monotonic_ns().saturating_sub(looked_ns));
-            if looking.is_empty() && passed >= LOOK_EVERY {
-                looked_ns = self.0.clock.monotonic_ns();
-                told_slow = false;
+            let now_ns = self.0.clock.monotonic_ns();
+            let passed = looked_ns.map(|looked_ns| Duration::from_nanos(now_ns.saturating_sub(looked_ns)));
+            if looking.is_empty() && passed.is_none_or(|passed| passed >= LOOK_EVERY) {
+                looked_ns = Some(now_ns);
+                if std::mem::take(&mut told_slow) {
+                    self.0.folder_answers(true);
+                }
                 let ruler = self.clone();
                 looking.spawn_blocking(move || ruler.reload_folder());
-            } else if !looking.is_empty() && passed >= LOOK_SLOW && !told_slow {
+            } else if !looking.is_empty() && passed.is_some_and(|passed| passed >= LOOK_SLOW) && !told_slow {
                 told_slow = true;
-                let dir = &self.0.settings.dir;
-                tracing::warn!(dir, "rules.dir does not answer: the rules before stay in force");
+                self.0.folder_answers(false);
             }
             for work in self.0.take_due() {
                 let shared = Arc::clone(&self.0);
@@ -269,12 +273,12 @@ impl Ruler {
                 let mut sources = self.0.sources.lock();
                 (sources.of_folder, sources.are_whole) = (of_folder, true);
                 drop(sources);
-                self.0.metrics.folder_good.set(1);
+                self.0.set_folder_good(true);
                 self.0.apply();
                 true
             }
             Err(faults) => {
-                self.0.metrics.folder_good.set(0);
+                self.0.set_folder_good(false);
                 for fault in faults.iter().take(FAULTS_TOLD_MAX) {
                     let reason = fault.to_string();
                     tracing::error!(reason, "rules.dir is not taken: the rules before stay in force");

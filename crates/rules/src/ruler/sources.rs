@@ -15,6 +15,27 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Shared {
+    /// Takes down whether what `rules.dir` holds is in force.
+    pub(super) fn set_folder_good(&self, is_good: bool) {
+        self.is_folder_good.store(is_good, Ordering::Relaxed);
+        self.metrics.folder_good.set(i64::from(is_good));
+    }
+
+    /// Tells that `rules.dir` does not answer, or does again.
+    pub(super) fn folder_answers(&self, answers: bool) {
+        let dir = &self.settings.dir;
+        if answers {
+            self.metrics.folder_good.set(i64::from(self.is_folder_good.load(Ordering::Relaxed)));
+            tracing::info!(dir, "rules.dir answers again");
+            return;
+        }
+        self.metrics.folder_good.set(0);
+        match self.sources.lock().are_whole {
+            true => tracing::error!(dir, "rules.dir does not answer: the rules before stay in force"),
+            false => tracing::error!(dir, "rules.dir does not answer: no rule of it is in force yet"),
+        }
+    }
+
     pub(super) fn may_write(
         &self,
         sources: &Sources,

@@ -63,8 +63,11 @@ impl World {
         }
     }
 
+    /// Opens a ruler, which has looked at its folder.
     pub(crate) fn open(&mut self) -> Ruler {
-        self.open_on(Arc::new(self.disk.clone()))
+        let ruler = self.open_on(Arc::new(self.disk.clone()));
+        ruler.reload_folder();
+        ruler
     }
 
     pub(crate) fn open_on(&mut self, disk: Arc<dyn Disk>) -> Ruler {

@@ -146,14 +146,16 @@ async fn no_write_under_way_outlives_its_group() {
 }
 
 #[tokio::test]
-async fn a_folder_that_does_not_answer_stops_no_evaluation() {
+async fn a_folder_that_does_not_answer_stops_neither_start_nor_evaluation() {
     let mut world = World::new();
     world.settings.dir = "/slow".to_owned();
     world.disk.create_dir_all(Path::new("/slow")).unwrap();
+    let file = Path::new("/slow/late.yaml");
+    world.disk.write_atomic(file, b"groups: [{name: late}]").unwrap();
     let disk = gate(&world, "/slow");
+    disk.set(true);
     let ruler = world.open_on(Arc::<GateDisk>::clone(&disk));
     set(&ruler, GROUP);
-    disk.set(true);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(ruler.clone().run(async move { drop(stopped.await) }));
     world.answer(&["web"]);
@@ -170,10 +172,34 @@ async fn a_folder_that_does_not_answer_stops_no_evaluation() {
         set(&ruler, "name: other");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let (fired, waiting) = (fires(), disk.gate.lock().waiting);
+    let (fired, waiting, metrics) = (fires(), disk.gate.lock().waiting, world.metrics());
     disk.set(false);
+    let is_late_there = || ruler.namespaces(&Tenant::single()).contains_key("late.yaml");
+    for _ in 0..10_000 {
+        if is_late_there() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     drop(stop);
     running.await.unwrap();
     assert!(fired);
     assert_eq!(waiting, 1, "one look at the folder, which still waits");
+    assert!(metrics.contains("logyard_rules_folder_good 0"), "{metrics}");
+    assert!(is_late_there(), "taken once it answers");
+    assert!(world.metrics().contains("logyard_rules_folder_good 1"));
+}
+
+#[test]
+fn a_folder_that_is_missing_or_cannot_be_read_stops_no_start() {
+    let mut world = World::new();
+    world.settings.dir = "/none".to_owned();
+    let ruler = world.open();
+    set(&ruler, GROUP);
+    assert_eq!(ruler.namespaces(&Tenant::single()).keys().collect::<Vec<_>>(), ["n"]);
+    assert!(world.metrics().contains("logyard_rules_folder_good 0"));
+    world.disk.create_dir_all(Path::new("/none")).unwrap();
+    world.disk.write_atomic(Path::new("/none/f.yaml"), b"groups: []").unwrap();
+    assert!(ruler.reload_folder());
+    assert!(world.metrics().contains("logyard_rules_folder_good 1"));
 }
