@@ -73,6 +73,8 @@ pub(crate) struct Told {
     pub(crate) state: AlertState,
     /// When, in ns.
     pub(crate) at_ns: i64,
+    /// When, by the clock that does not jump, unless it was in another process.
+    pub(crate) at_monotonic_ns: Option<u64>,
 }
 
 /// A sample with the labels of its alert.

@@ -124,7 +124,12 @@ impl RuleFile {
                 told: file
                     .told
                     .iter()
-                    .map(|(name, told)| (name.clone(), Told { state: told.state.into(), at_ns: told.at_ns }))
+                    .map(|(name, told)| {
+                        (
+                            name.clone(),
+                            Told { state: told.state.into(), at_ns: told.at_ns, at_monotonic_ns: None },
+                        )
+                    })
                     .collect(),
             };
             (set(&file.labels), alert)

@@ -21,6 +21,24 @@ pub(crate) struct Wishes {
     pub(crate) quiet: Option<Arc<Quiet>>,
 }
 
+/// Now, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) ns: i64,
+    pub(crate) monotonic_ns: u64,
+}
+
+impl Moment {
+    /// Returns the time since a target was told, in ns. Of another process only the time of day is known, whose distance
+    /// it is: a clock that went back does not stop repeats.
+    fn since(self, told: &Told) -> i64 {
+        match told.at_monotonic_ns {
+            Some(at_ns) => i64::try_from(self.monotonic_ns.saturating_sub(at_ns)).unwrap_or(i64::MAX),
+            None => self.ns.saturating_sub(told.at_ns).saturating_abs(),
+        }
+    }
+}
+
 /// What is to be done about an alert and a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -64,24 +82,21 @@ pub(crate) struct Place {
 
 impl Wishes {
     /// Returns what is to be done about an alert.
-    pub(crate) fn due(&self, labels: &LabelSet, alert: &Alert, now_ns: i64) -> Option<Due> {
+    pub(crate) fn due(&self, labels: &LabelSet, alert: &Alert, now: Moment) -> Option<Due> {
         match &self.quiet {
-            Some(quiet) if quiet.covers(now_ns) && !quiet.lets_through(labels) => {
+            Some(quiet) if quiet.covers(now.ns) && !quiet.lets_through(labels) => {
                 // What came and went in quiet hours is never told; everything else waits for their end.
                 let began_ns = alert.fired_at_ns.unwrap_or(alert.active_at_ns);
                 let is_over = alert.state == AlertState::Resolved && !alert.told.contains_key(&self.target);
                 (is_over && quiet.covers(began_ns)).then_some(Due::Skip)
             }
-            _ => self.due_now(alert, now_ns),
+            _ => self.due_now(alert, now),
         }
     }
 
-    fn due_now(&self, alert: &Alert, now_ns: i64) -> Option<Due> {
+    fn due_now(&self, alert: &Alert, now: Moment) -> Option<Due> {
         let told = alert.told.get(&self.target);
-        // Distances, so that a clock that went back does not stop repeats.
-        let is_old = |told: &Told, repeat_ns: i64| {
-            repeat_ns > 0 && now_ns.saturating_sub(told.at_ns).saturating_abs() >= repeat_ns
-        };
+        let is_old = |told: &Told, repeat_ns: i64| repeat_ns > 0 && now.since(told) >= repeat_ns;
         match (alert.state, told) {
             (AlertState::Pending, _) => None,
             (AlertState::Firing, Some(told)) if told.state == AlertState::Firing => {
@@ -92,10 +107,10 @@ impl Wishes {
                 (self.repeat_resolved && is_old(told, self.repeat_ns)).then_some(Due::Tell)
             }
             (AlertState::Resolved, Some(told)) => {
-                let resolved_ns = alert.resolved_at_ns.unwrap_or(now_ns);
+                let resolved_ns = alert.resolved_at_ns.unwrap_or(now.ns);
                 // Not told at once means that the target was away, and an Alertmanager may have forgotten everything.
                 let was_late = told.at_ns > resolved_ns;
-                let was_away = now_ns.saturating_sub(resolved_ns) >= self.repeat_ns / 2;
+                let was_away = now.ns.saturating_sub(resolved_ns) >= self.repeat_ns / 2;
                 if self.repeat_resolved && was_away && !was_late {
                     return Some(Due::TellFiring);
                 }
@@ -117,7 +132,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn alert(state: AlertState, told: Option<(AlertState, i64)>) -> Alert {
-        let told = told.map(|(state, at_ns)| ("t".to_owned(), Told { state, at_ns }));
+        let told = told.map(|(state, at_ns)| ("t".to_owned(), Told { state, at_ns, at_monotonic_ns: None }));
         Alert {
             state,
             active_at_ns: 0,
@@ -144,7 +159,7 @@ mod tests {
         };
         let check = |wishes: &Wishes, state, told, now_ns, want: Option<Due>| {
             assert_eq!(
-                wishes.due(&LabelSet::default(), &alert(state, told), now_ns),
+                wishes.due(&LabelSet::default(), &alert(state, told), Moment { ns: now_ns, monotonic_ns: 7 }),
                 want,
                 "{state:?} {told:?} {now_ns}"
             );
@@ -157,6 +172,13 @@ mod tests {
         check(&wishes, Resolved, Some((Firing, 0)), 1, Some(Due::Tell));
         check(&wishes, Resolved, Some((Resolved, 0)), 1000, None);
         check(&wishes, Resolved, None, 1, Some(Due::Tell));
+        // In one process the clock that jumps says nothing.
+        let mut jumped = alert(Firing, Some((Firing, 0)));
+        jumped.told.values_mut().for_each(|told| told.at_monotonic_ns = Some(50));
+        for (monotonic_ns, want) in [(149, None), (150, Some(Due::Tell))] {
+            let now = Moment { ns: 1_000_000, monotonic_ns };
+            assert_eq!(wishes.due(&LabelSet::default(), &jumped, now), want, "{monotonic_ns}");
+        }
         let silent = Wishes { resolved: false, repeat_ns: 0, ..wishes.clone() };
         check(&silent, Resolved, Some((Firing, 0)), 1, Some(Due::Skip));
         check(&silent, Firing, Some((Firing, 0)), i64::MAX, None);

@@ -68,7 +68,9 @@ fn resolved_waits_for_whoever_is_not_told() {
     }
     let alert = alerts.by_labels.get_mut(&labels("a")).unwrap();
     assert_eq!(alert.state, AlertState::Resolved);
-    alert.told.insert("mail".to_owned(), Told { state: AlertState::Resolved, at_ns: 0 });
+    alert
+        .told
+        .insert("mail".to_owned(), Told { state: AlertState::Resolved, at_ns: 0, at_monotonic_ns: None });
     assert_eq!(crate::state_file::round_trip(&alerts), alerts);
     alerts.step(3600 * SEC, terms, Vec::new());
     assert!(alerts.by_labels.is_empty());

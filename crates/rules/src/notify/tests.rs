@@ -110,6 +110,24 @@ async fn each_change_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_jump_of_the_clock_repeats_nothing() {
+    let mut told = Told::new(TargetKind::Webhook);
+    let notifier = told.open();
+    set(&notifier.ruler, GROUP);
+    told.world.answer(&["web"]);
+    told.pass(&notifier, 60).await;
+    assert_eq!(told.titles(), ["[FIRING] A"]);
+    let now_ns = told.world.clock.now_ns();
+    for days in [3, -2] {
+        told.world.clock.set(now_ns + days * 86_400_000_000_000);
+        told.pass(&notifier, 3600).await;
+        assert!(told.titles().is_empty(), "{days} days");
+    }
+    told.pass(&notifier, 2 * 3600).await;
+    assert_eq!(told.titles(), ["[FIRING] A"], "four hours have passed");
+}
+
+#[tokio::test]
 async fn an_outage_of_an_hour_loses_nothing_and_a_restart_repeats_nothing() {
     let mut told = Told::new(TargetKind::Webhook);
     let notifier = told.open();

@@ -3,7 +3,7 @@
 use super::{Entry, Key, Ruler};
 use crate::alert::{Alert, AlertState, Told};
 use crate::group_run::{GroupRun, RuleRun};
-use crate::untold::{Due, News, Place, Wishes};
+use crate::untold::{Due, Moment, News, Place, Wishes};
 use logyard_model::LabelSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +12,19 @@ use std::sync::Arc;
 pub(crate) const NEWS_MAX: usize = 500;
 
 impl Ruler {
+    fn moment(&self) -> Moment {
+        Moment { ns: self.0.clock.now_ns(), monotonic_ns: self.0.clock.monotonic_ns() }
+    }
+
     /// Returns alerts that a target is to be told of, at most so many that a turn stays short. Cost: looks at every alert.
     pub(crate) fn news(&self, wishes: &Wishes) -> Vec<News> {
-        let now_ns = self.0.clock.now_ns();
+        let now = self.moment();
         let mut news = Vec::new();
         for (key, entry) in self.0.table.lock().iter() {
             let run = entry.state.run.lock();
             for (rule, run) in run.rules.iter().chain(&run.left).enumerate() {
                 for (labels, alert) in &run.alerts.by_labels {
-                    let Some(due) = wishes.due(labels, alert, now_ns) else { continue };
+                    let Some(due) = wishes.due(labels, alert, now) else { continue };
                     news.push(one(key, rule, (labels, alert), due));
                     if news.len() >= NEWS_MAX {
                         return news;
@@ -33,14 +37,14 @@ impl Ruler {
 
     /// Takes down that a target was told, durably, also of alerts that have changed since.
     pub(crate) async fn told(&self, target: &str, news: &[News]) {
-        let now_ns = self.0.clock.now_ns();
+        let now = self.moment();
         let mut touched = BTreeMap::new();
         {
             let table = self.0.table.lock();
             for one in news {
                 let key = key_of(one);
                 let Some(entry) = table.get(&key) else { continue };
-                let is_new = note(entry, target, one, now_ns);
+                let is_new = note(entry, target, one, now);
                 *touched.entry(key).or_insert(false) |= is_new;
             }
         }
@@ -57,7 +61,7 @@ fn key_of(one: &News) -> Key {
 }
 
 /// Returns whether anything but the time is new.
-fn note(entry: &Entry, target: &str, one: &News, now_ns: i64) -> bool {
+fn note(entry: &Entry, target: &str, one: &News, now: Moment) -> bool {
     let mut run = entry.state.run.lock();
     let GroupRun { rules, left, .. } = &mut *run;
     let mut rules: Vec<&mut RuleRun> = rules.iter_mut().chain(left).collect();
@@ -73,7 +77,7 @@ fn note(entry: &Entry, target: &str, one: &News, now_ns: i64) -> bool {
         // It has begun anew while the target was told of the end before: the target knows nothing of it.
         return alert.told.remove(target).is_some();
     }
-    let told = Told { state: one.state, at_ns: now_ns };
+    let told = Told { state: one.state, at_ns: now.ns, at_monotonic_ns: Some(now.monotonic_ns) };
     let before = alert.told.insert(target.to_owned(), told);
     before.is_none_or(|before| before.state != one.state)
 }
