@@ -34,7 +34,7 @@ impl Cancel {
     }
 
     /// Fails once the query was stopped.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         match self.0.load(Ordering::Relaxed) {
             RUNNING => Ok(()),
             WITHDRAWN => Err(Error::new(Kind::Cancelled, "the request was cancelled by the client")),

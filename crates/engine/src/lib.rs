@@ -102,7 +102,7 @@ pub use request::{
 };
 pub use select::{Select, SelectError, SelectRequest};
 pub use settings::EngineSettings;
-pub use standing::{Standing, Standings};
+pub use standing::{Room, Standing, Standings};
 pub use text_query::TextQuery;
 pub use volume::{Volume, VolumeGroups, VolumeOutcome, VolumeRequest};
 

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 /// The aggregation, ready to run over views.
 struct Counting<'a> {
-    pipeline: Pipeline,
+    pipeline: Arc<Pipeline>,
     /// Skips entries without a number, for `absent_over_time`.
     unwrap: Option<Unwrapper>,
     window: Window,
@@ -53,18 +53,21 @@ pub(crate) fn evaluate(
     let (start_ns, end_ns) = window.bounds();
     let grouping = if is_absent { Some(&nothing) } else { grouping };
     let unwrap = aggregation.range.unwrap.as_ref();
+    let known = match context.query.standing {
+        Some(standing) if context.grid.steps == 1 => standing.known(aggregation, context.grid.start_ns),
+        _ => None,
+    };
+    let compile = || {
+        Pipeline::for_samples(aggregation, grouping, context.request.now_ns, context.push_down).map(Arc::new)
+    };
     let mut counting = Counting {
-        pipeline: Pipeline::for_samples(aggregation, grouping, context.request.now_ns, context.push_down)?,
+        pipeline: known.as_ref().map_or_else(compile, |known| Ok(Arc::clone(&known.pipeline)))?,
         unwrap: unwrap.map(Unwrapper::compile).transpose()?,
         window,
         grouping,
         which: SeriesLabels::new(grouping, None),
         range: limits::cut(context.settings, TimeRange { start_ns, end_ns }, context.request.now_ns),
         needs_bytes: matches!(aggregation.op, RangeOp::BytesOverTime | RangeOp::BytesRate),
-    };
-    let known = match context.query.standing {
-        Some(standing) if context.grid.steps == 1 => standing.known(aggregation, context.grid.start_ns),
-        _ => None,
     };
     if let Some(known) = &known {
         counting.range.end_ns = counting.range.end_ns.min(known.from_ns.saturating_add(1));

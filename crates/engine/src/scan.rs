@@ -82,7 +82,37 @@ pub(crate) fn rows_of(
     stats.entries += span.len() as u64;
     let share = span.len() as u64 * run.raw_bytes;
     stats.line_bytes += share / (run.rows.len() as u64).max(1);
-    let mut rows = rows_by_labels(block, run, span, pipeline)?;
+    let rows = rows_that_pass(block, run, Rows::All(span), pipeline)?;
+    Ok(match copies {
+        [] => rows,
+        copies => rows.retain(|row| copies.binary_search(&row).is_err()),
+    })
+}
+
+/// Returns those of some rows of a run that [`rows_of`] would return. Cost: looks at these rows alone.
+pub(crate) fn rows_among(
+    block: &Block,
+    run: &RunView,
+    range: TimeRange,
+    rows: Rows,
+    pipeline: &Pipeline,
+) -> Result<Rows, Error> {
+    let inside = range.contains(run.min_ns) && range.contains(run.max_ns);
+    if inside {
+        return rows_that_pass(block, run, rows, pipeline);
+    }
+    let last_ns = range.end_ns.saturating_sub(1);
+    let span = rows_between(block.timestamps()?, &run.rows, range.start_ns, last_ns);
+    let rows = match rows {
+        Rows::All(rows) => Rows::All(rows.start.max(span.start)..rows.end.min(span.end)),
+        rows => rows.retain(|row| span.contains(&row)),
+    };
+    rows_that_pass(block, run, rows, pipeline)
+}
+
+/// Returns those of the rows that pass.
+fn rows_that_pass(block: &Block, run: &RunView, rows: Rows, pipeline: &Pipeline) -> Result<Rows, Error> {
+    let mut rows = rows_by_labels(block, run, rows, pipeline)?;
     if rows.len() > 0 && !pipeline.line_filters.is_empty() {
         rows = rows_by_line(block, rows, pipeline)?;
     }
@@ -91,22 +121,12 @@ pub(crate) fn rows_of(
             rows = rows_that_may_pass(block, rows, implied)?;
         }
     }
-    if !copies.is_empty() {
-        rows = rows.retain(|row| copies.binary_search(&row).is_err());
-    }
     Ok(rows)
 }
 
-/// Returns the rows whose labels pass the head of the pipeline.
-fn rows_by_labels(
-    block: &Block,
-    run: &RunView,
-    span: Range<u32>,
-    pipeline: &Pipeline,
-) -> Result<Rows, Error> {
-    if !pipeline.has_head() || span.is_empty() {
-        return Ok(Rows::All(span));
-    }
+/// Returns those of the rows whose labels pass the head of the pipeline.
+fn rows_by_labels(block: &Block, run: &RunView, rows: Rows, pipeline: &Pipeline) -> Result<Rows, Error> {
+    let Some(first) = rows.iter().next().filter(|_| pipeline.has_head()) else { return Ok(rows) };
     let columns = LabelColumns::new(block, pipeline.head_columns(&run.stream.labels))?;
     let stream = Arc::new(run.stream.labels.clone());
     let mut known: ByCodes<bool> = ByCodes::new();
@@ -115,9 +135,9 @@ fn rows_by_labels(
         *known.entry(columns.codes(row)).or_insert_with(test)
     };
     if columns.are_constant() {
-        return Ok(if passes(span.start) { Rows::All(span) } else { Rows::Some(Vec::new()) });
+        return Ok(if passes(first) { rows } else { Rows::Some(Vec::new()) });
     }
-    Ok(Rows::All(span).retain(passes))
+    Ok(rows.retain(passes))
 }
 
 /// Returns those of the rows whose line passes all line filters.

@@ -1,15 +1,17 @@
 //! Metric queries that are asked again and again, as rules are: what they count is folded as entries arrive, once, and
 //! not read again for each answer.
 //!
-//! Of a query each range aggregation that counts entries or bytes has a *fold*: sums by series for short spans of time,
-//! the *buckets*, on whose borders its windows begin and end. From some time on, `from_ns`, a fold knows every entry that
-//! was stored; what is older is read as ever. So the answer is that of any query from the first time on, and costs less
-//! with each second that the query stands. What is not folded is read: offsets, values that are unwrapped, windows over
-//! an hour, templates, and queries that are answered from tables without reading lines.
+//! Of a query each range aggregation that counts entries or bytes has a *fold*: sums by series for spans of time,
+//! the *buckets*, on whose borders its windows begin and end. After some time, `from_ns`, a fold knows every entry that
+//! was stored; what is older is read as ever. So the answer is that of any query from the first time on. What is not folded is
+//! read: offsets, values that are unwrapped, windows over an hour, templates, and queries that are answered from tables
+//! without reading lines.
 //!
+//! - A new fold knows nothing until all that is stored of its window has been shown to it, or as much as was affordable, and
+//!   what is stored meanwhile, too: [`Standing::knows_after`] says so. Those of many queries are shown it in one pass.
 //! - Equal entries of a stream count once, also if they come again later: a fold remembers what it has counted.
-//! - Bounded: a fold that counts more than [`ENTRIES_MAX`] in its window rests for a while, and is read.
-//! - Entries must be shown to a fold before or when queries see them, and `from_ns` lies behind all those before.
+//! - Bounded: a fold rests for a while, and is read, that counts more than [`ENTRIES_MAX`] in its window, or when all
+//!   that share a [`Room`] remember more than [`ROOM_ENTRIES_MAX`].
 //!
 //! Which folds an entry may concern is found by one search for all texts that any of them asks for.
 
@@ -19,18 +21,18 @@ use crate::labels::{Base, Buffers, Labels};
 use crate::limits;
 use crate::line_source::LineSource;
 use crate::plan::{Columns, Pipeline, PushDown};
-use crate::request::{QueryKind, QueryStats};
-use crate::scan::{Bases, LabelColumns, rows_of};
+use crate::request::QueryKind;
+use crate::scan::{Bases, LabelColumns, Rows, rows_among};
 use crate::series_index::{SeriesIndex, SeriesLabels};
 use crate::settings::EngineSettings;
 use crate::stage::Entry;
 use crate::{grid::Grid, metric_query};
-use aho_corasick::AhoCorasick;
-use logyard_codec::{Block, BlockView, RunView};
+use logyard_codec::{Block, RunView};
 use logyard_logql::{Expr, Grouping, MetricExpr, RangeAggregation, RangeOp, Span, StageKind, VectorOp};
-use logyard_model::{LabelSet, Matcher, Prefilter, StreamId, TimeRange};
+use logyard_model::{LabelSet, Matcher, StreamId, TimeRange};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Widest window that is folded.
@@ -39,18 +41,18 @@ const RANGE_NS_MAX: i64 = 3600 * 1_000_000_000;
 /// Most buckets of a window: beyond, borders lie too close for anything to be gained.
 const BUCKETS_MAX: i64 = 1000;
 
-/// Shortest bucket that is not needed for the windows, and of how many each is made that is.
-const BUCKET_NS_MIN: i64 = 5_000_000_000;
-const BUCKET_PARTS_MAX: i64 = 12;
+/// Most entries that a fold remembers, each some 25 bytes: a rule about the errors of a store that takes 10,000 lines a
+/// second looks at 30,000 of them.
+const ENTRIES_MAX: usize = 50_000;
 
-/// Most entries that a fold remembers. One that counts more would take more memory than reading takes time.
-const ENTRIES_MAX: usize = 10_000;
+/// Most entries that all folds remember which share a room, some 12 MB.
+const ROOM_ENTRIES_MAX: usize = 500_000;
 
 /// How long a fold rests that had too many entries.
 const REST_NS: i64 = 600 * 1_000_000_000;
 
-/// Streams whose folds are remembered; beyond, all are forgotten.
-const KNOWN_STREAMS_MAX: usize = 10_000;
+/// Series that are no more and may stay among those of a fold, besides as many as there are.
+const SERIES_UNUSED_MAX: usize = 64;
 
 /// A query that stands: its folds. Share it between those who ask and those who show it entries.
 #[derive(Debug)]
@@ -58,13 +60,17 @@ pub struct Standing {
     folds: Vec<Fold>,
 }
 
+/// How many entries folds remember together; clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Room(Arc<AtomicUsize>);
+
 /// What one range aggregation counts.
 #[derive(Debug)]
 struct Fold {
     /// Which one it is in the text of the query.
     span: Span,
     matchers: Vec<Matcher>,
-    pipeline: Pipeline,
+    pipeline: Arc<Pipeline>,
     which: SeriesLabels,
     range_ns: i64,
     /// Buckets end at this, plus multiples of `bucket_ns`.
@@ -78,10 +84,15 @@ struct Fold {
 struct Kept {
     /// Every entry after this that was shown is in a bucket; the end of one.
     from_ns: i64,
+    /// Whether all of those were shown.
+    is_whole: bool,
     /// By their ends.
     buckets: BTreeMap<i64, Bucket>,
-    /// Entries in all of them.
+    /// Those of all buckets, and some that were.
+    series: SeriesIndex,
+    /// Entries in all buckets; counted in the room, too.
     entries: usize,
+    room: Room,
     /// Since when it rests, and the latest time of an entry that it was shown since.
     rests: Option<(i64, i64)>,
 }
@@ -89,9 +100,8 @@ struct Kept {
 /// Sums of one span of time.
 #[derive(Debug, Default)]
 struct Bucket {
-    index: SeriesIndex,
-    /// Entries and bytes, by the numbers of the index.
-    sums: Vec<(i64, i64)>,
+    /// Number of a series, its entries and bytes; ascending.
+    sums: Vec<(usize, i64, i64)>,
     counted: HashSet<Hash128>,
 }
 
@@ -100,20 +110,22 @@ struct Bucket {
 pub(crate) struct Known {
     /// What is not after this is to be read.
     pub(crate) from_ns: i64,
-    /// Entries and bytes after it, by labels of series; these may repeat.
+    /// Entries and bytes after it, by labels of series.
     pub(crate) sums: Vec<(LabelSet, i64, i64)>,
+    /// The stages of the aggregation, ready to run over what is to be read.
+    pub(crate) pipeline: Arc<Pipeline>,
 }
 
 impl Standing {
-    /// Returns the folds of a query that will be asked at `at_ns` and then every `every_ns`; none if nothing of it can be
-    /// folded. Every entry that is stored later is shown to it, and none of the others is younger than `newest_ns`.
+    /// Returns the folds of a query that will be asked at `at_ns` and then every `every_ns`, which know nothing yet; none if
+    /// nothing of it can be folded.
     ///
     /// Errors: as [`crate::Engine::run`].
     pub fn new(
         settings: &EngineSettings,
         expr: &Expr,
         (at_ns, every_ns): (i64, i64),
-        newest_ns: i64,
+        room: &Room,
     ) -> Result<Option<Self>, Error> {
         limits::check(settings, expr)?;
         let Expr::Metric(metric) = expr else { return Ok(None) };
@@ -124,7 +136,7 @@ impl Standing {
             aggregation,
             grouping,
             (at_ns, every_ns),
-            newest_ns,
+            room,
         ) {
             Ok(fold) => folds.extend(fold),
             Err(error) => fault = Some(error),
@@ -135,19 +147,33 @@ impl Standing {
         }
     }
 
+    /// Returns the time after which it is to be shown what is stored, so that it knows its first windows.
+    pub fn since_ns(&self) -> i64 {
+        self.folds.iter().map(|fold| fold.kept().from_ns).min().unwrap_or(i64::MAX)
+    }
+
+    /// Returns whether nobody has said yet what it knows.
+    pub fn is_new(&self) -> bool {
+        self.folds.iter().any(|fold| !fold.kept().is_whole)
+    }
+
+    /// Says that it was shown every entry after some time, and each that was stored since.
+    pub fn knows_after(&self, time_ns: i64) {
+        for fold in &self.folds {
+            let mut kept = fold.kept();
+            if !kept.is_whole {
+                kept.is_whole = true;
+                kept.forget(fold.edge(time_ns));
+            }
+        }
+    }
+
     /// Returns what is known of the window of an aggregation that ends at an instant.
     pub(crate) fn known(&self, aggregation: &RangeAggregation, at_ns: i64) -> Option<Known> {
         // Spans that are compared are always equal.
         let is_it =
             |fold: &&Fold| (fold.span.start, fold.span.end) == (aggregation.span.start, aggregation.span.end);
         self.folds.iter().find(is_it)?.known(at_ns)
-    }
-
-    /// Forgets everything: entries up to some time may be stored that were not shown, or shown ones be gone.
-    pub fn reset(&self, newest_ns: i64) {
-        for fold in &self.folds {
-            fold.kept().begin(fold.edge(newest_ns));
-        }
     }
 }
 
@@ -205,10 +231,11 @@ impl Fold {
         aggregation: &RangeAggregation,
         grouping: Option<&Grouping>,
         (at_ns, every_ns): (i64, i64),
-        newest_ns: i64,
+        room: &Room,
     ) -> Result<Option<Self>, Error> {
         let range_ns = aggregation.range.range_ns;
-        let bucket_ns = bucket_of(range_ns, every_ns);
+        // The longest on whose borders all windows begin and end.
+        let bucket_ns = common_divisor(range_ns, every_ns);
         if !is_worth_it(aggregation)
             || !(1..=RANGE_NS_MAX).contains(&range_ns)
             || bucket_ns <= 0
@@ -219,18 +246,24 @@ impl Fold {
         let nothing = Grouping::default();
         let grouping = if aggregation.op == RangeOp::AbsentOverTime { Some(&nothing) } else { grouping };
         let pipeline = Pipeline::for_samples(aggregation, grouping, at_ns, PushDown::On)?;
-        let fold = Self {
+        Ok(Some(Self {
             span: aggregation.span,
             matchers: aggregation.range.log.matchers.clone(),
-            pipeline,
+            pipeline: Arc::new(pipeline),
             which: SeriesLabels::new(grouping, None),
             range_ns,
             phase_ns: at_ns.rem_euclid(bucket_ns),
             bucket_ns,
-            kept: Mutex::new(Kept { from_ns: 0, buckets: BTreeMap::new(), entries: 0, rests: None }),
-        };
-        fold.kept().begin(fold.edge(newest_ns));
-        Ok(Some(fold))
+            kept: Mutex::new(Kept {
+                from_ns: at_ns.saturating_sub(range_ns),
+                is_whole: false,
+                buckets: BTreeMap::new(),
+                series: SeriesIndex::default(),
+                entries: 0,
+                room: room.clone(),
+                rests: None,
+            }),
+        }))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -259,24 +292,26 @@ impl Fold {
             return None;
         }
         // Asked at another instant than was said: no bucket ends there.
-        if self.edge(at_ns) != at_ns {
+        if !kept.is_whole || self.edge(at_ns) != at_ns {
             return None;
         }
         kept.forget(at_ns.saturating_sub(self.range_ns));
         if kept.from_ns >= at_ns {
             return None;
         }
-        let mut sums = Vec::new();
-        for bucket in kept.buckets.range(..=at_ns).map(|(_, bucket)| bucket) {
-            for (number, (entries, bytes)) in bucket.sums.iter().enumerate() {
-                sums.extend(bucket.index.labels(number).map(|labels| (labels.clone(), *entries, *bytes)));
-            }
+        let mut by_number: BTreeMap<usize, (i64, i64)> = BTreeMap::new();
+        for (number, entries, bytes) in kept.buckets.range(..=at_ns).flat_map(|(_, bucket)| &bucket.sums) {
+            let sum = by_number.entry(*number).or_default();
+            *sum = (sum.0 + entries, sum.1 + bytes);
         }
-        Some(Known { from_ns: kept.from_ns, sums })
+        let labelled =
+            |(number, (entries, bytes))| Some((kept.series.labels(number)?.clone(), entries, bytes));
+        let sums = by_number.into_iter().filter_map(labelled).collect();
+        Some(Known { from_ns: kept.from_ns, sums, pipeline: Arc::clone(&self.pipeline) })
     }
 
-    /// Counts the entries of a run.
-    fn take(&self, block: &Block, run: &RunView) -> Result<(), Error> {
+    /// Counts the entries of some rows of a run: those that may hold what the fold asks for.
+    fn take(&self, block: &Block, run: &RunView, rows: Rows) -> Result<(), Error> {
         let mut kept = self.kept();
         if let Some((_, newest_ns)) = &mut kept.rests {
             *newest_ns = run.max_ns.max(*newest_ns);
@@ -286,7 +321,7 @@ impl Fold {
         if !range.overlaps(run.min_ns, run.max_ns) {
             return Ok(());
         }
-        let rows = rows_of(block, run, range, &[], &self.pipeline, &mut QueryStats::default())?;
+        let rows = rows_among(block, run, range, rows, &self.pipeline)?;
         if rows.len() == 0 {
             return Ok(());
         }
@@ -305,7 +340,7 @@ impl Fold {
                 self.count(&mut kept, &entry, &entry_is);
             }
             buffers = entry.labels.into_buffers();
-            if kept.entries > ENTRIES_MAX {
+            if kept.entries > ENTRIES_MAX || kept.room.0.load(Ordering::Relaxed) > ROOM_ENTRIES_MAX {
                 kept.rest(run.max_ns);
                 return Ok(());
             }
@@ -319,15 +354,24 @@ impl Fold {
         if !bucket.counted.insert(hash_of(&(stream, ts_ns, line, &base.metadata))) {
             return;
         }
-        let number = bucket.index.of(&entry.labels, &self.which);
-        if bucket.sums.len() <= number {
-            bucket.sums.resize(number + 1, (0, 0));
-        }
-        if let Some((entries, bytes)) = bucket.sums.get_mut(number) {
+        let number = kept.series.of(&entry.labels, &self.which);
+        let place = bucket.sums.binary_search_by_key(&number, |(number, ..)| *number);
+        let place = place.unwrap_or_else(|place| {
+            bucket.sums.insert(place, (number, 0, 0));
+            place
+        });
+        if let Some((_, entries, bytes)) = bucket.sums.get_mut(place) {
             *entries += 1;
             *bytes += i64::try_from(entry.line.len()).unwrap_or(i64::MAX);
         }
         kept.entries += 1;
+        kept.room.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Fold {
+    fn drop(&mut self) {
+        self.kept().begin(i64::MAX);
     }
 }
 
@@ -342,7 +386,9 @@ struct Identity<'a> {
 impl Kept {
     /// Knows nothing up to some time, and everything after it.
     fn begin(&mut self, from_ns: i64) {
-        *self = Self { from_ns, buckets: BTreeMap::new(), entries: 0, rests: None };
+        self.room.0.fetch_sub(self.entries, Ordering::Relaxed);
+        (self.from_ns, self.is_whole, self.entries, self.rests) = (from_ns, true, 0, None);
+        (self.buckets, self.series) = (BTreeMap::new(), SeriesIndex::default());
     }
 
     fn rest(&mut self, newest_ns: i64) {
@@ -353,22 +399,38 @@ impl Kept {
 
     /// Forgets what is not after some time.
     fn forget(&mut self, until_ns: i64) {
+        let before = self.entries;
         while let Some(first) = self.buckets.first_entry().filter(|first| *first.key() <= until_ns) {
             self.entries = self.entries.saturating_sub(first.remove().counted.len());
         }
         self.from_ns = self.from_ns.max(until_ns);
+        if self.entries < before {
+            self.room.0.fetch_sub(before - self.entries, Ordering::Relaxed);
+            self.forget_series();
+        }
     }
-}
 
-/// Returns the length of buckets on whose borders all windows begin and end; short, so that a fold soon knows something.
-fn bucket_of(range_ns: i64, every_ns: i64) -> i64 {
-    let longest_ns = common_divisor(range_ns, every_ns);
-    let parts = (2..=BUCKET_PARTS_MAX).rev().find(|parts| {
-        let bucket_ns = longest_ns / parts;
-        let is_short_enough = bucket_ns >= BUCKET_NS_MIN && range_ns / bucket_ns <= BUCKETS_MAX;
-        longest_ns % parts == 0 && is_short_enough
-    });
-    longest_ns / parts.unwrap_or(1)
+    /// Numbers the series anew where most of them are no more.
+    fn forget_series(&mut self) {
+        let numbers = self.buckets.values().flat_map(|bucket| &bucket.sums).map(|(number, ..)| *number);
+        let used: BTreeSet<usize> = numbers.collect();
+        if self.series.len() <= 2 * used.len() + SERIES_UNUSED_MAX {
+            return;
+        }
+        let before = std::mem::take(&mut self.series);
+        let labels = |number: &usize| before.labels(*number).map(|labels| (*number, labels));
+        let new: BTreeMap<usize, usize> = used
+            .iter()
+            .filter_map(labels)
+            .map(|(number, labels)| (number, self.series.of_set(labels)))
+            .collect();
+        for bucket in self.buckets.values_mut() {
+            // Ascending numbers stay ascending.
+            for (number, ..) in &mut bucket.sums {
+                *number = new.get(number).copied().unwrap_or(*number);
+            }
+        }
+    }
 }
 
 fn common_divisor(mut a: i64, mut b: i64) -> i64 {
@@ -378,164 +440,9 @@ fn common_divisor(mut a: i64, mut b: i64) -> i64 {
     a
 }
 
-/// All queries that stand over the same entries.
-#[derive(Debug, Default)]
-pub struct Standings {
-    list: Vec<Arc<Standing>>,
-    /// For the first of the list; the others, which are few, try all entries of their streams until it is made anew.
-    search: Option<Search>,
-}
+mod search;
 
-/// Of so many queries there may be one without a search: a thousand that come one by one are not a thousand searches.
-const UNSEARCHED_SHARE: usize = 8;
-
-/// Finds the folds that an entry may concern.
-#[derive(Debug)]
-struct Search {
-    /// How many queries it is for.
-    count: usize,
-    /// Query and fold, by their number here.
-    places: Vec<(usize, usize)>,
-    texts: Option<AhoCorasick>,
-    /// Folds by the number of the text.
-    by_text: Vec<Vec<usize>>,
-    /// Whether a fold is tried on all entries of its streams.
-    always: Vec<bool>,
-    by_stream: HashMap<StreamId, Arc<[usize]>>,
-}
-
-impl Standings {
-    /// Adds a query; entries that are shown from now on are its.
-    pub fn add(&mut self, standing: Arc<Standing>) {
-        self.list.push(standing);
-        let count = self.search.as_ref().map_or(0, |search| search.count);
-        if self.list.len() - count > count / UNSEARCHED_SHARE {
-            self.search = None;
-        }
-    }
-
-    /// Removes a query.
-    pub fn remove(&mut self, standing: &Arc<Standing>) {
-        self.list.retain(|other| !Arc::ptr_eq(other, standing));
-        self.search = None;
-    }
-
-    /// Shows entries that are stored now to all queries. Errors: the block cannot be read, or a pipeline fails.
-    ///
-    /// Cost: one search over the lines, and what the query takes over those runs that hold what it asks for.
-    pub fn take(&mut self, view: &BlockView) -> Result<(), Error> {
-        let Self { list, search } = self;
-        let search = match search {
-            Some(search) => search,
-            None => search.insert(Search::new(list)?),
-        };
-        let unsearched = list.get(search.count..).unwrap_or_default();
-        for run in &view.runs {
-            for fold in unsearched.iter().flat_map(|standing| &standing.folds) {
-                if fold.matches(run) {
-                    fold.take(&view.block, run)?;
-                }
-            }
-            for number in search.folds_of(list, &view.block, run)? {
-                let Some((standing, fold)) = search.places.get(number) else { continue };
-                if let Some(fold) = list.get(*standing).and_then(|standing| standing.folds.get(*fold)) {
-                    fold.take(&view.block, run)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Forgets everything, as [`Standing::reset`] does.
-    pub fn reset(&self, newest_ns: i64) {
-        self.list.iter().for_each(|standing| standing.reset(newest_ns));
-    }
-}
-
-impl Search {
-    fn new(list: &[Arc<Standing>]) -> Result<Self, Error> {
-        let (mut places, mut always, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut by_text: Vec<Vec<usize>> = Vec::new();
-        let mut numbers: HashMap<&[u8], usize> = HashMap::new();
-        for (standing_number, standing) in list.iter().enumerate() {
-            for (fold_number, fold) in standing.folds.iter().enumerate() {
-                let wanted = texts_of(&fold.pipeline.prefilter);
-                always.push(wanted.is_empty());
-                for text in wanted {
-                    let number = *numbers.entry(text).or_insert_with(|| {
-                        texts.push(text);
-                        by_text.push(Vec::new());
-                        by_text.len() - 1
-                    });
-                    by_text[number].push(places.len());
-                }
-                places.push((standing_number, fold_number));
-            }
-        }
-        let texts = match texts.is_empty() {
-            true => None,
-            false => Some(AhoCorasick::new(&texts).map_err(|error| {
-                Error::new(
-                    crate::error::Kind::Internal,
-                    format!("cannot search for the texts of rules: {error}"),
-                )
-            })?),
-        };
-        Ok(Self { count: list.len(), places, texts, by_text, always, by_stream: HashMap::new() })
-    }
-
-    /// Returns the folds that entries of a run may concern.
-    fn folds_of(
-        &mut self,
-        list: &[Arc<Standing>],
-        block: &Block,
-        run: &RunView,
-    ) -> Result<Vec<usize>, Error> {
-        let of_stream = self.of_stream(list, run);
-        let mut is_wanted = self.always.clone();
-        let searches = of_stream.iter().any(|number| self.always.get(*number) == Some(&false));
-        if let (true, Some(texts)) = (searches, &self.texts) {
-            let mut lines = LineSource::new(block, run.rows.len())?;
-            for row in run.rows.clone() {
-                for found in texts.find_overlapping_iter(lines.line(row)?) {
-                    for number in self.by_text.get(found.pattern().as_usize()).into_iter().flatten() {
-                        if let Some(is_wanted) = is_wanted.get_mut(*number) {
-                            *is_wanted = true;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(of_stream.iter().copied().filter(|number| is_wanted.get(*number) == Some(&true)).collect())
-    }
-
-    fn of_stream(&mut self, list: &[Arc<Standing>], run: &RunView) -> Arc<[usize]> {
-        if let Some(known) = self.by_stream.get(&run.stream.id) {
-            return Arc::clone(known);
-        }
-        if self.by_stream.len() >= KNOWN_STREAMS_MAX {
-            self.by_stream.clear();
-        }
-        let matches = |number: &usize| {
-            let fold =
-                self.places.get(*number).and_then(|(standing, fold)| list.get(*standing)?.folds.get(*fold));
-            fold.is_some_and(|fold| fold.matches(run))
-        };
-        let folds: Arc<[usize]> = (0..self.places.len()).filter(matches).collect();
-        self.by_stream.insert(run.stream.id, Arc::clone(&folds));
-        folds
-    }
-}
-
-/// Returns texts of which every wanted line holds at least one; none if no such are known.
-fn texts_of(prefilter: &Prefilter) -> Vec<&[u8]> {
-    if let Some(longest) = prefilter.literals.iter().max_by_key(|literal| literal.len()) {
-        return vec![longest];
-    }
-    let shortest = |group: &&Vec<Vec<u8>>| group.iter().map(Vec::len).min().unwrap_or_default();
-    let best = prefilter.any_of.iter().max_by_key(shortest);
-    best.into_iter().flatten().map(Vec::as_slice).collect()
-}
+pub use search::Standings;
 
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,10 @@ pub type ReadingLines<'a> = Pin<Box<dyn Future<Output = Result<Vec<Vec<u8>>, Str
 
 /// Evaluates queries at an instant.
 pub trait Evaluate: Send + Sync + Debug {
+    /// Takes note of what will be asked, all of it, in place of what it was told before: each first at its instant. Whoever
+    /// answers may get ready for all at once. Does so later, and never waits.
+    fn expect(&self, asks: Vec<Ask>);
+
     /// Begins to answer. Must not occupy the thread; whoever asks bounds the time by dropping it.
     fn evaluate(&self, ask: Ask) -> Evaluating<'_>;
 

@@ -53,11 +53,15 @@ impl RuleQueries {
 }
 
 impl Evaluate for RuleQueries {
+    fn expect(&self, asks: Vec<Ask>) {
+        self.standing.expect(asks);
+    }
+
     fn evaluate(&self, ask: Ask) -> Evaluating<'_> {
         Box::pin(async move {
             let standing = Arc::clone(&self.standing);
-            let work = move |engine: &Engine, store: &Store, cancel| {
-                let folds = standing.of(engine, store, &ask);
+            let work = move |engine: &Engine, store: &Store, cancel: Arc<Cancel>| {
+                let folds = standing.of(engine, store, (&ask, &cancel));
                 let request = QueryRequest {
                     tenants: ask.tenant.into(),
                     expr: ask.query,

@@ -3,15 +3,20 @@
 //! One follower for each tenant that has rules takes what arrives a few times a second, and before each answer, so that a
 //! fold knows whatever a query may see. It shows that to the folds of all queries that were asked lately.
 //!
+//! What was there before is shown to new folds when the first of them is asked: to those of all queries that are
+//! expected, in one pass, the newest first, as much as is affordable. So a thousand rules that begin are one look at their
+//! windows, and not a thousand.
+//!
 //! Whoever is too slow for what arrives loses entries and is told so: then everything is read for a while, and nothing is
 //! kept up that costs the writer time. The same goes for a tenant whose deletes have changed.
 
-use logyard_engine::{Engine, Standing, Standings};
+use logyard_codec::BlockView;
+use logyard_engine::{Cancel, Engine, Room, Standing, Standings};
 use logyard_logql::Expr;
 use logyard_model::{Prefilter, Tenant, TimeRange};
 use logyard_rules::Ask;
 use logyard_store::{Arrivals, Store};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,10 +42,17 @@ const KEPT_MIN: Duration = Duration::from_secs(7200);
 /// Most queries that stand for a tenant; others are read.
 const STANDING_MAX: usize = 20_000;
 
+/// Most bytes of lines of those that were there before that new folds are shown: some seconds of one core.
+const SHOWN_BYTES_MAX: u64 = 2 << 30;
+
 /// The queries of all tenants that stand.
 #[derive(Debug, Default)]
 pub(crate) struct StandingQueries {
     tenants: Mutex<HashMap<Tenant, Followed>>,
+    /// What will be asked.
+    expected: Mutex<HashMap<Tenant, Vec<Ask>>>,
+    /// Shared by the folds of all tenants.
+    room: Room,
 }
 
 /// A tenant that is followed, or until when it is not.
@@ -57,8 +69,9 @@ struct Following {
     standings: Standings,
     /// By the query's place in memory, which it keeps, and its interval.
     by_query: HashMap<(usize, i64), Asked>,
-    /// No entry that was shown, or was stored before, is younger.
-    newest_ns: i64,
+    /// Held by whoever shows new folds what was there before; taken without a hold of the rest.
+    showing: Arc<Mutex<()>>,
+    room: Room,
     /// Requests to delete, as they were.
     deletes: Vec<(String, bool)>,
     /// Whether entries were missed, or could not be read: what is folded is of no use any more.
@@ -78,22 +91,72 @@ struct Asked {
 }
 
 impl StandingQueries {
-    /// Returns the folds of a query, brought up to date; `None` if all is to be read. Blocks on the disk now and then.
-    pub(crate) fn of(self: &Arc<Self>, engine: &Engine, store: &Store, ask: &Ask) -> Option<Arc<Standing>> {
+    /// Says what will be asked, each at its instant, then again and again, in place of what was said before.
+    pub(crate) fn expect(&self, asks: Vec<Ask>) {
+        let mut expected: HashMap<Tenant, Vec<Ask>> = HashMap::new();
+        for ask in asks {
+            expected.entry(ask.tenant.clone()).or_default().push(ask);
+        }
+        *lock(&self.expected) = expected;
+    }
+
+    /// Returns the folds of a query, brought up to date; `None` if all is to be read. Blocks on the disk now and then, and
+    /// for a while if folds are new.
+    pub(crate) fn of(
+        self: &Arc<Self>,
+        engine: &Engine,
+        store: &Store,
+        (ask, cancel): (&Ask, &Cancel),
+    ) -> Option<Arc<Standing>> {
         let is_kept = store.retention_period_min().is_none_or(|period| period >= KEPT_MIN);
-        if !(1..=INTERVAL_NS_MAX).contains(&ask.every_ns) || !is_kept {
+        if !may_stand(ask) || !is_kept {
             return None;
         }
         let following = self.following(store, ask)?;
-        let mut held = lock(&following);
+        let (standing, showing) = {
+            let mut held = self.caught_up(store, ask, &following)?;
+            (held.standing(engine, ask), Arc::clone(&held.showing))
+        };
+        if standing.as_ref().is_none_or(|standing| !standing.is_new()) {
+            return standing;
+        }
+        let _turn = lock(&showing);
+        let new = lock(&following).new_standings(engine, self.expected_with(ask));
+        // Another turn may have shown it everything meanwhile.
+        if !new.is_empty() {
+            show(store, &ask.tenant, &new, cancel)?;
+        }
+        drop(self.caught_up(store, ask, &following)?);
+        standing
+    }
+
+    /// Returns what is expected of the tenant of a question, each at its last instant until then.
+    fn expected_with(&self, ask: &Ask) -> Vec<Ask> {
+        let mut expected = lock(&self.expected).get(&ask.tenant).cloned().unwrap_or_default();
+        expected.retain(may_stand);
+        for one in &mut expected {
+            let passed_ns = ask.time_ns.saturating_sub(one.time_ns).max(0);
+            one.time_ns = one.time_ns.saturating_add(passed_ns - passed_ns % one.every_ns);
+        }
+        expected
+    }
+
+    /// Shows what has arrived to the folds; `None` if they are of no use any more.
+    fn caught_up<'f>(
+        &self,
+        store: &Store,
+        ask: &Ask,
+        following: &'f Arc<Mutex<Following>>,
+    ) -> Option<MutexGuard<'f, Following>> {
+        let mut held = lock(following);
         held.catch_up(deletes_of(store, &ask.tenant));
         (held.asked_ns, held.asked_at) = (ask.time_ns, Instant::now());
         if held.is_lost {
             drop(held);
-            self.end(&ask.tenant, &following);
+            self.end(&ask.tenant, following);
             return None;
         }
-        held.standing(engine, ask)
+        Some(held)
     }
 
     /// Follows a tenant no longer.
@@ -119,14 +182,13 @@ impl StandingQueries {
             Some(Followed::NotUntil(until_ns)) if ask.time_ns < *until_ns => return None,
             _ => {}
         }
-        // First the follower, then a look at what is there: what comes between is in both.
         let arrivals = Arc::new(store.arrivals(&ask.tenant, &[]));
-        let newest_ns = newest_ns(store, ask)?;
         let following = Following {
             arrivals: Arc::clone(&arrivals),
             standings: Standings::default(),
             by_query: HashMap::new(),
-            newest_ns,
+            showing: Arc::default(),
+            room: self.room.clone(),
             deletes: deletes_of(store, &ask.tenant),
             is_lost: false,
             asked_ns: ask.time_ns,
@@ -175,12 +237,66 @@ async fn follow(
     }
 }
 
-/// Returns the time of the youngest entry that is stored, or that of the question, which no entry is expected to pass.
-fn newest_ns(store: &Store, ask: &Ask) -> Option<i64> {
-    let range = TimeRange { start_ns: ask.time_ns, end_ns: i64::MAX };
-    let views = store.select(&ask.tenant, &[], range, &Prefilter::default()).ok()?;
-    let runs = views.iter().flat_map(|view| &view.runs);
-    Some(runs.map(|run| run.max_ns).max().unwrap_or(ask.time_ns).max(ask.time_ns))
+fn may_stand(ask: &Ask) -> bool {
+    (1..=INTERVAL_NS_MAX).contains(&ask.every_ns)
+}
+
+/// Shows new folds what is stored, as much as is affordable, the newest first, and says so to them.
+///
+/// They have been shown what arrives for some time: what is stored meanwhile is among one, or the other, or both. `None` if
+/// they stay new.
+fn show(store: &Store, tenant: &Tenant, new: &[Arc<Standing>], cancel: &Cancel) -> Option<()> {
+    match shown_after(store, tenant, new, cancel) {
+        Ok(after_ns) => {
+            new.iter().for_each(|standing| standing.knows_after(after_ns));
+            Some(())
+        }
+        Err(error) => {
+            tracing::debug!(error, "what is stored cannot be shown to rules, so they read it");
+            None
+        }
+    }
+}
+
+/// Shows new folds what is stored, and returns the time after which they know everything.
+fn shown_after(
+    store: &Store,
+    tenant: &Tenant,
+    new: &[Arc<Standing>],
+    cancel: &Cancel,
+) -> Result<i64, String> {
+    let mut standings = Standings::default();
+    new.iter().for_each(|standing| standings.add(Arc::clone(standing)));
+    let since_ns = new.iter().map(|standing| standing.since_ns()).min().unwrap_or(i64::MAX);
+    let range = TimeRange { start_ns: since_ns.saturating_add(1), end_ns: i64::MAX };
+    let mut views =
+        store.select(tenant, &[], range, &Prefilter::default()).map_err(|error| error.to_string())?;
+    for view in &mut views {
+        let mut fault = None;
+        view.runs.retain(|run| {
+            let may_concern = standings.may_concern(run).unwrap_or_else(|error| {
+                fault = Some(error.to_string());
+                false
+            });
+            may_concern && range.overlaps(run.min_ns, run.max_ns)
+        });
+        fault.map_or(Ok(()), Err)?;
+    }
+    let last_ns = |view: &BlockView| view.runs.iter().map(|run| run.max_ns).max().unwrap_or(i64::MIN);
+    views.sort_by_key(|view| std::cmp::Reverse(last_ns(view)));
+    let mut bytes = 0;
+    for view in &views {
+        bytes += view.runs.iter().map(|run| run.raw_bytes).sum::<u64>();
+        // What cannot be read is for the queries to tell of.
+        if bytes > SHOWN_BYTES_MAX || cancel.check().is_err() || standings.take(view).is_err() {
+            return Ok(last_ns(view));
+        }
+    }
+    Ok(i64::MIN)
+}
+
+fn key_of(ask: &Ask) -> (usize, i64) {
+    (Arc::as_ptr(&ask.query) as usize, ask.every_ns)
 }
 
 fn deletes_of(store: &Store, tenant: &Tenant) -> Vec<(String, bool)> {
@@ -201,8 +317,6 @@ impl Following {
             return;
         }
         for view in views {
-            let youngest_ns = view.runs.iter().map(|run| run.max_ns).max();
-            self.newest_ns = self.newest_ns.max(youngest_ns.unwrap_or(i64::MIN));
             if let Err(error) = self.standings.take(&view) {
                 tracing::warn!(%error, "cannot fold entries for rules, so these read them; report this");
                 self.is_lost = true;
@@ -211,37 +325,53 @@ impl Following {
     }
 
     fn standing(&mut self, engine: &Engine, ask: &Ask) -> Option<Arc<Standing>> {
-        let key = (Arc::as_ptr(&ask.query) as usize, ask.every_ns);
-        if let Some(asked) = self.by_query.get_mut(&key) {
+        if let Some(asked) = self.by_query.get_mut(&key_of(ask)) {
             asked.asked_at = Instant::now();
             return asked.standing.clone();
         }
-        self.forget_unasked();
+        self.forget(|_, asked| asked.asked_at.elapsed() >= UNASKED_MAX);
+        self.stand(engine, ask)
+    }
+
+    /// Returns the folds that know nothing yet, after making those of queries that are expected; where any are, the others
+    /// are forgotten.
+    fn new_standings(&mut self, engine: &Engine, expected: Vec<Ask>) -> Vec<Arc<Standing>> {
+        let keys: HashSet<_> = expected.iter().map(key_of).collect();
+        self.forget(|key, _| !keys.is_empty() && !keys.contains(key));
+        for ask in expected {
+            if !self.by_query.contains_key(&key_of(&ask)) {
+                self.stand(engine, &ask);
+            }
+        }
+        let standings = self.by_query.values().filter_map(|asked| asked.standing.as_ref());
+        standings.filter(|standing| standing.is_new()).cloned().collect()
+    }
+
+    fn stand(&mut self, engine: &Engine, ask: &Ask) -> Option<Arc<Standing>> {
         if self.by_query.len() >= STANDING_MAX {
             return None;
         }
         // A query that cannot be folded for a fault has it told when it is read.
-        let newest_ns = self.newest_ns.max(ask.time_ns);
         let times = (ask.time_ns, ask.every_ns);
-        let standing = Standing::new(engine.settings(), &ask.query, times, newest_ns).ok().flatten();
+        let standing = Standing::new(engine.settings(), &ask.query, times, &self.room).ok().flatten();
         let standing = standing.map(Arc::new);
         if let Some(standing) = &standing {
             self.standings.add(Arc::clone(standing));
         }
         let asked =
             Asked { _query: Arc::clone(&ask.query), standing: standing.clone(), asked_at: Instant::now() };
-        self.by_query.insert(key, asked);
+        self.by_query.insert(key_of(ask), asked);
         standing
     }
 
-    fn forget_unasked(&mut self) {
+    fn forget(&mut self, is_over: impl Fn(&(usize, i64), &Asked) -> bool) {
         let standings = &mut self.standings;
-        self.by_query.retain(|_, asked| {
-            let is_kept = asked.asked_at.elapsed() < UNASKED_MAX;
-            if let (false, Some(standing)) = (is_kept, &asked.standing) {
+        self.by_query.retain(|key, asked| {
+            let is_over = is_over(key, asked);
+            if let (true, Some(standing)) = (is_over, &asked.standing) {
                 standings.remove(standing);
             }
-            is_kept
+            !is_over
         });
     }
 }
@@ -366,6 +496,58 @@ mod tests {
             world.turn().await;
         }
         assert!(world.is_followed());
+    }
+
+    #[tokio::test]
+    async fn all_that_are_expected_are_shown_what_is_there_at_once() {
+        let world = world(StoreSettings::default()).await;
+        world.push("a", &[(-30, "ERROR one"), (-20, "other"), (-300, "ERROR before")]).await;
+        let of = |query: &str, time_ns: i64, every_ns: i64| Ask {
+            tenant: Tenant::single(),
+            query: Arc::new(logyard_logql::parse(query).unwrap()),
+            time_ns,
+            every_ns,
+        };
+        // One was to be asked long ago, one is too rare to stand.
+        let other = r#"sum(count_over_time({app="a"} |= "other" [2m]))"#;
+        let asks = vec![
+            of(other, NOW_NS + 7 * SEC_NS, 60 * SEC_NS),
+            of(other, NOW_NS - 86_393 * SEC_NS, 60 * SEC_NS),
+            of(other, NOW_NS, 3600 * SEC_NS),
+            Ask { query: Arc::clone(&world.query), ..of(other, NOW_NS + 20 * SEC_NS, 20 * SEC_NS) },
+        ];
+        let first = Arc::clone(&asks[0].query);
+        world.queries.expect(asks.clone());
+        assert_eq!(world.turn().await, r#"{app="a"}=1"#);
+        let following = |world: &World| {
+            let tenants = lock(&world.queries.standing().tenants);
+            let Some(Followed::Now(following)) = tenants.get(&Tenant::single()) else {
+                panic!("not followed")
+            };
+            Arc::clone(following)
+        };
+        {
+            let following = following(&world);
+            let held = lock(&following);
+            assert_eq!(held.by_query.len(), 3);
+            let mut since: Vec<i64> = Vec::new();
+            for asked in held.by_query.values() {
+                let standing = asked.standing.as_ref().unwrap();
+                assert!(!standing.is_new());
+                since.push((standing.since_ns() - NOW_NS) / SEC_NS);
+            }
+            since.sort_unstable();
+            assert_eq!(since, [-113, -113, -40], "as of their last instants");
+        }
+        // What is there counts without being read: with folds alone the answer is the same after a while.
+        world.clock.advance(Duration::from_secs(47));
+        let ask = Ask { time_ns: NOW_NS + 67 * SEC_NS, query: Arc::clone(&first), ..asks[0].clone() };
+        assert_eq!(world.queries.evaluate(ask).await.unwrap()[0].value, 1.0);
+        // Rules that are no more are forgotten once others come.
+        world.queries.expect(vec![of(other, NOW_NS, 60 * SEC_NS), asks[3].clone()]);
+        world.queries.evaluate(of(other, NOW_NS + 120 * SEC_NS, 60 * SEC_NS)).await.unwrap();
+        let following = following(&world);
+        assert_eq!(lock(&following).by_query.len(), 2);
     }
 
     #[tokio::test]

@@ -1,9 +1,11 @@
 //! Answers with folds are those without, whatever comes late, twice or ahead of its time.
 
+use super::search::Search;
 use super::*;
 use crate::tests::{Line, Memory, SECOND, line, request};
 use crate::{Engine, QueryResult, Select, SelectRequest};
-use logyard_model::{Direction, Tenant};
+use logyard_codec::BlockView;
+use logyard_model::{Direction, Prefilter, Tenant};
 use proptest::prelude::*;
 
 const QUERIES: [&str; 8] = [
@@ -69,18 +71,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn answers_are_those_of_reading(before in lines(), rounds in proptest::collection::vec(lines(), 1..9)) {
+    fn answers_are_those_of_reading(
+        before in lines(),
+        rounds in proptest::collection::vec(lines(), 1..9),
+        shown_after in prop_oneof![Just(i64::MIN), (-30..50_i64).prop_map(|seconds| seconds * SECOND)],
+    ) {
         let engine = Engine::new(EngineSettings { threads: 1, ..EngineSettings::default() });
         let mut memory = Memory::new(&[&before]);
-        let newest_ns = before.iter().map(|line| line.ts_ns).max().unwrap_or_default().max(0);
+        let room = Room::default();
         let mut standings = Standings::default();
         let mut standing = Vec::new();
         for query in QUERIES {
             let times = (0, 20 * SECOND);
-            let one = Standing::new(engine.settings(), &instant(query, 0).expr, times, newest_ns).unwrap();
+            let one = Standing::new(engine.settings(), &instant(query, 0).expr, times, &room).unwrap();
             let one = Arc::new(one.expect("has folds"));
             standings.add(Arc::clone(&one));
             standing.push(one);
+        }
+        // Some of what was there before is shown, and the first of what comes before that is known.
+        for view in views_of(&memory) {
+            if view.runs.iter().any(|run| run.max_ns > shown_after) {
+                standings.take(&view).unwrap();
+            }
         }
         for (round, lines) in (1..).zip(&rounds) {
             // Times are about those of the round: some are late, some ahead, and some came before.
@@ -92,19 +104,27 @@ proptest! {
                 standings.take(&view).unwrap();
             }
             memory.views.push(lines);
+            standing.iter().for_each(|standing| standing.knows_after(shown_after));
             for (query, standing) in QUERIES.iter().zip(&standing) {
                 let request = instant(query, round * 20);
                 let want = answer(engine.run(&memory, &request));
                 let got = answer(engine.run_standing(&memory, &request, standing));
                 prop_assert_eq!(got, want, "{} at {}", query, round * 20);
             }
+            let kept = |standing: &Arc<Standing>| standing.folds.iter().map(|fold| fold.kept().entries).sum::<usize>();
+            prop_assert_eq!(room.0.load(Ordering::Relaxed), standing.iter().map(kept).sum::<usize>());
         }
+        drop((standings, standing));
+        prop_assert_eq!(room.0.load(Ordering::Relaxed), 0);
     }
 }
 
 fn standing(query: &str, newest: i64) -> Option<Standing> {
     let times = (0, 60 * SECOND);
-    Standing::new(&EngineSettings::default(), &instant(query, 0).expr, times, newest * SECOND).unwrap()
+    let room = Room::default();
+    let standing = Standing::new(&EngineSettings::default(), &instant(query, 0).expr, times, &room).unwrap();
+    standing.iter().for_each(|standing| standing.knows_after(newest * SECOND));
+    standing
 }
 
 #[test]
@@ -140,14 +160,12 @@ fn what_is_folded_is_not_read_again() {
         let stats = outcome.stats;
         (stats.entries, answer(Ok(outcome)).unwrap())
     };
-    assert_eq!(read(120), (0, "{}=90".to_owned()));
+    // What was there before is read once more, up to a border of a bucket.
+    assert_eq!(read(120), (30, "{}=90".to_owned()));
     assert_eq!(read(180), (0, "{}=120".to_owned()));
     assert_eq!(read(240), (0, "{}=120".to_owned()));
     // At another instant than was said everything is read.
     assert_eq!(read(251), (120, "{}=120".to_owned()));
-    // Forgotten, it is read.
-    standing.reset(299 * SECOND);
-    assert_eq!(read(300), (119, "{}=119".to_owned()));
 }
 
 #[test]
@@ -214,9 +232,21 @@ fn only_folds_that_an_entry_may_concern_are_tried() {
         standings.add(Arc::new(standing(&query, 0).unwrap()));
     }
     let mut search = Search::new(&standings.list).unwrap();
-    let mut found = |app: &str, text: &str| {
-        let view = views_of(&Memory::new(&[&[line(&[("app", app)], 1, text)]])).remove(0);
+    let mut rows_of = |app: &str, lines: &[&str]| {
+        let lines: Vec<Line> = (1..).zip(lines).map(|(at, text)| line(&[("app", app)], at, text)).collect();
+        let view = views_of(&Memory::new(&[&lines])).remove(0);
         search.folds_of(&standings.list, &view.block, &view.runs[0]).unwrap()
+    };
+    let several = rows_of("a", &["one two one", "fine", "three", "two"]);
+    let want = [
+        (0, Rows::Some(vec![0])),
+        (1, Rows::Some(vec![0, 3])),
+        (2, Rows::Some(vec![0, 2])),
+        (3, Rows::All(0..4)),
+    ];
+    assert_eq!(several, want, "only the rows that hold what it asks for");
+    let mut found = |app: &str, text: &str| -> Vec<usize> {
+        rows_of(app, &[text]).into_iter().map(|(number, _)| number).collect()
     };
     assert_eq!(found("a", "all in one"), [0, 2, 3]);
     assert_eq!(found("a", "twone"), [0, 1, 2, 3], "texts may overlap");
@@ -224,4 +254,49 @@ fn only_folds_that_an_entry_may_concern_are_tried() {
     assert_eq!(found("a", "none of them: four"), [0, 2, 3]);
     assert_eq!(found("a", "4"), [3]);
     assert_eq!(found("b", "one two three"), Vec::<usize>::new());
+}
+
+#[test]
+fn all_that_share_a_room_are_bounded_together() {
+    let room = Room::default();
+    room.0.store(ROOM_ENTRIES_MAX - 5, Ordering::Relaxed);
+    let query = r#"sum(count_over_time({app="a"} |= "ERROR" [60s]))"#;
+    let times = (0, 60 * SECOND);
+    let expr = instant(query, 0).expr;
+    let standing = Standing::new(&EngineSettings::default(), &expr, times, &room).unwrap().unwrap();
+    standing.knows_after(0);
+    let mut standings = Standings::default();
+    standings.add(Arc::new(standing));
+    for (second, rests) in [(1, false), (5, false), (6, true)] {
+        let lines: Vec<Line> = (1..=second).map(|n| line(&[("app", "a")], n, "ERROR")).collect();
+        for view in views_of(&Memory::new(&[&lines])) {
+            standings.take(&view).unwrap();
+        }
+        assert_eq!(standings.list[0].folds[0].kept().rests.is_some(), rests, "{second}");
+    }
+    assert_eq!(room.0.load(Ordering::Relaxed), ROOM_ENTRIES_MAX - 5, "what rests takes no room");
+}
+
+#[test]
+fn series_that_are_no_more_are_forgotten() {
+    let query = r#"sum by (n) (count_over_time({app="a"} |= "ERROR" | logfmt [60s]))"#;
+    let engine = Engine::new(EngineSettings::default());
+    let standing = Arc::new(standing(query, 0).unwrap());
+    let mut standings = Standings::default();
+    standings.add(Arc::clone(&standing));
+    let mut memory = Memory::new(&[]);
+    for minute in 0..4 {
+        let text = |n: i64| format!("ERROR n={}", minute * 100 + n);
+        let lines: Vec<Line> = (1..=50).map(|n| line(&[("app", "a")], minute * 60 + n, &text(n))).collect();
+        let shown = Memory::new(&[&lines]);
+        for view in views_of(&shown) {
+            standings.take(&view).unwrap();
+        }
+        memory.views.extend(shown.views);
+        let request = instant(query, (minute + 1) * 60);
+        let want = answer(engine.run(&memory, &request));
+        assert_eq!(answer(engine.run_standing(&memory, &request, &standing)), want);
+        assert_eq!(want.unwrap().matches("=1").count(), 50);
+    }
+    assert!(standing.folds[0].kept().series.len() <= 164);
 }

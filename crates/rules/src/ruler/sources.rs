@@ -3,7 +3,8 @@
 use super::{Entry, Key, PACK_NAMESPACE, Shared, Sources};
 use crate::check::FileFault;
 use crate::error::{Error, Kind};
-use crate::group::RuleGroup;
+use crate::evaluate::Ask;
+use crate::group::{Rule, RuleGroup};
 use crate::group_run::{GroupRun, State};
 use crate::namespaces::Namespaces;
 use crate::schedule::Schedule;
@@ -156,6 +157,7 @@ impl Shared {
         let in_force = table.values().filter(|entry| !entry.is_gone).count();
         self.metrics.groups.set(i64::try_from(in_force).unwrap_or(i64::MAX));
         self.alerts_moved.store(true, Ordering::Relaxed);
+        self.evaluate.expect(table.iter().flat_map(|(key, entry)| asks_of(key, entry)).collect());
         drop(table);
         *self.listed.lock() = Arc::new(listed);
         if sources.are_whole && !sources.took_states {
@@ -180,4 +182,15 @@ impl Shared {
         let next_ns = schedule.after(self.clock.now_ns());
         Entry { group, is_gone: false, schedule, next_ns, state: Arc::new(State::new(run)) }
     }
+}
+
+/// Returns what the rules of a group will ask, at its next instant first.
+fn asks_of(key: &Key, entry: &Entry) -> impl Iterator<Item = Ask> {
+    let ask = |rule: &Rule| Ask {
+        tenant: key.tenant.clone(),
+        query: Arc::clone(&rule.query),
+        time_ns: entry.next_ns.saturating_sub(entry.group.query_offset_ns),
+        every_ns: entry.schedule.interval_ns(),
+    };
+    entry.group.rules.iter().map(ask)
 }

@@ -19,12 +19,18 @@ const NOW_NS: i64 = 1_795_230_000 * SEC_NS;
 struct Answers {
     answer: Mutex<Option<Result<Vec<RuleSample>, String>>>,
     asked_at_ns: Mutex<Vec<i64>>,
+    /// First instants and intervals.
+    expected: Mutex<Vec<(i64, i64)>>,
     lines: Mutex<Vec<&'static str>>,
     asked_lines: Mutex<Vec<String>>,
     hangs: AtomicBool,
 }
 
 impl Evaluate for Answers {
+    fn expect(&self, asks: Vec<Ask>) {
+        *self.expected.lock() = asks.iter().map(|ask| (ask.time_ns, ask.every_ns)).collect();
+    }
+
     fn evaluate(&self, ask: Ask) -> Evaluating<'_> {
         self.asked_at_ns.lock().push(ask.time_ns);
         let answer = self.answer.lock().clone().unwrap_or_else(|| Ok(Vec::new()));
@@ -135,6 +141,28 @@ fn health(ruler: &Ruler) -> Health {
 pub(crate) const GROUP: &str = "name: g\ninterval: 10s\nrules:\n- alert: A\n  expr: vector(1)\n  for: 30s\n  \
                      labels: {severity: page, gone: '', app: '{{ $labels.app }}'}\n  \
                      annotations: {text: '{{ $labels.app }} has {{ $value }}'}\n";
+
+#[tokio::test]
+async fn what_will_be_asked_is_said_before() {
+    let mut world = World::new();
+    let ruler = world.open();
+    let of_interval = |interval: u64| {
+        format!(
+            "name: g{interval}\ninterval: {interval}s\nquery_offset: 5s\nrules:\n- {{alert: A, expr: 'vector(1)'}}\n"
+        )
+    };
+    set(&ruler, &of_interval(10));
+    set(&ruler, &of_interval(60));
+    let expected = world.answers.expected.lock().clone();
+    world.pass(&ruler, 60).await;
+    let asked = world.answers.asked_at_ns.lock().clone();
+    let every: Vec<i64> = expected.iter().map(|(_, every_ns)| every_ns / SEC_NS).collect();
+    assert_eq!(every, [10, 60]);
+    assert_eq!((asked[0], asked.len()), (expected[0].0, 7));
+    assert!(asked.contains(&expected[1].0));
+    ruler.delete_group(&Tenant::single(), "n", "g10").unwrap();
+    assert_eq!(world.answers.expected.lock().len(), 1);
+}
 
 #[tokio::test]
 async fn an_alert_waits_fires_and_resolves() {
