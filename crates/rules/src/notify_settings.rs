@@ -1,6 +1,7 @@
 //! The settings of notifications, section `notify` of the config.
 
 use crate::quiet::{Quiet, QuietSettings};
+use crate::settings::check_whom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -106,17 +107,8 @@ impl NotifySettings {
     pub fn check(&self) -> Result<(), String> {
         for (number, target) in self.targets.iter().enumerate() {
             let fault = |text: &str| Err(format!("notify.targets.{number}: {text}"));
-            if target.name.is_empty() {
-                return fault("want a name");
-            }
-            if self.targets.iter().take(number).any(|other| other.name == target.name) {
-                return fault(&format!("the name {:?} occurs twice", target.name));
-            }
-            match (target.url.is_empty(), target.url_file.is_empty()) {
-                (true, true) => return fault("no address; set url or url_file"),
-                (false, false) => return fault("both url and url_file; remove one"),
-                _ => {}
-            }
+            let others = self.targets.iter().take(number).map(|other| &*other.name);
+            check_whom(&target.name, others, (&target.url, &target.url_file)).or_else(|why| fault(&why))?;
             if target.kind == TargetKind::Gotify && target.token_file.is_empty() {
                 return fault("gotify wants the token of an application; set token_file");
             }

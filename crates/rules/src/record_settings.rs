@@ -1,5 +1,6 @@
 //! The settings of those who take the series of recording rules, `rules.remote_write` of the config.
 
+use crate::settings::check_whom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,17 +43,8 @@ impl RemoteWriteSettings {
     pub(crate) fn check(all: &[Self]) -> Result<(), String> {
         for (number, one) in all.iter().enumerate() {
             let fault = |text: &str| Err(format!("rules.remote_write.{number}: {text}"));
-            if one.name.is_empty() {
-                return fault("want a name");
-            }
-            if all.iter().take(number).any(|other| other.name == one.name) {
-                return fault(&format!("the name {:?} occurs twice", one.name));
-            }
-            match (one.url.is_empty(), one.url_file.is_empty()) {
-                (true, true) => return fault("no address; set url or url_file"),
-                (false, false) => return fault("both url and url_file; remove one"),
-                _ => {}
-            }
+            let others = all.iter().take(number).map(|other| &*other.name);
+            check_whom(&one.name, others, (&one.url, &one.url_file)).or_else(|why| fault(&why))?;
             if one.samples_max == 0 {
                 return fault("samples_max: 0 is too few; want one at least");
             }

@@ -73,6 +73,25 @@ impl RulesSettings {
     }
 }
 
+/// Checks what everybody has who is sent something: a name that those before do not have, and one address.
+pub(crate) fn check_whom<'a>(
+    name: &str,
+    mut before: impl Iterator<Item = &'a str>,
+    (url, url_file): (&str, &str),
+) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("want a name".to_owned());
+    }
+    if before.any(|other| other == name) {
+        return Err(format!("the name {name:?} occurs twice"));
+    }
+    match (url.is_empty(), url_file.is_empty()) {
+        (true, true) => Err("no address; set url or url_file".to_owned()),
+        (false, false) => Err("both url and url_file; remove one".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 impl Default for RulesSettings {
     fn default() -> Self {
         Self {
