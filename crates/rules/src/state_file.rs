@@ -1,7 +1,7 @@
 //! The state of a group's alerts on disk, so that a restart neither forgets nor repeats any.
 //!
-//! Format: `schemas/rules.md`. One small file for each group, replaced as a whole. A damaged one is reported
-//! and put aside: its alerts begin anew.
+//! Format: `schemas/rules.md`. One small file for each group, replaced as a whole. A damaged one is told, and
+//! replaced at the next write: its alerts begin anew.
 
 use crate::alert::{Alert, AlertState, Alerts, Told};
 use crate::group::Pairs;
@@ -52,6 +52,9 @@ struct AlertFile {
 struct ToldFile {
     state: StateFile,
     at_ns: i64,
+    /// Means something to this process alone, where a group takes the place of another.
+    #[serde(skip)]
+    at_monotonic_ns: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +63,20 @@ enum StateFile {
     Pending,
     Firing,
     Resolved,
+}
+
+impl From<Told> for ToldFile {
+    fn from(told: Told) -> Self {
+        let Told { state, at_ns, at_monotonic_ns } = told;
+        Self { state: state.into(), at_ns, at_monotonic_ns }
+    }
+}
+
+impl From<ToldFile> for Told {
+    fn from(told: ToldFile) -> Self {
+        let ToldFile { state, at_ns, at_monotonic_ns } = told;
+        Self { state: state.into(), at_ns, at_monotonic_ns }
+    }
 }
 
 impl From<AlertState> for StateFile {
@@ -95,11 +112,7 @@ impl RuleFile {
             seen_ns: alert.seen_ns,
             is_there: alert.is_there,
             lines: alert.lines.to_vec(),
-            told: alert
-                .told
-                .iter()
-                .map(|(name, told)| (name.clone(), ToldFile { state: told.state.into(), at_ns: told.at_ns }))
-                .collect(),
+            told: alert.told.iter().map(|(name, told)| (name.clone(), (*told).into())).collect(),
         };
         Self {
             name: name.to_owned(),
@@ -121,16 +134,7 @@ impl RuleFile {
                 seen_ns: file.seen_ns,
                 is_there: file.is_there,
                 lines: file.lines.clone().into(),
-                told: file
-                    .told
-                    .iter()
-                    .map(|(name, told)| {
-                        (
-                            name.clone(),
-                            Told { state: told.state.into(), at_ns: told.at_ns, at_monotonic_ns: None },
-                        )
-                    })
-                    .collect(),
+                told: file.told.iter().map(|(name, told)| (name.clone(), (*told).into())).collect(),
             };
             (set(&file.labels), alert)
         };

@@ -65,6 +65,17 @@ impl Told {
         Self { world, carrier: Arc::default(), settings }
     }
 
+    /// Returns a webhook that was told of one alert, which fires.
+    async fn firing() -> (Self, Notifier) {
+        let mut told = Self::new(TargetKind::Webhook);
+        let notifier = told.open();
+        set(&notifier.ruler, GROUP);
+        told.world.answer(&["web"]);
+        told.pass(&notifier, 60).await;
+        assert_eq!(told.titles(), ["[FIRING] A"]);
+        (told, notifier)
+    }
+
     fn open(&mut self) -> Notifier {
         let ruler = self.world.open();
         let carrier: Arc<dyn Carry> = Arc::<Carrier>::clone(&self.carrier);
@@ -111,13 +122,10 @@ async fn each_change_is_told_once() {
 
 #[tokio::test]
 async fn a_jump_of_the_clock_repeats_nothing() {
-    let mut told = Told::new(TargetKind::Webhook);
-    let notifier = told.open();
-    set(&notifier.ruler, GROUP);
-    told.world.answer(&["web"]);
-    told.pass(&notifier, 60).await;
-    assert_eq!(told.titles(), ["[FIRING] A"]);
+    let (told, notifier) = Told::firing().await;
     let now_ns = told.world.clock.now_ns();
+    // Nor once the group was replaced.
+    set(&notifier.ruler, &GROUP.replace("interval: 10s", "interval: 20s"));
     for days in [3, -2] {
         told.world.clock.set(now_ns + days * 86_400_000_000_000);
         told.pass(&notifier, 3600).await;
@@ -434,12 +442,7 @@ async fn a_group_that_goes_while_nobody_looks_ends_its_alerts() {
 
 #[tokio::test]
 async fn a_rule_that_moves_goes_on() {
-    let mut told = Told::new(TargetKind::Webhook);
-    let notifier = told.open();
-    set(&notifier.ruler, GROUP);
-    told.world.answer(&["web"]);
-    told.pass(&notifier, 60).await;
-    assert_eq!(told.titles(), ["[FIRING] A"]);
+    let (mut told, notifier) = Told::firing().await;
     // The group has a new name, and must wait before it fires.
     set(&notifier.ruler, &GROUP.replace("name: g", "name: h").replace("labels:", "for: 60s\n  labels:"));
     told.world.pass(&notifier.ruler, 10).await;
