@@ -13,9 +13,9 @@ use crate::args_shared::SharedFlags;
 use crate::run::Stop;
 use crate::session::Session;
 use crate::{
-    command_delete, command_explain, command_fields, command_fmt, command_import, command_instant,
-    command_labels, command_push, command_query, command_series, command_stats, command_tail, command_ui,
-    command_volume,
+    command_delete, command_explain, command_export, command_fields, command_fmt, command_import,
+    command_instant, command_labels, command_push, command_query, command_series, command_stats,
+    command_tail, command_ui, command_volume,
 };
 
 /// What `logq --help` prints: a screen of 24 lines. A test holds it to the declaration.
@@ -30,7 +30,7 @@ logq asks a Logyard (or Loki) store for logs.
 Ask       query  tail  instant-query
 Look      labels  series  detected-fields  stats  volume  volume_range  ui
 Queries   fmt  explain
-Change    push  import  delete
+Change    push  import  export  delete
 
 Usage: logq [FLAGS] [QUERY | COMMAND]   logq COMMAND --help: its flags, examples
   -n, --limit COUNT   most entries (100; 0: all)   -o, --output FORM  raw, jsonl
@@ -103,6 +103,9 @@ pub(crate) enum Command {
     /// Send lines to the store, from standard input or files
     #[command(after_help = command_push::EXAMPLES)]
     Push(command_push::Push),
+    /// Write every entry of a range into a file, oldest first; goes on where it was ended
+    #[command(after_help = command_export::EXAMPLES)]
+    Export(command_export::Export),
     /// Bring files, or the history of another store, into the store; goes on where it was ended
     #[command(after_help = command_import::EXAMPLES)]
     Import(command_import::Import),
@@ -128,6 +131,7 @@ impl Command {
             Self::Explain(command) => command.run(session).await,
             Self::Fmt(command) => command.run(session),
             Self::Push(command) => command.run(session).await,
+            Self::Export(command) => command.run(session).await,
             Self::Import(command) => command.run(session).await,
             Self::Ui(command) => command.run(session).await,
         }

@@ -27,6 +27,7 @@ mod chart;
 mod check;
 mod command_delete;
 mod command_explain;
+mod command_export;
 mod command_fields;
 mod command_fmt;
 mod command_import;

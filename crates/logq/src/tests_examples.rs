@@ -16,7 +16,7 @@ use crate::tests::NOW_NS;
 use crate::{FOUND, Surroundings, run};
 
 /// Commands whose examples are read and not run, because they need a terminal or write to a store.
-const ONLY_READ: [&str; 3] = ["import", "push", "ui"];
+const ONLY_READ: [&str; 4] = ["export", "import", "push", "ui"];
 
 /// What `cat FILE` yields.
 const FILE: &str = "level=info msg=ready\nlevel=error msg=\"disk full\" code=507\n";

@@ -299,6 +299,47 @@ fn a_history_is_imported_whole_whatever_ends_the_command() {
 }
 
 #[test]
+fn an_export_is_whole_whatever_ends_the_command_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Store::default();
+    for n in 0..3000_i64 {
+        let ts_ns = NOW_NS - 3 * 86_400_000_000_000 + n / 5 * 400_000_000_000;
+        let labels = format!("{{app=\"a{}\", job=\"j\"}}", n % 2);
+        source.0.lock().unwrap().entries.insert((ts_ns, labels, "warn{}".to_owned(), format!("line {n}")), 1);
+    }
+    let wanted: Vec<Key> = source.entries().into_iter().filter(|key| key.0 < NOW_NS).collect();
+    let from = source.start();
+    let export = |random: Option<Random>, name: &str| {
+        source.0.lock().unwrap().random = random;
+        let file = folder.path().join(name);
+        let path = file.display().to_string();
+        let line = ["export", "--addr", &from, "{job=\"j\"}", "--since", "4d", "--batch", "300", "-f", &path];
+        let starts = insist(&line, folder.path());
+        (starts, RealDisk.read(&file).unwrap())
+    };
+    let (_, sure) = export(None, "sure.jsonl");
+    assert_eq!(sure.split(|byte| *byte == b'\n').count(), wanted.len() + 1);
+    for seed in 0..4 {
+        let (starts, plain) = export(Some(Random::seeded(seed)), &format!("{seed}.jsonl"));
+        assert!(plain == sure, "seed {seed}, {starts} starts");
+        let (_, packed) = export(Some(Random::seeded(seed + 50)), &format!("{seed}.jsonl.zst"));
+        assert!(logyard_codec::unpack_zstd(&packed, 64 << 20).unwrap() == sure, "seed {seed}");
+    }
+    let target = Store::default();
+    let to = target.start();
+    let path = folder.path().join("0.jsonl.zst").display().to_string();
+    assert_eq!(insist(&["import", "--addr", &to, &path], folder.path()), 1);
+    assert_eq!(target.entries(), wanted);
+    source.0.lock().unwrap().random = None;
+    let (status, out, _) =
+        command(&["export", "--addr", &from, "{job=\"j\"}", "--since", "4d"], folder.path(), "");
+    assert!(status == FOUND && out.as_bytes() == sure);
+    let again = ["export", "--addr", &from, "{job=\"j\"}", "-f", &path];
+    let (status, _, err) = command(&again, folder.path(), "");
+    assert!(status == TROUBLE && err.contains("--restart"), "{err}");
+}
+
+#[test]
 fn what_the_store_refuses_ends_an_import_unless_it_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -10,7 +10,7 @@ use logyard_model::{Direction, LabelSet};
 use logyard_sys::Random;
 use logyard_wire::loki_query::{Labels, QueryData};
 
-use super::lines::Carried;
+use super::lines::{Carried, DETECTED_LEVEL, NO_LEVEL};
 use crate::entry::{Entry, merge};
 use crate::run::Stop;
 use crate::session::refused;
@@ -20,9 +20,6 @@ const ATTEMPTS_MAX: u32 = 16;
 /// Pauses between attempts.
 const PAUSES: BackoffSettings =
     BackoffSettings { min: Duration::from_millis(250), max: Duration::from_secs(30) };
-/// The level that a store found, in the metadata of its answers, and its word for none.
-const DETECTED_LEVEL: &str = "detected_level";
-const NO_LEVEL: &str = "unknown";
 
 /// Makes a call until it is answered, and returns its entries, oldest first.
 ///

@@ -20,7 +20,9 @@ pub(crate) const LINE_BYTES_MAX: usize = 256 << 10;
 /// What JSON may add to such a line.
 const JSON_BYTES_MAX: usize = 4 << 20;
 /// The level that a store found, in the metadata of its answers.
-const DETECTED_LEVEL: &str = "detected_level";
+pub(crate) const DETECTED_LEVEL: &str = "detected_level";
+/// Its word for none.
+pub(crate) const NO_LEVEL: &str = "unknown";
 
 /// Form of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -262,7 +264,8 @@ impl Lines {
         let base = Arc::clone(&self.settings.labels);
         let labels = self.labels(labels.iter().map(|(name, value)| (&**name, &**value)), &base);
         let mut metadata = LabelSet::from_pairs(pairs(&read.metadata));
-        let level = metadata.remove(DETECTED_LEVEL).map(String::from).unwrap_or_default();
+        let level = metadata.remove(DETECTED_LEVEL).filter(|level| **level != *NO_LEVEL);
+        let level = level.map(String::from).unwrap_or_default();
         self.hand_over_labelled(ts_ns, labels, level, metadata, read.line.into_bytes(), visit);
         Ok(())
     }
