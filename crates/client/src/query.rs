@@ -7,7 +7,9 @@ use bytes::Bytes;
 use logyard_model::{Direction, TimeRange};
 use logyard_sys::Random;
 use logyard_wire::explain::{EXPLAIN_ANALYZE, EXPLAIN_PARAM, EXPLAIN_PLAN, ExplainAnswer, PlanStep};
-use logyard_wire::loki_query::{self, Labels, NamesAnswer, QueryAnswer, SeriesListAnswer};
+use logyard_wire::loki_query::{
+    self, Labels, NamesAnswer, PatternAnswer, PatternsAnswer, QueryAnswer, SeriesListAnswer,
+};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind};
@@ -104,6 +106,20 @@ impl Client {
         let mut params = range_params(range);
         params.extend(selectors.iter().map(|selector| ("match[]", selector.clone())));
         let answer: SeriesListAnswer = self.read(&["loki", "api", "v1", "series"], &params).await?;
+        Ok(answer.data)
+    }
+
+    /// Returns what kinds of lines the streams of a selector have, with counts by step.
+    pub async fn patterns(
+        &self,
+        selector: &str,
+        range: TimeRange,
+        step: Duration,
+    ) -> Result<Vec<PatternAnswer>, Error> {
+        let mut params = range_params(range);
+        params.push(("query", selector.to_owned()));
+        params.push(("step", format!("{}s", step.as_secs())));
+        let answer: PatternsAnswer = self.read(&["loki", "api", "v1", "patterns"], &params).await?;
         Ok(answer.data)
     }
 

@@ -3,6 +3,8 @@
 //! Each flag is declared once: those that every command takes in `args_shared` and `args_range`, the others with their
 //! command in `command_*`. Help, errors, completions and the manual are made from the declarations. A new command is a
 //! module, a variant of [`Command`] and a line in its `run`, and a word in [`HELP`]. Its `EXAMPLES` are run as tests.
+//!
+//! What is no command and no query is the name of a container; a command wins over a name, `logq -- errors` asks for it.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -10,12 +12,13 @@ use std::ffi::OsString;
 
 use crate::args_range::RangeFlags;
 use crate::args_shared::SharedFlags;
+use crate::people::{name, overview};
 use crate::run::Stop;
 use crate::session::Session;
 use crate::{
-    command_delete, command_explain, command_export, command_fields, command_fmt, command_import,
-    command_instant, command_labels, command_push, command_query, command_series, command_stats,
-    command_tail, command_ui, command_volume,
+    command_context, command_delete, command_errors, command_explain, command_export, command_fields,
+    command_fmt, command_import, command_instant, command_labels, command_patterns, command_push,
+    command_query, command_series, command_stats, command_tail, command_top, command_ui, command_volume,
 };
 
 /// What `logq --help` prints: a screen of 24 lines. A test holds it to the declaration.
@@ -27,6 +30,7 @@ logq asks a Logyard (or Loki) store for logs.
   logq 'sum by (container) (count_over_time({container=~\".+\"}[5m]))'
   cat app.log | logq --stdin '| logfmt | level=\"error\"'   a file, with no store
 
+See       (nothing: what writes)  NAME  errors  top  patterns  context
 Ask       query  tail  instant-query
 Look      labels  series  detected-fields  stats  volume  volume_range  ui
 Queries   fmt  explain
@@ -44,8 +48,8 @@ Exit status: 0 found, 1 nothing found, 2 an error.  logq query --help: all flags
 #[command(name = "logq", version, override_help = HELP, disable_help_subcommand = true,
     subcommand_precedence_over_arg = true)]
 pub(crate) struct Arguments {
-    /// LogQL: a log query prints entries, a metric query a table of samples
-    #[arg(value_name = "QUERY")]
+    /// LogQL, or a part of the name of a container, service or unit; nothing: what writes, and how much
+    #[arg(value_name = "QUERY | NAME")]
     pub(crate) text: Option<String>,
 
     #[command(flatten)]
@@ -73,6 +77,18 @@ pub(crate) enum Command {
     /// Follow a log query: print the newest entries, then each new one
     #[command(after_help = command_tail::EXAMPLES)]
     Tail(command_tail::Tail),
+    /// Print recent errors by kind: how many, whose, the last line
+    #[command(after_help = command_errors::EXAMPLES)]
+    Errors(command_errors::Errors),
+    /// Print who writes most
+    #[command(after_help = command_top::EXAMPLES)]
+    Top(command_top::Top),
+    /// Print what kinds of lines there are, as the store finds them
+    #[command(after_help = command_patterns::EXAMPLES)]
+    Patterns(command_patterns::Patterns),
+    /// Print what stands around an entry in its stream
+    #[command(after_help = command_context::EXAMPLES)]
+    Context(command_context::Context),
     /// Print label names, or the values of one label
     #[command(after_help = command_labels::EXAMPLES)]
     Labels(command_labels::Labels),
@@ -121,6 +137,10 @@ impl Command {
             Self::Query(command) => command.run(session).await,
             Self::InstantQuery(command) => command.run(session).await,
             Self::Tail(command) => command.run(session).await,
+            Self::Errors(command) => command.run(session).await,
+            Self::Top(command) => command.run(session).await,
+            Self::Patterns(command) => command.run(session).await,
+            Self::Context(command) => command.run(session).await,
             Self::Labels(command) => command.run(session).await,
             Self::Series(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
@@ -161,10 +181,12 @@ impl Arguments {
         }
         match (&self.command, &self.text) {
             (Some(command), _) => command.run(session).await,
-            (None, Some(text)) => command_query::run(text, &self.query, session).await,
-            (None, None) => {
-                Err(Stop::Trouble("want a query or a command; logq --help shows them".to_owned()))
+            (None, Some(text)) if name::is_name(text) && !session.shared.stdin => {
+                let Some(selector) = name::selector(text, session).await? else { return Ok(false) };
+                command_query::run(&selector, &self.query, session).await
             }
+            (None, Some(text)) => command_query::run(text, &self.query, session).await,
+            (None, None) => overview::run(session).await,
         }
     }
 }

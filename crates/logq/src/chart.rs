@@ -1,3 +1,4 @@
 //! Numbers as people read them.
 
+pub(crate) mod columns;
 pub(crate) mod units;

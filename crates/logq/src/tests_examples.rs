@@ -22,7 +22,7 @@ const ONLY_READ: [&str; 4] = ["export", "import", "push", "ui"];
 const FILE: &str = "level=info msg=ready\nlevel=error msg=\"disk full\" code=507\n";
 
 /// Answers every call in the way of a store that holds a little of everything; returns its address.
-fn stand_in() -> String {
+pub(crate) fn stand_in() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -62,6 +62,9 @@ fn answer(request: &str) -> (u16, String) {
         }
         "/loki/api/v1/labels" => data(r#"["container"]"#),
         "/loki/api/v1/label/container/values" => data(r#"["db","web"]"#),
+        "/loki/api/v1/patterns" => data(
+            r#"[{"pattern":"GET <_>","level":"info","samples":[[1795229900,3]]},{"pattern":"lost <_>","level":"error","samples":[[1795229900,4]]}]"#,
+        ),
         "/loki/api/v1/series" => data(r#"[{"container":"web"}]"#),
         "/loki/api/v1/index/stats" => {
             (200, r#"{"streams":1,"chunks":2,"bytes":300,"entries":4}"#.to_owned())

@@ -116,6 +116,33 @@ pub struct SeriesListAnswer {
     pub data: Vec<Labels>,
 }
 
+/// The answer of `patterns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct PatternsAnswer {
+    /// Patterns in any order; one pattern may come with several levels.
+    #[serde(default)]
+    pub data: Vec<PatternAnswer>,
+}
+
+/// One kind of lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PatternAnswer {
+    /// What the lines have in common, `<_>` standing for what differs.
+    pub pattern: String,
+    /// Their level; empty from a store that does not tell.
+    pub level: String,
+    /// Seconds since the Unix epoch, and how many lines there were from then on.
+    pub samples: Vec<(i64, u64)>,
+}
+
+impl PatternAnswer {
+    /// Returns how many lines there were.
+    pub fn count(&self) -> u64 {
+        self.samples.iter().map(|(_, count)| count).sum()
+    }
+}
+
 /// The answer of `index/stats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(default)]
@@ -292,6 +319,13 @@ mod tests {
             panic!("not a vector")
         };
         assert!(empty.is_empty());
+    }
+
+    #[test]
+    fn patterns_are_counted() {
+        let text = r#"{"status":"success","data":[{"pattern":"a <_>","level":"info","samples":[[10,2],[20,3]]},{"pattern":"b"}]}"#;
+        let patterns = decode::<PatternsAnswer>(text.as_bytes()).unwrap().data;
+        assert_eq!(patterns.iter().map(PatternAnswer::count).collect::<Vec<_>>(), [5, 0]);
     }
 
     #[test]

@@ -6,6 +6,15 @@ pub(crate) fn count_text(value: f64) -> String {
     scaled(value, &SCALES)
 }
 
+/// Writes how often something comes: `3.2/s`, `7/min`, `0.5/h`.
+pub(crate) fn rate_text(per_second: f64) -> String {
+    match per_second {
+        rate if rate >= 1.0 => format!("{}/s", count_text(rate)),
+        rate if rate * 60.0 >= 1.0 => format!("{}/min", count_text(rate * 60.0)),
+        rate => format!("{}/h", count_text(rate * 3600.0)),
+    }
+}
+
 /// Writes bytes: `512 B`, `1.5 KiB`, `3.2 GiB`.
 pub(crate) fn bytes_text(value: f64) -> String {
     const SCALES: [(f64, &str); 6] = [
@@ -75,6 +84,11 @@ mod tests {
         ] {
             assert_eq!(count_text(value), want, "{value}");
         }
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!([3.2, 0.1, 7.0 / 3600.0].map(rate_text), ["3.2/s", "6/min", "7/h"]);
     }
 
     #[test]

@@ -1,0 +1,70 @@
+//! What people type first, against a stand-in for a store.
+
+use crate::tests::command;
+use crate::tests_examples::stand_in;
+use crate::{FOUND, NOTHING, TROUBLE};
+
+#[test]
+fn nothing_typed_shows_what_writes() {
+    let addr = stand_in();
+    let done = command(&["--addr", &addr], &[]);
+    assert_eq!(done.status, FOUND, "{}", done.err);
+    let lines: Vec<&str> = done.out.lines().collect();
+    assert_eq!(lines[0], "container  ERRORS  ENTRIES  RATE  SIZE  TREND");
+    assert!(lines[1].starts_with("web             7        7   7/h   7 B  "), "{}", lines[1]);
+    assert!(done.err.contains("logq NAME"), "{}", done.err);
+    let done = command(&["--addr", &addr, "-o", "jsonl"], &[]);
+    assert_eq!(
+        done.out,
+        "{\"bytes\":7.0,\"entries\":7.0,\"errors\":7.0,\"label\":\"container\",\"name\":\"web\"}\n"
+    );
+}
+
+#[test]
+fn a_name_is_asked_for_and_a_command_wins() {
+    let addr = stand_in();
+    let done = command(&["WE", "-o", "raw", "--addr", &addr], &[]);
+    assert_eq!((done.status, &*done.out, &*done.err), (FOUND, "ERROR x\n", "container: web\n"));
+    let done = command(&["web", "-o", "raw", "--addr", &addr], &[]);
+    assert_eq!((&*done.out, &*done.err), ("ERROR x\n", ""));
+    let done = command(&["errors", "--addr", &addr], &[]);
+    assert!(done.out.starts_with("COUNT  LAST"), "{}", done.out);
+    // Other labels than that of containers are not known to this store.
+    let done = command(&["--addr", &addr, "--", "errors"], &[]);
+    assert_eq!(done.status, TROUBLE, "{}", done.err);
+    let done = command(&["{}", "--addr", &addr], &[]);
+    assert!(done.status == TROUBLE && done.err.contains("parse error"), "{}", done.err);
+}
+
+#[test]
+fn tables_of_errors_sizes_and_patterns() {
+    let addr = stand_in();
+    let done = command(&["errors", "web", "--addr", &addr], &[]);
+    assert_eq!(
+        done.out,
+        "COUNT  LAST                      NAME  LAST LINE\n    1  2026-11-21T02:59:06.000Z  web   ERROR x\n"
+    );
+    let done = command(&["top", "--by", "container", "--addr", &addr], &[]);
+    assert_eq!(
+        done.out,
+        format!("container  SIZE    SHARE  ENTRIES\nweb         7 B  100.0 %        7  {}\n", "█".repeat(20))
+    );
+    let done = command(&["patterns", "--addr", &addr], &[]);
+    let counts: Vec<&str> = done.out.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(counts, ["COUNT", "4", "3"], "{}", done.out);
+}
+
+#[test]
+fn context_marks_the_entry_that_is_meant() {
+    let addr = stand_in();
+    let line = ["context", "2026-11-21T02:59:06.000Z", "web", "-B", "1", "-A", "0", "--addr", &addr];
+    let done = command(&line, &[]);
+    assert_eq!(done.status, FOUND, "{}", done.err);
+    // The stand-in gives the same entry for any range.
+    assert_eq!(done.out, "> 2026-11-21T02:59:06.000Z ERROR x\n".repeat(2));
+    assert_eq!(done.err, "stream: {container=\"web\"}\n");
+    let done = command(&["context", "2026-11-21T02:59:06.000Z", "--addr", &addr], &[]);
+    assert!(done.status == TROUBLE && done.err.contains("logq context TIME web"), "{}", done.err);
+    assert_eq!(command(&["context", "now", "nobody", "--addr", &addr], &[]).status, TROUBLE);
+    assert_ne!(NOTHING, TROUBLE);
+}
