@@ -406,7 +406,8 @@ pub(crate) struct Flags {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Address and port to listen on, for all and store [default: 127.0.0.1:3100] [env: LOGYARD_LISTEN]
+    /// Address and port to listen on; of agent that of its pages [default: 127.0.0.1:3100, of agent 127.0.0.1:9080]
+    /// [env: LOGYARD_LISTEN, of agent LOGYARD_AGENT__LISTEN]
     #[arg(long, global = true, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
 
@@ -440,10 +441,11 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// Adds the flags that were given to the sources of settings.
-    pub(crate) fn add_to(&self, sources: &mut Sources) {
+    /// Adds the flags that were given to the sources of settings; those of an agent on its own if it is one.
+    pub(crate) fn add_to(&self, sources: &mut Sources, is_agent: bool) {
+        let listen: &'static [&'static str] = if is_agent { &["agent", "listen"] } else { &["listen"] };
         let flags: [(&'static str, &'static [&'static str], &Option<String>); 4] = [
-            ("--listen", &["listen"], &self.listen),
+            ("--listen", listen, &self.listen),
             ("--data-dir", &["data_dir"], &self.data_dir),
             ("--log-level", &["log", "level"], &self.log_level),
             ("--push-url", &["push", "url"], &self.push_url),
@@ -473,8 +475,11 @@ mod tests {
             let arguments = Arguments::try_parse_from(line).unwrap();
             assert_eq!(arguments.command, Some(Command::Store));
             let mut sources = Sources::default();
-            arguments.flags.add_to(&mut sources);
-            assert_eq!(sources.flags, [("--listen", &["listen"][..], "a:1".to_owned())]);
+            arguments.flags.add_to(&mut sources, false);
+            arguments.flags.add_to(&mut sources, true);
+            let want =
+                [&["listen"][..], &["agent", "listen"]].map(|path| ("--listen", path, "a:1".to_owned()));
+            assert_eq!(sources.flags, want);
         }
         assert_eq!(Arguments::try_parse_from(["logyard"]).unwrap().command, None);
     }

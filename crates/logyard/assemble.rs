@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings, ImportedPositions};
+use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings, ImportedPositions, Reloaded};
 use logyard_client::{Client, ClientSettings, Token, without_secrets};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
 use logyard_model::{Tenant, Tenants};
 use logyard_rules::{Notifier, Recorder, Ruler, RulerParts, Spread, Target};
-use logyard_server::{OwnDoor, RuleQueries, Secret, Server, ServerParts, Tls};
+use logyard_server::{OwnDoor, ReloadReport, Reloads, RuleQueries, Secret, Server, ServerParts, Tls};
 use logyard_store::{
     RetentionPolicy, RetentionPolicySettings, RetentionSettings, Store, StoreParts, StoreRules, StoreSettings,
 };
@@ -22,12 +22,16 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::agent_pages::{self, AgentPages, InForce, PagesParts};
 use crate::banner::Facts;
 use crate::command_run::Role;
 use crate::command_targets;
 use crate::config::{PushSettings, PushTlsSettings, Settings};
 use crate::logging::{OwnLog, with_causes};
+use crate::reload::{self, ReloadMetrics};
 use crate::secrets;
+use crate::settings_source::SettingsSource;
+use crate::start_check::tenant_of;
 use crate::tls::{self, ServerTls};
 
 /// Where an engine listens if nobody says otherwise.
@@ -54,7 +58,15 @@ pub(crate) struct Parts {
 /// The parts of one process, running.
 #[derive(Debug)]
 pub(crate) struct Running {
+    role: Role,
+    /// As they were read; those of the agent as they are in force.
+    settings: Settings,
+    in_force: InForce,
+    disk: Arc<dyn Disk>,
+    reload_metrics: ReloadMetrics,
     agent: Option<Agent>,
+    /// Its pages, if it runs alone.
+    face: Option<AgentPages>,
     /// Renews what it shows of itself.
     agent_tls: Option<JoinHandle<()>>,
     /// Answers what it reads.
@@ -79,14 +91,23 @@ struct Keeping {
 }
 
 impl Running {
-    /// Starts the parts of a role. Errors say which part cannot start, why, and what to do.
-    pub(crate) async fn start(role: Role, mut settings: Settings, parts: Parts) -> anyhow::Result<Self> {
+    /// Starts the parts of a role; what is asked over HTTP to be read anew goes to `reloads`. Errors say which part cannot
+    /// start, why, and what to do.
+    pub(crate) async fn start(
+        role: Role,
+        mut settings: Settings,
+        parts: Parts,
+        reloads: Reloads,
+    ) -> anyhow::Result<Self> {
+        let read = settings.clone();
+        let in_force = InForce::new(&read);
         let mut registry = Registry::default();
+        let reload_metrics = ReloadMetrics::register(&mut registry);
         let random = Arc::new(Random::os());
         secrets::read_files(&mut settings, &*parts.disk)?;
         settings.server.check().map_err(anyhow::Error::msg)?;
         settings.rules.pack.enabled.get_or_insert(role == Role::All);
-        let tls = match role.keeps() {
+        let mut tls = match role.keeps() || !settings.agent.listen.is_empty() {
             true => ServerTls::read(&settings.server.tls, &*parts.disk)?,
             false => None,
         };
@@ -97,13 +118,18 @@ impl Running {
         };
         let own_token = match &own_door {
             Some((_, token)) => token.clone(),
-            None => secrets::own(&mut settings.server, &random),
+            None if role.keeps() => secrets::own(&mut settings.server, &random),
+            None => Secret::default(),
         };
         // The port first: a taken one is the most likely reason not to start, and the agent of this
         // process pushes to the port that was really bound.
         let listener = match role.keeps() {
-            true => Some(bind(&settings).await?),
+            true => Some(bind(&settings, &settings.listen).await?),
             false => None,
+        };
+        let pages_listener = match role {
+            Role::Agent => agent_pages::bind(&settings).await?,
+            _ => None,
         };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let front = match role.keeps() {
@@ -131,6 +157,21 @@ impl Running {
             agent = Some(start.await?);
             agent_tls = tls.map(|tls| tokio::spawn(tls::keep_push(tls)));
         }
+        let mut face = None;
+        if let (Some(agent), Some(listener)) = (&agent, pages_listener) {
+            let tls = tls.take();
+            let parts = PagesParts {
+                settings: settings.server.clone(),
+                tls,
+                registry: std::mem::take(&mut registry),
+                reporter: agent.reporter(),
+                pushes_to: pushes_to.clone().unwrap_or_default(),
+                in_force: in_force.clone(),
+                reloads: reloads.clone(),
+                disk: Arc::clone(&parts.disk),
+            };
+            face = Some(AgentPages::start(listener, parts)?);
+        }
         let keeping = match (front, listener, address) {
             (Some((store, ingest)), Some(listener), Some(address)) => {
                 let door = own_door.map(|(listener, token)| OwnDoor { listener, token });
@@ -142,7 +183,7 @@ impl Running {
                     (listener, address),
                     (kept, door),
                     random,
-                    registry,
+                    (registry, reloads),
                 )?)
             }
             _ => None,
@@ -150,7 +191,55 @@ impl Running {
         let status = agent
             .as_ref()
             .and_then(|agent| command_targets::serve(agent.reporter(), &data_dir, &*parts.disk));
-        Ok(Self { agent, agent_tls, status, keeping, own_log, pushes_to, is_secured })
+        Ok(Self {
+            role,
+            settings: read,
+            in_force,
+            disk: Arc::clone(&parts.disk),
+            reload_metrics,
+            agent,
+            face,
+            agent_tls,
+            status,
+            keeping,
+            own_log,
+            pushes_to,
+            is_secured,
+        })
+    }
+
+    /// Reads the settings anew and puts in force what can be while the process runs; tells what came of it.
+    ///
+    /// Errors: settings that cannot be used; then those in force go on. Takes seconds at most.
+    pub(crate) async fn reload(&mut self, source: &SettingsSource) -> anyhow::Result<ReloadReport> {
+        let came_of_it = self.take_settings(source).await;
+        self.reload_metrics.note(&came_of_it);
+        came_of_it
+    }
+
+    async fn take_settings(&mut self, source: &SettingsSource) -> anyhow::Result<ReloadReport> {
+        let now = reload::read(self.role, source, &self.disk).await?;
+        let mut report = ReloadReport::default();
+        if let Some(agent) = &mut self.agent {
+            let mut wanted = now.agent.clone();
+            if let Some(path) = &self.own_log
+                && reads_nothing(&wanted)
+            {
+                wanted.files = machine_files(path);
+            }
+            let Reloaded { started, stopped, kept, at_next_start } = agent.reload(wanted).await?;
+            report = ReloadReport { started, stopped, kept, at_next_start };
+            let (listen, spool, stdin) = (
+                self.settings.agent.listen.clone(),
+                self.settings.agent.spool.clone(),
+                self.settings.agent.stdin.clone(),
+            );
+            // What counts from the next start is not in force, and is named again then.
+            self.settings.agent = AgentSettings { listen, spool, stdin, ..now.agent.clone() };
+            self.in_force.set(&self.settings);
+        }
+        report.at_next_start.extend(reload::beyond_agent(&self.settings, &now));
+        Ok(report)
     }
 
     /// Waits, for a moment only, until the agent knows whether there is an engine and what it runs, so
@@ -205,6 +294,9 @@ impl Running {
         for task in [self.status, self.agent_tls].into_iter().flatten() {
             task.abort();
         }
+        if let Some(face) = self.face {
+            face.stop().await;
+        }
         if let Some(agent) = self.agent {
             agent.stop().await;
         }
@@ -223,8 +315,7 @@ impl Running {
     }
 }
 
-async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
-    let listen = settings.listen.as_str();
+pub(crate) async fn bind(settings: &Settings, listen: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}: choose another address with --listen, or stop what listens there")
     })?;
@@ -298,7 +389,7 @@ fn start_server(
     (listener, address): (TcpListener, SocketAddr),
     (tls, own_door): (Option<(Tls, JoinHandle<()>)>, Option<OwnDoor>),
     random: Arc<Random>,
-    mut registry: Registry,
+    (mut registry, reloads): (Registry, Reloads),
 ) -> anyhow::Result<Keeping> {
     let (tls, keeps_tls) = tls.unzip();
     let pack_tenant = pack_tenant(&settings)?;
@@ -329,6 +420,7 @@ fn start_server(
         tls,
         own_door,
     });
+    server.answer_reloads(reloads);
     let (shutdown, asked) = oneshot::channel::<()>();
     let server = tokio::spawn(server.serve(listener, async move {
         // Dropped instead of sent means that the process ends: the same.
@@ -340,7 +432,7 @@ fn start_server(
 }
 
 /// Returns for whom the rules that come along are in force: for whom the agent of such a process pushes, if for anybody.
-fn pack_tenant(settings: &Settings) -> anyhow::Result<Option<Tenant>> {
+pub(crate) fn pack_tenant(settings: &Settings) -> anyhow::Result<Option<Tenant>> {
     if settings.rules.pack.enabled != Some(true) {
         return Ok(None);
     }
@@ -386,10 +478,7 @@ async fn start_agent(
     random: &Arc<Random>,
     registry: &mut Registry,
 ) -> anyhow::Result<Agent> {
-    let tenant = match push.tenant.as_str() {
-        "" => None,
-        name => Some(Tenant::new(name).with_context(|| format!("cannot use push.tenant {name:?}"))?),
-    };
+    let tenant = tenant_of(&push.tenant)?;
     let client = Client::new(
         &push.url,
         ClientSettings {
@@ -435,7 +524,7 @@ fn own_push(address: SocketAddr, settings: &Settings, token: Secret) -> PushSett
 /// Where no engine listens and no files are named, the machine's logs and Logyard's own are read: this
 /// writes the own log to a file and adds both to the agent's files. Returns the file's path.
 fn follow_own_log(agent: &mut AgentSettings, settings: &Settings, parts: &Parts) -> Option<PathBuf> {
-    if agent.names_sources() || (agent.docker.enabled && engine_listens(&agent.docker.host)) {
+    if !reads_nothing(agent) {
         return None;
     }
     let dir = settings.data_dir.join("log");
@@ -447,15 +536,26 @@ fn follow_own_log(agent: &mut AgentSettings, settings: &Settings, parts: &Parts)
             return None;
         }
     };
+    agent.files = machine_files(&path);
+    Some(path)
+}
+
+/// Whether settings name nothing to read, and there is no engine.
+fn reads_nothing(agent: &AgentSettings) -> bool {
+    let has_engine = agent.docker.enabled && engine_listens(&agent.docker.host);
+    !(agent.names_sources() || has_engine)
+}
+
+/// Returns what is read on such a machine: its logs, and Logyard's own.
+fn machine_files(own_log: &Path) -> Vec<FileSettings> {
     let files = |path: &str, job: &str| FileSettings {
         path: vec![path.to_owned()],
         labels: [("job".to_owned(), job.to_owned())].into(),
         ..FileSettings::default()
     };
     // The folder may have any name, also one that reads as a pattern.
-    let own = files(&FileSettings::pattern_of(&path.to_string_lossy()), "logyard");
-    agent.files = vec![files("/var/log/**/*.log", "varlogs"), own];
-    Some(path)
+    let own = files(&FileSettings::pattern_of(&own_log.to_string_lossy()), "logyard");
+    vec![files("/var/log/**/*.log", "varlogs"), own]
 }
 
 /// Tells whether anybody listens where the engine is expected. Engines over TCP are taken at their word.

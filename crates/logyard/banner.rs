@@ -127,6 +127,7 @@ mod tests {
             labels: LabelSet::from_pairs([("container", "web")]),
             state: TargetState::Follow,
             detail: String::new(),
+            entries: 0,
         };
         let engine = EngineReport {
             name: "Docker".to_owned(),

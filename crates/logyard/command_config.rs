@@ -1,11 +1,19 @@
 //! `logyard config`: prints the settings in effect, or a promtail.yaml as settings.
 
+use anyhow::Context as _;
+use logyard_sys::Disk;
+
+use crate::command_run::Role;
 use crate::config::{self, Settings};
 use crate::promtail_load::{Taken, print_short};
+use crate::start_check;
 
-/// Prints the settings as a config file that would give the same.
-pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
-    put(&mut std::io::stdout().lock(), &config::print(settings)?)
+/// Prints the settings as a config file that would give the same, and checks them as a start would.
+///
+/// Errors: what would end the start, after the settings were printed all the same.
+pub(crate) fn run(settings: &Settings, disk: &dyn Disk) -> anyhow::Result<()> {
+    put(&mut std::io::stdout().lock(), &config::print(settings)?)?;
+    start_check::check(Role::All, settings, disk).context("cannot start with these settings")
 }
 
 /// Prints what a promtail.yaml says as a config file, and on the error output what to know about it.

@@ -6,17 +6,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use logyard_sys::{Clock, Disk, RealClock};
+use tokio::sync::mpsc;
 
 use crate::assemble::{Parts, Running};
 use crate::banner;
 use crate::config::Settings;
 use crate::logging::{self, OwnLog};
 use crate::promtail_load::Taken;
-use crate::signals::Signals;
+use crate::settings_source::SettingsSource;
+use crate::signals::{Hangups, Signals};
 
 /// Threads of the async runtime. Evaluation and compression have threads of their own; what is left is
 /// moving bytes, for which two are plenty.
 const RUNTIME_THREADS: usize = 2;
+
+/// Requests to read the settings anew that wait for the one under way.
+const RELOADS_WAITING_MAX: usize = 4;
 
 /// How long threads that do not matter any more may hold up the end.
 const LAST_THREADS_WAIT: Duration = Duration::from_secs(1);
@@ -47,8 +52,8 @@ impl Role {
 /// Runs a role until a signal asks for the end.
 pub(crate) fn run(
     role: Role,
-    settings: Settings,
-    promtail: Taken,
+    source: SettingsSource,
+    (settings, promtail): (Settings, Taken),
     disk: Arc<dyn Disk>,
 ) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
@@ -62,29 +67,44 @@ pub(crate) fn run(
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let result =
-        runtime.block_on(serve(role, settings, Parts { disk, clock, own_log, imported: promtail.positions }));
+    let parts = Parts { disk, clock, own_log, imported: promtail.positions };
+    let result = runtime.block_on(serve(role, (source, settings), parts));
     // Everything is in order by now; a thread stuck in a dead mount must not keep the process alive.
     runtime.shutdown_timeout(LAST_THREADS_WAIT);
     result
 }
 
-async fn serve(role: Role, settings: Settings, parts: Parts) -> anyhow::Result<()> {
+async fn serve(
+    role: Role,
+    (source, settings): (SettingsSource, Settings),
+    parts: Parts,
+) -> anyhow::Result<()> {
     // Before anything else: a signal during the start must not end it half-way.
     let mut signals = Signals::new().context("cannot take over signals")?;
+    let mut hangups = Hangups::new().context("cannot take over signals")?;
+    let (reloads, mut asked) = mpsc::channel(RELOADS_WAITING_MAX);
     let data_dir = settings.data_dir.clone();
     let mut running = tokio::select! {
-        started = Running::start(role, settings, parts) => started?,
+        started = Running::start(role, settings, parts, reloads) => started?,
         name = signals.wait() => anyhow::bail!("{name} during the start"),
     };
     running.settle().await;
     let banner = banner::text(&running.facts(data_dir));
     // The banner is a courtesy; without a reader it is not needed.
     drop(std::io::stderr().lock().write_all(banner.as_bytes()));
-    let reason = tokio::select! {
-        name = signals.wait() => Ok(name),
-        () = running.input_ended() => Ok("end of the input"),
-        ended = running.server_ended() => Err(ended),
+    let reason = loop {
+        tokio::select! {
+            name = signals.wait() => break Ok(name),
+            () = running.input_ended() => break Ok("end of the input"),
+            ended = running.server_ended() => break Err(ended),
+            // Takes seconds at most, and a signal that comes meanwhile is not forgotten.
+            () = hangups.wait() => drop(running.reload(&source).await),
+            Some(asking) = asked.recv() => {
+                let came_of_it = running.reload(&source).await.map_err(|error| format!("{error:#}"));
+                // Who asked may be gone by now.
+                drop(asking.send(came_of_it));
+            }
+        }
     };
     let impatient = signals.exit_at_the_next();
     if let Ok(name) = &reason {

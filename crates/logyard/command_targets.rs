@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use logyard_agent::{AgentReport, Reporter, TargetKind, look};
+use logyard_agent::{AgentReport, Reporter, look};
 use logyard_sys::Disk;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -123,13 +123,7 @@ pub(crate) fn summary(page: &Page) -> String {
 
 fn page(report: &AgentReport, is_running: bool) -> Page {
     let row = |target: &logyard_agent::TargetReport| Row {
-        kind: match target.kind {
-            TargetKind::Container => "container",
-            TargetKind::File => "file",
-            TargetKind::Journal => "journal",
-            TargetKind::Receiver => "receiver",
-        }
-        .to_owned(),
+        kind: target.kind.as_str().to_owned(),
         name: target.name.clone(),
         state: target.state.as_str().to_owned(),
         why: target.detail.clone(),
@@ -181,7 +175,7 @@ fn text(page: &Page) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use logyard_agent::{TargetReport, TargetState};
+    use logyard_agent::{TargetKind, TargetReport, TargetState};
     use logyard_model::LabelSet;
 
     fn report() -> AgentReport {
@@ -191,6 +185,7 @@ mod tests {
             labels: LabelSet::from_pairs([("container", name)]),
             state,
             detail: detail.to_owned(),
+            entries: 0,
         };
         AgentReport {
             engines: vec![Err("no engine answers".to_owned())],

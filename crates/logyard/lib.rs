@@ -11,6 +11,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agent_pages;
 mod args;
 mod assemble;
 mod banner;
@@ -37,18 +38,19 @@ mod promtail_env;
 mod promtail_load;
 mod promtail_map;
 mod promtail_receive;
+mod reload;
 mod rule_trial;
 mod secrets;
+mod settings_source;
 mod signals;
+mod start_check;
 mod tls;
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use clap::Parser as _;
 use logyard_sys::{Disk, RealClock, RealDisk};
 
@@ -57,9 +59,9 @@ pub use config::{
 };
 pub use config_schema::{json_schema, reference_page};
 
-use crate::args::{AgentCommand, Arguments, Command, ConfigCommand, Flags};
+use crate::args::{AgentCommand, Arguments, Command, ConfigCommand};
 use crate::command_run::Role;
-use crate::promtail_load::{How, Taken};
+use crate::settings_source::SettingsSource;
 
 /// Exit status of wrong arguments and settings, as `clap` has it.
 const WRONG_USE: u8 = 2;
@@ -78,33 +80,23 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let settings = match settings(&arguments.flags, &*disk) {
-        Ok(settings) => settings,
+    let command = arguments.command.unwrap_or(Command::All);
+    let is_agent = matches!(command, Command::Agent { .. });
+    let source = SettingsSource { flags: arguments.flags, is_agent };
+    let (settings, taken) = match source.load(&*disk) {
+        Ok(loaded) => loaded,
         Err(error) => return fail(&error, WRONG_USE),
     };
-    let how =
-        How { expand_env: arguments.flags.expand_env, skip_unsupported: arguments.flags.skip_unsupported };
-    let (settings, taken) = match &arguments.flags.promtail_config {
-        None => (settings, Taken::default()),
-        Some(path) => match promtail_load::take(path, how, settings, &*disk) {
-            Ok(taken) => taken,
-            Err(error) => return fail(&error, WRONG_USE),
-        },
-    };
-    let mut settings = settings;
-    if arguments.flags.stdin && !settings.agent.stdin.enabled {
-        settings.agent.read_stdin();
-    }
-    let done = match arguments.command.unwrap_or(Command::All) {
-        Command::All => command_run::run(Role::All, settings, taken, disk),
-        Command::Agent { command: None } => command_run::run(Role::Agent, settings, taken, disk),
+    let done = match command {
+        Command::All => command_run::run(Role::All, source, (settings, taken), disk),
+        Command::Agent { command: None } => command_run::run(Role::Agent, source, (settings, taken), disk),
         Command::Agent { command: Some(AgentCommand::Targets(arguments)) } => {
             command_targets::run(&arguments, &settings, &disk)
         }
-        Command::Store => command_run::run(Role::Store, settings, taken, disk),
-        Command::Config { command: None } => command_config::run(&settings),
+        Command::Store => command_run::run(Role::Store, source, (settings, taken), disk),
+        Command::Config { command: None } => command_config::run(&settings, &*disk),
         Command::Config { command: Some(ConfigCommand::FromPromtail { file }) } => {
-            match promtail_load::take(&file, how, settings, &*disk) {
+            match promtail_load::take(&file, source.how(), settings, &*disk) {
                 Ok((settings, taken)) => command_config::run_from_promtail(&settings, &taken),
                 Err(error) => return fail(&error, WRONG_USE),
             }
@@ -141,25 +133,4 @@ fn tell(is_good: anyhow::Result<bool>) -> ExitCode {
 fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
     drop(writeln!(std::io::stderr().lock(), "logyard: {error:#}"));
     ExitCode::from(status)
-}
-
-/// Gathers the settings from flags, environment and file.
-fn settings(flags: &Flags, disk: &dyn Disk) -> anyhow::Result<Settings> {
-    let mut sources = Sources { environment: environment(), ..Sources::default() };
-    let named = std::env::var_os("LOGYARD_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-    if let Some(path) = flags.config.clone().or(named) {
-        let bytes = disk.read(&path).with_context(|| format!("cannot read config {}", path.display()))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|error| anyhow::anyhow!("cannot read config {}: no UTF-8: {error}", path.display()))?;
-        sources.file = Some((path, text));
-    }
-    flags.add_to(&mut sources);
-    Ok(load(&sources)?)
-}
-
-/// Returns the variables that are text; others cannot be settings.
-fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
-        .collect()
 }

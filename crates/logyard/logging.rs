@@ -33,7 +33,7 @@ pub(crate) fn start(settings: &LogSettings, clock: Arc<dyn Clock>, own: OwnLog) 
 }
 
 /// Reads a level, or several of the form `part=level` between commas.
-fn filter(levels: &str) -> anyhow::Result<EnvFilter> {
+pub(crate) fn filter(levels: &str) -> anyhow::Result<EnvFilter> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let wrong = || format!("cannot use log.level {levels:?}: want error, warn, info, debug or trace");
     // The filter itself would take any other word for the name of a part.

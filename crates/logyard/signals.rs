@@ -1,4 +1,4 @@
-//! When to stop.
+//! When to stop, and when to read the settings anew.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,6 +10,22 @@ const IMPATIENT_STATUS: i32 = 130;
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+}
+
+/// The signal that asks for the settings to be read anew, SIGHUP.
+#[derive(Debug)]
+pub(crate) struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes it over. Errors: the system refuses.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for it; several at once count as one. Safe to cancel.
+    pub(crate) async fn wait(&mut self) {
+        self.0.recv().await;
+    }
 }
 
 impl Signals {

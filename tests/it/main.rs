@@ -35,6 +35,7 @@ mod promtail;
 mod push_whole;
 mod receivers;
 mod record;
+mod reload;
 mod socket_proxy;
 mod stages;
 mod storage;

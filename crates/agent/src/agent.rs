@@ -21,7 +21,7 @@ use crate::import::{ImportedPositions, import};
 use crate::metrics::Metrics;
 use crate::pieces::{Handed, Pieces};
 use crate::refused::RefusedFolder;
-use crate::report::{AgentReport, Board};
+use crate::report::{AgentReport, Board, TargetMetrics};
 use crate::settings::AgentSettings;
 use crate::ship::{self, ShipParts, ShipUntil};
 use crate::sources::{Reloaded, Sources, Sourcing, note_failure};
@@ -106,6 +106,7 @@ impl Agent {
         registry.register_collector(Box::new(stage_metrics.clone()));
         let spool = open_spool(&settings, &disk, &clock, &random, &dir, &metrics)?;
         let board = Board::default();
+        registry.register_collector(Box::new(TargetMetrics(board.clone())));
         let (stop, mut stop_seen) = watch::channel(false);
         import(&imported, &settings.journal, &*disk, &spool, &mut stop_seen).await;
         let (until, until_seen) = watch::channel(ShipUntil::Never);
@@ -117,6 +118,7 @@ impl Agent {
             spool: spool.clone(),
             random: Arc::clone(&random),
             metrics: metrics.clone(),
+            board: board.clone(),
             refused: RefusedFolder::new(Arc::clone(&disk), &dir, settings.spool.refused_bytes_max),
         };
         let shipper = tokio::spawn(ship::run(shipping, until_seen));
@@ -136,7 +138,7 @@ impl Agent {
             stage_metrics,
             board: board.clone(),
             spool: spool.clone(),
-            pieces: Pieces::new(pieces, handed),
+            pieces: Pieces::new(pieces, handed, board.clone()),
             input_ended,
         };
         let sources = Sources::start(sourcing, settings).await?;

@@ -150,6 +150,7 @@ impl FileJob {
             labels: LabelSet::default(),
             state: TargetState::Unreadable,
             detail: "no file matches; look at the path, and at who may list its folder".to_owned(),
+            entries: 0,
         }
     }
 

@@ -92,4 +92,4 @@ pub use settings_receive::{
     ForwardSettings, GelfSettings, JournalSettings, LokiPushSettings, StdinSettings, SyslogFormat,
     SyslogSettings, Transport,
 };
-pub use sources::Reloaded;
+pub use sources::{Reloaded, check_settings};

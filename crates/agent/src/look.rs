@@ -120,6 +120,7 @@ fn receivers(
             labels: job.shown_labels(),
             state: TargetState::Known,
             detail: String::new(),
+            entries: 0,
         });
         Ok(())
     };
@@ -169,7 +170,14 @@ async fn look_at(engine: &Engine, rules: &DockerRules, container: Listed, is_own
         };
         (state, container_stages(&facts, &Pipeline::default(), 1 << 10).1.join("; "))
     };
-    TargetReport { kind: TargetKind::Container, name: facts.name, labels: labels.shown(), state, detail }
+    TargetReport {
+        kind: TargetKind::Container,
+        name: facts.name,
+        labels: labels.shown(),
+        state,
+        detail,
+        entries: 0,
+    }
 }
 
 fn look_at_file(disk: &dyn Disk, path: &Path, job: &FileJob) -> TargetReport {
@@ -189,7 +197,14 @@ fn look_at_file(disk: &dyn Disk, path: &Path, job: &FileJob) -> TargetReport {
         (Ok(None), None) => (TargetState::Excluded, LeftOut::Rules.reason().to_owned()),
         (Ok(None), Some(_)) => (TargetState::Follow, String::new()),
     };
-    TargetReport { kind: TargetKind::File, name, labels: labels.unwrap_or_default(), state, detail }
+    TargetReport {
+        kind: TargetKind::File,
+        name,
+        labels: labels.unwrap_or_default(),
+        state,
+        detail,
+        entries: 0,
+    }
 }
 
 #[cfg(test)]

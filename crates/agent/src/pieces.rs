@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::batch::Piece;
 use crate::position::Position;
 use crate::received::Closed;
+use crate::report::Board;
 use crate::spool_shared::SharedSpool;
 
 /// Hands pieces to the batcher. Cheap to clone.
@@ -18,6 +19,8 @@ use crate::spool_shared::SharedSpool;
 pub(crate) struct Pieces {
     sender: mpsc::Sender<Piece>,
     handed: Handed,
+    /// Counts what is handed over, by target.
+    board: Board,
 }
 
 /// Positions handed over and not yet spooled, by target. Cheap to clone; clones are the same.
@@ -28,18 +31,18 @@ pub(crate) struct Handed(Arc<Mutex<BTreeMap<Arc<str>, Position>>>);
 #[derive(Debug)]
 pub(crate) struct Room<'a> {
     permit: mpsc::Permit<'a, Piece>,
-    handed: &'a Handed,
+    pieces: &'a Pieces,
 }
 
 impl Pieces {
-    pub(crate) fn new(sender: mpsc::Sender<Piece>, handed: Handed) -> Self {
-        Self { sender, handed }
+    pub(crate) fn new(sender: mpsc::Sender<Piece>, handed: Handed, board: Board) -> Self {
+        Self { sender, handed, board }
     }
 
     /// Waits for room. Safe to cancel.
     pub(crate) async fn reserve(&self) -> Result<Room<'_>, Closed> {
         let permit = self.sender.reserve().await.map_err(|_| Closed)?;
-        Ok(Room { permit, handed: &self.handed })
+        Ok(Room { permit, pieces: self })
     }
 
     /// Waits for room, and hands a piece over. Cancelled, it has not.
@@ -51,7 +54,14 @@ impl Pieces {
     /// As [`Self::send`], for a thread that may wait. What it hands over is not remembered: the thread goes on for as long
     /// as the agent does, and knows it.
     pub(crate) fn blocking_send(&self, piece: Piece) -> Result<(), Closed> {
+        self.count(&piece);
         self.sender.blocking_send(piece).map_err(|_| Closed)
+    }
+
+    fn count(&self, piece: &Piece) {
+        if let Some((target, _)) = &piece.place {
+            self.board.count(target, &piece.chunks);
+        }
     }
 
     /// Notes where a target goes on that has handed nothing over.
@@ -74,8 +84,9 @@ impl Room<'_> {
     pub(crate) fn send(self, piece: Piece) {
         // Noted before it is on its way: the batcher may be faster.
         if let Some((target, position)) = &piece.place {
-            self.handed.note(target, position.clone());
+            self.pieces.handed.note(target, position.clone());
         }
+        self.pieces.count(&piece);
         self.permit.send(piece);
     }
 }
@@ -104,7 +115,7 @@ impl Handed {
 #[cfg(test)]
 impl From<mpsc::Sender<Piece>> for Pieces {
     fn from(sender: mpsc::Sender<Piece>) -> Self {
-        Self::new(sender, Handed::default())
+        Self::new(sender, Handed::default(), Board::default())
     }
 }
 

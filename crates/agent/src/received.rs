@@ -46,6 +46,8 @@ pub(crate) struct Receiving {
     pub(crate) board: Board,
     pub(crate) staging: StageParts,
     pub(crate) stop: watch::Receiver<bool>,
+    /// Key of the row on the board that its entries count for.
+    pub(crate) row: Arc<str>,
 }
 
 /// What the settings of each receiver have in common.
@@ -308,6 +310,7 @@ impl Lane {
         if chunks.is_empty() && spooled.is_none() {
             return Ok(());
         }
+        self.parts.board.count(&self.parts.row, &chunks);
         let piece = Piece { place: None, chunks, spooled };
         // Not given up when the agent stops: nobody else has these lines. What does not take them ends the wait.
         self.parts.pieces.send(piece).await?;
@@ -353,6 +356,7 @@ pub(crate) mod tests {
             board: Board::default(),
             staging,
             stop: stop_seen,
+            row: "test".into(),
         };
         let common = BTreeMap::from([("host".to_owned(), "nas".to_owned())]);
         let job = ReceiveJob::compile(job, &common, 1 << 10).unwrap();

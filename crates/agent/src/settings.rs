@@ -18,6 +18,9 @@ use crate::settings_receive::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentSettings {
+    /// Address and port of the pages of an agent on its own: `/ready`, `/metrics`, `/targets` and more, under section
+    /// server. Default `127.0.0.1:9080`, this machine only; empty: none.
+    pub listen: String,
     /// Value of the label `host` of every stream. Empty: the machine's name; inside a container, whose
     /// own name says nothing, the engine's.
     pub host: String,
@@ -49,6 +52,7 @@ pub struct AgentSettings {
 impl Default for AgentSettings {
     fn default() -> Self {
         Self {
+            listen: "127.0.0.1:9080".to_owned(),
             host: String::new(),
             labels: BTreeMap::new(),
             docker: DockerSettings::default(),
@@ -328,6 +332,7 @@ impl AgentSettings {
     pub fn read_stdin(&mut self) {
         let stdin = StdinSettings { enabled: true, ..self.stdin.clone() };
         *self = Self {
+            listen: self.listen.clone(),
             host: self.host.clone(),
             labels: self.labels.clone(),
             line_bytes_max: self.line_bytes_max,

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use crate::batch_part::BatchPart;
 use crate::metrics::Metrics;
 use crate::refused::RefusedFolder;
+use crate::report::Board;
 use crate::ship_complaint::{Complaints, Trouble};
 use crate::spool::Waiting;
 use crate::spool_shared::{Chain, SharedSpool};
@@ -49,16 +50,19 @@ pub(crate) struct ShipParts {
     pub(crate) spool: SharedSpool,
     pub(crate) random: Arc<Random>,
     pub(crate) metrics: Metrics,
+    /// Told why nothing is delivered.
+    pub(crate) board: Board,
     pub(crate) refused: RefusedFolder,
 }
 
 /// Runs until told to end.
 pub(crate) async fn run(parts: ShipParts, mut until: watch::Receiver<ShipUntil>) {
-    let ShipParts { client, spool, random, metrics, refused } = parts;
+    let ShipParts { client, spool, random, metrics, board, refused } = parts;
     let mut shipper = Shipper {
         client,
         spool: spool.clone(),
         metrics,
+        board,
         refused,
         backoff: Backoff::new(BACKOFF, random),
         complaints: Complaints::default(),
@@ -108,6 +112,7 @@ struct Shipper {
     client: Client,
     spool: SharedSpool,
     metrics: Metrics,
+    board: Board,
     refused: RefusedFolder,
     backoff: Backoff,
     complaints: Complaints,
@@ -271,11 +276,13 @@ impl Shipper {
         retry_after: Option<Duration>,
     ) {
         self.metrics.push_failures.inc();
+        self.board.set_push_problem(Some(error.to_string()));
         self.complaints.say(trouble, error, self.refused.dir());
         sleep(self.backoff.next_delay(retry_after)).await;
     }
 
     fn works(&mut self) {
+        self.board.set_push_problem(None);
         self.complaints.over();
         self.backoff.reset();
     }

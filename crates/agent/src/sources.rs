@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,6 +177,10 @@ impl Sources {
     pub(crate) async fn reload(&mut self, mut settings: AgentSettings) -> Result<Reloaded, Error> {
         settings.check()?;
         let mut at_next_start = Vec::new();
+        if settings.listen != self.settings.listen {
+            at_next_start.push("agent.listen".to_owned());
+            settings.listen.clone_from(&self.settings.listen);
+        }
         if settings.spool != self.settings.spool {
             at_next_start.push("agent.spool".to_owned());
             settings.spool.clone_from(&self.settings.spool);
@@ -206,6 +210,7 @@ impl Sources {
         let jobs = file_jobs(&files, &common_labels, line_bytes_max, &jobs_before)?;
         let (kept, new) = self.split(wanted)?;
         let mut prepared = Vec::new();
+        let disk = Arc::clone(&self.sourcing.disk);
         for wanted in new {
             let engine = match &wanted.source {
                 Source::Docker(place, _) => {
@@ -214,7 +219,7 @@ impl Sources {
                 }
                 _ => None,
             };
-            prepared.push(self.prepare(wanted, engine).await?);
+            prepared.push(self.prepare(wanted, engine, &*disk).await?);
         }
         // Nothing can fail from here on, but for what changes at this very moment.
         let mut reloaded = Reloaded::default();
@@ -298,16 +303,7 @@ impl Sources {
 
     /// Tells what runs already from what is new. Errors: a port that two receivers want.
     fn split(&self, wanted: Vec<Wanted>) -> Result<(Vec<Wanted>, Vec<Wanted>), Error> {
-        let mut ports: Vec<(Transport, String)> = Vec::new();
-        for wanted in &wanted {
-            let Some((setting, transport, address)) = wanted.source.port() else { continue };
-            let port = (transport, listen_address(address));
-            if ports.contains(&port) {
-                let reason = format!("two receivers want {address} over {}", transport.as_str());
-                return Err(Error::Setting { setting, reason });
-            }
-            ports.push(port);
-        }
+        check_ports(&wanted)?;
         Ok(wanted.into_iter().partition(|wanted| {
             // One that ended by a fault of its own begins anew; the standard input has an end.
             let goes_on = |source: &RunningSource| {
@@ -318,36 +314,19 @@ impl Sources {
     }
 
     /// Compiles what a source needs, looks at its files, and opens its port.
-    async fn prepare(&self, wanted: Wanted, engine: Option<Engine>) -> Result<Prepared, Error> {
-        let compile = |job: JobSettings<'_>| {
-            ReceiveJob::compile(job, &wanted.common_labels, wanted.line_bytes_max).map(Made::Receive)
-        };
-        let made = match &wanted.source {
-            Source::Syslog(settings) => compile(source_syslog::job_settings(settings))?,
-            Source::Gelf(settings) => compile(source_gelf::job_settings(settings))?,
-            Source::Forward(settings) => compile(source_forward::job_settings(settings))?,
-            Source::LokiPush(settings) => compile(source_loki_push::job_settings(settings))?,
-            Source::Journal(settings) => {
-                source_journal::check()?;
-                compile(source_journal::job_settings(settings))?
-            }
-            Source::Stdin(settings) => compile(source_stdin::job_settings(settings))?,
-            Source::Docker(place, docker) => {
-                let mut labels = wanted.common_labels.clone();
-                if let Some(label) = &place.label {
-                    labels.insert("host".to_owned(), label.clone());
-                }
-                let pipeline = compile_stages(
-                    "docker.stages",
-                    &docker.stages,
-                    LinesFrom::Engine,
-                    wanted.line_bytes_max,
-                )?;
-                let rules = DockerRules::compile(docker, labels)?;
-                Made::Docker(Box::new(DockerMade { rules, pipeline, engine }))
-            }
-        };
-        wanted.source.check_files(&*self.sourcing.disk)?;
+    async fn prepare(
+        &self,
+        wanted: Wanted,
+        engine: Option<Engine>,
+        disk: &dyn Disk,
+    ) -> Result<Prepared, Error> {
+        let mut made = wanted.compile(disk)?;
+        if let Made::Docker(docker) = &mut made {
+            docker.engine = engine;
+        }
+        if matches!(wanted.source, Source::Journal(_)) {
+            source_journal::check()?;
+        }
         let port: Option<Arc<dyn Any + Send + Sync>> = match wanted.source.port() {
             None => None,
             Some((setting, Transport::Tcp, address)) => Some(self.ports.tcp(setting, address).await?),
@@ -367,7 +346,8 @@ impl Sources {
         let mut first_list = None;
         let (pipeline, task) = match (made, &wanted.source) {
             (Made::Receive(job), source) => {
-                let receiving = self.receiving(wanted.line_bytes_max, stop_seen);
+                let row = source.board_key().unwrap_or_default();
+                let receiving = self.receiving(wanted.line_bytes_max, (stop_seen, row.into()));
                 (job.pipeline.clone(), self.receive(source, job, &receiving).await?)
             }
             (Made::Docker(made), Source::Docker(place, docker)) => {
@@ -427,7 +407,7 @@ impl Sources {
         })
     }
 
-    fn receiving(&self, line_bytes_max: usize, stop: watch::Receiver<bool>) -> Receiving {
+    fn receiving(&self, line_bytes_max: usize, (stop, row): (watch::Receiver<bool>, Arc<str>)) -> Receiving {
         Receiving {
             pieces: self.sourcing.pieces.clone(),
             ports: self.ports.clone(),
@@ -436,6 +416,7 @@ impl Sources {
             board: self.sourcing.board.clone(),
             staging: self.staging(line_bytes_max),
             stop,
+            row,
         }
     }
 
@@ -583,6 +564,66 @@ fn wanted(
     let line_bytes_max = settings.line_bytes_max as usize;
     let common = |source| Wanted { source, common_labels: common_labels.clone(), line_bytes_max };
     sources.into_iter().map(common).collect()
+}
+
+/// Checks settings as far as a start would before it opens anything but files: every rule, stage, pattern, certificate.
+///
+/// `dir` is the data folder. Errors: the first setting that cannot be used.
+pub fn check_settings(settings: &AgentSettings, dir: &Path, disk: &dyn Disk) -> Result<(), Error> {
+    settings.check()?;
+    let places = match settings.docker.enabled {
+        true => engine_places(&settings.docker, &dir.join("agent"))
+            .map_err(|error| Error::Setting { setting: "docker", reason: error.to_string() })?,
+        false => Vec::new(),
+    };
+    let labels = &settings.labels;
+    file_jobs(&settings.files, labels, settings.line_bytes_max as usize, &[])?;
+    let wanted = wanted(settings, &places, labels);
+    check_ports(&wanted)?;
+    wanted.iter().try_for_each(|wanted| wanted.compile(disk).map(drop))
+}
+
+/// Errors: a port that two receivers want.
+fn check_ports(wanted: &[Wanted]) -> Result<(), Error> {
+    let mut ports: Vec<(Transport, String)> = Vec::new();
+    for wanted in wanted {
+        let Some((setting, transport, address)) = wanted.source.port() else { continue };
+        let port = (transport, listen_address(address));
+        if ports.contains(&port) {
+            let reason = format!("two receivers want {address} over {}", transport.as_str());
+            return Err(Error::Setting { setting, reason });
+        }
+        ports.push(port);
+    }
+    Ok(())
+}
+
+impl Wanted {
+    /// Compiles labels, rules and stages, and reads the files that the settings name.
+    fn compile(&self, disk: &dyn Disk) -> Result<Made, Error> {
+        self.source.check_files(disk)?;
+        let compile = |job: JobSettings<'_>| {
+            ReceiveJob::compile(job, &self.common_labels, self.line_bytes_max).map(Made::Receive)
+        };
+        match &self.source {
+            Source::Syslog(settings) => compile(source_syslog::job_settings(settings)),
+            Source::Gelf(settings) => compile(source_gelf::job_settings(settings)),
+            Source::Forward(settings) => compile(source_forward::job_settings(settings)),
+            Source::LokiPush(settings) => compile(source_loki_push::job_settings(settings)),
+            Source::Journal(settings) => compile(source_journal::job_settings(settings)),
+            Source::Stdin(settings) => compile(source_stdin::job_settings(settings)),
+            Source::Docker(place, docker) => {
+                let mut labels = self.common_labels.clone();
+                if let Some(label) = &place.label {
+                    labels.insert("host".to_owned(), label.clone());
+                }
+                let pipeline =
+                    compile_stages("docker.stages", &docker.stages, LinesFrom::Engine, self.line_bytes_max)?;
+                let rules = DockerRules::compile(docker, labels)?;
+                Ok(Made::Docker(Box::new(DockerMade { rules, pipeline, engine: None })))
+            }
+        }
+    }
 }
 
 impl Source {

@@ -12,6 +12,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::string_slice))]
 
 mod access;
+mod agent_face;
+mod agent_html;
 mod answer;
 mod connection;
 mod delete;
@@ -28,6 +30,7 @@ mod params;
 mod patterns;
 mod push;
 mod query;
+mod reload;
 mod router;
 mod routes;
 mod rules;
@@ -51,8 +54,10 @@ mod tls;
 mod volume;
 
 pub use access::{Need, Scope, TokenSettings};
+pub use agent_face::{AgentFace, AgentFaceParts, AgentPage, AgentTarget};
 pub use delete::parse_delete;
 pub use labels::parse_selector;
+pub use reload::{ReloadAnswer, ReloadReport, Reloads};
 pub use routes::Route;
 pub use rules_evaluate::RuleQueries;
 pub use secret::{SECRET_BYTES_MAX, Secret};

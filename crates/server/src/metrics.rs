@@ -61,10 +61,15 @@ impl Metrics {
     }
 
     /// Counts an answer. `route` is a pattern of the router, so there are few of them.
-    pub(crate) fn count(&self, method: &str, route: &str, status: u16, seconds: f64) {
+    pub(crate) fn count_answer(&self, method: &str, route: &str, status: u16) {
         let labels =
             [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts an answer and the time it took.
+    pub(crate) fn count(&self, method: &str, route: &str, status: u16, seconds: f64) {
+        self.count_answer(method, route, status);
         self.seconds.get_or_create(&[("route", route.to_owned())]).observe(seconds);
     }
 }

@@ -8,6 +8,7 @@
 
 use crate::access::Need;
 use crate::drilldown;
+use crate::reload::ReloadReport;
 use crate::routes::Route;
 use crate::snapshot;
 use logyard_store::import::ImportInfo;
@@ -173,6 +174,7 @@ fn of_types() -> Map<String, Value> {
     generator.subschema_for::<PlanStep>();
     generator.subschema_for::<StorageReport>();
     generator.subschema_for::<SnapshotInfo>();
+    generator.subschema_for::<ReloadReport>();
     generator.subschema_for::<snapshot::Listed>();
     generator.subschema_for::<ImportInfo>();
     generator.subschema_for::<drilldown::Answer>();

@@ -5,7 +5,7 @@ use crate::error::HttpError;
 use crate::routes::{Route, Routes};
 use crate::state::State;
 use crate::{
-    delete, detected, documents, drilldown, gzip, labels, patterns, push, query, rules, rules_state,
+    delete, detected, documents, drilldown, gzip, labels, patterns, push, query, reload, rules, rules_state,
     snapshot, status, storage, tail, volume,
 };
 use axum::Router;
@@ -26,6 +26,7 @@ pub(crate) fn routes(state: &Arc<State>) -> (Router<Arc<State>>, Vec<Route>) {
         .add(GET, "/metrics", Need::Read, status::metrics)
         .add(GET, "/services", Need::Read, status::services)
         .add(POST, "/flush", Need::Admin, push::flush)
+        .add(POST, "/reload", Need::Operator, reload::reload)
         .add(GET, "/loki/api/v1/status/buildinfo", Need::Read, status::buildinfo)
         .add(GET, "/loki/api/v1/drilldown-limits", Need::Read, drilldown::limits)
         .push("/loki/api/v1/push", push::loki)

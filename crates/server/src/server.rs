@@ -9,6 +9,8 @@
 
 use crate::access::{Scope, TokenSettings};
 use crate::connection::{Door, serve_connection};
+use crate::metrics::Metrics;
+use crate::reload::Reloads;
 use crate::router::{router, routes};
 use crate::routes::Route;
 use crate::secret::Secret;
@@ -105,9 +107,44 @@ impl Server {
     ///
     /// Errors: the listener is broken for good; single connections never end the loop.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let service = self.router();
+        let state = Arc::clone(&self.state);
+        let serving = Serving {
+            service: self.router(),
+            listener,
+            own_door: self.own_door,
+            tls: self.tls,
+            metrics: Arc::clone(&state.metrics),
+            connections_max: state.settings.connections_max,
+            shutdown_timeout: state.settings.shutdown_timeout.0,
+        };
+        serving.run(shutdown, state.tails.stop()).await;
+        Ok(())
+    }
+
+    /// Has `POST /reload` ask for the settings to be read anew; before, and without, it answers 404.
+    pub fn answer_reloads(&self, reloads: Reloads) {
+        // Given twice, the first stays.
+        drop(self.state.reloads.set(reloads));
+    }
+}
+
+/// A router, and the ports at which it answers.
+pub(crate) struct Serving {
+    pub(crate) service: Router,
+    pub(crate) listener: TcpListener,
+    pub(crate) own_door: Option<TcpListener>,
+    /// Of the listener, not of the own door.
+    pub(crate) tls: Option<Tls>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) connections_max: usize,
+    pub(crate) shutdown_timeout: Duration,
+}
+
+impl Serving {
+    /// Answers until `shutdown` is ready; then `last` may end what lasts, and requests under way may end.
+    pub(crate) async fn run(self, shutdown: impl Future<Output = ()>, last: impl Future<Output = ()>) {
         let slots = |most: usize| Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
-        let (slots, own_slots) = (slots(self.state.settings.connections_max), slots(OWN_CONNECTIONS_MAX));
+        let (slots, own_slots) = (slots(self.connections_max), slots(OWN_CONNECTIONS_MAX));
         let (stop, stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -120,17 +157,17 @@ impl Server {
             };
             let (accepted, door) = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&listener, &slots) => (accepted, Door::Front),
+                accepted = accept(&self.listener, &slots) => (accepted, Door::Front),
                 accepted = own => (accepted, Door::Own),
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
                 Ok((stream, slot)) => {
-                    let (service, stopping) = (service.clone(), stopping.clone());
+                    let (service, stopping) = (self.service.clone(), stopping.clone());
                     let tls = self.tls.clone().filter(|_| door == Door::Front);
-                    let state = Arc::clone(&self.state);
+                    let metrics = Arc::clone(&self.metrics);
                     connections.spawn(async move {
-                        connection(stream, tls, (service, door), &state, stopping).await;
+                        connection(stream, tls, (service, door), &metrics, stopping).await;
                         drop(slot);
                     });
                 }
@@ -140,20 +177,19 @@ impl Server {
                 }
             }
         }
-        drop((listener, self.own_door));
+        drop((self.listener, self.own_door));
         stop.send_replace(true);
         let drained = async {
-            self.state.tails.stop().await;
+            last.await;
             while connections.join_next().await.is_some() {}
         };
-        if tokio::time::timeout(self.state.settings.shutdown_timeout.0, drained).await.is_err() {
+        if tokio::time::timeout(self.shutdown_timeout, drained).await.is_err() {
             tracing::warn!(
                 open = connections.len(),
                 "stopped before all requests ended; raise server.shutdown_timeout to wait longer"
             );
             connections.shutdown().await;
         }
-        Ok(())
     }
 }
 
@@ -170,7 +206,7 @@ async fn connection(
     stream: TcpStream,
     tls: Option<Tls>,
     (service, door): (Router, Door),
-    state: &State,
+    metrics: &Metrics,
     mut stopping: watch::Receiver<bool>,
 ) {
     // Answers are written whole; waiting for more bytes would only delay their last packet.
@@ -181,7 +217,7 @@ async fn connection(
     let Some(tls) = tls else { return serve_connection(stream, service, door, stopping).await };
     let failed = |error: &io::Error| {
         let reason = Tls::reason(error);
-        state.metrics.tls_failed(reason);
+        metrics.tls_failed(reason);
         tracing::debug!(reason, %error, "no TLS handshake");
     };
     let secured = tokio::select! {

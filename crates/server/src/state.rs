@@ -3,6 +3,7 @@
 use crate::access::TokenSettings;
 use crate::error::HttpError;
 use crate::metrics::Metrics;
+use crate::reload::Reloads;
 use crate::server::ServerParts;
 use crate::settings::ServerSettings;
 use crate::tails::Tails;
@@ -13,8 +14,8 @@ use logyard_rules::Ruler;
 use logyard_store::Store;
 use prometheus_client::registry::Registry;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -37,7 +38,9 @@ pub(crate) struct State {
     pub(crate) engine: Arc<Engine>,
     pub(crate) ruler: Ruler,
     pub(crate) registry: Registry,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Asks for the settings to be read anew, if somebody can.
+    pub(crate) reloads: OnceLock<Reloads>,
     pub(crate) tails: Arc<Tails>,
     push_budget: Arc<Semaphore>,
     query_slots: Arc<Semaphore>,
@@ -71,7 +74,7 @@ impl Drop for Waiting<'_> {
 impl State {
     pub(crate) fn new(parts: ServerParts, own_tokens: Vec<TokenSettings>) -> Self {
         let ServerParts { settings, store, ingest, engine, ruler, mut registry, tls: _, own_door: _ } = parts;
-        let metrics = Metrics::register(&mut registry);
+        let metrics = Arc::new(Metrics::register(&mut registry));
         let push_budget = Arc::new(Semaphore::new(budget_units(settings.push_inflight_bytes_max)));
         let query_slots = Arc::new(Semaphore::new(settings.queries_running_max.max(1)));
         let queries_waiting = AtomicUsize::new(0);
@@ -85,6 +88,7 @@ impl State {
             ruler,
             registry,
             metrics,
+            reloads: OnceLock::new(),
             tails,
             push_budget,
             query_slots,

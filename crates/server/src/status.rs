@@ -6,6 +6,7 @@ use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use logyard_store::Readiness;
+use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
 /// The Loki version whose behaviour is answered; clients choose features by it.
@@ -34,8 +35,13 @@ pub(crate) async fn ready(Shared(state): Shared<Arc<State>>) -> Result<Response,
 
 /// `GET /metrics`
 pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Result<Response, HttpError> {
+    metrics_of(&state.registry)
+}
+
+/// Answers with everything that a registry holds.
+pub(crate) fn metrics_of(registry: &Registry) -> Result<Response, HttpError> {
     let mut body = String::new();
-    prometheus_client::encoding::text::encode(&mut body, &state.registry).map_err(|error| {
+    prometheus_client::encoding::text::encode(&mut body, registry).map_err(|error| {
         HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode metrics: {error}"))
     })?;
     Ok(([(header::CONTENT_TYPE, METRICS_TEXT)], prometheus_text(&body)).into_response())
@@ -80,7 +86,7 @@ pub(crate) async fn services() -> Response {
     text(["server", "store", "ingest", "engine"].map(|name| format!("{name} => Running\n")).concat())
 }
 
-fn text(body: String) -> Response {
+pub(crate) fn text(body: String) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], body).into_response()
 }
 
