@@ -10,7 +10,7 @@
 //! nothing changes. Lines come from strangers: what is drawn goes through `text`, which lets nothing pass that
 //! steers a terminal.
 //!
-//! A new key is an arm in `keys` and a line in its help; what it asks of the store an effect, a call and an event.
+//! A new key is an arm in the family `keys` and a line in `help`; what it asks of the store an effect, a call and an event.
 
 mod buffer;
 mod calls;
@@ -19,8 +19,12 @@ mod edit;
 mod event;
 mod expand;
 mod fields;
+mod help;
 mod histogram;
 mod keys;
+mod keys_labels;
+mod keys_overlay;
+mod keys_query;
 mod labels;
 mod layout;
 mod list;

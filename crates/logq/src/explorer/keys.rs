@@ -1,4 +1,4 @@
-//! What keys do, by where they go. The help lists them in the same order.
+//! What keys do: those of the entries, the histogram and everywhere. The others are in `keys_*`, the list of all in `help`.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use logyard_logql::INPUT_BYTES_MAX;
@@ -14,68 +14,13 @@ use super::state::{Context, Focus, Overlay, Picker, State};
 use crate::check::Yields;
 
 /// Columns by which lines are shifted at once.
-const SHIFT: isize = 16;
+pub(super) const SHIFT: isize = 16;
 
 /// Longest text that a terminal is asked to put on its clipboard: most take no more.
 const COPY_BYTES_MAX: usize = 1 << 20;
 
 /// Entries of the context view are bounded as those of the list, but by less: they are few hundred.
 const CONTEXT_BYTES_MAX: usize = 16 << 20;
-
-/// The keys, for the help: where they go, the key, what it does. An empty key begins a part.
-pub(crate) const HELP: [(&str, &str); 51] = [
-    ("", "everywhere"),
-    ("? F1", "this help"),
-    ("/ i", "edit the query"),
-    ("Tab", "go to the next part of the screen"),
-    ("l", "labels: choose values, build the selector"),
-    ("h", "histogram: move in time, zoom"),
-    ("t", "choose the span of time"),
-    ("+ -", "zoom in at the cursor, zoom out"),
-    ("< >", "half a span earlier, later"),
-    ("f", "follow: show new entries as they come"),
-    ("r", "ask again"),
-    ("u Backspace", "back to the question before"),
-    ("c", "copy as a logq command, and show it"),
-    ("Esc", "end what is waited for; close what is open"),
-    ("Ctrl-L", "draw the screen anew"),
-    ("q Ctrl-C", "quit"),
-    ("", "entries"),
-    ("Up Down j k", "move; PgUp PgDn by screens; above the oldest, more are fetched"),
-    ("Home g", "the oldest entry"),
-    ("End G", "the newest entry, and along with new ones"),
-    ("Left Right", "shift long lines"),
-    ("Enter", "the entry in full"),
-    ("x", "its context: the entries around it, of its stream"),
-    ("y", "copy the line"),
-    ("", "query line"),
-    ("Enter", "ask"),
-    ("Tab", "take the proposal; Up Down choose another"),
-    ("Esc", "close the proposals, then leave"),
-    ("Ctrl-P Ctrl-N", "the query before, after"),
-    ("Ctrl-A Ctrl-E", "to the beginning, to the end"),
-    ("Ctrl-W Ctrl-U Ctrl-K", "remove the word, all before, all behind"),
-    ("Alt-B Alt-F", "a word back, a word on; also Ctrl-Left, Ctrl-Right"),
-    ("", "labels"),
-    ("Enter", "open a label, close it; on a value: ask"),
-    ("Space", "choose a value, several of one label too"),
-    ("letters", "narrow the list; Backspace widens it"),
-    ("Tab", "ask, and go on to the entries"),
-    ("Esc", "list everything; then leave"),
-    ("", "histogram"),
-    ("Left Right", "move; Home End to its ends"),
-    ("Space", "begin a span here"),
-    ("Enter", "zoom to it, or to the bar"),
-    ("", "an entry in full"),
-    ("Up Down", "choose a field; PgUp PgDn by screens"),
-    ("+", "only entries with this value"),
-    ("-", "only entries without it"),
-    ("y", "copy the value, or the line"),
-    ("x", "its context"),
-    ("Esc q", "close"),
-    ("", "span of time"),
-    ("Enter", "take what is typed, else what is chosen: 2h, yesterday's 2026-11-20 to now-1h"),
-];
 
 impl State {
     /// Does what a key stands for.
@@ -214,7 +159,7 @@ impl State {
         }
     }
 
-    fn next_focus(&mut self) {
+    pub(super) fn next_focus(&mut self) {
         let areas = self.areas();
         self.focus = match self.focus {
             Focus::Query if areas.labels.is_some() => Focus::Labels,
@@ -302,12 +247,12 @@ impl State {
         self.list.buffer().get(self.list.at()).cloned()
     }
 
-    fn expand(&mut self, row: Row) {
+    pub(super) fn expand(&mut self, row: Row) {
         let columns = usize::from(self.size.0);
         self.overlays.push(Overlay::Expanded(Box::new(Expanded::new(row, columns))));
     }
 
-    fn ask_context(&mut self, row: Row) {
+    pub(super) fn ask_context(&mut self, row: Row) {
         let (question, selector, ts_ns) = (self.question, refine::selector_of_stream(&row.stream), row.ts_ns);
         let bytes_max = self.begin.buffer_bytes_max.min(CONTEXT_BYTES_MAX);
         self.overlays.push(Overlay::Context(Box::new(Context { list: List::new(bytes_max), hit: row })));
@@ -315,7 +260,7 @@ impl State {
         self.effect(Effect::AskContext { question, selector, ts_ns });
     }
 
-    fn copy(&mut self, what: &str, text: String) {
+    pub(super) fn copy(&mut self, what: &str, text: String) {
         if text.len() > COPY_BYTES_MAX {
             self.note = Some(format!(
                 "cannot copy {what}: {} bytes, terminals take at most {COPY_BYTES_MAX}",
@@ -331,99 +276,6 @@ impl State {
         let command = refine::command(&self.asked, &self.span.flags());
         self.copy("the command", command.clone());
         self.overlays.push(Overlay::Text { title: "copied as a command".to_owned(), text: command });
-    }
-
-    fn press_in_query(&mut self, key: KeyEvent) {
-        let has = |modifier| key.modifiers.contains(modifier);
-        let has_proposals = !self.suggestions.proposals.is_empty();
-        match key.code {
-            KeyCode::Enter => {
-                self.focus = Focus::Results;
-                return self.ask();
-            }
-            KeyCode::Esc => {
-                if !has_proposals {
-                    self.focus = Focus::Results;
-                }
-                return self.suggestions.proposals.clear();
-            }
-            KeyCode::Tab => {
-                if !self.suggestions.accept(&mut self.query) {
-                    return self.next_focus();
-                }
-            }
-            KeyCode::Up => return self.suggestions.step(-1),
-            KeyCode::Down => return self.suggestions.step(1),
-            KeyCode::Char('p') if has(KeyModifiers::CONTROL) => return self.recall(1),
-            KeyCode::Char('n') if has(KeyModifiers::CONTROL) => return self.recall(-1),
-            _ => edit(&mut self.query, key, INPUT_BYTES_MAX),
-        }
-        self.suggest();
-    }
-
-    /// Puts an earlier query into the line.
-    fn recall(&mut self, by: isize) {
-        let recalled = self.recalled.saturating_add_signed(by).min(self.history.len());
-        self.recalled = recalled;
-        let earlier = self.history.len().checked_sub(recalled).and_then(|index| self.history.get(index));
-        if let Some((query, _)) = earlier {
-            self.query = Editor::new(query);
-        }
-    }
-
-    fn press_in_labels(&mut self, code: KeyCode) {
-        let rows = self.overlay_rows();
-        let page = isize::try_from(rows).unwrap_or(isize::MAX);
-        match code {
-            KeyCode::Up => self.browser.step(-1, rows),
-            KeyCode::Down => self.browser.step(1, rows),
-            KeyCode::PageUp => self.browser.step(-page, rows),
-            KeyCode::PageDown => self.browser.step(page, rows),
-            KeyCode::Home => self.browser.step(isize::MIN, rows),
-            KeyCode::End => self.browser.step(isize::MAX, rows),
-            KeyCode::Enter => match self.browser.toggle() {
-                Some(name) => self.ask_counts(name),
-                None if self.browser.open().is_some() => self.ask(),
-                None => {}
-            },
-            KeyCode::Char(' ') => self.choose(),
-            KeyCode::Tab => {
-                if self.query.text().trim() != self.asked {
-                    self.ask();
-                }
-                self.next_focus();
-            }
-            KeyCode::Esc if self.browser.narrow().is_empty() => {
-                self.parts.labels = false;
-                self.focus = Focus::Results;
-            }
-            KeyCode::Esc => self.browser.widen_all(),
-            KeyCode::Backspace => drop(self.browser.widen()),
-            KeyCode::Char('?') => self.overlays.push(Overlay::Help(0)),
-            KeyCode::Char(c) => self.browser.narrow_by(c),
-            _ => {}
-        }
-        self.browser.show(rows);
-    }
-
-    fn ask_counts(&mut self, name: String) {
-        // Among the streams that the other labels leave.
-        let mut others = self.browser.chosen().clone();
-        others.remove(&name);
-        let selector = refine::selector(&others, &name);
-        let range = self.range();
-        self.waiting.insert(Slot::Counts);
-        self.effect(Effect::AskCounts { name, selector, range });
-    }
-
-    /// Chooses the value under the cursor, or no longer, and builds the selector into the query.
-    fn choose(&mut self) {
-        if !self.browser.choose() {
-            return;
-        }
-        let fallback = self.browser.open().unwrap_or("container").to_owned();
-        let selector = refine::selector(self.browser.chosen(), &fallback);
-        self.query = Editor::new(&refine::with_selector(self.query.text(), &selector));
     }
 
     fn press_in_histogram(&mut self, code: KeyCode) {
@@ -451,154 +303,5 @@ impl State {
             KeyCode::Esc if self.waiting.is_empty() => self.focus = Focus::Results,
             other => self.press_anywhere(other),
         }
-    }
-
-    fn press_in_help(&mut self, code: KeyCode) {
-        let rows = self.overlay_rows();
-        let Some(Overlay::Help(top)) = self.overlays.last_mut() else { return };
-        let last = HELP.len().saturating_sub(rows);
-        match code {
-            KeyCode::Down | KeyCode::Char('j') => *top = (*top + 1).min(last),
-            KeyCode::Up | KeyCode::Char('k') => *top = top.saturating_sub(1),
-            KeyCode::PageDown | KeyCode::Char(' ') => *top = (*top + rows).min(last),
-            KeyCode::PageUp => *top = top.saturating_sub(rows),
-            _ => drop(self.overlays.pop()),
-        }
-    }
-
-    fn press_in_expanded(&mut self, code: KeyCode) {
-        let rows = self.overlay_rows();
-        let page = isize::try_from(rows).unwrap_or(isize::MAX);
-        let Some(Overlay::Expanded(expanded)) = self.overlays.last_mut() else { return };
-        match code {
-            KeyCode::Down | KeyCode::Char('j') => expanded.step(1, rows),
-            KeyCode::Up | KeyCode::Char('k') => expanded.step(-1, rows),
-            KeyCode::PageDown | KeyCode::Char(' ') => expanded.step(page, rows),
-            KeyCode::PageUp => expanded.step(-page, rows),
-            KeyCode::Home | KeyCode::Char('g') => expanded.step(isize::MIN, rows),
-            KeyCode::End | KeyCode::Char('G') => expanded.step(isize::MAX, rows),
-            KeyCode::Char('+' | '=') => self.filter(true),
-            KeyCode::Char('-') => self.filter(false),
-            KeyCode::Char('y') => {
-                let (what, text) = match expanded.field() {
-                    Some(field) => (field.name.clone(), field.value.clone()),
-                    None => ("the line".to_owned(), expanded.row.line.to_string()),
-                };
-                self.copy(&what, text);
-            }
-            KeyCode::Char('x') => {
-                let row = expanded.row.clone();
-                self.overlays.pop();
-                if !matches!(self.overlays.last(), Some(Overlay::Context(_))) {
-                    self.ask_context(row);
-                }
-            }
-            KeyCode::Char('?') => self.overlays.push(Overlay::Help(0)),
-            KeyCode::Esc | KeyCode::Enter | KeyCode::Char('q') => drop(self.overlays.pop()),
-            _ => {}
-        }
-    }
-
-    /// Filters by the chosen field of the entry in full, in or out, and asks.
-    fn filter(&mut self, is_in: bool) {
-        let Some(Overlay::Expanded(expanded)) = self.overlays.last() else { return };
-        let Some(field) = expanded.field().cloned() else {
-            self.note = Some("choose a field above the line to filter by it".to_owned());
-            return;
-        };
-        match refine::filter(&self.asked, field.origin, (&field.name, &field.value), is_in) {
-            Ok(query) => {
-                self.overlays.clear();
-                self.query = Editor::new(&query);
-                self.ask();
-            }
-            Err(text) => self.note = Some(text),
-        }
-    }
-
-    fn press_in_context(&mut self, code: KeyCode) {
-        let rows = self.overlay_rows();
-        let page = isize::try_from(rows).unwrap_or(isize::MAX);
-        let Some(Overlay::Context(context)) = self.overlays.last_mut() else { return };
-        let list = &mut context.list;
-        match code {
-            KeyCode::Up | KeyCode::Char('k') => list.step(-1, rows),
-            KeyCode::Down | KeyCode::Char('j') => list.step(1, rows),
-            KeyCode::PageUp => list.step(-page, rows),
-            KeyCode::PageDown | KeyCode::Char(' ') => list.step(page, rows),
-            KeyCode::Home | KeyCode::Char('g') => list.go_to(0, rows),
-            KeyCode::End | KeyCode::Char('G') => list.go_to(usize::MAX, rows),
-            KeyCode::Left => list.shift_by(-SHIFT),
-            KeyCode::Right => list.shift_by(SHIFT),
-            KeyCode::Enter => {
-                if let Some(row) = list.buffer().get(list.at()).cloned() {
-                    self.expand(row);
-                }
-            }
-            KeyCode::Char('?') => self.overlays.push(Overlay::Help(0)),
-            KeyCode::Esc | KeyCode::Char('q' | 'x') => {
-                self.overlays.pop();
-                self.waiting.remove(&Slot::Context);
-                self.away.remove(&Slot::Context);
-                self.effect(Effect::Stop(Slot::Context));
-            }
-            _ => {}
-        }
-    }
-
-    fn press_in_picker(&mut self, key: KeyEvent) {
-        let zone = self.begin.zone.clone();
-        let now_ns = self.now_ns;
-        let Some(Overlay::Picker(picker)) = self.overlays.last_mut() else { return };
-        match key.code {
-            KeyCode::Up => picker.at = picker.at.saturating_sub(1),
-            KeyCode::Down => picker.at = (picker.at + 1).min(PRESETS.len() - 1),
-            KeyCode::Esc => drop(self.overlays.pop()),
-            KeyCode::Enter => {
-                let typed = picker.editor.text().trim();
-                let span = match (typed.is_empty(), PRESETS.get(picker.at)) {
-                    (true, Some((_, ns))) => Ok(Span::Last(*ns)),
-                    _ => Span::parse(typed, now_ns, &zone),
-                };
-                match span {
-                    Ok(span) => {
-                        self.overlays.pop();
-                        self.look_at(span);
-                    }
-                    Err(text) => picker.problem = Some(text),
-                }
-            }
-            _ => {
-                edit(&mut picker.editor, key, 200);
-                picker.problem = None;
-            }
-        }
-    }
-}
-
-/// Does what a key means in a line of text.
-fn edit(editor: &mut Editor, key: KeyEvent, bytes_max: usize) {
-    let has_control = key.modifiers.contains(KeyModifiers::CONTROL);
-    let has_alt = key.modifiers.contains(KeyModifiers::ALT);
-    match key.code {
-        KeyCode::Left if has_control || has_alt => editor.word_left(),
-        KeyCode::Right if has_control || has_alt => editor.word_right(),
-        KeyCode::Left => editor.left(),
-        KeyCode::Right => editor.right(),
-        KeyCode::Home => editor.home(),
-        KeyCode::End => editor.end(),
-        KeyCode::Backspace if has_alt || has_control => editor.remove_word(),
-        KeyCode::Backspace => editor.backspace(),
-        KeyCode::Delete => editor.delete(),
-        KeyCode::Char('a') if has_control => editor.home(),
-        KeyCode::Char('e') if has_control => editor.end(),
-        KeyCode::Char('b') if has_alt => editor.word_left(),
-        KeyCode::Char('f') if has_alt => editor.word_right(),
-        KeyCode::Char('w' | 'h') if has_control => editor.remove_word(),
-        KeyCode::Char('u') if has_control => editor.remove_before(),
-        KeyCode::Char('k') if has_control => editor.remove_behind(),
-        KeyCode::Char(_) if has_control || has_alt => {}
-        KeyCode::Char(c) => editor.insert(&c.to_string(), bytes_max),
-        _ => {}
     }
 }

@@ -5,7 +5,7 @@ use ratatui_core::layout::{Position, Rect};
 
 use super::clock_text;
 use super::expand::{Expanded, Item};
-use super::keys::HELP;
+use super::help::HELP;
 use super::span::PRESETS;
 use super::state::{Picker, State};
 use super::text;

@@ -51,7 +51,8 @@ pub(crate) fn draw(state: &State, cells: &mut Cells, area: Rect) {
     }
     let len = list.buffer().len();
     if len > 0 {
-        say(&format!("{} of {len}", list.at() + 1), DIM);
+        let more = if state.is_complete { "" } else { "+" };
+        say(&format!("{} of {len}{more}", list.at() + 1), DIM);
     } else if !state.waiting.contains(&Slot::Ask) && state.question > 0 && state.problem.is_none() {
         say("nothing found", DIM);
     }
