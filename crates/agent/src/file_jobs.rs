@@ -18,8 +18,8 @@ use crate::staging::compile_stages;
 
 /// Folders below a pattern's fixed part that are entered.
 const DEPTH_MAX: usize = 16;
-/// Files of one job; more are left out, and said so.
-const FILES_MAX: usize = 1_024;
+/// Files of one job; more are left out, and said so. Far fewer are held open.
+const FILES_MAX: usize = 100_000;
 /// Copies that rotation compressed hold what was read before.
 const COMPRESSED: [&str; 6] = [".gz", ".z", ".bz2", ".xz", ".zst", ".lz4"];
 

@@ -54,6 +54,8 @@ pub(crate) struct FileTarget {
     scanned_bytes: u64,
     /// When the file was written to, as of the last look at its first bytes.
     seen_modified_ns: i64,
+    /// Where the last turn met the end of the file; 0 if it met none.
+    seen_end: u64,
 }
 
 /// What one turn yielded.
@@ -107,6 +109,7 @@ impl FileTarget {
             last_ns: i64::MIN,
             scanned_bytes: 0,
             seen_modified_ns: i64::MIN,
+            seen_end: 0,
         }
     }
 
@@ -138,6 +141,13 @@ impl FileTarget {
     /// Returns whether it is packed and not read to its end: then it takes memory once it is read.
     pub(crate) fn is_unpacking(&self) -> bool {
         self.form.is_packed() && !self.is_unpacked
+    }
+
+    /// Returns what the disk says of the file, if all of it was seen and stages hold nothing of it back.
+    pub(crate) fn at_rest(&self) -> Option<FileMeta> {
+        let meta = self.file.meta().ok()?;
+        let is_seen = if self.form.is_packed() { self.is_unpacked } else { meta.bytes == self.seen_end };
+        (is_seen && self.sent_offset == self.position.offset).then_some(meta)
     }
 
     /// Compares the open file with what has its name now.
@@ -173,6 +183,7 @@ impl FileTarget {
         let mut buffer = vec![0; TURN_BYTES];
         let read = read_up_to(&*self.text, &mut buffer, self.position.offset)?;
         buffer.truncate(read);
+        self.seen_end = if read < TURN_BYTES { self.position.offset + read as u64 } else { 0 };
         let mut turn = FileTurn::default();
         let mut entries = Entries::new();
         match self.form.last_end(&buffer) {

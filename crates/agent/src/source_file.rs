@@ -1,9 +1,12 @@
 //! Files that match patterns, read by one thread in turns of 64 KiB each.
 //!
 //! Files are looked at once a second, four times while lines come, and searched for every ten seconds:
-//! cheap enough for a thousand files, the same on every file system, and a line waits a second at most.
+//! cheap enough for a thousand files, the same on every file system, and a line waits a second at most. Where more match,
+//! those that were written to longest ago are closed and looked at with each search.
 //! A renamed file is read to its end before its successor of the same name, and so are those that had the name in
 //! between and were not seen with it; it stays open a while, since its writer may hold it still.
+
+mod resting;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -15,6 +18,7 @@ use logyard_model::LabelSet;
 use logyard_sys::{Clock, Disk, FileMeta, ReadFile};
 use tokio::sync::watch;
 
+use self::resting::{OPEN_MAX, Resting};
 use crate::batch::Piece;
 use crate::file_form::FileForm;
 use crate::file_jobs::{FileJob, is_compressed};
@@ -60,6 +64,10 @@ struct Live {
     fresh_jobs: HashSet<usize>,
     /// Files that have their name, by path.
     named: BTreeMap<String, FileTarget>,
+    /// Files that were read and are closed, by path.
+    resting: BTreeMap<String, Resting>,
+    /// A file found no room among those held open.
+    is_crowded: bool,
     /// Files renamed or removed, with the time of their last line.
     leaving: Vec<(FileTarget, u64)>,
     /// How far each file was read that was seen by this agent or one before it.
@@ -127,6 +135,8 @@ impl Live {
             fresh_jobs: (0..jobs.len()).collect(),
             jobs,
             named: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            is_crowded: false,
             leaving: Vec::new(),
             known,
             refused: HashMap::new(),
@@ -141,7 +151,10 @@ impl Live {
             self.take_jobs();
         }
         let now = self.source.clock.monotonic_ns();
-        let is_due = self.searched_at_ns.is_none_or(|at| now.saturating_sub(at) >= SEARCH_INTERVAL_NS);
+        // Files that found no room are looked for again as soon as there is some.
+        let has_room = std::mem::take(&mut self.is_crowded) && self.make_room();
+        let is_due =
+            has_room || self.searched_at_ns.is_none_or(|at| now.saturating_sub(at) >= SEARCH_INTERVAL_NS);
         if self.searched_at_ns.is_none() {
             let fresh = std::mem::take(&mut self.fresh_jobs);
             self.find_renamed(&fresh);
@@ -177,7 +190,7 @@ impl Live {
             behind = still_behind;
             is_active |= !busy.is_empty();
             if (behind.is_empty() && busy.is_empty()) || self.has_new_jobs() {
-                return Ok(is_active);
+                return Ok(is_active || self.is_crowded);
             }
         }
     }
@@ -203,6 +216,10 @@ impl Live {
         }
         self.told_full.clear();
         self.searched_at_ns = None;
+        // Opened again where they were left, if they still match.
+        for file in std::mem::take(&mut self.resting).into_values() {
+            self.source.board.remove_target(&key_of((file.position.device, file.position.inode)));
+        }
         for (path, target) in std::mem::take(&mut self.named) {
             let identity = target.identity();
             match self.under_new_jobs(target, &before) {
@@ -324,6 +341,7 @@ impl Live {
     /// Searches for new files.
     fn search(&mut self) {
         self.forget_refused();
+        self.wake();
         for job in 0..self.jobs.len() {
             let (found, is_cut) = match self.jobs.get(job) {
                 Some(job) => job.find(&*self.source.disk),
@@ -334,12 +352,19 @@ impl Live {
                 tracing::warn!("more files match agent.files than are read; make the patterns narrower");
             }
             for path in found {
-                if !self.named.contains_key(&*path.to_string_lossy()) {
-                    self.open(path, job);
+                let text = path.to_string_lossy();
+                if self.named.contains_key(&*text) || self.resting.contains_key(&*text) {
+                    continue;
                 }
+                if self.named.len() >= OPEN_MAX {
+                    self.is_crowded = true;
+                    break;
+                }
+                self.open(path, job);
             }
         }
-        let present = self.open_targets().map(|target| key_of(target.identity())).collect();
+        let resting = self.resting.values().map(|file| (file.position.device, file.position.inode));
+        let present = self.open_targets().map(FileTarget::identity).chain(resting).map(key_of).collect();
         self.source.spool.set_present(TARGET_PREFIX, &present);
     }
 
@@ -503,22 +528,25 @@ impl Live {
             if has_its_name {
                 continue;
             }
-            match self.sibling(&path, &position) {
-                Some(file) => {
-                    let Some(labels) = self.labels(job, &position.path) else {
-                        continue;
-                    };
-                    let (now, meta) = (self.source.clock.monotonic_ns(), file.meta());
-                    let target = self.target(job, file, position, labels);
-                    self.leaving.extend(target.ok().flatten().map(|target| (target, now)));
-                    if let Ok(meta) = meta {
-                        self.take_between(&path, job, &meta);
-                    }
-                }
-                None if named_before(&position) => self.source.metrics.gap("deleted"),
-                None => {}
+            let has_lines = named_before(&position);
+            if !self.take_renamed(job, position) && has_lines {
+                self.source.metrics.gap("deleted");
             }
         }
+    }
+
+    /// Takes up a file that lost its name unseen, and those that had the name after it. Returns whether it is found.
+    fn take_renamed(&mut self, job: usize, position: FilePosition) -> bool {
+        let path = PathBuf::from(&position.path);
+        let Some(file) = self.sibling(&path, &position) else { return false };
+        let Some(labels) = self.labels(job, &position.path) else { return true };
+        let (now, meta) = (self.source.clock.monotonic_ns(), file.meta());
+        let target = self.target(job, file, position, labels);
+        self.leaving.extend(target.ok().flatten().map(|target| (target, now)));
+        if let Ok(meta) = meta {
+            self.take_between(&path, job, &meta);
+        }
+        true
     }
 
     /// Takes up files that had a name after `before` and lost it unseen: rotations came faster than looks, or while no

@@ -35,7 +35,7 @@ impl Watched {
         .unwrap();
         let (metrics, board) = (Metrics::default(), Board::default());
         let settings: FileSettings = serde_json::from_str(settings).unwrap();
-        let (sender, pieces) = mpsc::channel(64);
+        let (sender, pieces) = mpsc::channel(4_096);
         let (stopper, stop) = watch::channel(false);
         let (_, jobs) = watch::channel(file_jobs(&[settings], &BTreeMap::new(), 1 << 18, &[]).unwrap());
         let live = Live::new(FileSource {
@@ -212,4 +212,43 @@ fn packed_files_are_read_once_and_not_what_was_read_before() {
     watched.write("a.log.1.gz", &gz("one\nadded\n"));
     assert_eq!(watched.round(), ["added"]);
     assert!(watched.round().is_empty());
+}
+
+#[test]
+fn more_files_than_are_held_open_are_read_once_each() {
+    let mut watched = Watched::new(r#"{"path": ["/log/**/*.log*"]}"#);
+    let count = 2 * OPEN_MAX + 100;
+    for number in 0..count {
+        watched.write(&format!("{number:05}.log"), format!("line {number:05}\n").as_bytes());
+    }
+    let mut lines = Vec::new();
+    while lines.len() < count {
+        let more = watched.round_after(1);
+        assert!(!more.is_empty(), "{} of {count} lines", lines.len());
+        lines.extend(more);
+        assert!(watched.live.named.len() <= OPEN_MAX);
+    }
+    lines.sort_unstable();
+    let want: Vec<String> = (0..count).map(|number| format!("line {number:05}")).collect();
+    assert!(lines == want, "each once");
+    assert!(watched.round().is_empty());
+    let closed = watched.rows().iter().filter(|(_, state, _)| *state == "idle").count();
+    assert!(closed >= count - OPEN_MAX && watched.rows().len() == count, "{closed} are closed");
+
+    // Written to, and renamed and written to, while it is closed.
+    let of_closed: Vec<String> = watched.live.resting.keys().take(3).cloned().collect();
+    let name = |number: usize| of_closed[number].trim_start_matches("/log/").to_owned();
+    watched.write(&name(0), b"more\n");
+    watched.write(&name(1), b"before\n");
+    let gone = Path::new("/log").join(format!("{}.1", name(1)));
+    watched.disk.rename(&Path::new("/log").join(name(1)), &gone).unwrap();
+    watched.write(&name(1), b"after\n");
+    watched.disk.remove_file(&Path::new("/log").join(name(2))).unwrap();
+    let mut lines = watched.round();
+    for _ in 0..8 {
+        lines.extend(watched.round());
+    }
+    let place = |line: &str| lines.iter().position(|other| other == line);
+    assert!(place("before") < place("after") && place("more").is_some(), "{lines:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
 }
