@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use logyard_codec::decode_batch;
 use logyard_sys::{Disk as _, Random, RealDisk};
@@ -26,6 +28,8 @@ struct State {
     calls: usize,
     /// What goes wrong, if anything.
     random: Option<Random>,
+    /// After so many more calls the sender is told of it.
+    kill: Option<(usize, mpsc::Sender<()>)>,
     /// Whether it is a Loki, which knows no native push.
     is_loki: bool,
 }
@@ -35,18 +39,21 @@ impl Store {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = format!("http://{}", listener.local_addr().unwrap());
         let store = self.clone();
-        std::thread::spawn(move || listener.incoming().for_each(|socket| store.serve(socket.unwrap())));
+        // A caller that was killed leaves a connection behind that ends anywhere.
+        std::thread::spawn(move || listener.incoming().for_each(|socket| drop(store.serve(socket.unwrap()))));
         addr
     }
 
-    fn serve(&self, mut socket: TcpStream) {
-        let mut reader = BufReader::new(socket.try_clone().unwrap());
+    fn serve(&self, mut socket: TcpStream) -> io::Result<()> {
+        let mut reader = BufReader::new(socket.try_clone()?);
         let mut request = String::new();
-        reader.read_line(&mut request).unwrap();
+        reader.read_line(&mut request)?;
         let mut length = 0;
         loop {
             let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
             if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap();
             }
@@ -55,17 +62,26 @@ impl Store {
             }
         }
         let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
+        reader.read_exact(&mut body)?;
         let (status, text) = self.answer(&request, &body);
         let head =
             format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", text.len());
-        // Whoever asked may be gone.
-        drop(socket.write_all((head + &text).as_bytes()));
+        socket.write_all((head + &text).as_bytes())
     }
 
     fn answer(&self, request: &str, body: &[u8]) -> (u16, String) {
         let mut state = self.0.lock().unwrap();
         state.calls += 1;
+        if let Some((left, due)) = &mut state.kill {
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => {
+                    // Whoever waits for it may have seen the end already.
+                    due.send(()).unwrap_or_default();
+                    state.kill = None;
+                }
+            }
+        }
         let (path, params) = request.split(' ').nth(1).unwrap().split_once('?').unwrap_or_default();
         let path = if path.is_empty() { request.split(' ').nth(1).unwrap() } else { path };
         let mischief = state.random.as_ref().map_or(9, |random| random.next_u64() % 8);
@@ -337,6 +353,97 @@ fn an_export_is_whole_whatever_ends_the_command_and_comes_back() {
     let again = ["export", "--addr", &from, "{job=\"j\"}", "-f", &path];
     let (status, _, err) = command(&again, folder.path(), "");
     assert!(status == TROUBLE && err.contains("--restart"), "{err}");
+}
+
+/// Variable that makes [`the_command_of_a_process`] one: its arguments, a line each.
+const LINES: &str = "LOGQ_TEST_ARGUMENTS";
+
+/// Not a test but the process that the next one kills; nothing without its arguments.
+#[test]
+fn the_command_of_a_process() {
+    let Ok(lines) = std::env::var(LINES) else { return };
+    let args: Vec<OsString> = lines.lines().map(OsString::from).collect();
+    let surroundings = Surroundings {
+        now_ns: &|| NOW_NS,
+        env: &|name| std::env::var(name).ok(),
+        input: &mut io::empty(),
+        out: &mut io::sink(),
+        err: &mut io::sink(),
+        out_is_terminal: false,
+        err_is_terminal: false,
+    };
+    std::process::exit(run(args, surroundings).into());
+}
+
+/// Starts a command as a process of its own.
+fn process(line: &[&str], folder: &std::path::Path) -> Child {
+    let lines = ["logq", "--utc"].iter().chain(line).copied().collect::<Vec<_>>().join("\n");
+    Command::new(std::env::current_exe().unwrap())
+        .args(["tests_transfer::the_command_of_a_process", "--exact", "--quiet"])
+        .env(LINES, lines)
+        .env("XDG_STATE_HOME", folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Runs a command as a process, killing it after random numbers of calls; returns how often it was killed.
+fn insist_killing(line: &[&str], folder: &std::path::Path, stores: &[&Store], random: &Random) -> usize {
+    for kills in 0..1000 {
+        let (due, waiting) = mpsc::channel();
+        for store in stores {
+            store.0.lock().unwrap().kill = Some(((random.next_u64() % 12) as usize, due.clone()));
+        }
+        drop(due);
+        let mut child = process(line, folder);
+        let status = loop {
+            if waiting.recv_timeout(Duration::from_millis(10)).is_ok() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break None;
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+        };
+        if let Some(status) = status {
+            assert_eq!(status.code(), Some(i32::from(FOUND)));
+            return kills;
+        }
+    }
+    panic!("it does not come to its end")
+}
+
+#[test]
+fn processes_that_are_killed_lose_and_repeat_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Store::default();
+    for n in 0..6000_i64 {
+        let ts_ns = NOW_NS - 3_600_000_000_000 + n / 3 * 1_000_000_000;
+        let key = (ts_ns, "{app=\"a\", job=\"j\"}".to_owned(), "warn{}".to_owned(), format!("line {n}"));
+        source.0.lock().unwrap().entries.insert(key, 1);
+    }
+    let wanted = source.entries();
+    let from = source.start();
+    let random = Random::seeded(7);
+    let target = Store::default();
+    let to = target.start();
+    let line =
+        ["import", "--addr", &to, "--history-of", &from, "{job=\"j\"}", "--since", "2h", "--batch", "100"];
+    let kills = insist_killing(&line, folder.path(), &[&source, &target], &random);
+    assert!(target.entries() == wanted, "{} of {} after {kills} kills", target.entries().len(), wanted.len());
+    assert!(kills > 3, "{kills}");
+    let file = folder.path().join("out.jsonl");
+    let path = file.display().to_string();
+    let line = ["export", "--addr", &from, "{job=\"j\"}", "--since", "2h", "--batch", "100", "-f", &path];
+    let kills = insist_killing(&line, folder.path(), &[&source], &random);
+    assert_eq!(RealDisk.read(&file).unwrap().split(|byte| *byte == b'\n').count(), wanted.len() + 1);
+    assert!(kills > 3, "{kills}");
+    let back = Store::default();
+    let to = back.start();
+    let kills = insist_killing(&["import", "--addr", &to, &path], folder.path(), &[&back], &random);
+    assert!(back.entries() == wanted, "{} of {} after {kills} kills", back.entries().len(), wanted.len());
 }
 
 #[test]
