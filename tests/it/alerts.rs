@@ -72,6 +72,8 @@ rules:
     errors: {window_secs: 15}
     auth_failures: {window_secs: 15}
     crash_loops: {window_secs: 20}
+    out_of_memory: {window_secs: 15}
+    silent: {threshold: 1, window_secs: 3}
 notify:
   targets:
     - {name: sink, kind: webhook, url: 'SINK', group_by: [alertname, container]}
@@ -93,6 +95,24 @@ fn told(sink: &Sink) -> BTreeMap<[String; 3], u32> {
 
 fn key(container: &str, alert: &str, status: &str) -> [String; 3] {
     [container, alert, status].map(str::to_owned)
+}
+
+/// Gives a container that has written a past of two minutes, in which it wrote all the time.
+fn write_past(logyard: &Logyard, container: &str) {
+    let selector = format!("{{container=\"{container}\", stream=\"stdout\"}}");
+    let mut labels = serde_json::Value::Null;
+    wait("its first line", || {
+        let answer = http::get_with(&logyard.url("/loki/api/v1/series"), &[("match[]", &selector)]).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+        labels = body["data"][0].clone();
+        labels.is_object()
+    });
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let line = |number: u128| serde_json::json!([(now - number * 500_000_000).to_string(), "at work"]);
+    let values: Vec<_> = (0..240).rev().map(line).collect();
+    let body = serde_json::json!({"streams": [{"stream": labels, "values": values}]}).to_string();
+    let answer = http::post(&logyard.url("/loki/api/v1/push"), "application/json", body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 204, "{}", answer.text);
 }
 
 #[test]
@@ -118,7 +138,13 @@ fn rules_that_come_along_tell_of_what_containers_write() {
         "",
     ));
     jobs.push(("looping", "echo hello; exit 3", Some("CrashLoop"), ""));
+    // A tenth of what it asks for is what it may have.
+    let hungry = r#"echo hello; all=$(head -c 160000000 /dev/zero | tr '\0' x); echo "$all" | head -c 9"#;
+    jobs.push(("hungry", hungry, Some("OutOfMemory"), ""));
     jobs.push(("noisy", noisy, None, LOGINS[0].1));
+    // One that wrote all the time, and still runs; how soon it is missed is a matter of its windows.
+    engine.run("silent", &[], "echo at work; sleep 1000");
+    write_past(&logyard, "silent");
     let latest = thread::scope(|scope| {
         let workers: Vec<_> = jobs
             .chunks(4)
@@ -130,7 +156,11 @@ fn rules_that_come_along_tell_of_what_containers_write() {
                         let line = format!("LINE={line}");
                         let restart = if *name == "looping" { "on-failure:4" } else { "no" };
                         let begun = Instant::now();
-                        engine.run(name, &["-e", &line, "--restart", restart], script);
+                        let mut options = vec!["-e", &*line, "--restart", restart];
+                        if *name == "hungry" {
+                            options.extend(["--memory", "16m", "--memory-swap", "16m"]);
+                        }
+                        engine.run(name, &options, script);
                         if let Some(alert) = alert {
                             let firing = key(name, alert, "firing");
                             wait(&format!("{alert} of {name}"), || told(sink).contains_key(&firing));
@@ -143,6 +173,8 @@ fn rules_that_come_along_tell_of_what_containers_write() {
             .collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).max().unwrap()
     });
+    jobs.push(("silent", "", Some("WentSilent"), ""));
+    wait("WentSilent", || told(&sink).contains_key(&key("silent", "WentSilent", "firing")));
     println!("told {latest:?} after the container was started at the latest");
     assert!(latest < TOLD_WITHIN, "{latest:?}");
 

@@ -239,13 +239,6 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
     )
     .unwrap();
     logyard = logyard.with_arguments(&["--config", config.to_str().unwrap()]);
-    let tried = Command::new(env!("CARGO_BIN_EXE_logyard"))
-        .args(["notify", "test", "--config"])
-        .arg(&config)
-        .output()
-        .unwrap();
-    assert!(tried.status.success(), "{tried:?}");
-    assert_eq!(String::from_utf8(tried.stdout).unwrap(), "am: told\nphone: told\nmail: told\n");
     logyard.start();
     let answer = http::post(&logyard.url("/api/prom/rules/n"), "application/yaml", GROUP.as_bytes()).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text);
@@ -301,4 +294,113 @@ fn an_alertmanager_and_a_phone_are_told_over_restarts_of_all_sides() {
     assert_eq!(mails.lines("Subject: [RESOLVED] Broken").len(), 1);
     assert_eq!(mails.lines("Subject: [FIRING] Broken").len(), 1);
     logyard.assert_quiet_but_for(&["cannot tell of alerts"]);
+}
+
+#[test]
+fn each_kind_of_target_can_be_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sink, mails) = (Sink::start(), MailSink::start());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let manager = Alertmanager::start(folder.path(), &sink, port);
+    let token = folder.path().join("token");
+    std::fs::write(&token, "secret").unwrap();
+    let (base, token, mail) = (sink.url(""), token.display(), mails.port);
+    let config = folder.path().join("logyard.yaml");
+    let text = format!(
+        "notify:\n  targets:\n    \
+         - {{name: am, kind: alertmanager, url: 'http://127.0.0.1:{port}'}}\n    \
+         - {{name: hook, kind: webhook, url: '{base}/hook'}}\n    \
+         - {{name: phone, kind: ntfy, url: '{base}/ntfy/my-topic'}}\n    \
+         - {{name: gotify, kind: gotify, url: '{base}/gotify', token_file: '{token}'}}\n    \
+         - {{name: discord, kind: discord, url: '{base}/discord'}}\n    \
+         - {{name: slack, kind: slack, url: '{base}/slack'}}\n    \
+         - {{name: mail, kind: email, url: 'smtp+plain://127.0.0.1:{mail}', from: l@lan, to: [me@lan]}}\n    \
+         - {{name: nobody, kind: webhook, url: 'http://127.0.0.1:1/secret'}}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let tried = Command::new(env!("CARGO_BIN_EXE_logyard"))
+        .args(["notify", "test", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let (said, failed) = (String::from_utf8(tried.stdout).unwrap(), String::from_utf8(tried.stderr).unwrap());
+    for name in ["am", "hook", "phone", "gotify", "discord", "slack", "mail"] {
+        assert!(said.contains(&format!("{name}: told\n")), "{name}: {said}{failed}");
+    }
+    // One that is not there is told, without what may be a secret.
+    assert!(!tried.status.success() && format!("{said}{failed}").contains("nobody"), "{said}{failed}");
+    assert!(!format!("{said}{failed}").contains("/secret"), "{said}{failed}");
+    let one = |path: &str| {
+        let bodies = sink.at(path);
+        assert_eq!(bodies.len(), 1, "{path}: {bodies:?}");
+        bodies[0].clone()
+    };
+    let hook = one("/hook");
+    assert_eq!(
+        (&hook["version"], &hook["alerts"][0]["labels"]["alertname"]),
+        (&"4".into(), &"LogyardTest".into())
+    );
+    let ntfy = one("/ntfy/");
+    assert_eq!((&ntfy["topic"], &ntfy["title"]), (&"my-topic".into(), &"[FIRING] LogyardTest".into()));
+    assert_eq!(one("/gotify/message")["title"], "[FIRING] LogyardTest");
+    for (path, key) in [("/discord", "content"), ("/slack", "text")] {
+        assert!(one(path)[key].as_str().unwrap().contains("LogyardTest"), "{path}");
+    }
+    assert_eq!(mails.lines("Subject: [FIRING] LogyardTest").len(), 1);
+    assert!(manager.holds("LogyardTest"));
+}
+
+#[test]
+fn two_with_the_same_rules_are_one_to_an_alertmanager_and_two_to_a_phone() {
+    let sink = Sink::start();
+    let mut twins = [Logyard::new(NO_ENGINE, &["store"]), Logyard::new(NO_ENGINE, &["store"])];
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let manager = Alertmanager::start(twins[0].folder(), &sink, port);
+    let phone = sink.url("/my-topic");
+    twins = twins.map(|logyard| {
+        let config = logyard.folder().join("logyard.yaml");
+        let text = format!(
+            "notify:\n  targets:\n    - {{name: am, kind: alertmanager, url: 'http://127.0.0.1:{port}'}}\n    \
+             - {{name: phone, kind: ntfy, url: '{phone}'}}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        logyard.with_arguments(&["--config", config.to_str().unwrap()])
+    });
+    for logyard in &mut twins {
+        logyard.start();
+        let answer = http::post(&logyard.url("/api/prom/rules/n"), "application/yaml", GROUP.as_bytes());
+        assert_eq!(answer.unwrap().status, 202);
+        push(logyard, "ERROR one");
+    }
+    let counted = |logyard: &Logyard, target: &str, count: u64| {
+        let metrics = http::get(&logyard.url("/metrics")).unwrap().text;
+        let sent = format!("logyard_rules_notifications_total{{target=\"{target}\",result=\"sent\"}} ");
+        let sent = metrics.lines().find_map(|line| line.strip_prefix(&*sent)?.parse::<u64>().ok());
+        sent.is_some_and(|sent| sent >= count)
+    };
+    for logyard in &twins {
+        wait("word to all", || counted(logyard, "am", 1) && counted(logyard, "phone", 1));
+    }
+    let by_manager = |status: &str| {
+        let bodies = sink.at("/from-alertmanager");
+        bodies.iter().filter(|body| body["status"] == status).count()
+    };
+    wait("word of the Alertmanager", || by_manager("firing") >= 1);
+    assert_eq!(by_manager("firing"), 1);
+    for logyard in &twins {
+        push(logyard, "fixed");
+    }
+    for logyard in &twins {
+        wait("the end to all", || counted(logyard, "am", 2) && counted(logyard, "phone", 2));
+    }
+    wait("word of the Alertmanager that it is over", || by_manager("resolved") >= 1);
+    let titles: Vec<String> =
+        sink.at("/").into_iter().map(|body| body["title"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(titles.iter().filter(|title| *title == "[FIRING] Broken").count(), 2, "{titles:?}");
+    assert_eq!(titles.iter().filter(|title| *title == "[RESOLVED] Broken").count(), 2, "{titles:?}");
+    manager.stop();
+    for logyard in &mut twins {
+        assert!(logyard.stop().success());
+        logyard.assert_quiet_but_for(&[]);
+    }
 }
