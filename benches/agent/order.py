@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Writes crates/logyard/order.ld: which functions an agent and a store run, so that the linker puts them side by side.
+
+    benches/agent/order.py BINARY [--without-docker]
+
+BINARY is a release build with its symbols. It runs under valgrind as agent and store: at rest beside some containers, and with
+some lines from a file that are asked for. Needs valgrind and nm; the containers need root, dockerd and a static busybox.
+
+The names of the functions that ran are shortened to patterns: where nearly all of what begins with some letters ran, those
+letters stand for all of it. Hashes are left out, so that the patterns hold for other versions of compiler and crates; so of a
+generic function all forms come along, which is why twice the code that ran is brought together.
+"""
+
+import argparse
+import bisect
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import cost
+
+ORDER = pathlib.Path(__file__).resolve().parents[2] / "crates/logyard/order.ld"
+# Share of the code with a prefix that ran, from which on the prefix stands for all of it.
+SHARE_MIN = 0.9
+# Shorter prefixes say nothing about what they mean.
+PREFIX_MIN = 16
+HEAD = """/* Functions that an agent or a store runs at rest and with some lines, side by side: only what is used then is in memory.
+   Written by benches/agent/order.py, which says how; not by hand. What is missing here costs memory and nothing else. */
+SECTIONS
+{
+  .text.used :
+  {
+    *(
+"""
+TAIL = """    )
+  }
+}
+INSERT BEFORE .text;
+"""
+
+
+def symbols(binary):
+    """Functions as (address, bytes, name), by address."""
+    found = []
+    for line in subprocess.run(["nm", "-S", binary], check=True, capture_output=True, text=True).stdout.splitlines():
+        parts = line.split()
+        if len(parts) == 4 and parts[2] in "tTwW":
+            found.append((int(parts[0], 16), int(parts[1], 16), parts[3]))
+    return sorted(found)
+
+
+def executed(profile, binary):
+    """Addresses in the binary that a profile of callgrind names."""
+    objects, addresses, last, is_ours = {}, set(), 0, False
+    for line in open(profile):
+        if line.startswith(("ob=", "cob=")):
+            number, name = re.match(r"c?ob=\((\d+)\)(?: (.*))?", line).groups()
+            if name:
+                objects[number] = name.strip()
+            if line.startswith("ob="):
+                is_ours = objects[number] == binary
+        elif line[0] in "0+-*":
+            # Relative to the one before, or the same.
+            word = line.split()[0]
+            last = int(word, 16) if word[0] == "0" else last + (int(word, 0) if word != "*" else 0)
+            if is_ours:
+                addresses.add(last)
+    return addresses
+
+
+def normal(name):
+    """The name without what another compiler or version would change, in either way of mangling."""
+    name = re.sub(r"17h[0-9a-f]{16}E", "17h*E", name.split(".llvm.")[0])
+    return re.sub(r"Cs[0-9A-Za-z]+_", "Cs*_", name)
+
+
+class Names:
+    """A tree of letters over names, with the bytes of all code below a node and of that which ran."""
+
+    def __init__(self):
+        self.below, self.all, self.ran, self.is_end = {}, 0, 0, False
+
+    def add(self, name, size, has_run):
+        node = self
+        for letter in [*name, None]:
+            node.all += size
+            node.ran += size * has_run
+            if letter:
+                node = node.below.setdefault(letter, Names())
+        node.is_end |= has_run
+
+    def patterns(self, prefix=""):
+        if not self.ran:
+            return
+        if len(prefix) >= PREFIX_MIN and self.ran >= SHARE_MIN * self.all:
+            yield prefix + "*"
+            return
+        if self.is_end:
+            yield prefix
+        for letter, node in sorted(self.below.items()):
+            yield from node.patterns(prefix + letter)
+
+
+def profiles(binary, folder, with_docker):
+    """Runs the binary as cost.py does, under valgrind."""
+    wrapper = folder / "logyard"
+    wrapper.write_text(
+        f"#!/bin/sh\nexec valgrind --tool=callgrind --dump-instr=yes --callgrind-out-file={folder}/%p.profile {binary} \"$@\"\n"
+    )
+    wrapper.chmod(0o755)
+    for number, part in enumerate([cost.latency, cost.idle] if with_docker else [cost.latency]):
+        place = folder / str(number)
+        place.mkdir()
+        part(str(wrapper), place, 5)
+    return folder.glob("*.profile")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary", type=os.path.abspath)
+    parser.add_argument("--without-docker", action="store_true")
+    chosen = parser.parse_args()
+    known = symbols(chosen.binary)
+    starts, ran = [address for address, _, _ in known], set()
+    with tempfile.TemporaryDirectory(prefix="ly-order-") as folder:
+        for profile in profiles(chosen.binary, pathlib.Path(folder), not chosen.without_docker):
+            for address in executed(profile, chosen.binary):
+                at = bisect.bisect_right(starts, address) - 1
+                if at >= 0 and address < known[at][0] + known[at][1]:
+                    ran.add(known[at][2])
+    # One call a letter, and names of generic functions are long.
+    sys.setrecursionlimit(100_000)
+    names = Names()
+    for _, size, name in known:
+        names.add(normal(name), size, name in ran)
+    patterns = list(names.patterns())
+    ORDER.write_text(HEAD + "".join(f"      .text.{pattern}\n" for pattern in patterns) + TAIL)
+    size = sum(size for _, size, name in known if name in ran)
+    print(f"{len(ran)} of {len(known)} functions, {size / 1e6:.1f} MB, in {len(patterns)} patterns")
+
+
+if __name__ == "__main__":
+    main()
