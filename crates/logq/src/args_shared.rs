@@ -43,6 +43,10 @@ pub(crate) struct SharedFlags {
         hide_short_help = true)]
     pub(crate) time_form: TimeForm,
 
+    /// Draw the samples of a metric query: bars at one point in time, columns over a range, with units
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) chart: bool,
+
     /// Tell on the error output what the store did for a query
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) stats: bool,

@@ -1,4 +1,6 @@
-//! Numbers as people read them.
+//! Numbers as people read them: units, bars, lines of small columns.
 
 pub(crate) mod columns;
+pub(crate) mod draw;
+pub(crate) mod unit;
 pub(crate) mod units;

@@ -49,6 +49,6 @@ impl InstantQuery {
         let time_ns = at.map_or(Ok(now_ns), |text| parse_time_ns(text, now_ns, &session.look.zone))?;
         let call = Call { query: query.clone(), time_ns };
         let answer = session.client()?.query(&call).await.map_err(|error| refused(error, query))?;
-        session.samples(answer)
+        session.samples_of(query, answer)
     }
 }

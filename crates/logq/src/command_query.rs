@@ -23,6 +23,7 @@ Examples:
   logq '{compose_project=\"shop\"}' --limit 0 -o raw    # every line of the last hour, nothing else
   logq query '{container=~\"web|db\"}' --from 2026-11-20 --to 2026-11-21 --forward
   logq 'sum by (container) (count_over_time({container=~\".+\"}[5m]))' --step 5m
+  logq 'sum by (container) (bytes_rate({container=~\".+\"}[5m]))' --chart   # drawn, in MiB/s
   cat app.log | logq --stdin '| logfmt | level=\"error\"'   # a file or a pipe, with no store
   cat app.log | logq --stdin 'sum by (level) (count_over_time({a=\"b\"} | logfmt [1h]))'
 
@@ -181,5 +182,5 @@ async fn samples(
     let asked = session.client()?.query_range_with(&call, extras).await;
     let (answer, stats) = asked.map_err(|error| refused(error, query))?;
     tell_stats(&stats, session)?;
-    session.samples(answer)
+    session.samples_of(query, answer)
 }

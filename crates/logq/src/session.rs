@@ -11,6 +11,8 @@ use logyard_wire::loki_query::{QueryAnswer, QueryData};
 use crate::args::Arguments;
 use crate::args_range::RangeFlags;
 use crate::args_shared::{Colour, Format, SharedFlags};
+use crate::chart::draw::write_chart;
+use crate::chart::unit::Unit;
 use crate::check::explain;
 use crate::connect::connect;
 use crate::entry::{Entry, merge};
@@ -122,6 +124,17 @@ impl<'a> Session<'a> {
                 "the store answered a log query with samples; check the address".to_owned(),
             )),
         }
+    }
+
+    /// As [`Session::samples`], or draws them if that is asked for, in the unit that the query tells.
+    pub(crate) fn samples_of(&mut self, query: &str, answer: QueryAnswer) -> Result<bool, Stop> {
+        if !self.shared.chart || self.format != Format::Default {
+            return self.samples(answer);
+        }
+        self.warn(&answer.warnings)?;
+        let samples = flatten(answer.data);
+        write_chart(self.out, &samples, Unit::of(query), &self.look)?;
+        Ok(!samples.is_empty())
     }
 
     /// Prints the samples of an answer and returns whether there are any.

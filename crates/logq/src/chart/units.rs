@@ -28,6 +28,27 @@ pub(crate) fn bytes_text(value: f64) -> String {
     scaled(value, &SCALES)
 }
 
+/// Writes a span: `350 µs`, `1.5 s`, `2m05s`, `3h12m`, `4d02h`.
+pub(crate) fn seconds_text(value: f64) -> String {
+    if !value.is_finite() {
+        return special(value);
+    }
+    let size = value.abs();
+    let sign = if value < 0.0 { "-" } else { "" };
+    // Up to here three digits tell more than whole seconds do.
+    if size < 100.0 {
+        const SCALES: [(f64, &str); 4] = [(1e-9, " ns"), (1e-6, " µs"), (1e-3, " ms"), (1.0, " s")];
+        return if size == 0.0 { "0 s".to_owned() } else { scaled(value, &SCALES) };
+    }
+    let whole = size.round() as u64;
+    let (large, large_name, small, small_name) = match whole {
+        0..3600 => (whole / 60, "m", whole % 60, "s"),
+        3600..86_400 => (whole / 3600, "h", whole % 3600 / 60, "m"),
+        _ => (whole / 86_400, "d", whole % 86_400 / 3600, "h"),
+    };
+    format!("{sign}{large}{large_name}{small:02}{small_name}")
+}
+
 /// Writes a number with the largest scale that leaves one digit before the point.
 fn scaled(value: f64, scales: &[(f64, &str)]) -> String {
     if !value.is_finite() {
@@ -102,6 +123,26 @@ mod tests {
             (3.5 * 1_073_741_824.0, "3.5 GiB"),
         ] {
             assert_eq!(bytes_text(value), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn spans() {
+        for (value, want) in [
+            (0.0, "0 s"),
+            (0.000_000_35, "350 ns"),
+            (0.000_35, "350 µs"),
+            (0.35, "350 ms"),
+            (1.5, "1.5 s"),
+            (59.94, "59.9 s"),
+            (125.0, "2m05s"),
+            (3600.0, "1h00m"),
+            (11_520.0, "3h12m"),
+            (356_400.0, "4d03h"),
+            (-125.0, "-2m05s"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            assert_eq!(seconds_text(value), want, "{value}");
         }
     }
 }
