@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use logyard_wire::loki_query::Labels;
 
+use crate::chart::columns::columns;
 use crate::series::Sample;
 
 /// One series.
@@ -16,6 +17,12 @@ pub(crate) struct Series {
 }
 
 impl Series {
+    /// Draws its newest numbers, so many, as columns.
+    pub(crate) fn drawn(&self, count: usize) -> String {
+        let newest = self.points.get(self.points.len().saturating_sub(count)..).unwrap_or_default();
+        columns(&newest.iter().map(|(_, value)| *value).collect::<Vec<_>>())
+    }
+
     /// Returns the newest number.
     pub(crate) fn last(&self) -> Option<f64> {
         self.points.last().map(|(_, value)| *value)
@@ -34,29 +41,6 @@ pub(crate) fn gather(samples: Vec<Sample>) -> Vec<Series> {
     series
 }
 
-/// Draws numbers as bars of eight heights, the newest at the right; numbers that are none leave a gap.
-pub(crate) fn sparkline(points: &[(i64, f64)], columns: usize) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let shown = points.get(points.len().saturating_sub(columns)..).unwrap_or_default();
-    let finite = || shown.iter().map(|(_, value)| *value).filter(|value| value.is_finite());
-    let low = finite().fold(0.0_f64, f64::min);
-    let high = finite().fold(low, f64::max);
-    let bar = |value: f64| {
-        if !value.is_finite() {
-            return ' ';
-        }
-        let part = if high > low { (value - low) / (high - low) } else { 0.0 };
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "casts of floats saturate"
-        )]
-        let index = (part * 7.0).round() as usize;
-        BARS.get(index).copied().unwrap_or('█')
-    };
-    shown.iter().map(|(_, value)| bar(*value)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,14 +54,5 @@ mod tests {
         let shape: Vec<(&str, usize)> =
             series.iter().map(|one| (one.labels["a"].as_str(), one.points.len())).collect();
         assert_eq!(shape, [("y", 2), ("x", 2)]);
-    }
-
-    #[test]
-    fn bars_begin_at_zero() {
-        let points: Vec<(i64, f64)> =
-            [0.0, 7.0, 3.5, f64::NAN, 7.0].iter().map(|value| (0, *value)).collect();
-        assert_eq!(sparkline(&points, 10), "▁█▅ █");
-        assert_eq!(sparkline(&points, 2), " █");
-        assert_eq!(sparkline(&[(0, 0.0)], 5), "▁");
     }
 }

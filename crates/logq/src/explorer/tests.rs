@@ -395,7 +395,7 @@ fn metric_queries_yield_series() {
     let samples = (0..3).map(|n| Sample { ts_ns: n, labels: Arc::clone(&labels), value: 1.5 }).collect();
     state.update(Event::Samples(1, samples), NOW);
     let text = screen(&state);
-    assert!(text.contains("1.5000 ███") && text.contains("a=x␛[2J"), "{text}");
+    assert!(text.contains("1.5 ███") && text.contains("a=x␛[2J"), "{text}");
 }
 
 #[test]

@@ -9,9 +9,9 @@ use super::clock_text;
 use super::histogram::level_index;
 use super::list::List;
 use super::state::{Context, Focus, State};
-use super::table::sparkline;
 use super::text;
 use super::view::{CHOSEN, DIM, NAME, PLAIN, TITLE, behind, level_style, paint, put, put_from, row};
+use crate::chart::units::count_text;
 
 /// Labels of which the first that an entry has is shown before its line.
 const SHOWN_LABELS: [&str; 8] =
@@ -88,19 +88,12 @@ pub(crate) fn draw_series(state: &State, cells: &mut Cells, area: Rect) {
         state.series.iter().skip(state.series_top).take(usize::from(area.height)).enumerate()
     {
         let line = row(area, index);
-        let number = series.last().map(number_text).unwrap_or_default();
+        let number = series.last().map(count_text).unwrap_or_default();
         put(cells, line, &format!("{number:>12} "), TITLE);
-        put(cells, behind(line, 13), &sparkline(&series.points, bars), NAME);
+        put(cells, behind(line, 13), &series.drawn(bars), NAME);
         let labels: Vec<String> =
             series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let room = behind(line, 14 + u16::try_from(bars).unwrap_or_default());
         put(cells, room, &text::cut(&labels.join(" "), usize::from(room.width)), PLAIN);
-    }
-}
-
-fn number_text(value: f64) -> String {
-    match value {
-        value if value == value.trunc() && value.abs() < 1e12 => format!("{value:.0}"),
-        value => format!("{value:.4}"),
     }
 }
