@@ -52,12 +52,21 @@ pub(crate) struct Engine {
 
 /// Why a call failed, for people.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct EngineError(String);
+#[error("{text}")]
+pub(crate) struct EngineError {
+    text: String,
+    /// Somebody took the connection, and then gave no good answer.
+    is_taken: bool,
+}
 
 impl EngineError {
     pub(crate) fn new(text: String) -> Self {
-        Self(text)
+        Self { text, is_taken: false }
+    }
+
+    /// Whether somebody was asked, who is not to be asked too often.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_taken
     }
 }
 
@@ -126,17 +135,24 @@ impl Engine {
     /// Connects and agrees on an API version.
     pub(crate) async fn connect(place: &EnginePlace, disk: &dyn Disk) -> Result<Self, EngineError> {
         let host = &place.host;
-        let failed = |error: String| EngineError(format!("no engine answers at {host}: {error}"));
+        let failed = |error: String| EngineError::new(format!("no engine answers at {host}: {error}"));
+        let refused = |error: String| EngineError { is_taken: true, ..failed(error) };
         let connect = async {
             let way = Way::open(&place.address, disk).await.map_err(failed)?;
             let docker = docker(&way).map_err(|error| failed(with_causes(&error)))?;
-            let docker = docker.negotiate_version().await.map_err(|error| failed(with_causes(&error)))?;
-            let version = docker.version().await.map_err(|error| failed(with_causes(&error)))?;
+            // Where nobody is, the first request says so, in words that people know.
+            let is_taken = way.connect().await.is_ok();
+            let told = |error: &BollardError| {
+                let text = with_causes(error);
+                if is_taken { refused(text) } else { failed(text) }
+            };
+            let docker = docker.negotiate_version().await.map_err(|error| told(&error))?;
+            let version = docker.version().await.map_err(|error| told(&error))?;
             Ok((way, docker, version))
         };
         let (way, docker, version) = tokio::time::timeout(ANSWER_TIMEOUT, connect)
             .await
-            .map_err(|_| EngineError(format!("the engine at {host} does not answer within 30 s")))??;
+            .map_err(|_| EngineError::new(format!("the engine at {host} does not answer within 30 s")))??;
         let components = version.components.unwrap_or_default();
         let is_podman = components.iter().any(|component| component.name.contains("Podman"));
         let report = EngineReport {
@@ -172,7 +188,7 @@ impl Engine {
     pub(crate) async fn list(&self) -> Result<Vec<Listed>, EngineError> {
         let options = ListContainersOptions { all: true, ..Default::default() };
         let list = self.docker.list_containers(Some(options)).await;
-        let list = list.map_err(|error| EngineError(format!("cannot list containers: {error}")))?;
+        let list = list.map_err(|error| EngineError::new(format!("cannot list containers: {error}")))?;
         Ok(list.into_iter().filter_map(listed).collect())
     }
 
@@ -181,7 +197,7 @@ impl Engine {
         match self.docker.inspect_container(id, None).await {
             Ok(answer) => Ok(Some(inspected(answer))),
             Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-            Err(error) => Err(EngineError(format!("cannot inspect container {id}: {error}"))),
+            Err(error) => Err(EngineError::new(format!("cannot inspect container {id}: {error}"))),
         }
     }
 

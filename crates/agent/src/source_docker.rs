@@ -31,6 +31,10 @@ use crate::spool_shared::{SharedSpool, stopped, stopped_within};
 
 const BACKOFF: BackoffSettings =
     BackoffSettings { min: Duration::from_millis(100), max: Duration::from_secs(5) };
+/// Pauses between attempts at one that takes connections and does not answer them: two requests each, and over a long
+/// time fewer than one in five seconds.
+const CALM_BACKOFF: BackoffSettings =
+    BackoffSettings { min: Duration::from_millis(100), max: Duration::from_secs(20) };
 /// The list is taken again this often, in case an event was lost.
 const LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// Events are asked for from this long before the connection: repeats do no harm.
@@ -128,6 +132,7 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
     let host = place.host.as_str();
     let events_key: Arc<str> = format!("{EVENTS_KEY}{}", place.key).into();
     let mut backoff = Backoff::new(BACKOFF, Arc::clone(&parts.random));
+    let mut calm_backoff = Backoff::new(CALM_BACKOFF, Arc::clone(&parts.random));
     let now_ns = parts.clock.now_ns();
     let mut positions = parts.pieces.positions(&spool);
     let events_position = match positions.remove(&*events_key) {
@@ -184,6 +189,7 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
                 let has_lasted = begun.elapsed() > BACKOFF.max;
                 if has_lasted {
                     backoff.reset();
+                    calm_backoff.reset();
                 }
                 (ended, has_lasted)
             }
@@ -192,6 +198,7 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
         let Err(error) = ended else {
             break;
         };
+        let is_taken = error.is_taken();
         // Proxies, and Podman, end the events now and then; it is news only if nobody answers afterwards.
         if has_lasted {
             tracing::debug!(%error, host, "the engine ended its events; asking again");
@@ -200,7 +207,8 @@ pub(crate) async fn run(source: DockerSource, first: Option<Engine>) {
             is_failing = true;
         }
         parts.board.set_engine(&place.key, Err(error.to_string()));
-        if stopped_within(&mut stop, backoff.next_delay(None)).await {
+        let pauses = if is_taken { &mut calm_backoff } else { &mut backoff };
+        if stopped_within(&mut stop, pauses.next_delay(None)).await {
             break;
         }
     }
@@ -462,6 +470,20 @@ fn facts_of(mut attributes: HashMap<String, String>) -> ContainerFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn b20_in_ten_minutes_an_engine_that_does_not_answer_is_asked_less_than_each_five_seconds() {
+        const REQUESTS_OF_ATTEMPT: u64 = 2;
+        for seed in 0..20 {
+            let mut pauses = Backoff::new(CALM_BACKOFF, Arc::new(logyard_sys::Random::seeded(seed)));
+            let (mut passed, mut requests) = (Duration::ZERO, 0);
+            while passed < Duration::from_secs(600) {
+                requests += REQUESTS_OF_ATTEMPT;
+                passed += pauses.next_delay(None);
+            }
+            assert!(requests * 5 < passed.as_secs(), "{requests} requests in {passed:?}");
+        }
+    }
 
     #[test]
     fn what_an_engine_that_has_not_answered_may_hold_is_not_gone() {
