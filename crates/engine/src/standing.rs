@@ -45,8 +45,9 @@ const BUCKETS_MAX: i64 = 1000;
 /// second looks at 30,000 of them.
 const ENTRIES_MAX: usize = 50_000;
 
-/// Most entries that all folds remember which share a room, some 12 MB.
-const ROOM_ENTRIES_MAX: usize = 500_000;
+/// Most entries that all folds remember which share a room, some 25 MB: a thousand rules over windows of five minutes of
+/// 10,000 lines a second want more than half of it.
+const ROOM_ENTRIES_MAX: usize = 1_000_000;
 
 /// How long a fold rests that had too many entries.
 const REST_NS: i64 = 600 * 1_000_000_000;
