@@ -43,6 +43,10 @@ pub(crate) struct SharedFlags {
         hide_short_help = true)]
     pub(crate) time_form: TimeForm,
 
+    /// Print lines of JSON over several lines
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) pretty: bool,
+
     /// Draw the samples of a metric query: bars at one point in time, columns over a range, with units
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) chart: bool,

@@ -9,6 +9,7 @@ use logyard_model::{Direction, TimeRange};
 use crate::check::{Yields, check};
 use crate::entry::{Entry, merge};
 use crate::pages::Pages;
+use crate::people::name;
 use crate::printer::Printer;
 use crate::run::Stop;
 use crate::session::{Session, refused};
@@ -16,6 +17,7 @@ use crate::tail::Tail as State;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
+  logq tail web                                       # of what has web in its name
   logq tail '{container=\"web\"}'                       # the newest ten lines, then each new one
   logq tail '{container=\"web\"} |= \"ERROR\"' --lines 0 -o raw";
 
@@ -31,7 +33,7 @@ const AWAY_PAUSE: Duration = Duration::from_secs(2);
 /// A log query to follow.
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
-    /// LogQL log query
+    /// LogQL log query, or a part of the name of a container, service or unit
     query: String,
 
     /// How many of the entries already there to print first
@@ -46,7 +48,14 @@ pub(crate) struct Tail {
 impl Tail {
     /// Follows a query until the reader goes away or the process is ended from outside.
     pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
-        follow(&self.query, self.lines, self.delay_for, session).await
+        let named = match name::is_name(&self.query) {
+            true => match name::selector(&self.query, session).await? {
+                Some(selector) => Some(selector),
+                None => return Ok(false),
+            },
+            false => None,
+        };
+        follow(named.as_ref().unwrap_or(&self.query), self.lines, self.delay_for, session).await
     }
 }
 

@@ -55,6 +55,7 @@ mod output_text;
 mod pages;
 mod parts;
 mod people;
+mod pretty_json;
 mod printer;
 mod run;
 mod series;

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::args_labels::LabelFlags;
 use crate::entry::Entry;
+use crate::pretty_json::pretty_json;
 use crate::time_form::TimeForm;
 
 const DIM: &str = "\u{1b}[2m";
@@ -33,6 +34,8 @@ pub(crate) struct Look {
     pub(crate) time: TimeForm,
     /// Which labels are printed.
     pub(crate) labels: LabelFlags,
+    /// Whether lines of JSON are printed over several lines.
+    pub(crate) pretty: bool,
 }
 
 impl Look {
@@ -45,7 +48,7 @@ impl Look {
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
         let (time, labels) = (TimeForm::Default, LabelFlags::default());
-        Self { colour: false, terminal: false, zone: TimeZone::UTC, time, labels }
+        Self { colour: false, terminal: false, zone: TimeZone::UTC, time, labels, pretty: false }
     }
 }
 
@@ -92,7 +95,9 @@ pub(crate) fn write_entry(
         push_styled(&mut text, &format!("{shown:width$}"), style);
         text.push(' ');
     }
-    let line = if look.terminal { shown(&entry.line) } else { entry.line.clone() };
+    let pretty = if look.pretty { pretty_json(&entry.line) } else { None };
+    let line = pretty.unwrap_or_else(|| entry.line.clone());
+    let line = if look.terminal { shown(&line) } else { line };
     let colour = if look.colour { level_colour(&level) } else { "" };
     push_styled(&mut text, &line, colour);
     if look.colour && colour.is_empty() && line.contains('\u{1b}') {
@@ -252,6 +257,14 @@ mod tests {
         let common = common_labels(std::slice::from_ref(&entry));
         assert_eq!(common.len(), 1);
         assert_eq!(printed(&entry, &common, &look()), "1970-01-01T00:00:00.000Z x\n");
+    }
+
+    #[test]
+    fn lines_of_json_are_pretty_on_request() {
+        let entry = Entry::sample(0, "{\"a\":1}");
+        let print = |pretty| printed(&entry, &BTreeMap::new(), &Look { pretty, ..Look::plain() });
+        assert!(print(false).ends_with(" {\"a\":1}\n"), "{}", print(false));
+        assert!(print(true).ends_with(" {\n  \"a\": 1\n}\n"), "{}", print(true));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
         };
         let zone = if shared.utc { TimeZone::UTC } else { shared.timezone.clone() };
         let (labels, time) = (shared.labels.clone(), shared.time_form);
-        let look = Look { colour, terminal: out_is_terminal, zone, time, labels };
+        let look = Look { colour, terminal: out_is_terminal, zone, time, labels, pretty: shared.pretty };
         let (format, range) = (shared.output, arguments.range.clone());
         Self { now_ns, input, out, err, format, look, shared, env, err_is_terminal, range, client: None }
     }
