@@ -8,6 +8,12 @@ use std::path::{Path, PathBuf};
 /// Bytes of lines per corpus: two blocks, so that neither is always in the fastest cache.
 const BYTES_MIN: usize = 4 << 20;
 
+/// Makes the line of a number.
+type Make = fn(&mut Dice, usize) -> String;
+
+const KINDS: [(&str, Make); 5] =
+    [("text", text), ("json", json), ("logfmt", logfmt), ("packed", packed), ("colors", colors)];
+
 /// Lines of one kind.
 #[derive(Debug)]
 pub(crate) struct Corpus {
@@ -24,30 +30,26 @@ impl Corpus {
 
 /// Returns the corpora `text`, `json`, `logfmt`, `packed` and `colors`.
 pub(crate) fn all() -> Vec<Corpus> {
-    let mut made: Vec<Corpus> = [
-        ("text", text as fn(&mut Dice, usize) -> String),
-        ("json", json),
-        ("logfmt", logfmt),
-        ("packed", packed),
-        ("colors", colors),
-    ]
-    .into_iter()
-    .map(|(name, make)| {
-        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-        Corpus { name, lines: fill(|number| make(&mut dice, number)) }
-    })
-    .collect();
+    let mut made: Vec<Corpus> = KINDS.iter().map(|(name, _)| made(name, BYTES_MIN)).collect();
     if let Ok(folder) = std::env::var("LOGYARD_LOG_FOLDER") {
         let files = read_folder(Path::new(&folder));
         let real: Vec<&str> = files.iter().flat_map(|(_, text)| text.lines()).collect();
         for corpus in &mut made {
             let of_kind: Vec<&str> = real.iter().copied().filter(|line| kind(line) == corpus.name).collect();
             if !of_kind.is_empty() {
-                corpus.lines = fill(|number| of_kind[number % of_kind.len()].to_owned());
+                corpus.lines = fill(BYTES_MIN, |number| of_kind[number % of_kind.len()].to_owned());
             }
         }
     }
     made
+}
+
+/// Returns lines that are made up, of at least so many bytes; the same in every run.
+pub(crate) fn made(name: &str, bytes_min: usize) -> Corpus {
+    let (name, make) =
+        KINDS.iter().find(|(kind, _)| *kind == name).unwrap_or_else(|| panic!("no kind {name}"));
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    Corpus { name, lines: fill(bytes_min, |number| make(&mut dice, number)) }
 }
 
 /// Returns the corpus of a name.
@@ -55,9 +57,9 @@ pub(crate) fn by_name<'a>(corpora: &'a [Corpus], name: &str) -> &'a Corpus {
     corpora.iter().find(|corpus| corpus.name == name).unwrap_or_else(|| panic!("no corpus {name}"))
 }
 
-fn fill(mut make: impl FnMut(usize) -> String) -> Vec<String> {
+fn fill(bytes_min: usize, mut make: impl FnMut(usize) -> String) -> Vec<String> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
-    while bytes < BYTES_MIN {
+    while bytes < bytes_min {
         let line = make(lines.len());
         bytes += line.len() + 1;
         lines.push(line);
