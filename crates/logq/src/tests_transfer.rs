@@ -29,7 +29,7 @@ struct State {
     /// What goes wrong, if anything.
     random: Option<Random>,
     /// After so many more calls the sender is told of it.
-    kill: Option<(usize, mpsc::Sender<()>)>,
+    kill: Option<(usize, mpsc::SyncSender<()>)>,
     /// Whether it is a Loki, which knows no native push.
     is_loki: bool,
 }
@@ -391,7 +391,7 @@ fn process(line: &[&str], folder: &std::path::Path) -> Child {
 /// Runs a command as a process, killing it after random numbers of calls; returns how often it was killed.
 fn insist_killing(line: &[&str], folder: &std::path::Path, stores: &[&Store], random: &Random) -> usize {
     for kills in 0..1000 {
-        let (due, waiting) = mpsc::channel();
+        let (due, waiting) = mpsc::sync_channel(stores.len());
         for store in stores {
             store.0.lock().unwrap().kill = Some(((random.next_u64() % 12) as usize, due.clone()));
         }
