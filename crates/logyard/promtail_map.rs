@@ -83,7 +83,10 @@ impl Mapped {
                     put(&mut self.settings.log.format, &defaults.format, LogFormat::Json);
                 }
                 "log_format" => {}
-                _ => self.note(place!["server", key], "has no effect: the agent opens no port of its own"),
+                key if is_server_key(key) => {
+                    self.note(place!["server", key], "has no effect: the agent's pages are at agent.listen");
+                }
+                _ => self.refuse(place!["server", key], UNKNOWN_SERVER_KEY),
             }
         }
     }
@@ -111,11 +114,13 @@ impl Mapped {
             if positions.filename.is_some() {
                 self.note(place!["positions", "filename"], text);
             }
-            if positions.sync_period.is_some() || positions.ignore_invalid_yaml.is_some() {
-                self.note(
-                    place!["positions"],
-                    "has no other effect: positions are saved with the lines they stand for",
-                );
+            let others = [
+                ("sync_period", positions.sync_period.is_some()),
+                ("ignore_invalid_yaml", positions.ignore_invalid_yaml.is_some()),
+            ];
+            for (key, _) in others.iter().filter(|(_, is_given)| *is_given) {
+                let text = "has no effect: positions are saved with the lines they stand for";
+                self.note(place!["positions", *key], text);
             }
         }
         if file.target_config.as_ref().is_some_and(|targets| targets.sync_period.is_some()) {
@@ -474,6 +479,42 @@ impl Mapped {
             }
         }
     }
+}
+
+/// Of a key that is not Promtail's.
+pub(crate) const UNKNOWN_SERVER_KEY: &str =
+    "is refused: a server of Promtail's has no such key; remove it, or look at how it is written";
+
+/// Tells whether a server of Promtail's has this key. Most have no counterpart.
+pub(crate) fn is_server_key(key: &str) -> bool {
+    const KEYS: [&str; 24] = [
+        "disable",
+        "enable_runtime_reload",
+        "external_url",
+        "graceful_shutdown_timeout",
+        "health_check_target",
+        "http_listen_address",
+        "http_listen_conn_limit",
+        "http_listen_network",
+        "http_listen_port",
+        "http_log_closed_connections_without_response_enabled",
+        "http_path_prefix",
+        "http_tls_config",
+        "log_format",
+        "log_level",
+        "log_request_at_info_level_enabled",
+        "log_request_exclude_headers_list",
+        "log_request_headers",
+        "profiling_enabled",
+        "proxy_protocol_enabled",
+        "register_instrumentation",
+        "reload",
+        "report_grpc_codes_in_instrumentation_label_enabled",
+        "tls_cipher_suites",
+        "tls_min_version",
+    ];
+    const FAMILIES: [&str; 3] = ["grpc_", "http_server_", "log_source_ips_"];
+    KEYS.contains(&key) || FAMILIES.iter().any(|family| key.starts_with(family))
 }
 
 /// Puts a value in place unless another one was given.

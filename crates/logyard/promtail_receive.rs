@@ -16,7 +16,7 @@ use serde_yaml_ng::Value;
 
 use crate::config_units::Unit;
 use crate::promtail::{Anything, PromtailJob, place};
-use crate::promtail_map::Mapped;
+use crate::promtail_map::{Mapped, UNKNOWN_SERVER_KEY, is_server_key};
 
 /// A port for syslog.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -214,10 +214,11 @@ impl Mapped {
                         let path = [at.clone(), place!["server", key]].concat();
                         self.refuse(path, "is refused: pushes are taken at /loki/api/v1/push");
                     }
-                    _ => {
+                    key if is_server_key(key) => {
                         let path = [at.clone(), place!["server", key]].concat();
                         self.note(path, "has no effect: the port takes pushes and nothing else");
                     }
+                    _ => self.refuse([at.clone(), place!["server", key]].concat(), UNKNOWN_SERVER_KEY),
                 }
             }
         }

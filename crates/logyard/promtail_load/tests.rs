@@ -3,6 +3,8 @@
 use super::*;
 use logyard_sys::SimDisk;
 
+mod keys;
+
 /// Every kind of key that is taken or mapped.
 const WHOLE: &str = r#"server:
   http_listen_port: 9080
