@@ -150,6 +150,8 @@ pub(crate) enum Command {
     All,
     /// Only read, and send to the store at --push-url
     Agent {
+        #[command(flatten)]
+        dry_run: DryRunArguments,
         #[command(subcommand)]
         command: Option<AgentCommand>,
     },
@@ -228,6 +230,22 @@ pub(crate) enum AgentCommand {
     /// Show every container and file: read or not, under which labels, and why not
     #[command(after_help = TARGETS_EXAMPLES)]
     Targets(TargetsArguments),
+}
+
+/// How `logyard agent` only tells what it would ship.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub(crate) struct DryRunArguments {
+    /// Print what would be shipped, a line for each entry, and ship nothing; ends with Ctrl-C, or the input of --stdin
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Print JSON, an object for each entry, with the whole line
+    #[arg(long, requires = "dry_run")]
+    pub(crate) jsonl: bool,
+
+    /// End after so many entries
+    #[arg(long, requires = "dry_run", value_name = "NUMBER")]
+    pub(crate) limit: Option<u64>,
 }
 
 /// What `logyard agent targets` is asked.

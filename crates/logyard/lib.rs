@@ -16,6 +16,7 @@ mod args;
 mod assemble;
 mod banner;
 mod command_config;
+mod command_dry_run;
 mod command_export;
 mod command_fsck;
 mod command_health;
@@ -89,8 +90,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match command {
         Command::All => command_run::run(Role::All, source, (settings, taken), disk),
-        Command::Agent { command: None } => command_run::run(Role::Agent, source, (settings, taken), disk),
-        Command::Agent { command: Some(AgentCommand::Targets(arguments)) } => {
+        Command::Agent { dry_run, command: None } if dry_run.dry_run => {
+            command_dry_run::run(dry_run, settings, taken, disk)
+        }
+        Command::Agent { command: None, .. } => {
+            command_run::run(Role::Agent, source, (settings, taken), disk)
+        }
+        Command::Agent { command: Some(AgentCommand::Targets(arguments)), .. } => {
             command_targets::run(&arguments, &settings, &disk)
         }
         Command::Store => command_run::run(Role::Store, source, (settings, taken), disk),

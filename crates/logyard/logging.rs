@@ -189,7 +189,7 @@ fn json_line(fields: &[(&str, String)]) -> String {
 /// Writes a time as RFC 3339 in UTC with milliseconds. Days are turned into dates with the arithmetic
 /// of the Gregorian calendar in eras of 400 years (146,097 days) that begin on 1 March, so that leap days end
 /// a year.
-fn time_text(ns: i64) -> String {
+pub(crate) fn time_text(ns: i64) -> String {
     let ms = ns.div_euclid(1_000_000);
     let (days, ms_of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let shifted = days + 719_468;

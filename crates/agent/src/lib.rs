@@ -23,6 +23,7 @@ mod container_stages;
 mod discovery;
 mod docker_engine;
 mod docker_target;
+mod dry_run;
 mod engine_place;
 mod error;
 mod file_form;
@@ -78,6 +79,7 @@ mod syslog_message;
 mod timestamp;
 
 pub use agent::{Agent, AgentParts, Reporter};
+pub use dry_run::{DryEntry, DryParts, DryRun};
 pub use error::{Error, Kind};
 pub use import::ImportedPositions;
 pub use listen_tls::ListenTlsSettings;

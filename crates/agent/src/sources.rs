@@ -626,6 +626,16 @@ impl Wanted {
     }
 }
 
+/// Takes the ports out of settings; returns their names.
+pub(crate) fn take_ports(settings: &mut AgentSettings) -> Vec<String> {
+    let mut sources: Vec<Source> = Vec::new();
+    sources.extend(settings.syslog.drain(..).map(Source::Syslog));
+    sources.extend(settings.gelf.drain(..).map(Source::Gelf));
+    sources.extend(settings.forward.drain(..).map(Source::Forward));
+    sources.extend(settings.loki_push.drain(..).map(Source::LokiPush));
+    sources.iter().map(Source::name).collect()
+}
+
 impl Source {
     /// Returns what it is called in reports.
     fn name(&self) -> String {
