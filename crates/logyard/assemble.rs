@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use logyard_agent::{Agent, AgentParts, AgentSettings, FileSettings, ImportedPositions, Reloaded};
-use logyard_client::{Client, ClientSettings, Token, without_secrets};
+use logyard_agent::{
+    Agent, AgentParts, AgentSettings, Destination, FileSettings, ImportedPositions, Reloaded,
+};
+use logyard_client::{Tls as ClientTls, without_secrets};
 use logyard_engine::Engine;
 use logyard_ingest::Ingest;
-use logyard_model::{Tenant, Tenants};
+use logyard_model::Tenant;
 use logyard_rules::{Notifier, Recorder, Ruler, RulerParts, Spread, Target};
 use logyard_server::{OwnDoor, ReloadReport, Reloads, RuleQueries, Secret, Server, ServerParts, Tls};
 use logyard_store::{
@@ -26,12 +28,11 @@ use crate::agent_pages::{self, AgentPages, InForce, PagesParts};
 use crate::banner::Facts;
 use crate::command_run::Role;
 use crate::command_targets;
-use crate::config::{PushSettings, PushTlsSettings, Settings};
+use crate::config::{PushSettings, Settings};
 use crate::logging::{OwnLog, with_causes};
 use crate::reload::{self, ReloadMetrics};
 use crate::secrets;
 use crate::settings_source::SettingsSource;
-use crate::start_check::tenant_of;
 use crate::tls::{self, ServerTls};
 
 /// Where an engine listens if nobody says otherwise.
@@ -67,8 +68,8 @@ pub(crate) struct Running {
     agent: Option<Agent>,
     /// Its pages, if it runs alone.
     face: Option<AgentPages>,
-    /// Renews what it shows of itself.
-    agent_tls: Option<JoinHandle<()>>,
+    /// Renew what it shows of itself, one for each destination that speaks TLS.
+    agent_tls: Vec<JoinHandle<()>>,
     /// Answers what it reads.
     status: Option<JoinHandle<()>>,
     keeping: Option<Keeping>,
@@ -148,14 +149,14 @@ impl Running {
         let push = own_address
             .map_or_else(|| settings.push.clone(), |address| own_push(address, &settings, own_token));
         let pushes_to = (!role.keeps()).then(|| without_secrets(&push.url));
-        let (mut agent, mut agent_tls) = (None, None);
+        let (mut agent, mut agent_tls) = (None, Vec::new());
         if role.reads() {
-            let tls = tls::of_push(&push.tls)?;
-            let pusher = (&push, tls.clone());
+            let (destinations, renewing) = destinations(&push)?;
             let start =
-                start_agent(agent_settings, pusher, &settings.data_dir, &parts, &random, &mut registry);
+                start_agent(agent_settings, destinations, &settings.data_dir, &parts, &random, &mut registry);
             agent = Some(start.await?);
-            agent_tls = tls.map(|tls| tokio::spawn(tls::keep_push(tls)));
+            agent_tls =
+                renewing.into_iter().map(|(key, tls)| tokio::spawn(tls::keep_push(key, tls))).collect();
         }
         let mut face = None;
         if let (Some(agent), Some(listener)) = (&agent, pages_listener) {
@@ -291,7 +292,7 @@ impl Running {
 
     /// Stops all parts, the agent first so that its last batches are still taken.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        for task in [self.status, self.agent_tls].into_iter().flatten() {
+        for task in self.status.into_iter().chain(self.agent_tls) {
             task.abort();
         }
         if let Some(face) = self.face {
@@ -470,39 +471,42 @@ async fn run_rules(
     }
 }
 
+/// What renews certificates, by the key of its destination in the settings.
+pub(crate) type Renewing = Vec<(String, ClientTls)>;
+
+/// Makes the destinations, and returns what of them renews its certificates, by key.
+pub(crate) fn destinations(push: &PushSettings) -> anyhow::Result<(Vec<Destination>, Renewing)> {
+    let (mut made, mut renewing) = (Vec::new(), Vec::new());
+    for (number, settings) in push.all().iter().enumerate() {
+        let key = settings.key(number);
+        let tls = tls::of_push(&key, &settings.tls)?;
+        made.push(settings.destination(number, tls.clone())?);
+        renewing.extend(tls.map(|tls| (key, tls)));
+    }
+    Ok((made, renewing))
+}
+
 async fn start_agent(
     settings: AgentSettings,
-    (push, tls): (&PushSettings, Option<logyard_client::Tls>),
+    destinations: Vec<Destination>,
     data_dir: &Path,
     parts: &Parts,
     random: &Arc<Random>,
     registry: &mut Registry,
 ) -> anyhow::Result<Agent> {
-    let tenant = tenant_of(&push.tenant)?;
-    let client = Client::new(
-        &push.url,
-        ClientSettings {
-            timeout: Duration::from_secs(push.timeout_secs),
-            org_id: tenant.map(Tenants::from),
-            token: Token::new(push.token.expose()),
-            tls,
-            user_agent: concat!("logyard-agent/", env!("CARGO_PKG_VERSION")).to_owned(),
-        },
-    )
-    .context("cannot use push.url")?;
     let agent_parts = AgentParts {
         disk: Arc::clone(&parts.disk),
         clock: Arc::clone(&parts.clock),
         random: Arc::clone(random),
         registry,
-        client,
+        destinations,
         data_dir: data_dir.to_owned(),
         imported: parts.imported.clone(),
     };
     Ok(Agent::start(settings, agent_parts).await?)
 }
 
-/// Returns where the agent of a process with a store pushes to: to its own port, over loopback when it
+/// Returns where the agent of a process with a store pushes to: first to its own port, over loopback when it
 /// listens everywhere.
 fn own_push(address: SocketAddr, settings: &Settings, token: Secret) -> PushSettings {
     let mut reachable = address;
@@ -516,8 +520,13 @@ fn own_push(address: SocketAddr, settings: &Settings, token: Secret) -> PushSett
     PushSettings {
         url: format!("http://{reachable}{prefix}"),
         token,
-        tls: PushTlsSettings::default(),
-        ..settings.push.clone()
+        when_full: settings.push.when_full,
+        spool_bytes_max: settings.push.spool_bytes_max,
+        tenant: settings.push.tenant.clone(),
+        timeout_secs: settings.push.timeout_secs,
+        also: settings.push.also.clone(),
+        // What else is shown is for another store.
+        ..PushSettings::default()
     }
 }
 

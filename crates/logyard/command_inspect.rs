@@ -229,6 +229,9 @@ fn spool_value(record: &SpoolRecordSummary) -> Value {
             "targets": targets.len(), "batch_bytes": batch_bytes,
         }),
         SpoolRecordSummary::Ack { record } => json!({ "record": "ack", "up_to": record }),
+        SpoolRecordSummary::DestinationAck { destination, record } => {
+            json!({ "record": "ack", "up_to": record, "destination": destination })
+        }
         SpoolRecordSummary::Checkpoint { epoch, next_sequence, acked_record, targets } => json!({
             "record": "checkpoint", "epoch": epoch, "next_sequence": next_sequence,
             "acked_record": acked_record, "targets": targets.len(),

@@ -7,11 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use logyard_agent::AgentSettings;
-use logyard_client::TlsFiles;
 use logyard_engine::EngineSettings;
 use logyard_ingest::IngestSettings;
 use logyard_rules::{NotifySettings, RulesSettings, Step, line_of, name_of};
-use logyard_server::{Secret, ServerSettings};
+use logyard_server::ServerSettings;
 use logyard_store::StoreSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use serde_yaml_ng::Value;
 
 use crate::config_check::{Fault, check};
 use crate::config_env::{self, Overlay};
+pub use crate::config_push::{DestinationSettings, PushSettings, PushTlsSettings};
 use crate::config_units::Unit;
 
 /// Most bytes of a config file; the largest sensible one has a few thousand.
@@ -35,7 +35,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Logyard's own log.
     pub log: LogSettings,
-    /// Where an agent on its own sends to.
+    /// Where the agent sends to.
     pub push: PushSettings,
     /// What is read and how it is labelled.
     pub agent: AgentSettings,
@@ -97,64 +97,6 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object per line.
     Json,
-}
-
-/// Where an agent on its own (`logyard agent`) sends to; with `logyard all` it is the same process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PushSettings {
-    /// Address of the store. Default `http://logyard:3100`, the name such a container usually has.
-    pub url: String,
-    /// Tenant of everything that is sent. Default empty: none is named.
-    pub tenant: String,
-    /// Token that the store asks for, see server.tokens. Default empty: none. Better kept in a file.
-    pub token: Secret,
-    /// File that holds the token, read at start; white space around it does not count.
-    pub token_file: String,
-    /// Whom to trust and what to show, with a `url` that begins with `https`.
-    pub tls: PushTlsSettings,
-    /// Longest time for one push until its acknowledgement. Default 30 s.
-    pub timeout_secs: u64,
-}
-
-/// TLS of an agent on its own; the files are read at start, and again when they change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PushTlsSettings {
-    /// File of the authorities that are trusted, in PEM; of a certificate that nobody else signed, that
-    /// certificate. Default empty: those of this machine.
-    pub ca_file: String,
-    /// File of the agent's own certificate, in PEM, for a store with server.tls.client_ca_file. Default empty.
-    pub cert_file: String,
-    /// File of its private key, in PEM, not encrypted. Default empty.
-    pub key_file: String,
-    /// Name that the store's certificate must bear. Default empty: that of `url`.
-    pub server_name: String,
-}
-
-impl PushTlsSettings {
-    /// Returns the files as the client reads them.
-    pub(crate) fn files(&self) -> TlsFiles {
-        TlsFiles {
-            ca_file: self.ca_file.clone(),
-            cert_file: self.cert_file.clone(),
-            key_file: self.key_file.clone(),
-            server_name: self.server_name.clone(),
-        }
-    }
-}
-
-impl Default for PushSettings {
-    fn default() -> Self {
-        Self {
-            url: "http://logyard:3100".to_owned(),
-            tenant: String::new(),
-            token: Secret::default(),
-            token_file: String::new(),
-            tls: PushTlsSettings::default(),
-            timeout_secs: 30,
-        }
-    }
 }
 
 /// Where settings come from.

@@ -29,12 +29,14 @@ mod command_targets;
 mod config;
 mod config_check;
 mod config_env;
+mod config_push;
 mod config_schema;
 mod config_units;
 mod logging;
 mod output;
 mod own_store;
 mod promtail;
+mod promtail_clients;
 mod promtail_env;
 mod promtail_load;
 mod promtail_map;
@@ -56,7 +58,8 @@ use clap::Parser as _;
 use logyard_sys::{Disk, RealClock, RealDisk};
 
 pub use config::{
-    ConfigError, LogFormat, LogSettings, PushSettings, PushTlsSettings, Settings, Sources, load, print,
+    ConfigError, DestinationSettings, LogFormat, LogSettings, PushSettings, PushTlsSettings, Settings,
+    Sources, load, print,
 };
 pub use config_schema::{json_schema, reference_page};
 

@@ -67,19 +67,28 @@ pub(crate) struct PromtailClient {
     pub(crate) drop_rate_limited_batches: Option<bool>,
     pub(crate) tenant_id: Option<String>,
     pub(crate) external_labels: Option<BTreeMap<String, String>>,
-    pub(crate) headers: Option<Anything>,
-    pub(crate) basic_auth: Option<Anything>,
+    pub(crate) headers: Option<BTreeMap<String, String>>,
+    pub(crate) basic_auth: Option<PromtailLogin>,
     pub(crate) authorization: Option<PromtailAuthorization>,
     pub(crate) bearer_token: Option<String>,
     pub(crate) bearer_token_file: Option<String>,
     pub(crate) oauth2: Option<Anything>,
     pub(crate) tls_config: Option<PromtailTls>,
-    pub(crate) proxy_url: Option<Anything>,
+    pub(crate) proxy_url: Option<String>,
     pub(crate) no_proxy: Option<Anything>,
     pub(crate) proxy_from_environment: Option<Anything>,
     pub(crate) proxy_connect_header: Option<Anything>,
     pub(crate) follow_redirects: Option<bool>,
     pub(crate) enable_http2: Option<bool>,
+}
+
+/// A user and a password.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PromtailLogin {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) password_file: Option<String>,
 }
 
 /// What is shown to the store.

@@ -9,18 +9,12 @@ use logyard_agent::pipeline::settings::{LimitSettings, MatchAction, MatchSetting
 use logyard_agent::pipeline::{LinesFrom, Pipeline, Relabeling, parse_size};
 use logyard_agent::{AgentSettings, FileSettings, FilterName, FilterSettings, RelabelSettings};
 use logyard_rules::Step;
-use logyard_server::Secret;
 use serde_yaml_ng::Value;
 
-use crate::config::{LogFormat, LogSettings, PushSettings, PushTlsSettings, Settings};
-use crate::config_units::Unit;
+use crate::config::{LogFormat, LogSettings, Settings};
 use crate::promtail::{
-    Anything, PromtailClient, PromtailDocker, PromtailFile, PromtailJob, PromtailLimits, Remark, in_file,
-    place,
+    Anything, PromtailDocker, PromtailFile, PromtailJob, PromtailLimits, Remark, in_file, place,
 };
-
-/// Path of the push endpoint behind the address of a store.
-const PUSH_PATH: &str = "/loki/api/v1/push";
 
 /// A file as our settings.
 #[derive(Debug)]
@@ -126,148 +120,6 @@ impl Mapped {
         if file.target_config.as_ref().is_some_and(|targets| targets.sync_period.is_some()) {
             let text = "has no effect: files are searched for every 10 s";
             self.note(place!["target_config", "sync_period"], text);
-        }
-    }
-
-    /// Takes the address to push to; returns the labels that everything gets.
-    fn clients(&mut self, file: &PromtailFile) -> Vec<(String, String)> {
-        let listed = file.clients.iter().flatten().enumerate();
-        let listed = listed.map(|(index, client)| (place!["clients", index], client));
-        let all: Vec<(Vec<Step>, &PromtailClient)> =
-            listed.chain(file.client.iter().map(|client| (place!["client"], client))).collect();
-        for (at, _) in all.iter().skip(1) {
-            self.refuse(at.clone(), "is refused: the agent pushes to one store; remove all but one");
-        }
-        let Some((at, client)) = all.first() else { return Vec::new() };
-        self.client(at, client);
-        client.external_labels.clone().unwrap_or_default().into_iter().collect()
-    }
-
-    fn client(&mut self, at: &[Step], client: &PromtailClient) {
-        let below = |key: &str| [at.to_vec(), place![key]].concat();
-        let defaults = PushSettings::default();
-        let parts = client.url.strip_suffix(PUSH_PATH).and_then(|address| address.split_once("://"));
-        match parts {
-            Some((scheme @ ("http" | "https"), rest)) if !rest.is_empty() => {
-                put(&mut self.settings.push.url, &defaults.url, format!("{scheme}://{rest}"));
-                self.note(below("url"), "must be the address of a Logyard store");
-            }
-            _ => self.refuse(
-                below("url"),
-                format!("is refused: want http://<host>:<port>{PUSH_PATH} or https, of a Logyard store"),
-            ),
-        }
-        if let Some(tenant) = &client.tenant_id {
-            put(&mut self.settings.push.tenant, &defaults.tenant, tenant.clone());
-        }
-        if let Some(timeout) = &client.timeout {
-            match Unit::of_key("timeout_ms").and_then(|unit| unit.parse(timeout)) {
-                Some(ms) => {
-                    let (got, least) = (ms / 1_000, defaults.timeout_secs);
-                    put(&mut self.settings.push.timeout_secs, &least, got.max(least));
-                    if got < least {
-                        let text =
-                            format!("is raised to {least} s: a push ends when the store has synced it");
-                        self.note(below("timeout"), text);
-                    }
-                }
-                None => self
-                    .refuse(below("timeout"), format!("is refused: {timeout:?} is no duration such as 10s")),
-            }
-        }
-        self.credentials(at, client);
-        self.certificates(at, client);
-        let effectless = [
-            ("name", client.name.is_some(), "has no effect: there is one store"),
-            ("batchwait", client.batchwait.is_some(), "has no effect: a batch waits 0.2 s, under load 1 s"),
-            ("batchsize", client.batchsize.is_some(), "has no effect: a batch holds up to 1 MiB of lines"),
-            (
-                "backoff_config",
-                client.backoff_config.is_some(),
-                "has no effect: a push is tried again until the store takes it, and nothing is given up",
-            ),
-            ("no_proxy", client.no_proxy.is_some(), "has no effect: there is no proxy"),
-            (
-                "proxy_from_environment",
-                client.proxy_from_environment.is_some(),
-                "has no effect: the store is spoken to directly",
-            ),
-            ("follow_redirects", client.follow_redirects.is_some(), "has no effect"),
-            ("enable_http2", client.enable_http2.is_some(), "has no effect: HTTP/1.1 is spoken"),
-            (
-                "drop_rate_limited_batches",
-                client.drop_rate_limited_batches == Some(true),
-                "has no effect: batches wait until the store takes them",
-            ),
-        ];
-        for (key, is_given, text) in effectless {
-            if is_given {
-                self.note(below(key), text);
-            }
-        }
-        let refused = [
-            ("headers", &client.headers),
-            ("basic_auth", &client.basic_auth),
-            ("oauth2", &client.oauth2),
-            ("proxy_url", &client.proxy_url),
-            ("proxy_connect_header", &client.proxy_connect_header),
-        ];
-        for (key, value) in refused {
-            let text = match key {
-                "basic_auth" | "oauth2" => {
-                    "is refused: a token is all the agent shows; set bearer_token_file here, or push.token_file"
-                }
-                _ => "is refused: the agent speaks to the store itself; put a proxy beside it that adds this",
-            };
-            if value.is_some() {
-                self.refuse(below(key), text);
-            }
-        }
-    }
-
-    /// Takes the certificates; those that were given otherwise stay.
-    fn certificates(&mut self, at: &[Step], client: &PromtailClient) {
-        let Some(tls) = &client.tls_config else { return };
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let given = PushTlsSettings {
-            ca_file: text(&tls.ca_file),
-            cert_file: text(&tls.cert_file),
-            key_file: text(&tls.key_file),
-            server_name: text(&tls.server_name),
-        };
-        put(&mut self.settings.push.tls, &PushTlsSettings::default(), given);
-        if tls.insecure_skip_verify == Some(true) {
-            let key = [at.to_vec(), place!["tls_config", "insecure_skip_verify"]].concat();
-            self.refuse(
-                key,
-                "is refused: name the store's certificate, or that of its authority, as ca_file",
-            );
-        }
-    }
-
-    /// Takes the token to show; one that was given otherwise stays.
-    fn credentials(&mut self, at: &[Step], client: &PromtailClient) {
-        let below = |key: &str| [at.to_vec(), place![key]].concat();
-        let authorization = client.authorization.clone().unwrap_or_default();
-        let is_bearer = authorization
-            .kind
-            .as_deref()
-            .is_none_or(|kind| kind.is_empty() || kind.eq_ignore_ascii_case("bearer"));
-        if !is_bearer {
-            let text = "is refused: want Bearer; a token is all the agent shows";
-            self.refuse([below("authorization"), place!["type"]].concat(), text);
-        }
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let token = given(&client.bearer_token).or(given(&authorization.credentials));
-        let file = given(&client.bearer_token_file).or(given(&authorization.credentials_file));
-        if token.is_some() && file.is_some() {
-            self.refuse(at.to_vec(), "is refused: it has both a token and a file of one; remove one");
-            return;
-        }
-        let push = &mut self.settings.push;
-        if push.token.is_empty() && push.token_file.is_empty() {
-            push.token = token.map(|token| Secret::new(&token)).unwrap_or_default();
-            push.token_file = file.unwrap_or_default();
         }
     }
 
@@ -518,7 +370,7 @@ pub(crate) fn is_server_key(key: &str) -> bool {
 }
 
 /// Puts a value in place unless another one was given.
-fn put<T: PartialEq>(slot: &mut T, default: &T, value: T) {
+pub(crate) fn put<T: PartialEq>(slot: &mut T, default: &T, value: T) {
     if slot == default {
         *slot = value;
     }

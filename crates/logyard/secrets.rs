@@ -20,26 +20,33 @@ const OWN_BYTES: usize = 32;
 
 /// Puts what the files of tokens hold in place. Errors name the key and the file, never what it holds.
 pub(crate) fn read_files(settings: &mut Settings, disk: &dyn Disk) -> anyhow::Result<()> {
-    read_file("push", &mut settings.push.token, &settings.push.token_file, disk)?;
+    let push = &mut settings.push;
+    read_file("push", "token", &mut push.token, &push.token_file, disk)?;
+    read_file("push", "password", &mut push.password, &push.password_file, disk)?;
+    for (number, also) in push.also.iter_mut().enumerate() {
+        let key = format!("push.also.{number}");
+        read_file(&key, "token", &mut also.token, &also.token_file, disk)?;
+        read_file(&key, "password", &mut also.password, &also.password_file, disk)?;
+    }
     for (number, token) in settings.server.tokens.iter_mut().enumerate() {
-        read_file(&format!("server.tokens.{number}"), &mut token.token, &token.token_file, disk)?;
+        read_file(&format!("server.tokens.{number}"), "token", &mut token.token, &token.token_file, disk)?;
     }
     Ok(())
 }
 
-fn read_file(key: &str, token: &mut Secret, file: &str, disk: &dyn Disk) -> anyhow::Result<()> {
+fn read_file(key: &str, what: &str, secret: &mut Secret, file: &str, disk: &dyn Disk) -> anyhow::Result<()> {
     if file.is_empty() {
         return Ok(());
     }
-    anyhow::ensure!(token.is_empty(), "{key}: both token and token_file; remove one");
+    anyhow::ensure!(secret.is_empty(), "{key}: both {what} and {what}_file; remove one");
     let path = Path::new(file);
-    let at = || format!("{key}.token_file: cannot read {file}");
+    let at = || format!("{key}.{what}_file: cannot read {file}");
     let meta = disk.metadata(path).with_context(at)?.with_context(|| format!("{}: no such file", at()))?;
-    anyhow::ensure!(meta.bytes <= FILE_BYTES_MAX, "{}: {} bytes are no token", at(), meta.bytes);
+    anyhow::ensure!(meta.bytes <= FILE_BYTES_MAX, "{}: {} bytes are no {what}", at(), meta.bytes);
     let bytes = disk.read(path).with_context(at)?;
     let text = std::str::from_utf8(&bytes).with_context(at)?.trim();
     anyhow::ensure!(!text.is_empty(), "{}: it is empty", at());
-    *token = Secret::new(text);
+    *secret = Secret::new(text);
     Ok(())
 }
 

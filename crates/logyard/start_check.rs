@@ -1,17 +1,14 @@
 //! What a start checks before it opens a port or a folder, so that `logyard config` and a reload can check the same.
 
-use anyhow::Context as _;
 use logyard_agent::check_settings;
-use logyard_client::{Client, ClientSettings};
-use logyard_model::Tenant;
 use logyard_rules::Target;
 use logyard_sys::Disk;
 
-use crate::assemble::{pack_tenant, store_settings};
+use crate::assemble::{destinations, pack_tenant, store_settings};
 use crate::command_run::Role;
 use crate::config::Settings;
-use crate::tls::{self, ServerTls};
-use crate::{logging, own_store, secrets};
+use crate::tls::ServerTls;
+use crate::{logging, secrets};
 
 /// Checks settings as the start of a role would: names, addresses, selectors, rules, stages, and every file that they name.
 ///
@@ -30,23 +27,9 @@ pub(crate) fn check(role: Role, settings: &Settings, disk: &dyn Disk) -> anyhow:
     }
     if role.reads() {
         check_settings(&settings.agent, &settings.data_dir, disk)?;
-        let push = &settings.push;
-        tenant_of(&push.tenant)?;
-        let tls = tls::of_push(&push.tls)?;
-        let user_agent = own_store::user_agent();
-        let timeout = std::time::Duration::from_secs(push.timeout_secs);
-        Client::new(&push.url, ClientSettings { timeout, org_id: None, token: None, tls, user_agent })
-            .context("cannot use push.url")?;
+        destinations(&settings.push)?;
     }
     Ok(())
-}
-
-/// Returns the tenant of pushes; empty: none.
-pub(crate) fn tenant_of(name: &str) -> anyhow::Result<Option<Tenant>> {
-    match name {
-        "" => Ok(None),
-        name => Ok(Some(Tenant::new(name).with_context(|| format!("cannot use push.tenant {name:?}"))?)),
-    }
 }
 
 #[cfg(test)]

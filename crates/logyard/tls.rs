@@ -57,10 +57,11 @@ impl ServerTls {
     }
 }
 
-/// Has the agent use the files of `push.tls` when they have changed, for ever. Safe to cancel.
-pub(crate) async fn keep_push(tls: logyard_client::Tls) {
-    let renew = move || tls.renew().context("cannot use push.tls");
-    keep("push.tls".to_owned(), renew).await;
+/// Has the agent use the files of a destination (its key in the settings) when they have changed, for ever. Safe to cancel.
+pub(crate) async fn keep_push(key: String, tls: logyard_client::Tls) {
+    let of = format!("{key}.tls");
+    let renew = move || tls.renew().with_context(|| format!("cannot use {key}.tls"));
+    keep(of, renew).await;
 }
 
 /// Calls `look` for ever, on a thread that may block, and tells what comes of it.
@@ -125,12 +126,12 @@ pub(crate) async fn own_door(random: &Random) -> anyhow::Result<(TcpListener, Se
 }
 
 /// Returns what the agent on its own speaks to a store with; none if nothing is set.
-pub(crate) fn of_push(settings: &PushTlsSettings) -> anyhow::Result<Option<logyard_client::Tls>> {
+pub(crate) fn of_push(key: &str, settings: &PushTlsSettings) -> anyhow::Result<Option<logyard_client::Tls>> {
     let files = settings.files();
     if files == TlsFiles::default() {
         return Ok(None);
     }
-    logyard_client::Tls::read(&files).context("cannot use push.tls").map(Some)
+    logyard_client::Tls::read(&files).with_context(|| format!("cannot use {key}.tls")).map(Some)
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
         Ok(SpoolRecordSummary::Checkpoint { targets, .. }) => assert!(targets.len() <= bytes.len()),
         Ok(SpoolRecordSummary::Ack { .. }) => assert_eq!(bytes.len(), 10),
+        Ok(SpoolRecordSummary::DestinationAck { destination, .. }) => {
+            assert_eq!(bytes.len(), 14 + destination.len());
+        }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 });

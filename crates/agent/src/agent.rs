@@ -4,18 +4,19 @@
 //! holds) → one last push → sync. Nothing at the end waits long for the store: what is not pushed is in
 //! the spool.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use logyard_client::Client;
 use logyard_sys::{Clock, Disk, LockGuard, Random};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::batch::{self, BatchEnd, PIECES_WAITING_MAX};
+use crate::destination::{Destination, WhenFull};
 use crate::error::Error;
 use crate::import::{ImportedPositions, import};
 use crate::metrics::Metrics;
@@ -24,8 +25,10 @@ use crate::refused::RefusedFolder;
 use crate::report::{AgentReport, Board, TargetMetrics};
 use crate::settings::AgentSettings;
 use crate::ship::{self, ShipParts, ShipUntil};
+use crate::ship_send::Sender;
 use crate::sources::{Reloaded, Sources, Sourcing, note_failure};
 use crate::spool::{Spool, SpoolBounds, SpoolParts};
+use crate::spool_mark::MarkSettings;
 use crate::spool_shared::SharedSpool;
 use crate::stage_metrics::StageMetrics;
 
@@ -46,8 +49,8 @@ pub struct AgentParts<'a> {
     pub random: Arc<Random>,
     /// Gets the agent's metrics.
     pub registry: &'a mut Registry,
-    /// The store to push to.
-    pub client: Client,
+    /// Where everything goes; at least one, and no name twice.
+    pub destinations: Vec<Destination>,
     /// The data folder; the agent keeps to `agent` inside it.
     pub data_dir: PathBuf,
     /// How far another agent has read; counts while this one has no positions of its own.
@@ -82,7 +85,7 @@ pub struct Agent {
     input_seen: watch::Receiver<bool>,
     sources: Sources,
     batcher: JoinHandle<()>,
-    shipper: JoinHandle<()>,
+    shippers: Vec<JoinHandle<()>>,
     _lock: Box<dyn LockGuard>,
 }
 
@@ -96,7 +99,8 @@ impl Agent {
     /// written, or that another agent holds (`Kind::Unavailable`). Must run inside a tokio runtime.
     pub async fn start(settings: AgentSettings, parts: AgentParts<'_>) -> Result<Self, Error> {
         settings.check()?;
-        let AgentParts { disk, clock, random, registry, client, data_dir, imported } = parts;
+        let AgentParts { disk, clock, random, registry, destinations, data_dir, imported } = parts;
+        check_names(&destinations)?;
         let dir = data_dir.join("agent");
         disk.create_dir_all(&dir).map_err(Error::file("create", &dir))?;
         let lock_path = dir.join("lock");
@@ -104,7 +108,8 @@ impl Agent {
         let metrics = Metrics::register(registry);
         let stage_metrics = StageMetrics::new(Arc::clone(&clock));
         registry.register_collector(Box::new(stage_metrics.clone()));
-        let spool = open_spool(&settings, &disk, &clock, &random, &dir, &metrics)?;
+        let opening = Opening { settings: &settings, disk: &disk, clock: &clock, random: &random, dir: &dir };
+        let spool = open_spool(&opening, &destinations, &metrics)?;
         let board = Board::default();
         registry.register_collector(Box::new(TargetMetrics(board.clone())));
         let (stop, mut stop_seen) = watch::channel(false);
@@ -113,15 +118,22 @@ impl Agent {
         let (last_call, last_call_seen) = watch::channel(false);
         let (pieces, pieces_taken) = mpsc::channel(PIECES_WAITING_MAX);
         let handed = Handed::default();
-        let shipping = ShipParts {
-            client,
-            spool: spool.clone(),
-            random: Arc::clone(&random),
-            metrics: metrics.clone(),
-            board: board.clone(),
-            refused: RefusedFolder::new(Arc::clone(&disk), &dir, settings.spool.refused_bytes_max),
-        };
-        let shipper = tokio::spawn(ship::run(shipping, until_seen));
+        let mut shippers = Vec::new();
+        for (number, destination) in destinations.into_iter().enumerate() {
+            let Destination { name, kind, client, .. } = destination;
+            let of = (number > 0).then_some(&*name);
+            let shipping = ShipParts {
+                number,
+                sender: Sender::new(client, kind, Arc::clone(&clock)),
+                spool: spool.clone(),
+                random: Arc::clone(&random),
+                metrics: metrics.destination(&name, number == 0),
+                board: (number == 0).then(|| board.clone()),
+                refused: RefusedFolder::new(Arc::clone(&disk), &dir, settings.spool.refused_bytes_max, of),
+                name,
+            };
+            shippers.push(tokio::spawn(ship::run(shipping, until_seen.clone())));
+        }
         let batcher = tokio::spawn(batch::run(
             pieces_taken,
             spool.clone(),
@@ -142,7 +154,7 @@ impl Agent {
             input_ended,
         };
         let sources = Sources::start(sourcing, settings).await?;
-        Ok(Self { board, spool, stop, until, last_call, input_seen, sources, batcher, shipper, _lock: lock })
+        Ok(Self { board, spool, stop, until, last_call, input_seen, sources, batcher, shippers, _lock: lock })
     }
 
     /// Returns what is read at the moment. Cost: copies the labels of all targets.
@@ -185,10 +197,15 @@ impl Agent {
         self.last_call.send_replace(true);
         joined(self.batcher).await;
         self.until.send_replace(ShipUntil::Empty);
-        let mut shipper = self.shipper;
-        if timeout(LAST_PUSH, &mut shipper).await.is_err() {
-            self.until.send_replace(ShipUntil::Now);
-            joined(shipper).await;
+        let deadline = Instant::now() + LAST_PUSH;
+        for mut shipper in self.shippers {
+            match timeout_at(deadline, &mut shipper).await {
+                Ok(ended) => note_failure(ended),
+                Err(_) => {
+                    self.until.send_replace(ShipUntil::Now);
+                    joined(shipper).await;
+                }
+            }
         }
         self.spool.sync().await;
     }
@@ -199,23 +216,55 @@ async fn joined(task: JoinHandle<()>) {
     note_failure(task.await);
 }
 
+/// What opening the spool takes.
+#[derive(Debug)]
+struct Opening<'a> {
+    settings: &'a AgentSettings,
+    disk: &'a Arc<dyn Disk>,
+    clock: &'a Arc<dyn Clock>,
+    random: &'a Arc<Random>,
+    dir: &'a Path,
+}
+
+/// Two destinations of one name would share a place in the spool.
+fn check_names(destinations: &[Destination]) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    let bad = destinations
+        .iter()
+        .map(|destination| &*destination.name)
+        .find(|name| !Destination::is_name(name) || !seen.insert(*name));
+    match bad {
+        _ if destinations.is_empty() => {
+            Err(Error::Setting { setting: "destinations", reason: "there is none".to_owned() })
+        }
+        Some(name) => {
+            let reason = format!("{name:?} is the name of two, or none: want letters, digits, - and _");
+            Err(Error::Setting { setting: "destinations", reason })
+        }
+        None => Ok(()),
+    }
+}
+
 fn open_spool(
-    settings: &AgentSettings,
-    disk: &Arc<dyn Disk>,
-    clock: &Arc<dyn Clock>,
-    random: &Arc<Random>,
-    dir: &Path,
+    opening: &Opening<'_>,
+    destinations: &[Destination],
     metrics: &Metrics,
 ) -> Result<SharedSpool, Error> {
+    let marks = destinations.iter().map(|destination| MarkSettings {
+        name: destination.name.clone(),
+        bytes_max: destination.spool_bytes_max,
+        drops: destination.when_full == WhenFull::DropOldest,
+    });
     let (spool, found) = Spool::open(SpoolParts {
-        disk: Arc::clone(disk),
-        clock: Arc::clone(clock),
-        random: Arc::clone(random),
-        dir: dir.to_owned(),
-        bounds: SpoolBounds::new(settings.spool.bytes_max),
+        disk: Arc::clone(opening.disk),
+        clock: Arc::clone(opening.clock),
+        random: Arc::clone(opening.random),
+        dir: opening.dir.to_owned(),
+        bounds: SpoolBounds::new(opening.settings.spool.bytes_max),
+        destinations: marks.collect(),
     })?;
     if found.is_damaged {
-        tracing::warn!(path = %dir.display(), "the spool was damaged; what it lost is read again as far as its sources still hold it");
+        tracing::warn!(path = %opening.dir.display(), "the spool was damaged; what it lost is read again as far as its sources still hold it");
     }
     if found.batches > 0 {
         tracing::info!(
@@ -224,7 +273,11 @@ fn open_spool(
             "the spool holds entries from before; pushing them first"
         );
     }
-    metrics.entries_replayed.inc_by(found.entries);
-    metrics.entries_waiting.inc_by(i64::try_from(found.entries).unwrap_or(i64::MAX));
-    Ok(SharedSpool::new(spool, metrics.clone()))
+    // What others wait for was counted when the first one had it.
+    let replayed = spool.backlogs().next().unwrap_or_default().entries;
+    metrics.entries_replayed.inc_by(replayed);
+    metrics.entries_waiting.inc_by(i64::try_from(replayed).unwrap_or(i64::MAX));
+    let named = destinations.iter().enumerate();
+    let counts = named.map(|(number, destination)| metrics.destination(&destination.name, number == 0));
+    Ok(SharedSpool::new(spool, metrics.clone(), counts.collect()))
 }

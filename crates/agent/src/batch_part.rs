@@ -31,11 +31,14 @@ impl BatchPart {
 
     /// Returns the bytes to push and the id that belongs to them.
     pub(crate) fn encode(&self) -> (BatchId, Bytes) {
-        let chunks: Vec<(&LabelSet, &Entries)> =
-            self.chunks.iter().map(|chunk| (&chunk.labels, &chunk.entries)).collect();
-        let encoded = Bytes::from(encode_batch(&chunks));
+        let encoded = Bytes::from(encode_batch(&self.chunks()));
         let source = xxh3_128(&encoded).to_be_bytes();
         (BatchId { source, epoch: 1, sequence: 1 }, encoded)
+    }
+
+    /// Returns the streams and their entries.
+    pub(crate) fn chunks(&self) -> Vec<(&LabelSet, &Entries)> {
+        self.chunks.iter().map(|chunk| (&chunk.labels, &chunk.entries)).collect()
     }
 
     /// Divides the part in two: between its chunks, or a single chunk between its entries. `None`: it is one

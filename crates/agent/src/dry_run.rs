@@ -24,6 +24,7 @@ use crate::report::Board;
 use crate::settings::AgentSettings;
 use crate::sources::{Sources, Sourcing, note_failure, take_ports};
 use crate::spool::{Replay, Spool, SpoolBounds, SpoolParts, spool_dir};
+use crate::spool_mark::MarkSettings;
 use crate::spool_shared::SharedSpool;
 use crate::stage_metrics::StageMetrics;
 
@@ -160,8 +161,9 @@ fn spool_in_memory(
         random: Arc::clone(random),
         dir: PathBuf::from("/"),
         bounds: SpoolBounds::new(1 << 30),
+        destinations: MarkSettings::only(),
     })?;
-    Ok(SharedSpool::new(spool, metrics.clone()))
+    Ok(SharedSpool::new(spool, metrics.clone(), vec![metrics.destination("", true)]))
 }
 
 /// Reads the positions of the spool in an agent's folder, as of its last record. An agent may be at work there.

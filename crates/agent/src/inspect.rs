@@ -38,6 +38,13 @@ pub enum SpoolRecordSummary {
         /// Up to this record of the log.
         record: u64,
     },
+    /// Batches are acknowledged by one of several destinations.
+    DestinationAck {
+        /// Its name.
+        destination: String,
+        /// Up to this record of the log.
+        record: u64,
+    },
     /// Everything that earlier records say.
     Checkpoint {
         /// Epoch of new batches.
@@ -72,6 +79,9 @@ pub fn check_spool_record(payload: &[u8]) -> Result<SpoolRecordSummary, Error> {
             batch_bytes: encoded.len(),
         },
         Record::Ack { record } => SpoolRecordSummary::Ack { record },
+        Record::DestinationAck { destination, record } => {
+            SpoolRecordSummary::DestinationAck { destination, record }
+        }
         Record::Checkpoint { epoch, next_sequence, acked_record, positions } => {
             let targets = positions.into_keys().collect();
             SpoolRecordSummary::Checkpoint { epoch, next_sequence, acked_record, targets }

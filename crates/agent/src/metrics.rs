@@ -1,7 +1,10 @@
 //! What the agent counts about itself.
 //!
-//! Balance: read + replayed = acked + rejected + discarded + waiting. Entries that are neither read nor waiting
+//! Balance: read + replayed = acked + rejected + dropped + discarded + waiting. Entries that are neither read nor waiting
 //! (repeats, cut bytes, gaps) are counted apart. Updated per batch or per read, never per entry.
+//!
+//! What becomes of entries is counted for each destination, and once more, without its name, for the first: with one
+//! destination, the usual case, that is all there is to know.
 
 use std::sync::atomic::AtomicU64;
 
@@ -11,12 +14,27 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::spool_mark::Backlog;
+
 type Count = Counter<u64, AtomicU64>;
 
 /// Label `reason`, from a bounded list of this crate or of the store's answers.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct Reason {
     pub(crate) reason: String,
+}
+
+/// Label `destination`: a name of the settings.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ByDestination {
+    destination: String,
+}
+
+/// Labels `destination` and `reason`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ByDestinationReason {
+    destination: String,
+    reason: String,
 }
 
 /// Handles of all metrics; cheap to clone.
@@ -26,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) entries_replayed: Count,
     pub(crate) entries_acked: Count,
     pub(crate) entries_rejected: Family<Reason, Count>,
+    pub(crate) entries_dropped: Family<Reason, Count>,
     pub(crate) entries_discarded: Family<Reason, Count>,
     pub(crate) entries_waiting: Gauge,
     pub(crate) lines_cut: Count,
@@ -49,6 +68,76 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Count,
     pub(crate) messages_refused: Family<Reason, Count>,
     pub(crate) messages_dropped: Family<Reason, Count>,
+    destination_entries_acked: Family<ByDestination, Count>,
+    destination_entries_rejected: Family<ByDestinationReason, Count>,
+    destination_entries_dropped: Family<ByDestinationReason, Count>,
+    destination_entries_waiting: Family<ByDestination, Gauge>,
+    destination_bytes_waiting: Family<ByDestination, Gauge>,
+    destination_batches_pushed: Family<ByDestination, Count>,
+    destination_push_failures: Family<ByDestination, Count>,
+}
+
+/// What becomes of entries at one destination.
+#[derive(Clone, Debug)]
+pub(crate) struct DestinationMetrics {
+    name: String,
+    /// The metrics of the whole, if this is the first destination.
+    first: Option<Metrics>,
+    all: Metrics,
+    entries_acked: Count,
+    entries_waiting: Gauge,
+    bytes_waiting: Gauge,
+    batches_pushed: Count,
+    push_failures: Count,
+}
+
+impl DestinationMetrics {
+    /// Returns the name of the settings.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts a batch that is done with: entries taken, and those refused for good by their reasons.
+    pub(crate) fn delivered(&self, acked: u64, rejected: &[(&str, u64)]) {
+        self.entries_acked.inc_by(acked);
+        self.batches_pushed.inc();
+        let mut sum = acked;
+        for (reason, count) in rejected {
+            let labels = ByDestinationReason { destination: self.name.clone(), reason: (*reason).to_owned() };
+            self.all.destination_entries_rejected.get_or_create(&labels).inc_by(*count);
+            sum += count;
+        }
+        let Some(first) = &self.first else { return };
+        first.entries_acked.inc_by(acked);
+        first.batches_pushed.inc();
+        rejected.iter().for_each(|(reason, count)| first.rejected(reason, *count));
+        first.entries_waiting.dec_by(i64::try_from(sum).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a push that will be tried again.
+    pub(crate) fn failed(&self) {
+        self.push_failures.inc();
+        if let Some(first) = &self.first {
+            first.push_failures.inc();
+        }
+    }
+
+    /// Counts entries that waited too long for this destination.
+    pub(crate) fn dropped(&self, entries: u64) {
+        let reason = "spool_full".to_owned();
+        let labels = ByDestinationReason { destination: self.name.clone(), reason: reason.clone() };
+        self.all.destination_entries_dropped.get_or_create(&labels).inc_by(entries);
+        if let Some(first) = &self.first {
+            first.entries_dropped.get_or_create(&Reason { reason }).inc_by(entries);
+            first.entries_waiting.dec_by(i64::try_from(entries).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Notes what waits in the spool.
+    pub(crate) fn waiting(&self, backlog: Backlog) {
+        self.entries_waiting.set(i64::try_from(backlog.entries).unwrap_or(i64::MAX));
+        self.bytes_waiting.set(i64::try_from(backlog.bytes).unwrap_or(i64::MAX));
+    }
 }
 
 impl Metrics {
@@ -64,6 +153,11 @@ impl Metrics {
         );
         r.register("entries_acked", "Entries acknowledged by the store", m.entries_acked.clone());
         r.register("entries_rejected", "Entries refused for good, by reason", m.entries_rejected.clone());
+        r.register(
+            "entries_dropped",
+            "Entries that waited for the store until there was no room for more, by reason",
+            m.entries_dropped.clone(),
+        );
         r.register(
             "entries_discarded",
             "Entries left out by rules and stages, by reason",
@@ -147,7 +241,62 @@ impl Metrics {
             "Datagrams lost since nobody could take them in time, by reason",
             m.messages_dropped.clone(),
         );
+        m.register_destinations(r);
         m
+    }
+
+    fn register_destinations(&self, r: &mut Registry) {
+        let m = self;
+        r.register(
+            "destination_entries_acked",
+            "Entries acknowledged, by destination",
+            m.destination_entries_acked.clone(),
+        );
+        r.register(
+            "destination_entries_rejected",
+            "Entries refused for good, by destination and reason",
+            m.destination_entries_rejected.clone(),
+        );
+        r.register(
+            "destination_entries_dropped",
+            "Entries that waited until there was no room for more, by destination and reason",
+            m.destination_entries_dropped.clone(),
+        );
+        r.register(
+            "destination_entries_waiting",
+            "Entries in the spool not yet answered, by destination",
+            m.destination_entries_waiting.clone(),
+        );
+        r.register(
+            "destination_bytes_waiting",
+            "Bytes of encoded batches not yet answered, by destination",
+            m.destination_bytes_waiting.clone(),
+        );
+        r.register(
+            "destination_batches_pushed",
+            "Batches acknowledged, by destination",
+            m.destination_batches_pushed.clone(),
+        );
+        r.register(
+            "destination_push_failures",
+            "Pushes that will be tried again, by destination",
+            m.destination_push_failures.clone(),
+        );
+    }
+
+    /// Returns the handles of one destination; `is_first` counts for the whole too.
+    pub(crate) fn destination(&self, name: &str, is_first: bool) -> DestinationMetrics {
+        let labels = ByDestination { destination: name.to_owned() };
+        DestinationMetrics {
+            name: name.to_owned(),
+            first: is_first.then(|| self.clone()),
+            all: self.clone(),
+            entries_acked: self.destination_entries_acked.get_or_create(&labels).clone(),
+            entries_waiting: self.destination_entries_waiting.get_or_create(&labels).clone(),
+            bytes_waiting: self.destination_bytes_waiting.get_or_create(&labels).clone(),
+            batches_pushed: self.destination_batches_pushed.get_or_create(&labels).clone(),
+            push_failures: self.destination_push_failures.get_or_create(&labels).clone(),
+        }
     }
 
     /// Counts entries refused for good.

@@ -370,8 +370,13 @@ pub(crate) mod tests {
             random: Arc::new(Random::seeded(1)),
             dir: "/".into(),
             bounds: SpoolBounds::new(64 << 20),
+            destinations: crate::spool_mark::MarkSettings::only(),
         };
-        SharedSpool::new(Spool::open(parts).unwrap().0, Metrics::default())
+        {
+            let metrics = Metrics::default();
+            let only = vec![metrics.destination("push", true)];
+            SharedSpool::new(Spool::open(parts).unwrap().0, metrics, only)
+        }
     }
 
     static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();

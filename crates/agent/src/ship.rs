@@ -1,4 +1,5 @@
-//! Pushes spooled batches in order, each until it is acknowledged.
+//! Pushes spooled batches to one destination in order, each until it is acknowledged. Each destination has a task of its
+//! own, with its own place in the spool, pauses and complaints: none waits for another.
 //!
 //! One batch is in flight at a time: order is kept, and at 1 MiB raw per batch a round trip is short
 //! against the time it takes to fill one. A store that cannot or will not take any batch keeps all of them
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use logyard_client::{Backoff, BackoffSettings, Client, Error as PushError};
+use logyard_client::{Backoff, BackoffSettings};
 use logyard_codec::BatchId;
 use logyard_sys::Random;
 use logyard_wire::native_push::PushAnswer;
@@ -18,10 +19,11 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::batch_part::BatchPart;
-use crate::metrics::Metrics;
+use crate::metrics::DestinationMetrics;
 use crate::refused::RefusedFolder;
 use crate::report::Board;
 use crate::ship_complaint::{Complaints, Trouble};
+use crate::ship_send::{Body, Failure, Sender};
 use crate::spool::Waiting;
 use crate::spool_shared::{Chain, SharedSpool};
 
@@ -43,29 +45,32 @@ pub(crate) enum ShipUntil {
     Now,
 }
 
-/// What the shipper needs.
+/// What the shipper of one destination needs.
 #[derive(Debug)]
 pub(crate) struct ShipParts {
-    pub(crate) client: Client,
+    /// Its number in the spool.
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    pub(crate) sender: Sender,
     pub(crate) spool: SharedSpool,
     pub(crate) random: Arc<Random>,
-    pub(crate) metrics: Metrics,
-    /// Told why nothing is delivered.
-    pub(crate) board: Board,
+    pub(crate) metrics: DestinationMetrics,
+    /// Told why nothing is delivered; of the first destination only.
+    pub(crate) board: Option<Board>,
     pub(crate) refused: RefusedFolder,
 }
 
 /// Runs until told to end.
 pub(crate) async fn run(parts: ShipParts, mut until: watch::Receiver<ShipUntil>) {
-    let ShipParts { client, spool, random, metrics, board, refused } = parts;
+    let ShipParts { number, name, sender, spool, random, metrics, board, refused } = parts;
     let mut shipper = Shipper {
-        client,
+        sender,
         spool: spool.clone(),
         metrics,
         board,
         refused,
         backoff: Backoff::new(BACKOFF, random),
-        complaints: Complaints::default(),
+        complaints: Complaints::new(&name),
         tried_record: None,
     };
     loop {
@@ -73,12 +78,12 @@ pub(crate) async fn run(parts: ShipParts, mut until: watch::Receiver<ShipUntil>)
         if wish == ShipUntil::Now {
             return;
         }
-        let batch = match spool.front().await {
+        let (batch, encoded) = match spool.front(number).await {
             Ok(Some(batch)) => batch,
             Ok(None) if wish == ShipUntil::Empty => return,
             Ok(None) => {
                 tokio::select! {
-                    () = spool.added() => {}
+                    () = spool.added(number) => {}
                     changed = until.changed() => if changed.is_err() { return },
                 }
                 continue;
@@ -94,10 +99,15 @@ pub(crate) async fn run(parts: ShipParts, mut until: watch::Receiver<ShipUntil>)
                 continue;
             }
         };
-        let record = batch.record;
-        tokio::select! {
-            is_acked = shipper.deliver(batch) => if is_acked { spool.ack(record).await },
+        let (record, entries) = (batch.record, batch.entries);
+        let delivered = tokio::select! {
+            delivered = shipper.deliver(batch, encoded) => delivered,
             () = told_to_end(&mut until) => return,
+        };
+        if let Some(delivered) = delivered
+            && spool.ack(number, record).await
+        {
+            shipper.count(entries, &delivered);
         }
     }
 }
@@ -109,15 +119,23 @@ async fn told_to_end(until: &mut watch::Receiver<ShipUntil>) {
 
 #[derive(Debug)]
 struct Shipper {
-    client: Client,
+    sender: Sender,
     spool: SharedSpool,
-    metrics: Metrics,
-    board: Board,
+    metrics: DestinationMetrics,
+    board: Option<Board>,
     refused: RefusedFolder,
     backoff: Backoff,
     complaints: Complaints,
     /// Record of the batch whose push failed last: the store may hold it all the same.
     tried_record: Option<u64>,
+}
+
+/// What became of a batch that is done with.
+#[derive(Debug, Default)]
+struct Delivered {
+    answer: PushAnswer,
+    /// Entries that were put aside.
+    refused: u32,
 }
 
 /// What became of the parts of one batch.
@@ -129,33 +147,29 @@ struct Divided {
 }
 
 impl Shipper {
-    /// Pushes a batch once; pauses after a failure. Returns whether it is done with.
-    async fn deliver(&mut self, batch: Waiting) -> bool {
-        let Some(encoded) = batch.encoded.clone() else {
-            return false;
-        };
+    /// Pushes a batch once; pauses after a failure. Returns what became of it once it is done with.
+    async fn deliver(&mut self, batch: Waiting, encoded: Bytes) -> Option<Delivered> {
         if batch.entries == 0 {
             // It only says how far discarded entries were read.
-            return true;
+            return Some(Delivered::default());
         }
         let is_first_try = !batch.is_replayed && self.tried_record != Some(batch.record);
-        match self.client.push_native(&batch.id, encoded.clone()).await {
-            Ok(answer) if answer.duplicate && is_first_try => {
+        match self.sender.push(&batch.id, encoded.clone(), u64::from(batch.entries)).await {
+            Ok(answer) if answer.duplicate && is_first_try && self.sender.knows_ids() => {
                 self.renew_id(batch.id).await;
-                false
+                None
             }
             Ok(answer) => {
                 self.works();
-                self.count(batch.entries, &answer, 0);
-                true
+                Some(Delivered { answer, refused: 0 })
             }
-            Err(error) => {
+            Err(failure) => {
                 self.tried_record = Some(batch.record);
-                match Trouble::of(&error) {
-                    Trouble::Batch => self.deliver_in_parts(&batch, encoded, &error).await,
+                match failure.trouble {
+                    Trouble::Batch => self.deliver_in_parts(&batch, encoded, &failure).await,
                     trouble => {
-                        self.wait(trouble, &error, error.retry_after()).await;
-                        false
+                        self.wait(trouble, &failure, failure.retry_after).await;
+                        None
                     }
                 }
             }
@@ -175,16 +189,21 @@ impl Shipper {
     }
 
     /// Delivers what the store takes of a batch that it refuses, and puts the rest aside.
-    async fn deliver_in_parts(&mut self, batch: &Waiting, encoded: Bytes, error: &PushError) -> bool {
+    async fn deliver_in_parts(
+        &mut self,
+        batch: &Waiting,
+        encoded: Bytes,
+        failure: &Failure,
+    ) -> Option<Delivered> {
         match self.on_folder(|folder| folder.is_full()).await {
             Ok(false) => {}
             Ok(true) => {
-                self.wait(Trouble::FolderFull, error, None).await;
-                return false;
+                self.wait(Trouble::FolderFull, failure, None).await;
+                return None;
             }
             Err(error) => {
                 self.wait(Trouble::Folder, &error, None).await;
-                return false;
+                return None;
             }
         }
         let whole = encoded.clone();
@@ -197,21 +216,22 @@ impl Shipper {
         let refused_entries = if is_hopeless { batch.entries as usize } else { refused.len() };
         let refused_entries = u32::try_from(refused_entries).unwrap_or(u32::MAX);
         if refused_entries > 0 {
-            let put = move |folder: RefusedFolder| match is_hopeless {
-                true => folder.put(&encoded),
-                false => folder.put(&refused.encode().1),
-            };
-            match self.on_folder(put).await {
-                Ok(path) => self.complaints.put_aside(&path, refused_entries, error, self.client.base()),
+            let left = if is_hopeless { encoded } else { blocking(move || refused.encode().1).await? };
+            let body = self.sender.body(left.clone()).await.unwrap_or_else(|| Body::native(left));
+            let (bytes, ending, reason) = (body.bytes.clone(), body.ending, failure.to_string());
+            match self.on_folder(move |folder| folder.put(&bytes, ending, &reason)).await {
+                Ok(path) => {
+                    let to = (self.sender.base(), &body);
+                    self.complaints.put_aside(&path, refused_entries, failure, to);
+                }
                 Err(error) => {
                     self.wait(Trouble::Folder, &error, None).await;
-                    return false;
+                    return None;
                 }
             }
         }
         self.works();
-        self.count(batch.entries, &answer, refused_entries);
-        true
+        Some(Delivered { answer, refused: refused_entries })
     }
 
     /// Pushes halves, and halves of refused ones, in order.
@@ -258,11 +278,11 @@ impl Shipper {
         let encoding = Arc::clone(part);
         let (id, encoded) = blocking(move || encoding.encode()).await?;
         loop {
-            match self.client.push_native(&id, encoded.clone()).await {
+            match self.sender.push(&id, encoded.clone(), part.len() as u64).await {
                 Ok(answer) => return Some(answer),
-                Err(error) => match Trouble::of(&error) {
+                Err(failure) => match failure.trouble {
                     Trouble::Batch => return None,
-                    trouble => self.wait(trouble, &error, error.retry_after()).await,
+                    trouble => self.wait(trouble, &failure, failure.retry_after).await,
                 },
             }
         }
@@ -275,16 +295,23 @@ impl Shipper {
         error: &impl std::fmt::Display,
         retry_after: Option<Duration>,
     ) {
-        self.metrics.push_failures.inc();
-        self.board.set_push_problem(Some(error.to_string()));
+        self.metrics.failed();
+        self.tell(Some(error.to_string()));
         self.complaints.say(trouble, error, self.refused.dir());
         sleep(self.backoff.next_delay(retry_after)).await;
     }
 
     fn works(&mut self) {
-        self.board.set_push_problem(None);
+        self.tell(None);
         self.complaints.over();
         self.backoff.reset();
+    }
+
+    /// Tells the agent's pages what is wrong with the first destination; of others the log and the counts tell.
+    fn tell(&self, problem: Option<String>) {
+        if let Some(board) = &self.board {
+            board.set_push_problem(problem);
+        }
     }
 
     async fn on_folder<T: Send + 'static>(
@@ -295,29 +322,27 @@ impl Shipper {
         blocking(move || work(folder)).await.unwrap_or_else(|| Err(io::Error::other("a thread failed")))
     }
 
-    /// Counts a batch that is done with, of which `refused` entries were put aside.
-    fn count(&mut self, entries: u32, answer: &PushAnswer, refused: u32) {
-        let metrics = &self.metrics;
-        metrics.batches_pushed.inc();
-        metrics.entries_waiting.dec_by(i64::from(entries));
-        let refused = u64::from(refused.min(entries));
-        if refused > 0 {
-            metrics.rejected("refused_batch", refused);
-        }
-        let pushed = u64::from(entries) - refused;
+    /// Counts a batch that is done with.
+    fn count(&mut self, entries: u32, delivered: &Delivered) {
+        let Delivered { answer, refused } = delivered;
+        let entries = u64::from(entries);
+        let refused = u64::from(*refused).min(entries);
+        let pushed = entries - refused;
         let rejected = answer.rejected.min(pushed);
-        metrics.entries_acked.inc_by(pushed - rejected);
-        if rejected == 0 {
-            return;
-        }
+        let mut reasons: Vec<(&str, u64)> = Vec::new();
+        reasons.extend((refused > 0).then_some(("refused_batch", refused)));
+        // What a store says of its reasons need not add up.
+        let mut left = rejected;
         for (reason, count) in &answer.reasons {
-            metrics.rejected(reason, *count);
+            let count = (*count).min(left);
+            left -= count;
+            reasons.extend((count > 0).then_some((&**reason, count)));
         }
-        let explained: u64 = answer.reasons.values().sum();
-        if explained < rejected {
-            metrics.rejected("other", rejected - explained);
+        reasons.extend((left > 0).then_some(("other", left)));
+        self.metrics.delivered(pushed - rejected, &reasons);
+        if rejected > 0 {
+            self.complaints.rejected(answer);
         }
-        self.complaints.rejected(answer);
     }
 }
 

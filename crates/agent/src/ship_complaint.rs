@@ -8,9 +8,11 @@ use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
-use logyard_client::{Error as PushError, Kind};
+use logyard_client::Kind;
 use logyard_wire::native_push::PushAnswer;
 use tokio::time::Instant;
+
+use crate::ship_send::Body;
 
 /// A trouble that lasts is told again this often.
 const REMIND_EVERY: Duration = Duration::from_secs(600);
@@ -39,51 +41,57 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// Tells what a failed push is about.
-    pub(crate) fn of(error: &PushError) -> Self {
-        match (error.kind(), error.status()) {
+    /// Tells what a failed push is about; `is_from_store` says whether the store itself gave the answer.
+    pub(crate) fn of(kind: Kind, status: Option<u16>, is_from_store: bool) -> Self {
+        match (kind, status) {
             (Kind::Unavailable, _) => Self::Unreachable,
             (Kind::Limited, _) => Self::Limited,
             // A proxy too may find a body too large; its other words say nothing of the batch.
             (Kind::Invalid, Some(413)) => Self::Batch,
-            (Kind::Invalid, Some(400 | 422)) if error.is_from_store() => Self::Batch,
+            (Kind::Invalid, Some(400 | 422)) if is_from_store => Self::Batch,
             (Kind::Invalid, status) => Self::Setup(status.unwrap_or_default()),
         }
     }
 }
 
-/// What was said, and when.
+/// What was said, and when, about one destination.
 #[derive(Debug, Default)]
 pub(crate) struct Complaints {
+    destination: String,
     trouble: Option<(Trouble, Instant)>,
     rejected: HashMap<String, Instant>,
 }
 
 impl Complaints {
+    pub(crate) fn new(destination: &str) -> Self {
+        Self { destination: destination.to_owned(), ..Self::default() }
+    }
+
     /// Says that nothing is delivered, unless that was said lately.
     pub(crate) fn say(&mut self, trouble: Trouble, error: &impl Display, refused_dir: &Path) {
         if !self.is_news(trouble, Instant::now()) {
             return;
         }
+        let destination = &*self.destination;
         match trouble {
             Trouble::Unreachable | Trouble::Limited => tracing::warn!(
-                %error,
+                destination, %error,
                 "cannot push to the store; trying again until it answers, entries wait in the spool"
             ),
             Trouble::Setup(status) => tracing::error!(
-                %error, status,
+                destination, %error, status,
                 "the store refuses every push; entries wait in the spool. Check the store's address, tenant, token and version"
             ),
             Trouble::Batch | Trouble::FolderFull => tracing::error!(
-                %error, path = %refused_dir.display(),
+                destination, %error, path = %refused_dir.display(),
                 "the store refuses a batch, and the folder for such is full, so later entries wait; correct the cause, push the files in it again or remove them, or raise agent.spool.refused_bytes_max"
             ),
             Trouble::Folder => tracing::error!(
-                %error, path = %refused_dir.display(),
+                destination, %error, path = %refused_dir.display(),
                 "the store refuses a batch, and it cannot be put aside, so later entries wait; free or repair the disk"
             ),
             Trouble::Spool => {
-                tracing::error!(%error, "cannot use the spool, so its batches wait; repair the disk");
+                tracing::error!(destination, %error, "cannot use the spool, so its batches wait; repair the disk");
             }
         }
     }
@@ -91,16 +99,23 @@ impl Complaints {
     /// Says that it works again, if it did not.
     pub(crate) fn over(&mut self) {
         if self.trouble.take().is_some() {
-            tracing::info!("the store takes batches again");
+            tracing::info!(destination = self.destination, "the store takes batches again");
         }
     }
 
     /// Says that entries were put aside.
-    pub(crate) fn put_aside(&mut self, path: &Path, entries: u32, error: &impl Display, base: &str) {
+    pub(crate) fn put_aside(
+        &mut self,
+        path: &Path,
+        entries: u32,
+        error: &impl Display,
+        (base, body): (&str, &Body),
+    ) {
+        let Body { headers, path: at, .. } = body;
         // Each file is named: a person must look at it. Their number is bounded by the folder.
         tracing::error!(
-            %error, entries, path = %path.display(),
-            "the store refuses entries for good, so they were put aside and later ones go on; correct the cause, then push the file with curl -H 'Content-Type: application/x-logyard-batch' --data-binary @<path> {base}/logyard/v1/push, or remove it"
+            destination = self.destination, %error, entries, path = %path.display(),
+            "the store refuses entries for good, so they were put aside and later ones go on; correct the cause, then push the file with curl {headers} --data-binary @<path> {base}{at}, or remove it"
         );
     }
 
@@ -113,7 +128,7 @@ impl Complaints {
         }
         if is_due {
             tracing::warn!(
-                rejected = answer.rejected, reasons = ?answer.reasons, message = %answer.message,
+                destination = self.destination, rejected = answer.rejected, reasons = ?answer.reasons, message = %answer.message,
                 "the store refused entries for good; told once a minute, all are counted"
             );
         }

@@ -6,8 +6,8 @@
 //! push that the store recognises by its id.
 //!
 //! Files are trimmed whole, so each file begins with a checkpoint of all that came before it.
-//! The bytes of waiting batches are kept in memory up to a bound; what lies beyond it is read back.
-//! Page: `schemas/spool.md`.
+//! Each destination has a mark of its own (`spool_mark.rs`), and the bytes of its next batches in memory up to a bound; what
+//! lies beyond it is read back. Page: `schemas/spool.md`.
 
 #[cfg(test)]
 mod tests;
@@ -19,12 +19,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use logyard_codec::BatchId;
 use logyard_sys::{Clock, Disk, Random};
-use logyard_wal::{Log, LogSettings, Recovery};
+use logyard_wal::{Log, LogSettings, Recovery, log_files, scan_file};
 
 use crate::agent_id::AgentId;
 use crate::batch::SealedBatch;
 use crate::error::Error;
 use crate::position::Position;
+use crate::spool_mark::{Backlog, Mark, MarkSettings, Size};
 use crate::spool_record::{Positions, Record, StoredPosition, decode, encode};
 
 /// Bytes after which a new file is begun: small, since only whole files can be trimmed.
@@ -36,6 +37,9 @@ const CACHED_BYTES_MAX: usize = 8 << 20;
 /// Positions of targets that vanished are forgotten after this time.
 const FORGET_AFTER_NS: i64 = 7 * 86_400 * 1_000_000_000;
 
+/// In the place of a record: the destination counts no more.
+const FORGOTTEN: u64 = u64::MAX;
+
 /// What the spool needs from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct SpoolParts {
@@ -45,6 +49,8 @@ pub(crate) struct SpoolParts {
     /// The agent's folder.
     pub(crate) dir: PathBuf,
     pub(crate) bounds: SpoolBounds,
+    /// At least one.
+    pub(crate) destinations: Vec<MarkSettings>,
 }
 
 /// Bounds of the spool.
@@ -54,7 +60,7 @@ pub(crate) struct SpoolBounds {
     pub(crate) bytes_max: u64,
     /// Bytes after which a new file is begun.
     pub(crate) file_bytes: u64,
-    /// Bytes of waiting batches kept in memory.
+    /// Bytes of waiting batches kept in memory, for all destinations together.
     pub(crate) cached_bytes_max: usize,
 }
 
@@ -72,17 +78,17 @@ pub(crate) struct Spool {
     log: Log,
     id: AgentId,
     next_sequence: u64,
-    /// All batches in records up to this one are acknowledged.
-    acked_record: u64,
+    /// How far each destination has come, in the order of the settings.
+    marks: Vec<Mark>,
     /// Record of the newest durable checkpoint; everything before it may be trimmed once acked.
     checkpoint_record: u64,
     file_bytes: u64,
+    /// Batches that some destination has not acknowledged.
     waiting: VecDeque<Waiting>,
-    cached_bytes: usize,
     positions: Positions,
 }
 
-/// A batch without its ack.
+/// A batch without all its acks.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     /// Sequence of its record in the log.
@@ -91,8 +97,14 @@ pub(crate) struct Waiting {
     pub(crate) entries: u32,
     /// It was found when the spool was opened, so it may have been pushed before.
     pub(crate) is_replayed: bool,
-    /// `None`: on disk only.
-    pub(crate) encoded: Option<Bytes>,
+    /// Bytes of the batch.
+    pub(crate) bytes: u64,
+}
+
+impl Waiting {
+    fn size(&self) -> Size {
+        Size { record: self.record, entries: self.entries, bytes: self.bytes }
+    }
 }
 
 /// What was found at open.
@@ -105,9 +117,12 @@ pub(crate) struct SpoolFound {
 
 impl Spool {
     /// Opens the spool in `<dir>/spool` and replays it.
+    ///
+    /// A destination that was not known before begins with the oldest batch that still waits for one that is; one that
+    /// is no longer among the settings is forgotten. Both are durable on return.
     pub(crate) fn open(parts: SpoolParts) -> Result<(Self, SpoolFound), Error> {
         let mut id = AgentId::load(&*parts.disk, &parts.dir, &parts.random)?;
-        let mut replay = Replay { cached_bytes_max: parts.bounds.cached_bytes_max, ..Replay::default() };
+        let mut replay = Replay::default();
         let (log, recovery) =
             open_log(&parts, 0, &mut |record, payload| replay.take(record, payload, id.source))?;
         let is_damaged = recovery.torn_bytes > 0 || !recovery.quarantined.is_empty();
@@ -116,23 +131,53 @@ impl Spool {
         if is_damaged || is_new {
             id.raise_epoch(&*parts.disk, &parts.dir)?;
         }
-        replay.drop_acked();
-        let found = SpoolFound {
-            batches: replay.waiting.len(),
-            entries: replay.waiting.iter().map(|waiting| u64::from(waiting.entries)).sum(),
-            is_damaged,
-        };
-        let spool = Self {
+        let others = parts.destinations.get(1..).unwrap_or_default();
+        let known = |settings: &MarkSettings| replay.other_marks.get(&settings.name).copied();
+        let oldest = others.iter().filter_map(known).fold(replay.acked_record, u64::min);
+        let mut marks: Vec<Mark> = parts
+            .destinations
+            .iter()
+            .take(1)
+            .map(|first| Mark::new(first.clone(), replay.acked_record))
+            .collect();
+        marks.extend(others.iter().map(|other| Mark::new(other.clone(), known(other).unwrap_or(oldest))));
+        let new: Vec<(String, u64)> = others
+            .iter()
+            .filter(|other| known(other).is_none())
+            .map(|other| (other.name.clone(), oldest))
+            .collect();
+        let is_named = |name: &String| others.iter().any(|other| other.name == *name);
+        let gone = replay.other_marks.keys().filter(|name| !is_named(name)).cloned();
+        let changes: Vec<(String, u64)> = gone.map(|name| (name, FORGOTTEN)).chain(new).collect();
+        for waiting in &replay.waiting {
+            for mark in marks.iter_mut().filter(|mark| mark.acked_record < waiting.record) {
+                mark.count(waiting.size());
+            }
+        }
+        let mut spool = Self {
             file_bytes: log.bytes(),
             log,
             id,
             next_sequence: replay.next_sequence.max(1),
-            acked_record: replay.acked_record,
+            marks,
             checkpoint_record: replay.checkpoint_record,
             waiting: std::mem::take(&mut replay.waiting),
-            cached_bytes: replay.cached_bytes,
             positions: replay.into_positions(),
             parts,
+        };
+        if !changes.is_empty() {
+            for (destination, record) in &changes {
+                let payload =
+                    encode(&Record::DestinationAck { destination: destination.clone(), record: *record });
+                spool.log.append(&payload).map_err(spool.failed("write"))?;
+            }
+            spool.sync()?;
+        }
+        spool.drop_done();
+        let found = SpoolFound {
+            batches: spool.waiting.len(),
+            entries: spool.waiting.iter().map(|waiting| u64::from(waiting.entries)).sum(),
+            is_damaged,
         };
         Ok((spool, found))
     }
@@ -190,45 +235,113 @@ impl Spool {
         self.file_bytes += payload.len() as u64;
         self.next_sequence = sequence + 1;
         self.positions.extend(now);
-        let is_cached = self.cached_bytes + batch.encoded.len() <= self.parts.bounds.cached_bytes_max;
-        if is_cached {
-            self.cached_bytes += batch.encoded.len();
-        }
-        self.waiting.push_back(Waiting {
+        let waiting = Waiting {
             record,
             id: BatchId { source: self.id.source, epoch: self.id.epoch, sequence },
             entries: batch.entries,
             is_replayed: false,
-            encoded: is_cached.then(|| batch.encoded.clone()),
-        });
+            bytes: batch.encoded.len() as u64,
+        };
+        let window_bytes_max = self.window_bytes_max();
+        for mark in &mut self.marks {
+            mark.count(waiting.size());
+            mark.keep(record, &batch.encoded, window_bytes_max);
+        }
+        self.waiting.push_back(waiting);
         self.trim()
     }
 
-    /// Returns the oldest batch without ack, with its bytes.
-    pub(crate) fn front(&mut self) -> Result<Option<Waiting>, Error> {
-        let Some(front) = self.waiting.front() else {
-            return Ok(None);
-        };
-        if front.encoded.is_none() {
-            self.read_back()?;
+    /// Returns the oldest batch without ack of a destination (its number in the settings), with its bytes.
+    pub(crate) fn front(&mut self, destination: usize) -> Result<Option<(Waiting, Bytes)>, Error> {
+        let Some(at) = self.front_index(destination) else { return Ok(None) };
+        if self.marks.get(destination).is_some_and(|mark| mark.front().is_none()) {
+            self.read_back(destination, at)?;
         }
-        Ok(self.waiting.front().cloned())
+        let encoded = self.marks.get(destination).and_then(Mark::front);
+        Ok(self.waiting.get(at).cloned().zip(encoded))
     }
 
-    /// Notes the ack of the oldest batch. Not synced: a lost ack costs one push that is recognised.
-    pub(crate) fn ack(&mut self, record: u64) -> Result<(), Error> {
-        let is_front = self.waiting.front().is_some_and(|front| front.record == record);
-        if !is_front {
-            return Ok(());
+    /// Notes the ack of the oldest batch of a destination. Not synced: a lost ack costs one push that is recognised.
+    ///
+    /// Returns whether it was that batch: it may have been dropped meanwhile.
+    pub(crate) fn ack(&mut self, destination: usize, record: u64) -> Result<bool, Error> {
+        let front = self.front_index(destination).and_then(|at| self.waiting.get(at));
+        let Some(size) = front.map(Waiting::size).filter(|size| size.record == record) else {
+            return Ok(false);
+        };
+        if let Some(mark) = self.marks.get_mut(destination) {
+            mark.pass(size);
         }
-        if let Some(encoded) = self.waiting.pop_front().and_then(|front| front.encoded) {
-            self.cached_bytes -= encoded.len();
+        self.drop_done();
+        self.write_mark(destination)?;
+        self.trim().map(|()| true)
+    }
+
+    /// Drops the oldest batches of destinations that may not hold up the others, until there is room. Returns the
+    /// destinations that lost some, and how many entries.
+    pub(crate) fn make_room(&mut self) -> Result<Vec<(usize, u64)>, Error> {
+        let mut dropped = vec![0; self.marks.len()];
+        for destination in 0..self.marks.len() {
+            while self.marks.get(destination).is_some_and(|mark| mark.settings.drops && mark.is_beyond()) {
+                self.drop_front(destination, &mut dropped);
+            }
         }
-        self.acked_record = record;
-        let payload = encode(&Record::Ack { record });
+        self.drop_done();
+        self.trim()?;
+        while self.is_disk_full() {
+            // Only who alone holds the oldest batches can free anything.
+            let oldest = self.waiting.front().map_or(0, |waiting| waiting.record);
+            let holders = self.marks.iter().enumerate().filter(|(_, mark)| mark.acked_record < oldest);
+            let holders: Vec<usize> = holders.map(|(number, _)| number).collect();
+            let may_drop = |number: &usize| self.marks.get(*number).is_some_and(|mark| mark.settings.drops);
+            if !holders.iter().all(may_drop) {
+                break;
+            }
+            holders.into_iter().for_each(|holder| self.drop_front(holder, &mut dropped));
+            self.drop_done();
+            self.trim()?;
+        }
+        let lost: Vec<(usize, u64)> =
+            dropped.into_iter().enumerate().filter(|(_, entries)| *entries > 0).collect();
+        for (destination, _) in &lost {
+            self.write_mark(*destination)?;
+        }
+        Ok(lost)
+    }
+
+    fn drop_front(&mut self, destination: usize, dropped: &mut [u64]) {
+        let front = self.front_index(destination).and_then(|at| self.waiting.get(at)).map(Waiting::size);
+        if let (Some(size), Some(mark)) = (front, self.marks.get_mut(destination)) {
+            mark.pass(size);
+            if let Some(count) = dropped.get_mut(destination) {
+                *count += u64::from(size.entries);
+            }
+        }
+    }
+
+    /// Place of the oldest batch without ack of a destination.
+    fn front_index(&self, destination: usize) -> Option<usize> {
+        let acked_record = self.marks.get(destination)?.acked_record;
+        let at = self.waiting.partition_point(|waiting| waiting.record <= acked_record);
+        (at < self.waiting.len()).then_some(at)
+    }
+
+    /// Lets go of batches that all destinations are done with.
+    fn drop_done(&mut self) {
+        let done = self.marks.iter().map(|mark| mark.acked_record).min().unwrap_or_default();
+        while self.waiting.pop_front_if(|waiting| waiting.record <= done).is_some() {}
+    }
+
+    fn write_mark(&mut self, destination: usize) -> Result<(), Error> {
+        let Some(mark) = self.marks.get(destination) else { return Ok(()) };
+        let record = mark.acked_record;
+        let payload = encode(&match destination {
+            0 => Record::Ack { record },
+            _ => Record::DestinationAck { destination: mark.settings.name.clone(), record },
+        });
         self.log.append(&payload).map_err(self.failed("write"))?;
         self.file_bytes += payload.len() as u64;
-        self.trim()
+        Ok(())
     }
 
     /// Makes acks durable; at the end of the agent only.
@@ -238,7 +351,16 @@ impl Spool {
 
     /// Returns whether reading must stop until an ack frees space.
     pub(crate) fn is_full(&self) -> bool {
+        self.is_disk_full() || self.marks.iter().any(|mark| !mark.settings.drops && mark.is_beyond())
+    }
+
+    fn is_disk_full(&self) -> bool {
         !self.waiting.is_empty() && self.log.bytes() >= self.parts.bounds.bytes_max
+    }
+
+    /// Returns what waits for each destination.
+    pub(crate) fn backlogs(&self) -> impl Iterator<Item = Backlog> {
+        self.marks.iter().map(|mark| mark.backlog)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -276,12 +398,15 @@ impl Spool {
         let payload = encode(&Record::Checkpoint {
             epoch: self.id.epoch,
             next_sequence: self.next_sequence,
-            acked_record: self.acked_record,
+            acked_record: self.marks.first().map_or(0, |mark| mark.acked_record),
             positions: self.positions.clone(),
         });
         self.log.rotate().map_err(self.failed("write"))?;
         let record = self.log.append(&payload).map_err(self.failed("write"))?;
         self.file_bytes = payload.len() as u64;
+        for destination in 1..self.marks.len() {
+            self.write_mark(destination)?;
+        }
         Ok(Some(record))
     }
 
@@ -293,47 +418,48 @@ impl Spool {
         Ok(())
     }
 
-    /// Loads the bytes of the oldest waiting batches into memory, as many as the bound allows.
-    fn read_back(&mut self) -> Result<(), Error> {
-        // The log reads at open only. Its unsynced acks are made durable first, so nothing is torn.
-        self.sync()?;
-        let from = self.waiting.front().map_or(0, |front| front.record);
-        let cached_bytes_max = self.parts.bounds.cached_bytes_max;
-        let mut cached_bytes = 0;
-        let waiting = &mut self.waiting;
-        for batch in waiting.iter_mut() {
-            batch.encoded = None;
-        }
-        let first_record = waiting.iter().map(|batch| batch.record).collect::<Vec<_>>();
+    /// Bytes of batches that one destination may hold in memory.
+    fn window_bytes_max(&self) -> usize {
+        self.parts.bounds.cached_bytes_max / self.marks.len().max(1)
+    }
+
+    /// Loads the next batches of a destination into memory, from the one at `at`, as many as the bound allows.
+    ///
+    /// The log goes on as it is: batches are synced when they are appended, so they are in the files.
+    fn read_back(&mut self, destination: usize, at: usize) -> Result<(), Error> {
+        let bytes_max = self.window_bytes_max();
+        let mut wanted = self.waiting.iter().skip(at).map(|waiting| waiting.record).peekable();
+        let Some(mark) = self.marks.get_mut(destination) else { return Ok(()) };
+        let dir = spool_dir(&self.parts.dir);
+        let disk = &*self.parts.disk;
+        let files = log_files(disk, &dir).map_err(Error::file("list", &dir))?;
+        let from = wanted.peek().copied().unwrap_or_default();
+        let begin = files.partition_point(|(first_record, _)| *first_record <= from).saturating_sub(1);
         let mut is_enough = false;
-        let opened = open_log(&self.parts, from, &mut |record, payload| {
-            let Ok(index) = first_record.binary_search(&record) else {
-                return Ok(());
-            };
-            let Record::Batch { encoded, .. } = decode(payload)? else {
-                return Err(Error::Record("a waiting batch is none"));
-            };
-            if cached_bytes > 0 && cached_bytes + encoded.len() > cached_bytes_max {
-                // The only way to end the replay: the rest of a large spool is not read for nothing.
-                is_enough = true;
-                return Err(Error::Record("enough of it was read"));
+        for (_, path) in files.iter().skip(begin) {
+            if is_enough || wanted.peek().is_none() {
+                break;
             }
-            if let Some(batch) = waiting.get_mut(index) {
-                cached_bytes += encoded.len();
-                batch.encoded = Some(Bytes::copy_from_slice(encoded));
-            }
-            Ok(())
-        });
-        self.cached_bytes = cached_bytes;
-        match opened {
-            Ok((log, _)) => self.log = log,
-            // The log that is open goes on: it is synced, and nothing was written meanwhile.
-            Err(_) if is_enough => {}
-            Err(error) => return Err(error),
+            let mut visit = |record: u64, payload: &[u8]| {
+                if is_enough || wanted.peek() != Some(&record) {
+                    // One beyond the wanted means that it is missing, and that no later one may be taken.
+                    is_enough |= wanted.peek().is_some_and(|wanted| record > *wanted);
+                    return;
+                }
+                match decode(payload) {
+                    Ok(Record::Batch { encoded, .. }) if mark.has_room(encoded.len(), bytes_max) => {
+                        mark.push(record, Bytes::copy_from_slice(encoded));
+                        wanted.next();
+                    }
+                    _ => is_enough = true,
+                }
+            };
+            scan_file(disk, path, &mut |record| visit(record.sequence, record.payload))
+                .map_err(|source| Error::Spool { action: "read", path: dir.clone(), source })?;
         }
-        match self.waiting.front() {
-            Some(front) if front.encoded.is_none() => Err(Error::Record("a waiting batch is missing")),
-            _ => Ok(()),
+        match mark.front() {
+            Some(_) => Ok(()),
+            None => Err(Error::Record("a waiting batch is missing")),
         }
     }
 
@@ -348,11 +474,12 @@ impl Spool {
 pub(crate) struct Replay {
     epoch: u64,
     next_sequence: u64,
+    /// What the first destination acknowledged.
     acked_record: u64,
+    /// What the others did, by their names.
+    other_marks: BTreeMap<String, u64>,
     checkpoint_record: u64,
     waiting: VecDeque<Waiting>,
-    cached_bytes: usize,
-    cached_bytes_max: usize,
     positions: Positions,
     last_record: u64,
     /// First record behind a hole, and the positions before it: batches in the hole are lost, so their
@@ -371,20 +498,23 @@ impl Replay {
                 self.epoch = epoch;
                 self.next_sequence = sequence + 1;
                 self.positions.extend(positions);
-                let is_cached = self.cached_bytes + encoded.len() <= self.cached_bytes_max;
-                if is_cached {
-                    self.cached_bytes += encoded.len();
-                }
                 self.waiting.push_back(Waiting {
                     record,
                     id: BatchId { source, epoch, sequence },
                     entries,
                     is_replayed: true,
-                    encoded: is_cached.then(|| Bytes::copy_from_slice(encoded)),
+                    bytes: encoded.len() as u64,
                 });
             }
             Record::Ack { record } => {
                 self.acked_record = record;
+                self.drop_acked();
+            }
+            Record::DestinationAck { destination, record: FORGOTTEN } => {
+                self.other_marks.remove(&destination);
+            }
+            Record::DestinationAck { destination, record } => {
+                self.other_marks.insert(destination, record);
                 self.drop_acked();
             }
             Record::Checkpoint { epoch, next_sequence, acked_record, positions } => {
@@ -399,23 +529,27 @@ impl Replay {
         Ok(())
     }
 
+    /// Batches that some destination has not acknowledged.
     pub(crate) fn waiting(&self) -> &VecDeque<Waiting> {
         &self.waiting
     }
 
     pub(crate) fn into_positions(self) -> Positions {
+        let acked_record = self.acked_by_all();
         match self.hole {
-            Some((behind, positions)) if self.acked_record + 1 < behind => positions,
+            Some((behind, positions)) if acked_record + 1 < behind => positions,
             _ => self.positions,
         }
     }
 
-    pub(crate) fn drop_acked(&mut self) {
-        while self.waiting.front().is_some_and(|front| front.record <= self.acked_record) {
-            if let Some(encoded) = self.waiting.pop_front().and_then(|front| front.encoded) {
-                self.cached_bytes -= encoded.len();
-            }
-        }
+    /// Memory stays in proportion to what waits.
+    fn drop_acked(&mut self) {
+        let done = self.acked_by_all();
+        while self.waiting.pop_front_if(|waiting| waiting.record <= done).is_some() {}
+    }
+
+    fn acked_by_all(&self) -> u64 {
+        self.other_marks.values().copied().fold(self.acked_record, u64::min)
     }
 }
 

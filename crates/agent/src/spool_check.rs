@@ -30,7 +30,7 @@ pub struct SpoolReport {
     pub waiting_entries: u64,
     /// Targets with a position.
     pub positions: u64,
-    /// Batches that the store refuses for good, in `refused/`.
+    /// Bodies that a destination refuses for good, in `refused/` and `refused-<name>/`.
     pub refused_batches: u64,
     /// Bytes of the files of the spool.
     pub bytes: u64,
@@ -69,8 +69,12 @@ pub fn check_spool(disk: &dyn Disk, root: &Path, is_deep: bool) -> Result<Option
         check.add(true, &dir.join("id"), None, why);
     }
     check.spool(&spool_dir(&dir))?;
-    let refused = disk.list(&dir.join("refused")).unwrap_or_default();
-    check.out.refused_batches = refused.iter().filter(|item| item.name.ends_with(".batch")).count() as u64;
+    let folders = disk.list(&dir).unwrap_or_default();
+    let refused = folders.iter().filter(|item| item.name == "refused" || item.name.starts_with("refused-"));
+    check.out.refused_batches = refused
+        .flat_map(|folder| disk.list(&dir.join(&folder.name)).unwrap_or_default())
+        .filter(|item| !item.name.ends_with(".reason"))
+        .count() as u64;
     drop::<Box<dyn LockGuard>>(lock);
     Ok(Some(check.out))
 }
@@ -114,7 +118,6 @@ impl Check<'_> {
             next = Some(scan.next_sequence);
             self.file(path, &scan, number == paths.len());
         }
-        replay.drop_acked();
         let waiting = replay.waiting();
         self.out.waiting_batches = waiting.len() as u64;
         self.out.waiting_entries = waiting.iter().map(|batch| u64::from(batch.entries)).sum();
@@ -176,6 +179,7 @@ mod tests {
     use crate::batch::SealedBatch;
     use crate::position::{OutputPosition, Position};
     use crate::spool::{Spool, SpoolBounds, SpoolParts};
+    use crate::spool_mark::MarkSettings;
 
     fn root() -> PathBuf {
         PathBuf::from("/data")
@@ -204,13 +208,14 @@ mod tests {
             random: Arc::new(Random::seeded(1)),
             dir,
             bounds: SpoolBounds { bytes_max: 1 << 20, file_bytes: 1 << 20, cached_bytes_max: 1 << 20 },
+            destinations: MarkSettings::only(),
         };
         let (mut spool, _) = Spool::open(parts).unwrap();
         for number in 1..=3 {
             spool.append(spool.next_sequence(), &batch(number)).unwrap();
         }
-        let first = spool.front().unwrap().unwrap().record;
-        spool.ack(first).unwrap();
+        let first = spool.front(0).unwrap().unwrap().0.record;
+        spool.ack(0, first).unwrap();
         spool.sync().unwrap();
         drop(spool);
         disk.crash()

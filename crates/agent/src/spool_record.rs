@@ -11,6 +11,7 @@ const VERSION: u8 = 1;
 const KIND_BATCH: u8 = 1;
 const KIND_ACK: u8 = 2;
 const KIND_CHECKPOINT: u8 = 3;
+const KIND_DESTINATION_ACK: u8 = 4;
 const POSITION_CONTAINER: u8 = 1;
 const POSITION_FILE: u8 = 2;
 const POSITION_JOURNAL: u8 = 3;
@@ -34,8 +35,10 @@ pub(crate) struct StoredPosition {
 pub(crate) enum Record<'a> {
     /// A sealed batch and the positions that it reaches.
     Batch { epoch: u64, sequence: u64, entries: u32, positions: Positions, encoded: &'a [u8] },
-    /// All batches in records up to this one (its sequence in the record log) are acknowledged.
+    /// All batches in records up to this one (its sequence in the record log) are acknowledged by the first destination.
     Ack { record: u64 },
+    /// The same of another destination; 2^64-1: it is forgotten.
+    DestinationAck { destination: String, record: u64 },
     /// All that earlier records say, so that they can be trimmed.
     Checkpoint { epoch: u64, next_sequence: u64, acked_record: u64, positions: Positions },
 }
@@ -56,6 +59,11 @@ pub(crate) fn encode(record: &Record<'_>) -> Vec<u8> {
         Record::Ack { record } => {
             bytes.push(KIND_ACK);
             bytes.extend_from_slice(&record.to_le_bytes());
+        }
+        Record::DestinationAck { destination, record } => {
+            bytes.push(KIND_DESTINATION_ACK);
+            bytes.extend_from_slice(&record.to_le_bytes());
+            write_text(&mut bytes, destination);
         }
         Record::Checkpoint { epoch, next_sequence, acked_record, positions } => {
             bytes.push(KIND_CHECKPOINT);
@@ -86,6 +94,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record<'_>, Error> {
             let record = reader.u64()?;
             reader.finish()?;
             Ok(Record::Ack { record })
+        }
+        KIND_DESTINATION_ACK => {
+            let record = reader.u64()?;
+            let destination = reader.text()?;
+            reader.finish()?;
+            Ok(Record::DestinationAck { destination, record })
         }
         KIND_CHECKPOINT => {
             let epoch = reader.u64()?;
@@ -269,6 +283,7 @@ mod tests {
         for record in [
             Record::Batch { epoch: 1, sequence: 2, entries: 3, positions: positions(), encoded: b"LYBA" },
             Record::Ack { record: 4 },
+            Record::DestinationAck { destination: "loki".to_owned(), record: 4 },
             Record::Checkpoint { epoch: 1, next_sequence: 3, acked_record: 2, positions: positions() },
         ] {
             let bytes = encode(&record);

@@ -4,17 +4,21 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::batch::SealedBatch;
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{DestinationMetrics, Metrics};
 use crate::spool::{Spool, Waiting};
 use crate::spool_record::Positions;
 
 /// Pause between attempts to write to a disk that refuses.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Dropped entries are told of this often.
+const DROPPED_EVERY: Duration = Duration::from_secs(60);
 
 /// Cheap handle of the spool.
 #[derive(Clone, Debug)]
@@ -23,16 +27,29 @@ pub(crate) struct SharedSpool(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     spool: Mutex<Spool>,
-    /// A batch was added.
-    added: Notify,
+    /// A batch was added; one for each destination.
+    added: Vec<Notify>,
     /// Space was freed.
     freed: Notify,
     metrics: Metrics,
+    /// In the order of the destinations.
+    destinations: Vec<DestinationMetrics>,
+    /// When it was last told that entries were dropped.
+    told_dropped: Mutex<Option<Instant>>,
 }
 
 impl SharedSpool {
-    pub(crate) fn new(spool: Spool, metrics: Metrics) -> Self {
-        let shared = Shared { spool: Mutex::new(spool), added: Notify::new(), freed: Notify::new(), metrics };
+    /// `destinations` has the counts of each, in the order of the spool's settings.
+    pub(crate) fn new(spool: Spool, metrics: Metrics, destinations: Vec<DestinationMetrics>) -> Self {
+        let added = destinations.iter().map(|_| Notify::new()).collect();
+        let shared = Shared {
+            spool: Mutex::new(spool),
+            added,
+            freed: Notify::new(),
+            metrics,
+            destinations,
+            told_dropped: Mutex::new(None),
+        };
         let shared = Self(Arc::new(shared));
         shared.with(|_| ());
         shared
@@ -82,7 +99,7 @@ impl SharedSpool {
         if is_failing {
             tracing::info!("the spool can be written again");
         }
-        self.0.added.notify_one();
+        self.0.added.iter().for_each(Notify::notify_one);
         true
     }
 
@@ -90,9 +107,13 @@ impl SharedSpool {
         let mut is_told = false;
         loop {
             let freed = self.0.freed.notified();
-            if self.blocking(|spool| spool.is_full()).await != Some(true) {
+            // What cannot be written is met by the append that follows, which reports it.
+            let room = self.blocking(|spool| (spool.make_room().unwrap_or_default(), spool.is_full())).await;
+            let Some((dropped, true)) = room else {
+                self.note_dropped(&room.map(|(dropped, _)| dropped).unwrap_or_default());
                 return true;
-            }
+            };
+            self.note_dropped(&dropped);
             if !is_told {
                 tracing::warn!(
                     "the spool is full, so reading waits for the store; logs stay in the engine and in their files. \
@@ -107,17 +128,34 @@ impl SharedSpool {
         }
     }
 
+    /// Counts entries that destinations lose, and tells of it once a minute.
+    fn note_dropped(&self, dropped: &[(usize, u64)]) {
+        for (number, entries) in dropped {
+            let Some(destination) = self.0.destinations.get(*number) else { continue };
+            destination.dropped(*entries);
+            let mut told = self.0.told_dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_none_or(|told| told.elapsed() >= DROPPED_EVERY) {
+                *told = Some(Instant::now());
+                tracing::warn!(
+                    destination = destination.name(),
+                    entries,
+                    "too much waits for a destination, so its oldest entries were dropped; told once a minute, all are counted"
+                );
+            }
+        }
+    }
+
     /// Returns whether nothing more fits.
     pub(crate) async fn is_full(&self) -> bool {
         self.blocking(|spool| spool.is_full()).await == Some(true)
     }
 
-    /// Returns the oldest batch without ack, with its bytes; `None` if there is none.
+    /// Returns the oldest batch without ack of a destination, with its bytes; `None` if there is none.
     ///
     /// Errors: it cannot be read. [`SharedSpool::reopen`], then ask again.
-    pub(crate) async fn front(&self) -> Result<Option<Waiting>, Error> {
+    pub(crate) async fn front(&self, destination: usize) -> Result<Option<(Waiting, Bytes)>, Error> {
         // No answer: the runtime ends.
-        self.blocking(Spool::front).await.unwrap_or(Ok(None))
+        self.blocking(move |spool| spool.front(destination)).await.unwrap_or(Ok(None))
     }
 
     /// Opens the spool again after it could not be read.
@@ -133,17 +171,26 @@ impl SharedSpool {
     }
 
     /// Waits until a batch may have been added since the last call.
-    pub(crate) async fn added(&self) {
-        self.0.added.notified().await;
+    pub(crate) async fn added(&self, destination: usize) {
+        match self.0.added.get(destination) {
+            Some(added) => added.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
-    /// Notes that the store holds a batch.
-    pub(crate) async fn ack(&self, record: u64) {
-        // A failed write of an ack is met by the next append, which reports it and opens the log anew.
-        if let Some(Err(error)) = self.blocking(move |spool| spool.ack(record)).await {
-            tracing::debug!(error = %Chain(&error), "cannot note an ack in the spool; the batch may be pushed again");
-        }
+    /// Notes that a destination is done with a batch. Returns false if that was dropped for it meanwhile.
+    pub(crate) async fn ack(&self, destination: usize, record: u64) -> bool {
+        let noted = self.blocking(move |spool| spool.ack(destination, record)).await;
         self.0.freed.notify_one();
+        match noted {
+            Some(Ok(was_waiting)) => was_waiting,
+            // A failed write of an ack is met by the next append, which reports it and opens the log anew.
+            Some(Err(error)) => {
+                tracing::debug!(error = %Chain(&error), "cannot note an ack in the spool; the batch may be pushed again");
+                true
+            }
+            None => true,
+        }
     }
 
     /// Makes everything durable; for the end.
@@ -195,6 +242,9 @@ impl SharedSpool {
         let mut spool = self.0.spool.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut spool);
         self.0.metrics.spool_bytes.set(i64::try_from(spool.bytes()).unwrap_or(i64::MAX));
+        for (destination, backlog) in self.0.destinations.iter().zip(spool.backlogs()) {
+            destination.waiting(backlog);
+        }
         result
     }
 }

@@ -286,7 +286,7 @@ impl Client {
         }
     }
 
-    fn no_answer(&self, error: &reqwest::Error) -> Error {
+    pub(crate) fn no_answer(&self, error: &reqwest::Error) -> Error {
         let base = self.base();
         if error.is_builder() {
             return Error::invalid(format!("cannot form a request for {base}: {}", root(error)));

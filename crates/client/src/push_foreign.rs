@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use logyard_wire::loki_push_encode;
+use logyard_wire::native_push;
 use logyard_wire::otlp_encode::{self, PartialSuccess};
 use reqwest::header::HeaderValue;
 
@@ -12,6 +13,18 @@ use crate::http::Client;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 impl Client {
+    /// Asks who is there: a store of ours marks all its answers, also one that is not ready.
+    ///
+    /// Errors: `Unavailable` if nobody answers, or a proxy says that nobody does.
+    pub async fn is_logyard(&self) -> Result<bool, Error> {
+        let response = self.get(&["ready"]).send().await.map_err(|error| self.no_answer(&error))?;
+        let is_ours = response.headers().contains_key(native_push::VERSION_HEADER);
+        match response.status().as_u16() {
+            status @ 500.. if !is_ours => Err(Error::from_status(status, "", None)),
+            _ => Ok(is_ours),
+        }
+    }
+
     /// Sends a body of `wire::loki_push_encode` to `<base>/loki/api/v1/push`.
     ///
     /// `Ok` is the ack as such a store gives it: 204, or another 2xx without a word. What it means for the disk is that

@@ -83,6 +83,7 @@ fn a_whole_file() {
   level: warn
 push:
   url: http://loki:3100
+  kind: auto
   tenant: team
   timeout_secs: 45s
 agent:
@@ -167,13 +168,8 @@ fn what_cannot_be_honoured_is_refused_by_file_line_and_name() {
         &["line 8: \"scrape_configs[0].pipeline_stages[0].match.stages[0].jsn\" is no setting", "\"json\""],
     );
     refuses(
-        &format!(
-            "clients:\n- url: ftp://logs.example/loki/api/v1/push\n  basic_auth: {{username: a}}\n{FILES}"
-        ),
-        &[
-            "line 2: \"clients[0].url\" is refused: want http://",
-            "line 3: \"clients[0].basic_auth\" is refused",
-        ],
+        &format!("clients:\n- url: ftp://logs.example/loki/api/v1/push\n  oauth2: {{client_id: a}}\n{FILES}"),
+        &["line 2: \"clients[0].url\" is refused: want http://", "line 3: \"clients[0].oauth2\" is refused"],
     );
     refuses(&format!("{FILES}  relable_configs: []\n"), &["line 4: ", "\"relabel_configs\""]);
     refuses("scrape_configs: []\n", &["line 1: \"scrape_configs\" leaves nothing to read"]);
@@ -211,10 +207,8 @@ fn tokens_are_taken_over() {
     );
     let client = "clients:\n- url: http://logs:3100/loki/api/v1/push\n";
     refuses(
-        &format!("{client}  basic_auth: {{username: a, password: b}}\n{FILES}"),
-        &[
-            "line 3: \"clients[0].basic_auth\" is refused: a token is all the agent shows; set bearer_token_file",
-        ],
+        &format!("{client}  basic_auth: {{username: a, password: b}}\n  bearer_token: c\n{FILES}"),
+        &["line 1: \"clients[0]\" is refused: it has both a token and a user"],
     );
     refuses(
         &format!("{client}  authorization: {{type: Basic, credentials: b}}\n{FILES}"),
@@ -379,4 +373,24 @@ fn variables_are_expanded_when_asked_for() {
     let path = |how| taken(&text, how).unwrap().0.agent.files.remove(0).path;
     assert_eq!(path(How { expand_env: true, ..How::default() }), ["/b"]);
     assert_eq!(path(How::default()), ["/${LOGYARD_TEST_NONE:-b}"]);
+}
+
+#[test]
+fn several_clients_become_several_destinations() {
+    let text = format!(
+        "clients:\n- url: http://logs:3100/loki/api/v1/push\n  basic_auth: {{username: a, password_file: /p}}\n\
+         - url: https://logs.example/loki/api/v1/push\n  name: grafana\n  tenant_id: '7'\n  headers: {{X-Key: sesame}}\n  \
+         proxy_url: http://proxy:3128\n\
+         - url: http://more:3100/loki/api/v1/push\n  proxy_from_environment: true\n  bearer_token: b\n{FILES}"
+    );
+    let push = taken(&text, How::default()).unwrap().0.push;
+    let names: Vec<String> = push.all().into_iter().map(|all| format!("{} {}", all.name, all.url)).collect();
+    assert_eq!(names, ["push http://logs:3100", "grafana https://logs.example", "client-3 http://more:3100"]);
+    assert_eq!((&*push.username, &*push.password_file), ("a", "/p"));
+    let [second, third] = &push.also[..] else { panic!("two more") };
+    assert_eq!((&*second.tenant, &*second.proxy, second.headers.len()), ("7", "http://proxy:3128", 1));
+    assert_eq!((&*third.proxy, third.token.expose()), ("environment", "b"));
+    assert!(push.all().iter().all(|all| all.kind == logyard_agent::DestinationKind::Auto));
+    let other = text.replace("  tenant_id: '7'\n", "  external_labels: {a: b}\n");
+    refuses(&other, &["line 6: \"clients[1].external_labels\" is refused"]);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::settings::{DockerSettings, FileSettings};
-use logyard_client::ClientSettings;
+use logyard_client::{Client, ClientSettings};
 use logyard_codec::decode_batch;
 use logyard_sys::{RealDisk, SimClock, SimDisk};
 use std::sync::Mutex;
@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio::time::timeout;
 
+mod destinations;
 mod dry_run;
 mod engine;
 mod reload;
@@ -157,7 +159,7 @@ async fn start_with(
         clock: Arc::new(SimClock::new(1)),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
-        client: Client::new(base, client).unwrap(),
+        destinations: vec![Destination::store(Client::new(base, client).unwrap())],
         data_dir: root.join("data"),
         imported,
     };
@@ -274,7 +276,7 @@ async fn two_agents_do_not_share_a_folder() {
         clock: Arc::new(SimClock::new(1)),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
-        client: Client::new(&base, client).unwrap(),
+        destinations: vec![Destination::store(Client::new(&base, client).unwrap())],
         data_dir: "/data".into(),
         imported: ImportedPositions::default(),
     };
@@ -323,7 +325,9 @@ fn refused_files(disk: &dyn Disk) -> Vec<String> {
             .flat_map(|chunk| (0..chunk.entries.len()).map(|row| chunk.entries.line(row).to_vec()));
         lines.map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join(" ")
     };
-    items.iter().map(|item| text(&item.name)).collect()
+    let batches = items.iter().filter(|item| item.name.ends_with(".batch"));
+    assert_eq!(batches.clone().count() * 2, items.len(), "a reason beside each");
+    batches.map(|item| text(&item.name)).collect()
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ impl Watched {
             random: Arc::clone(&random),
             dir: "/data/agent".into(),
             bounds,
+            destinations: crate::spool_mark::MarkSettings::only(),
         })
         .unwrap();
         let (metrics, board) = (Metrics::default(), Board::default());
@@ -43,7 +44,7 @@ impl Watched {
             clock: Arc::<SimClock>::clone(&clock),
             metrics: metrics.clone(),
             board: board.clone(),
-            spool: SharedSpool::new(spool, metrics.clone()),
+            spool: SharedSpool::new(spool, metrics.clone(), vec![metrics.destination("push", true)]),
             pieces: sender.into(),
             jobs,
             staging: StageParts { line_bytes_max: 1 << 18, random, metrics },

@@ -11,7 +11,14 @@ fn parts(disk: &SimDisk, seed: u64) -> SpoolParts {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let _created: bool = disk.create_dir_all(Path::new(DIR)).is_ok();
     let clock = Arc::new(SimClock::new(1_700_000_000_000_000_000));
-    SpoolParts { disk, clock, random: Arc::new(Random::seeded(seed)), dir: DIR.into(), bounds }
+    SpoolParts {
+        disk,
+        clock,
+        random: Arc::new(Random::seeded(seed)),
+        dir: DIR.into(),
+        bounds,
+        destinations: MarkSettings::only(),
+    }
 }
 
 fn open(disk: &SimDisk) -> (Spool, SpoolFound) {
@@ -48,9 +55,9 @@ fn number_of(encoded: &[u8]) -> i64 {
 /// Takes all waiting batches in order, acknowledging each.
 fn take_all(spool: &mut Spool) -> Vec<(BatchId, i64)> {
     let mut taken = Vec::new();
-    while let Some(front) = spool.front().unwrap() {
-        taken.push((front.id, number_of(&front.encoded.unwrap())));
-        spool.ack(front.record).unwrap();
+    while let Some((front, encoded)) = spool.front(0).unwrap() {
+        taken.push((front.id, number_of(&encoded)));
+        spool.ack(0, front.record).unwrap();
     }
     taken
 }
@@ -67,8 +74,8 @@ fn batches_come_back_in_order_with_their_ids() {
     for number in 1..=9 {
         append(&mut spool, number).unwrap();
     }
-    let first = spool.front().unwrap().unwrap();
-    spool.ack(first.record).unwrap();
+    let (first, _) = spool.front(0).unwrap().unwrap();
+    spool.ack(0, first.record).unwrap();
     spool.sync().unwrap();
     drop(spool);
     let (mut spool, found) = open(&disk);
@@ -85,8 +92,8 @@ fn acknowledged_files_go_and_positions_stay() {
     let (mut spool, _) = open(&disk);
     for number in 1..=40 {
         append(&mut spool, number).unwrap();
-        let front = spool.front().unwrap().unwrap();
-        spool.ack(front.record).unwrap();
+        let (front, _) = spool.front(0).unwrap().unwrap();
+        spool.ack(0, front.record).unwrap();
     }
     assert!(spool.bytes() < 1_500, "{} bytes are left", spool.bytes());
     spool.sync().unwrap();
@@ -162,12 +169,16 @@ fn a_spool_that_cannot_be_read_is_not_empty() {
     }
     // Two batches are in memory, and taken; the others must be read back.
     for _ in 0..2 {
-        let front = spool.front().unwrap().unwrap();
-        spool.ack(front.record).unwrap();
+        let (front, _) = spool.front(0).unwrap().unwrap();
+        spool.ack(0, front.record).unwrap();
     }
-    disk.halt_after(0);
-    assert!(spool.front().is_err());
-    disk.halt_after(u64::MAX);
+    let dir = Path::new(DIR).join("spool");
+    let files = disk.list(&dir).unwrap().into_iter().filter(|item| item.name.ends_with(".log"));
+    let files: Vec<_> = files.map(|item| dir.join(item.name)).collect();
+    let away = |path: &Path| path.with_extension("away");
+    files.iter().for_each(|path| disk.rename(path, &away(path)).unwrap());
+    assert!(spool.front(0).is_err());
+    files.iter().for_each(|path| disk.rename(&away(path), path).unwrap());
     spool.reopen().unwrap();
     append(&mut spool, 10).unwrap();
     let taken = numbers(&take_all(&mut spool));
@@ -182,23 +193,20 @@ fn reading_back_ends_when_memory_is_full_and_the_log_goes_on() {
         append(&mut spool, number).unwrap();
     }
     let in_memory = |spool: &Spool| -> Vec<u64> {
-        spool
-            .waiting
-            .iter()
-            .filter(|waiting| waiting.encoded.is_some())
-            .map(|waiting| waiting.id.sequence)
-            .collect()
+        let records = spool.marks[0].in_memory();
+        let held = spool.waiting.iter().filter(|waiting| records.contains(&waiting.record));
+        held.map(|waiting| waiting.id.sequence).collect()
     };
     for _ in 0..2 {
-        let front = spool.front().unwrap().unwrap();
-        spool.ack(front.record).unwrap();
+        let (front, _) = spool.front(0).unwrap().unwrap();
+        spool.ack(0, front.record).unwrap();
     }
     assert_eq!(in_memory(&spool), [0; 0]);
     // Damage that only a reader to the end would meet, and answer by a quarantine.
     let dir = Path::new("/data/agent/spool");
     let newest = disk.list(dir).unwrap().into_iter().rfind(|item| item.name.ends_with(".log")).unwrap();
     disk.damage(&dir.join(&newest.name), newest.bytes - 20, 1).unwrap();
-    spool.front().unwrap();
+    spool.front(0).unwrap();
     assert_eq!(in_memory(&spool), [3, 4]);
     disk.damage(&dir.join(&newest.name), newest.bytes - 20, 1).unwrap();
     assert_eq!(spool.waiting.len(), 7);
@@ -218,13 +226,13 @@ fn a_new_agent_id_holds_for_what_waits_and_stays() {
         append(&mut spool, number).unwrap();
     }
     let old = spool.id().source;
-    let first = spool.front().unwrap().unwrap();
+    let (first, _) = spool.front(0).unwrap().unwrap();
     assert!(!first.is_replayed && first.id.source == old);
-    spool.ack(first.record).unwrap();
+    spool.ack(0, first.record).unwrap();
     spool.renew_id().unwrap();
     let new = spool.id().source;
     assert_ne!(new, old);
-    assert_eq!(spool.front().unwrap().unwrap().id.source, new);
+    assert_eq!(spool.front(0).unwrap().unwrap().0.id.source, new);
     let (mut spool, found) = open(&disk.crash());
     assert_eq!(found.batches, 2, "an ack under the old id is durable");
     let taken = take_all(&mut spool);
@@ -280,14 +288,14 @@ fn busy(disk: &SimDisk, appended: &mut i64, acked: &mut i64, pushed: &mut Vec<(B
         *appended = number;
         // The store is slow at first, then catches up.
         for _ in 0..if number < 6 { 0 } else { 2 } {
-            let Ok(Some(front)) = spool.front() else {
+            let Ok(Some((front, encoded))) = spool.front(0) else {
                 break;
             };
-            let taken = number_of(&front.encoded.unwrap());
+            let taken = number_of(&encoded);
             pushed.push((front.id, taken));
             // The store has it now, whether the spool gets to know or not.
             *acked = taken;
-            if spool.ack(front.record).is_err() {
+            if spool.ack(0, front.record).is_err() {
                 return false;
             }
         }
@@ -326,9 +334,9 @@ fn a_flipped_bit_anywhere_loses_nothing_that_waits() {
     for number in 1..=12 {
         append(&mut spool, number).unwrap();
         if number % 3 == 0 {
-            let front = spool.front().unwrap().unwrap();
-            pushed.push((front.id, number_of(&front.encoded.unwrap())));
-            spool.ack(front.record).unwrap();
+            let (front, encoded) = spool.front(0).unwrap().unwrap();
+            pushed.push((front.id, number_of(&encoded)));
+            spool.ack(0, front.record).unwrap();
         }
     }
     spool.sync().unwrap();
@@ -358,4 +366,154 @@ fn a_flipped_bit_anywhere_loses_nothing_that_waits() {
         }
     }
     assert!((2..12).contains(&reread), "damage is met by reading {reread} batches again at most");
+}
+
+/// Two destinations: the second one's name, and what it may hold.
+fn open_two(disk: &SimDisk, second: MarkSettings, bytes_max: u64) -> Spool {
+    let mut parts = parts(disk, 7);
+    parts.bounds.bytes_max = bytes_max;
+    parts.destinations.push(second);
+    Spool::open(parts).unwrap().0
+}
+
+fn second(name: &str) -> MarkSettings {
+    MarkSettings { name: name.to_owned(), bytes_max: 0, drops: false }
+}
+
+fn take_of(spool: &mut Spool, destination: usize, count: usize) -> Vec<i64> {
+    let mut taken = Vec::new();
+    while taken.len() < count
+        && let Some((front, encoded)) = spool.front(destination).unwrap()
+    {
+        taken.push(number_of(&encoded));
+        assert!(spool.ack(destination, front.record).unwrap());
+    }
+    taken
+}
+
+#[test]
+fn each_destination_has_its_own_place_and_keeps_it() {
+    let disk = SimDisk::new();
+    let mut spool = open_two(&disk, second("loki"), 1 << 20);
+    for number in 1..=20 {
+        append(&mut spool, number).unwrap();
+        assert_eq!(take_of(&mut spool, 0, 9), [number], "the first keeps up");
+    }
+    assert_eq!(take_of(&mut spool, 1, 7), (1..=7).collect::<Vec<_>>());
+    let backlogs: Vec<u64> = spool.backlogs().map(|backlog| backlog.entries).collect();
+    assert_eq!(backlogs, [0, 13]);
+    spool.sync().unwrap();
+    drop(spool);
+    let mut spool = open_two(&disk.crash(), second("loki"), 1 << 20);
+    assert_eq!(spool.front(0).unwrap().map(|(front, _)| front.record), None);
+    assert_eq!(take_of(&mut spool, 1, 99), (8..=20).collect::<Vec<_>>());
+    assert_eq!(spool.waiting.len(), 0);
+    append(&mut spool, 21).unwrap();
+    append(&mut spool, 22).unwrap();
+    assert!(spool.bytes() < 2_500, "files that both are done with are gone: {} bytes", spool.bytes());
+    // One that comes later gets what still waits, one that is gone holds nothing up.
+    drop(spool);
+    let mut spool = open_two(&disk.crash(), second("other"), 1 << 20);
+    take_of(&mut spool, 0, 99);
+    spool.sync().unwrap();
+    drop(spool);
+    let (mut spool, found) = open(&disk.crash());
+    assert_eq!(found.batches, 0);
+    assert_eq!(take_all(&mut spool), []);
+}
+
+#[test]
+fn one_that_may_be_dropped_holds_nobody_up() {
+    let disk = SimDisk::new();
+    let lossy = MarkSettings { drops: true, ..second("loki") };
+    let mut spool = open_two(&disk, lossy, 2_000);
+    let mut dropped = 0;
+    for number in 1..=60 {
+        for (destination, entries) in spool.make_room().unwrap() {
+            assert_eq!(destination, 1);
+            dropped += entries;
+        }
+        assert!(!spool.is_full(), "before batch {number}");
+        append(&mut spool, number).unwrap();
+        assert_eq!(take_of(&mut spool, 0, 9), [number]);
+    }
+    assert!(dropped > 30 && spool.bytes() < 2_500, "{dropped} dropped, {} bytes", spool.bytes());
+    spool.sync().unwrap();
+    drop(spool);
+    let mut spool = open_two(&disk.crash(), second("loki"), 2_000);
+    let left = take_of(&mut spool, 1, 99);
+    assert_eq!(left, (dropped as i64 + 1..=60).collect::<Vec<_>>(), "the newest are kept");
+}
+
+#[test]
+fn a_bound_of_its_own_stops_reading_or_drops() {
+    for drops in [false, true] {
+        let disk = SimDisk::new();
+        let mut spool = open_two(&disk, MarkSettings { bytes_max: 500, drops, ..second("loki") }, 1 << 20);
+        let mut lost = Vec::new();
+        for number in 1..=10 {
+            lost.extend(spool.make_room().unwrap());
+            if spool.is_full() {
+                assert!(!drops && number == 6, "107 bytes each");
+                break;
+            }
+            append(&mut spool, number).unwrap();
+        }
+        assert_eq!(lost.iter().map(|(_, entries)| entries).sum::<u64>(), if drops { 5 } else { 0 });
+        assert!(drops || spool.is_full());
+        // A batch dropped while it was on its way is not acknowledged twice.
+        take_of(&mut spool, 1, 99);
+        assert!(!spool.ack(1, 1).unwrap());
+        assert_eq!(take_of(&mut spool, 0, 99).len(), if drops { 10 } else { 5 });
+    }
+}
+
+/// As above, with a second destination that is behind: neither loses a batch to a crash anywhere.
+#[test]
+fn every_crash_leaves_what_was_promised_to_each() {
+    for halt in 0.. {
+        let disk = SimDisk::new();
+        drop(open_two(&disk, second("loki"), 1 << 20));
+        disk.halt_after(halt);
+        let (mut appended, mut acked) = (0, [0, 0]);
+        if busy_with_two(&disk, &mut appended, &mut acked) {
+            assert!(halt > 30);
+            break;
+        }
+        let mut spool = open_two(&disk.crash_seeded(halt), second("loki"), 1 << 20);
+        let position = reached(&spool);
+        assert!(
+            position == appended || position == appended + 1,
+            "operation {halt}: {position} of {appended}"
+        );
+        append(&mut spool, position + 1).unwrap();
+        for (destination, acked) in acked.into_iter().enumerate() {
+            let taken = take_of(&mut spool, destination, 99);
+            assert!(taken[0] <= acked + 1, "operation {halt}: batch {} is lost for {destination}", acked + 1);
+            let want: Vec<i64> = (taken[0]..=position + 1).collect();
+            assert_eq!(taken, want, "operation {halt}, destination {destination}");
+        }
+    }
+}
+
+fn busy_with_two(disk: &SimDisk, appended: &mut i64, acked: &mut [i64; 2]) -> bool {
+    let mut parts = parts(disk, 7);
+    parts.destinations.push(second("loki"));
+    let Ok((mut spool, _)) = Spool::open(parts) else { return false };
+    for number in 1..=12 {
+        if append(&mut spool, number).is_err() {
+            return false;
+        }
+        *appended = number;
+        for (destination, count) in [(0, 1), (1, if number < 6 { 0 } else { 2 })] {
+            for _ in 0..count {
+                let Ok(Some((front, encoded))) = spool.front(destination) else { break };
+                acked[destination] = number_of(&encoded);
+                if spool.ack(destination, front.record).is_err() {
+                    return false;
+                }
+            }
+        }
+    }
+    true
 }

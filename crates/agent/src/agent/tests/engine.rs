@@ -247,7 +247,7 @@ pub(super) async fn start_as(
         clock: Arc::<SimClock>::clone(clock),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
-        client: Client::new(base, client).unwrap(),
+        destinations: vec![Destination::store(Client::new(base, client).unwrap())],
         data_dir: "/data".into(),
         imported: ImportedPositions::default(),
     };

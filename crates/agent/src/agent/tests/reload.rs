@@ -36,7 +36,7 @@ async fn rig(settings: AgentSettings, disk: Arc<dyn Disk>, root: &Path) -> (Arc<
         clock: Arc::new(SimClock::new(1)),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
-        client: Client::new(&base, client).unwrap(),
+        destinations: vec![Destination::store(Client::new(&base, client).unwrap())],
         data_dir: root.join("data"),
         imported: ImportedPositions::default(),
     };
