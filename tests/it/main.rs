@@ -36,6 +36,7 @@ mod push_whole;
 mod receivers;
 mod record;
 mod reload;
+mod shells;
 mod socket_proxy;
 mod stages;
 mod storage;

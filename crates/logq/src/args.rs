@@ -16,9 +16,10 @@ use crate::people::{name, overview};
 use crate::run::Stop;
 use crate::session::Session;
 use crate::{
-    command_context, command_delete, command_errors, command_explain, command_export, command_fields,
-    command_fmt, command_import, command_instant, command_labels, command_patterns, command_push,
-    command_query, command_series, command_stats, command_tail, command_top, command_ui, command_volume,
+    command_completion, command_context, command_delete, command_errors, command_explain, command_export,
+    command_fields, command_fmt, command_import, command_instant, command_labels, command_man,
+    command_patterns, command_push, command_query, command_series, command_stats, command_tail, command_top,
+    command_ui, command_volume,
 };
 
 /// What `logq --help` prints: a screen of 24 lines. A test holds it to the declaration.
@@ -33,7 +34,7 @@ logq asks a Logyard (or Loki) store for logs.
 See       (nothing: what writes)  NAME  errors  top  patterns  context
 Ask       query  tail  instant-query
 Look      labels  series  detected-fields  stats  volume  volume_range  ui
-Queries   fmt  explain
+Queries   fmt  explain                    Shell     completion  man
 Change    push  import  export  delete
 
 Usage: logq [FLAGS] [QUERY | COMMAND]   logq COMMAND --help: its flags, examples
@@ -128,6 +129,15 @@ pub(crate) enum Command {
     /// Search logs on the whole terminal: browse labels, follow, zoom in time, expand, filter by key
     #[command(after_help = command_ui::EXAMPLES)]
     Ui(command_ui::Ui),
+    /// Print what a shell runs so that it completes commands, flags and queries
+    #[command(after_help = command_completion::EXAMPLES)]
+    Completion(command_completion::Completion),
+    /// Print the manual, for man
+    #[command(after_help = command_man::EXAMPLES)]
+    Man(command_man::Man),
+    /// Print how a line may go on: what the scripts of `logq completion` ask
+    #[command(after_help = command_completion::WORDS_EXAMPLES, hide = true)]
+    CompleteWords(command_completion::CompleteWords),
 }
 
 impl Command {
@@ -154,6 +164,9 @@ impl Command {
             Self::Export(command) => command.run(session).await,
             Self::Import(command) => command.run(session).await,
             Self::Ui(command) => command.run(session).await,
+            Self::Completion(command) => command.run(session),
+            Self::Man(command) => command.run(session),
+            Self::CompleteWords(command) => command.run(session).await,
         }
     }
 }

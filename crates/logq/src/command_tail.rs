@@ -34,6 +34,7 @@ const AWAY_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
     /// LogQL log query, or a part of the name of a container, service or unit
+    #[arg(value_name = "QUERY | NAME")]
     query: String,
 
     /// How many of the entries already there to print first

@@ -61,8 +61,10 @@ use self::state::State;
 use self::terminal::Screen;
 use crate::run::Stop;
 
+pub(crate) use self::edit::Editor;
 pub(crate) use self::span::Span;
 pub(crate) use self::state::Begin;
+pub(crate) use self::suggest::Suggestions;
 
 /// Shortest time between two redraws: 60 a second.
 const FRAME: Duration = Duration::from_micros(16_667);

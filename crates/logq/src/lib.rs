@@ -11,7 +11,8 @@
 //! `explorer` is the command `ui`, the one that takes the terminal over; its front page says how it is built.
 //!
 //! A command is a module `command_*`, with its flags, its examples and what it does; `args` lists them, and `session` is
-//! what they work with. Add one here, also touch the help in `args.rs`; a flag that
+//! what they work with. Completion (`complete`, with the scripts in `completion/`) and the manual (`manual`) are made of the same
+//! declarations: the name that a flag gives its value says what is proposed for it. Add one here, also touch the help in `args.rs`; a flag that
 //! Loki's client has stands in `docs/logcli.md` as well. Change what a transfer keeps of
 //! how far it got, also touch `schemas/logq-progress.md`.
 
@@ -25,6 +26,7 @@ mod args_range;
 mod args_shared;
 mod chart;
 mod check;
+mod command_completion;
 mod command_context;
 mod command_delete;
 mod command_errors;
@@ -35,6 +37,7 @@ mod command_fmt;
 mod command_import;
 mod command_instant;
 mod command_labels;
+mod command_man;
 mod command_patterns;
 mod command_push;
 mod command_query;
@@ -44,9 +47,11 @@ mod command_tail;
 mod command_top;
 mod command_ui;
 mod command_volume;
+mod complete;
 mod connect;
 mod entry;
 mod explorer;
+mod manual;
 mod output_csv;
 mod output_json;
 mod output_plan;

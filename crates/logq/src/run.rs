@@ -92,6 +92,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, surroundings: Surroundings<
         session.out.flush()?;
         Ok(found)
     });
+    // A look-up of a name that nobody waits for any more ends with the process.
+    runtime.shutdown_background();
     match done {
         Ok(true) | Err(Stop::Unread) => FOUND,
         Ok(false) => NOTHING,
