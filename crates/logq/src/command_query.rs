@@ -7,10 +7,15 @@ use logyard_client::{RangeExtras, RangeQuery};
 use logyard_model::{Direction, TimeRange};
 
 use crate::args_parts::PartFlags;
+use crate::args_shared::Format;
+use crate::chart::histogram::{Histogram, Steps};
+use crate::chart::histogram_text::write_histogram;
 use crate::check::{Yields, check};
+use crate::output_text::Look;
 use crate::pages::Pages;
 use crate::printer::Printer;
 use crate::run::Stop;
+use crate::series::flatten;
 use crate::session::{Session, refused};
 use crate::time_text::{parse_duration_ns, round_step_ns};
 use crate::transfer::meter::{Meter, Reading};
@@ -24,6 +29,7 @@ Examples:
   logq query '{container=~\"web|db\"}' --from 2026-11-20 --to 2026-11-21 --forward
   logq 'sum by (container) (count_over_time({container=~\".+\"}[5m]))' --step 5m
   logq 'sum by (container) (bytes_rate({container=~\".+\"}[5m]))' --chart   # drawn, in MiB/s
+  logq '{container=\"web\"}' --since 24h --histogram      # and how many there are, over the day
   cat app.log | logq --stdin '| logfmt | level=\"error\"'   # a file or a pipe, with no store
   cat app.log | logq --stdin 'sum by (level) (count_over_time({a=\"b\"} | logfmt [1h]))'
 
@@ -70,6 +76,11 @@ pub(crate) struct QueryFlags {
     #[arg(long, value_name = "DURATION")]
     pub(crate) interval: Option<String>,
 
+    /// Draw above the entries of a log query how many there are over the range, by level; on the error output where the
+    /// form of the output is none for people
+    #[arg(long)]
+    pub(crate) histogram: bool,
+
     /// Follow the query, as `logq tail` does
     #[arg(short = 't', long, visible_alias = "follow", visible_short_alias = 'f')]
     pub(crate) tail: bool,
@@ -98,6 +109,12 @@ impl Query {
 
 /// Asks a query over the range of the session and prints what it yields.
 pub(crate) async fn run(query: &str, flags: &QueryFlags, session: &mut Session<'_>) -> Result<bool, Stop> {
+    if flags.histogram && (session.shared.stdin || flags.tail) {
+        return Err(Stop::Trouble(
+            "cannot draw a histogram of what is still to come: want a query over a range of a store"
+                .to_owned(),
+        ));
+    }
     if session.shared.stdin {
         return stdin::run(query, flags.limit, session);
     }
@@ -106,10 +123,17 @@ pub(crate) async fn run(query: &str, flags: &QueryFlags, session: &mut Session<'
         return command_tail::follow(query, lines, flags.delay_for, session).await;
     }
     let range = session.range()?;
+    let yields = check(query)?;
+    if flags.histogram {
+        if yields == Yields::Samples {
+            return Err(Stop::Trouble("a histogram counts entries; draw samples with --chart".to_owned()));
+        }
+        histogram(query, range, session).await?;
+    }
     if let Some(parts) = flags.parts.wanted()? {
         return parts::run(query, range, flags, &parts, session).await;
     }
-    match check(query)? {
+    match yields {
         Yields::Entries => entries(query, range, flags, session).await,
         Yields::Samples => samples(query, range, flags, session).await,
     }
@@ -119,6 +143,34 @@ pub(crate) async fn run(query: &str, flags: &QueryFlags, session: &mut Session<'
 fn tell_stats(stats: &[(String, String)], session: &mut Session<'_>) -> Result<(), Stop> {
     for (name, value) in stats {
         writeln!(session.err, "{name}  {value}")?;
+    }
+    Ok(())
+}
+
+/// Draws how many entries a log query yields over a range.
+async fn histogram(query: &str, range: TimeRange, session: &mut Session<'_>) -> Result<(), Stop> {
+    let columns = session.columns();
+    let steps = Steps::cut(range, columns);
+    let (counting, counted, step) = steps.query(query);
+    let call = RangeQuery {
+        query: counting.clone(),
+        range: counted,
+        limit: LIMIT,
+        direction: Direction::Backward,
+        step: Some(step),
+    };
+    let asked = session.client()?.query_range(&call).await;
+    let answer = asked.map_err(|error| refused(error, &counting))?;
+    session.warn(&answer.warnings)?;
+    let histogram = Histogram::new(steps, &flatten(answer.data));
+    // Programs read entries alone.
+    match session.format {
+        Format::Default => write_histogram(session.out, &histogram, columns, &session.look)?,
+        _ => {
+            let look =
+                Look { colour: session.look.colour && session.err_is_terminal, ..session.look.clone() };
+            write_histogram(session.err, &histogram, columns, &look)?;
+        }
     }
     Ok(())
 }

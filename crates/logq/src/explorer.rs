@@ -14,13 +14,11 @@
 
 mod buffer;
 mod calls;
-mod clock_text;
 mod edit;
 mod event;
 mod expand;
 mod fields;
 mod help;
-mod histogram;
 mod keys;
 mod keys_labels;
 mod keys_overlay;

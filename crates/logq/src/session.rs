@@ -21,6 +21,9 @@ use crate::run::{Stop, Surroundings};
 use crate::series::{Sample, flatten};
 use crate::{output_csv, output_json, output_table};
 
+/// Columns of a page where no terminal has any.
+const COLUMNS: usize = 80;
+
 /// What a command has to work with.
 pub(crate) struct Session<'a> {
     /// The time of day, nanoseconds since the Unix epoch.
@@ -74,6 +77,12 @@ impl<'a> Session<'a> {
     /// Returns the range that the flags name.
     pub(crate) fn range(&self) -> Result<TimeRange, Stop> {
         Ok(self.range.range((self.now_ns)(), &self.look.zone)?)
+    }
+
+    /// Returns the columns of the terminal, or those of a usual one where there is none.
+    pub(crate) fn columns(&self) -> usize {
+        let size = if self.look.terminal { crossterm::terminal::size().ok() } else { None };
+        size.map_or(COLUMNS, |(columns, _)| usize::from(columns))
     }
 
     /// Returns whether the range ends now, so that it may move on with time.

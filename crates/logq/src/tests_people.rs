@@ -68,3 +68,28 @@ fn context_marks_the_entry_that_is_meant() {
     assert_eq!(command(&["context", "now", "nobody", "--addr", &addr], &[]).status, TROUBLE);
     assert_ne!(NOTHING, TROUBLE);
 }
+
+#[test]
+fn a_histogram_stands_above_the_entries() {
+    let addr = stand_in();
+    let line = ["{container=\"web\"}", "--histogram", "--addr", &addr];
+    let done = command(&line, &[]);
+    let lines: Vec<&str> = done.out.lines().collect();
+    assert_eq!((done.status, lines.len()), (FOUND, 8), "{}{}", done.out, done.err);
+    assert!(lines[0].starts_with("8 entries  most "), "{}", done.out);
+    assert!(
+        lines[6].starts_with("2026-11-21 01:59:06") && lines[6].ends_with("2026-11-21 02:59:06"),
+        "{}",
+        lines[6]
+    );
+    assert_eq!(lines[7], "2026-11-21T02:59:06.000Z ERROR x");
+    let done = command(&[&line[..], &["-o", "raw"]].concat(), &[]);
+    assert_eq!(done.out, "ERROR x\n");
+    assert!(done.err.starts_with("8 entries"), "{}", done.err);
+    for more in [&["--stdin"][..], &["-t"]] {
+        let done = command(&[&line[..], more].concat(), &[]);
+        assert!(done.status == TROUBLE && done.err.contains("cannot draw a histogram"), "{}", done.err);
+    }
+    let done = command(&["rate({a=\"b\"}[5m])", "--histogram", "--addr", &addr], &[]);
+    assert!(done.status == TROUBLE && done.err.contains("--chart"), "{}", done.err);
+}

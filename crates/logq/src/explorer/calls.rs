@@ -18,9 +18,9 @@ use logyard_wire::loki_query::{QueryAnswer, QueryData};
 use tokio::sync::mpsc::Sender;
 
 use super::event::{Effect, Event, Slot};
-use super::histogram::Steps;
 use super::labels::Counted;
 use super::state::PAGE_ENTRIES;
+use crate::chart::histogram::Steps;
 use crate::entry::{Entry, merge};
 use crate::pages::Pages;
 use crate::series::flatten;

@@ -3,8 +3,8 @@
 use crossterm::event::KeyEvent;
 use logyard_model::TimeRange;
 
-use super::histogram::Steps;
 use super::labels::Counted;
+use crate::chart::histogram::Steps;
 use crate::entry::Entry;
 use crate::series::Sample;
 

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use logyard_model::TimeRange;
 
-use super::clock_text;
+use crate::chart::clock_text;
 use crate::time_text::{parse_duration_ns, parse_time_ns};
 
 const SECOND_NS: i64 = 1_000_000_000;

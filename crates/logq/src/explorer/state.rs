@@ -11,7 +11,6 @@ use super::buffer::Row;
 use super::edit::Editor;
 use super::event::{Effect, Event, Slot};
 use super::expand::Expanded;
-use super::histogram::{Histogram, Steps};
 use super::labels::Browser;
 use super::layout::{Areas, Parts, areas};
 use super::list::List;
@@ -19,6 +18,7 @@ use super::refine;
 use super::span::Span;
 use super::suggest::Suggestions;
 use super::table::{Series, gather};
+use crate::chart::histogram::{Histogram, Steps};
 use crate::check::{Yields, check};
 use crate::entry::Entry;
 

@@ -10,10 +10,10 @@ use ratatui_core::layout::Rect;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::event::{Effect, Event, Slot};
-use super::histogram::Steps;
 use super::span::Span;
 use super::state::{Begin, Focus, Overlay, State};
 use super::view;
+use crate::chart::histogram::Steps;
 use crate::entry::Entry;
 use crate::series::Sample;
 

@@ -4,13 +4,11 @@ use ratatui_core::buffer::Buffer as Cells;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Modifier;
 
-use super::clock_text;
-use super::histogram::{Counts, count_text};
 use super::state::{Focus, State};
 use super::text;
 use super::view::{CHOSEN, DIM, NAME, behind, level_style, paint, put, row};
-
-const EIGHTHS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+use crate::chart::clock_text;
+use crate::chart::histogram::{Counts, bar, count_text};
 
 /// Draws the histogram; the last row has the times.
 pub(crate) fn draw(state: &State, cells: &mut Cells, area: Rect) {
@@ -53,30 +51,10 @@ pub(crate) fn draw(state: &State, cells: &mut Cells, area: Rect) {
     }
 }
 
-/// Draws one column; whatever is there at all is seen.
+/// Draws one column.
 fn draw_bar(cells: &mut Cells, area: Rect, counts: &Counts, highest: u64) {
-    let sum: u64 = counts.iter().sum();
-    if sum == 0 || highest == 0 {
-        return;
-    }
-    let eighths_max = u64::from(area.height) * 8;
-    let scaled = |count: u64| {
-        u64::try_from(u128::from(count) * u128::from(eighths_max) / u128::from(highest)).unwrap_or(0)
-    };
-    let height = scaled(sum).max(1);
-    for index in 0..u64::from(area.height) {
-        let low = index * 8;
-        let Some(part) = height.checked_sub(low).filter(|part| *part > 0) else { break };
-        let symbol =
-            usize::try_from(part.min(8) - 1).ok().and_then(|at| EIGHTHS.get(at)).copied().unwrap_or("█");
-        // The level that the middle of the cell lies in; the lowest cell shows the worst level there is.
-        let middle = if index == 0 { 0 } else { low + part.min(8) / 2 };
-        let mut below = 0;
-        let level = counts.iter().position(|count| {
-            below += count;
-            *count > 0 && scaled(below).max(1) > middle
-        });
-        let y = usize::from(area.height).saturating_sub(1 + usize::try_from(index).unwrap_or_default());
-        put(cells, row(area, y), symbol, level_style(level.unwrap_or(counts.len())));
+    for (index, (symbol, level)) in bar(counts, highest, usize::from(area.height)).into_iter().enumerate() {
+        let y = usize::from(area.height).saturating_sub(1 + index);
+        put(cells, row(area, y), symbol.encode_utf8(&mut [0; 4]), level_style(level));
     }
 }

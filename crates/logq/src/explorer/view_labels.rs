@@ -3,11 +3,11 @@
 use ratatui_core::buffer::Buffer as Cells;
 use ratatui_core::layout::Rect;
 
-use super::histogram::count_text;
 use super::labels::Line;
 use super::state::{Focus, State};
 use super::text;
 use super::view::{CHOSEN, DIM, NAME, PLAIN, TITLE, behind, paint, put, row};
+use crate::chart::histogram::count_text;
 
 /// Draws the browser, and a rule at its right.
 pub(crate) fn draw(state: &State, cells: &mut Cells, area: Rect) {

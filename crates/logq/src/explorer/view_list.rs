@@ -5,12 +5,12 @@ use ratatui_core::layout::Rect;
 use ratatui_core::style::Modifier;
 
 use super::buffer::Row;
-use super::clock_text;
-use super::histogram::level_index;
 use super::list::List;
 use super::state::{Context, Focus, State};
 use super::text;
 use super::view::{CHOSEN, DIM, NAME, PLAIN, TITLE, behind, level_style, paint, put, put_from, row};
+use crate::chart::clock_text;
+use crate::chart::histogram::level_index;
 use crate::chart::units::count_text;
 
 /// Labels of which the first that an entry has is shown before its line.

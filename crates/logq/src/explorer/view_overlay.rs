@@ -3,13 +3,13 @@
 use ratatui_core::buffer::Buffer as Cells;
 use ratatui_core::layout::{Position, Rect};
 
-use super::clock_text;
 use super::expand::{Expanded, Item};
 use super::help::HELP;
 use super::span::PRESETS;
 use super::state::{Picker, State};
 use super::text;
 use super::view::{CHOSEN, DIM, NAME, PLAIN, TITLE, WRONG, behind, clear, paint, put, row};
+use crate::chart::clock_text;
 
 /// Columns of keys in the help.
 const KEY_COLUMNS: u16 = 24;

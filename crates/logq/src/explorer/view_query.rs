@@ -4,13 +4,13 @@ use logyard_logql::ParseError;
 use ratatui_core::buffer::Buffer as Cells;
 use ratatui_core::layout::{Position, Rect};
 
-use super::clock_text;
-use super::histogram::{LEVELS, count_text};
 use super::state::{Focus, State};
 use super::text;
 use super::view::{
     CHOSEN, DIM, NAME, PLAIN, TITLE, WRONG, behind, clear, level_style, paint, put, put_all, put_from, row,
 };
+use crate::chart::clock_text;
+use crate::chart::histogram::{LEVELS, count_text};
 use crate::check::Yields;
 
 /// Most proposals that are seen at once.

@@ -5,10 +5,10 @@ use ratatui_core::layout::Rect;
 use ratatui_core::style::Color;
 
 use super::event::Slot;
-use super::histogram::count_text;
 use super::state::State;
 use super::text;
 use super::view::{DIM, PLAIN, WRONG, behind, put};
+use crate::chart::histogram::count_text;
 use crate::check::Yields;
 
 const SPINNER: [&str; 4] = ["|", "/", "-", "\\"];

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use logyard_model::TimeRange;
 
-use crate::chart::units;
+use super::units;
 use crate::series::Sample;
 
 /// Levels as they are told apart here, the worst first.
@@ -20,6 +20,9 @@ const STEPS_MS: [i64; 27] = [
     300_000, 600_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 10_800_000, 21_600_000, 43_200_000,
     86_400_000,
 ];
+
+/// Parts of a cell.
+const EIGHTHS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Counts of one step, by level in the order of [`LEVELS`].
 pub(crate) type Counts = [u64; LEVELS.len()];
@@ -112,6 +115,17 @@ impl Histogram {
         self.counts.iter().flatten().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Returns the sums by level.
+    pub(crate) fn totals(&self) -> Counts {
+        let mut totals = Counts::default();
+        for counts in &self.counts {
+            for (total, count) in totals.iter_mut().zip(counts) {
+                *total = total.saturating_add(*count);
+            }
+        }
+        totals
+    }
+
     /// Returns the counts of a step.
     pub(crate) fn counts(&self, index: usize) -> Counts {
         self.counts.get(index).copied().unwrap_or_default()
@@ -151,6 +165,31 @@ impl Histogram {
         let behind = (first..columns).take_while(is_shown).last().map_or(first, |last| last + 1);
         (first, behind)
     }
+}
+
+/// Draws one column from the bottom up: for each cell that is not empty a part of a block, and the level that its middle
+/// lies in. Whatever is there at all is seen, and the lowest cell shows the worst level there is.
+pub(crate) fn bar(counts: &Counts, highest: u64, rows: usize) -> Vec<(char, usize)> {
+    let sum = counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    if sum == 0 || highest == 0 {
+        return Vec::new();
+    }
+    let eighths_max = rows as u128 * 8;
+    let scaled = |count: u64| u128::from(count) * eighths_max / u128::from(highest);
+    let height = scaled(sum).clamp(1, eighths_max);
+    let cell = |row: usize| {
+        let low = row as u128 * 8;
+        let part = height.checked_sub(low).filter(|part| *part > 0)?.min(8);
+        let symbol = usize::try_from(part - 1).ok().and_then(|at| EIGHTHS.get(at)).copied()?;
+        let middle = if row == 0 { 0 } else { low + part / 2 };
+        let mut below = 0_u64;
+        let level = counts.iter().position(|count| {
+            below = below.saturating_add(*count);
+            *count > 0 && scaled(below).max(1) > middle
+        });
+        Some((symbol, level.unwrap_or(LEVELS.len() - 1)))
+    };
+    (0..rows).map_while(cell).collect()
 }
 
 /// Returns the place of a level among [`LEVELS`].
