@@ -9,6 +9,11 @@ use crate::words::WordsBuilder;
 /// Ids of one class and length that are as few as this in a block go into the dictionary: they are names with
 /// a digit (`worker12`, `h264`), and there a needle that is part of them can find them.
 const LISTED_IDS_MAX: usize = 48;
+/// Long ids go there, too, while their text is short: a block that holds a few hundred long tokens would otherwise be a
+/// candidate for every shorter needle that could be part of one.
+const LISTED_BYTES_MAX: usize = 4 << 10;
+/// How long those are at least: shorter ones are in so many blocks that they would fill the dictionary.
+const LISTED_BYTES_MIN: usize = 20;
 /// Longer ids are as many as if they were of this length.
 const GROUPED_BYTES_MAX: usize = 256;
 
@@ -57,7 +62,9 @@ impl ContentIndexBuilder {
             }
         }
         for IdGroup { class, bytes, ids } in ids.groups {
-            let is_listed = self.words.is_some() && ids.len() < LISTED_IDS_MAX;
+            let is_rare = ids.len() < LISTED_IDS_MAX
+                || bytes >= LISTED_BYTES_MIN && ids.len() * bytes <= LISTED_BYTES_MAX;
+            let is_listed = self.words.is_some() && is_rare;
             let texts = is_listed.then(|| ids.iter().map(|id| std::str::from_utf8(id)).collect());
             match texts {
                 Some(Ok::<Vec<&str>, _>(texts)) => {

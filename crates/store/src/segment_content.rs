@@ -12,8 +12,8 @@ use logyard_model::Prefilter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Raw bytes of a segment from which on a dictionary pays: below, a scan is as quick as opening it.
-pub(crate) const WORDS_RAW_BYTES_MIN: u64 = 32 << 20;
+/// Raw bytes of a segment from which on a dictionary pays: opening one takes 0.2 ms, searching a block 2 ms.
+pub(crate) const WORDS_RAW_BYTES_MIN: u64 = 4 << 20;
 
 /// Bytes of these indexes kept in memory: those of the segments that dashboards ask again and again.
 pub(crate) const CONTENT_CACHE_BYTES: u64 = 8 << 20;
