@@ -128,9 +128,11 @@ impl Block {
                 Found::Unknown
             };
             let value = match found {
-                Found::Unknown => KeyValue::Unknown,
+                Found::Unknown | Found::Value { form: WalkedValue::Mixed | WalkedValue::Nested, .. } => {
+                    KeyValue::Unknown
+                }
                 Found::Absent => KeyValue::Absent,
-                Found::Slot { number, is_quoted } => {
+                Found::Value { first_slot: number, form: WalkedValue::Slot { is_quoted }, .. } => {
                     let Some(&Slot { column, base }) = shredded.head.slots.get(template.slots.start + number)
                     else {
                         return Err(Error::corrupt("templates", format!("no slot {number} in a template")));
@@ -147,23 +149,31 @@ impl Block {
 }
 
 /// What a template tells of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
     Unknown,
     Absent,
-    Slot { number: usize, is_quoted: bool },
+    Value {
+        /// Where in the template's text the value stands, its quotes included.
+        text: Range<usize>,
+        /// Number of the first slot from there on.
+        first_slot: usize,
+        /// Never an object or array.
+        form: WalkedValue,
+    },
 }
 
-fn find(template: &Template, format: KeyFormat, key: &[u8]) -> Found {
+/// Finds a key in the text of a template.
+pub(crate) fn find(template: &Template, format: KeyFormat, key: &[u8]) -> Found {
     let mut walk = Walk { text: &template.text, at: 0, slots: 0 };
     let mut found = Found::Absent;
     let mut matches = 0;
-    let finished = walk.for_each_key(format, |name, value| {
+    let finished = walk.for_each_key(format, |name, (text, first_slot), value| {
         if name == key {
             matches += 1;
             found = match value {
-                WalkedValue::Slot { number, is_quoted } => Found::Slot { number, is_quoted },
-                WalkedValue::Mixed | WalkedValue::Nested => Found::Unknown,
+                WalkedValue::Nested => Found::Unknown,
+                form => Found::Value { text, first_slot, form },
             };
         }
         // A caller that flattens or cleans names could take these for the key.
@@ -191,12 +201,11 @@ fn is_alike(a: &[u8], b: &[u8]) -> bool {
     a.iter().any(|&byte| byte == b'\\' || byte >= 0x80) || plain(a).eq(plain(b))
 }
 
+/// What stands in a template as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WalkedValue {
-    Slot {
-        number: usize,
-        is_quoted: bool,
-    },
+pub(crate) enum WalkedValue {
+    /// One slot.
+    Slot { is_quoted: bool },
     /// Fixed text and slots.
     Mixed,
     /// An object or array.
@@ -212,8 +221,13 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Calls `act` for every key at the top level; `None` if the text is not as the splitter makes it.
-    fn for_each_key(&mut self, format: KeyFormat, mut act: impl FnMut(&'a [u8], WalkedValue)) -> Option<()> {
+    /// Calls `act` for every key at the top level, with the place of its value and the number of the first slot from there
+    /// on; `None` if the text is not as the splitter makes it.
+    fn for_each_key(
+        &mut self,
+        format: KeyFormat,
+        mut act: impl FnMut(&'a [u8], (Range<usize>, usize), WalkedValue),
+    ) -> Option<()> {
         if self.text.contains(&ESCAPE) {
             return None;
         }
@@ -232,8 +246,9 @@ impl<'a> Walk<'a> {
                     self.skip_space();
                     self.expect(b':')?;
                     self.skip_space();
+                    let (start, first_slot) = (self.at, self.slots);
                     let value = self.json_value()?;
-                    act(name, value);
+                    act(name, (start..self.at, first_slot), value);
                     self.skip_space();
                     match self.next()? {
                         b',' => {}
@@ -245,8 +260,9 @@ impl<'a> Walk<'a> {
             KeyFormat::Logfmt => loop {
                 let name = self.take_while(|byte| !matches!(byte, b'=' | b' ' | b'"' | SLOT));
                 self.expect(b'=')?;
+                let (start, first_slot) = (self.at, self.slots);
                 let value = if self.peek() == Some(b'"') { self.quoted()? } else { self.bare() };
-                act(name, value);
+                act(name, (start..self.at, first_slot), value);
                 match self.next() {
                     None => return Some(()),
                     Some(b' ') => {}
@@ -285,7 +301,7 @@ impl<'a> Walk<'a> {
     /// Reads a value between quotes.
     fn quoted(&mut self) -> Option<WalkedValue> {
         self.expect(b'"')?;
-        let (start, number) = (self.at, self.slots);
+        let start = self.at;
         loop {
             match self.next()? {
                 b'"' => break,
@@ -295,15 +311,14 @@ impl<'a> Walk<'a> {
             }
         }
         let is_slot = self.text.get(start..self.at) == Some(&[SLOT, b'"'][..]);
-        Some(if is_slot { WalkedValue::Slot { number, is_quoted: true } } else { WalkedValue::Mixed })
+        Some(if is_slot { WalkedValue::Slot { is_quoted: true } } else { WalkedValue::Mixed })
     }
 
     fn bare(&mut self) -> WalkedValue {
-        let number = self.slots;
         let value =
             self.take_while(|byte| !matches!(byte, b' ' | b',' | b'}' | b']' | b'\t' | b'\n' | b'\r'));
         self.slots += value.iter().filter(|&&byte| byte == SLOT).count();
-        if value == [SLOT] { WalkedValue::Slot { number, is_quoted: false } } else { WalkedValue::Mixed }
+        if value == [SLOT] { WalkedValue::Slot { is_quoted: false } } else { WalkedValue::Mixed }
     }
 
     fn take_while(&mut self, is_in: impl Fn(u8) -> bool) -> &'a [u8] {

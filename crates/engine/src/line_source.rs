@@ -1,7 +1,8 @@
 //! Lines of a block one at a time: shredded ones are rebuilt only where they are looked at.
 
 use crate::error::Error;
-use logyard_codec::{Block, Lines};
+use crate::plan::Pipeline;
+use logyard_codec::{Block, Lines, ReducedLines};
 use std::borrow::Cow;
 
 /// Reads single lines of one block.
@@ -10,6 +11,8 @@ pub(crate) struct LineSource<'a> {
     block: &'a Block,
     /// All lines, if so many are wanted that rebuilding all at once costs less.
     all: Option<&'a Lines>,
+    /// The lines with as much of them as the reader looks at.
+    reduced: Option<ReducedLines<'a>>,
     line: Vec<u8>,
 }
 
@@ -19,11 +22,30 @@ impl<'a> LineSource<'a> {
         // A line by itself costs up to twice what it costs among all.
         let wants_all = !block.is_shredded() || count.saturating_mul(2) >= block.rows() as usize;
         let all = if wants_all { Some(block.lines()?) } else { None };
-        Ok(Self { block, all, line: Vec::new() })
+        Ok(Self { block, all, reduced: None, line: Vec::new() })
+    }
+
+    /// Makes a source for a pipeline behind its line filters: lines may lack what no stage looks at.
+    pub(crate) fn for_stages(block: &'a Block, count: usize, pipeline: &Pipeline) -> Result<Self, Error> {
+        let keys = pipeline.json_keys().filter(|_| block.is_shredded());
+        let Some(reduced) = keys.map(|keys| block.reduced_json(keys)).transpose()?.flatten() else {
+            return Self::new(block, count);
+        };
+        if reduced.rows_left() == 0 {
+            return Ok(Self { block, all: None, reduced: Some(reduced), line: Vec::new() });
+        }
+        let whole = Self::new(block, count.min(reduced.rows_left()))?;
+        Ok(Self { reduced: Some(reduced), ..whole })
     }
 
     /// Returns a line. Panics: if there is no such row.
     pub(crate) fn line(&mut self, row: u32) -> Result<&[u8], Error> {
+        if let Some(reduced) = &self.reduced {
+            self.line.clear();
+            if reduced.line_into(row, &mut self.line)? {
+                return Ok(&self.line);
+            }
+        }
         if let Some(lines) = self.all {
             return Ok(lines.line(row));
         }

@@ -9,6 +9,7 @@
 //!   place, since they may note errors.
 //! - A label filter behind a parser passes only if the line holds some text, unless the label comes from
 //!   elsewhere: lines without that text are not parsed (`implied`).
+//! - Where a JSON parser is all that reads lines, for a few keys, shredded lines are rebuilt with those alone.
 //! - Among line filters the longest text that a line must hold is looked for first, over all lines at once.
 //!
 //! `PushDown::Off` leaves all of this out, for tests to compare.
@@ -50,6 +51,8 @@ pub(crate) struct Pipeline {
     pub(crate) implied: Vec<Implied>,
     push_down: PushDown,
     hints: Hints,
+    /// What stages look at of a line, if that is these keys of a JSON object and nothing else.
+    json_keys: Option<Vec<String>>,
 }
 
 /// A text that every wanted line holds.
@@ -135,6 +138,7 @@ impl Pipeline {
         let scout = scout_of(&line_filters, &prefilter);
         let implied = if push_down == PushDown::On { Implied::of(log, None) } else { Vec::new() };
         let hints = hints.clone();
+        let json_keys = if push_down == PushDown::On { json_keys_of(&stages, &hints) } else { None };
         Ok(Self {
             line_filters,
             line_filter_places,
@@ -146,6 +150,7 @@ impl Pipeline {
             implied,
             push_down,
             hints,
+            json_keys,
         })
     }
 
@@ -200,7 +205,13 @@ impl Pipeline {
             implied: Vec::new(),
             push_down: PushDown::On,
             hints: Hints::everything(),
+            json_keys: None,
         }
+    }
+
+    /// Returns the top-level keys that the stages look at, if a line reduced to them gives the same answer.
+    pub(crate) fn json_keys(&self) -> Option<&[String]> {
+        self.json_keys.as_deref()
     }
 
     /// Returns whether only the first entry of each combination of values is wanted.
@@ -270,6 +281,17 @@ fn head_of(stages: &[Stage]) -> usize {
     let before_lines = stages.iter().take_while(|stage| !stage.needs_line());
     let is_filter = |(index, stage)| matches!(stage, &Stage::LabelFilter(_)).then_some(index + 1);
     before_lines.enumerate().filter_map(is_filter).last().unwrap_or(0)
+}
+
+/// Returns the keys that stages look at if one of them reads a JSON object and the others no line.
+fn json_keys_of(stages: &[Stage], hints: &Hints) -> Option<Vec<String>> {
+    let is_known =
+        |stage: &Stage| matches!(stage, Stage::Json(_) | Stage::LabelFilter(_) | Stage::DropKeep(_));
+    let parsers = stages.iter().filter(|stage| matches!(stage, Stage::Json(_))).count();
+    let keys = hints.needed()?;
+    // Such a name is given to a key whose own name is taken.
+    let has_suffix = keys.iter().any(|name| name.ends_with("_extracted"));
+    (parsers == 1 && stages.iter().all(is_known) && !has_suffix).then(|| keys.to_vec())
 }
 
 fn scout_of(line_filters: &[LineTest], prefilter: &Prefilter) -> Option<Scout> {

@@ -255,7 +255,10 @@ impl Counting<'_> {
         let changes_line = self.pipeline.changes_line();
         let mut known: ByCodes<Option<(usize, i64)>> = ByCodes::new();
         let (mut bases, mut buffers) = (Bases::new(columns, &stream), Buffers::default());
-        let mut lines = if labels_only { None } else { Some(LineSource::new(block, rows.len())?) };
+        let mut lines = match labels_only {
+            true => None,
+            false => Some(LineSource::for_stages(block, rows.len(), &self.pipeline)?),
+        };
         for row in rows.iter() {
             let codes = columns.codes(row);
             let series = match known.get(&codes).filter(|_| labels_only) {

@@ -249,7 +249,10 @@ impl Counting<'_> {
         let labels_only = self.pipeline.labels_only();
         let ts_ns = block.timestamps()?;
         let mut finder = StepFinder::new(self.window);
-        let mut lines = if labels_only { None } else { Some(LineSource::new(block, rows.len())?) };
+        let mut lines = match labels_only {
+            true => None,
+            false => Some(LineSource::for_stages(block, rows.len(), &self.pipeline)?),
+        };
         for row in rows.iter() {
             context.request.cancel.check()?;
             let Some(ts_ns) = ts_ns.get(row as usize).copied() else { continue };

@@ -228,7 +228,8 @@ impl Unwrapping {
         }
         let columns = LabelColumns::new(block, Columns::ALL)?;
         let stream = Arc::new(run.stream.labels.clone());
-        let (ts_ns, mut lines) = (block.timestamps()?, LineSource::new(block, rows.len())?);
+        let ts_ns = block.timestamps()?;
+        let mut lines = LineSource::for_stages(block, rows.len(), &self.pipeline)?;
         let (mut bases, mut buffers) = (Bases::new(&columns, &stream), Buffers::default());
         for row in rows.iter() {
             context.request.cancel.check()?;

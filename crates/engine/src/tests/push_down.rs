@@ -86,7 +86,7 @@ fn answers_are_the_same() {
 }
 
 /// Lines whose keys are read from columns, and lines that look nearly the same.
-const KEYED_LINES: [&str; 22] = [
+const KEYED_LINES: [&str; 27] = [
     r#"{"status":200,"took":"5ms","path":"/a"}"#,
     r#"{"status":500,"took":"1.5s","path":"/b"}"#,
     r#"{"status":"500","took":"x","path":"/b"}"#,
@@ -98,6 +98,11 @@ const KEYED_LINES: [&str; 22] = [
     r#"{" status ":500,"path":"/a"}"#,
     r#"{"sub":{"status":500},"path":"/a","x":{"y":500}}"#,
     r#"{"x_y":500,"path":"a b"}"#,
+    r#"{"path":"/a/5ms","status":500,"app":"c","x":["status",{"status":1}]}"#,
+    r#"{"path":"é","status":-1.5e2,"app_extracted":"d","took":"1.5s"}"#,
+    r#"{"path":"\u00e9 \q","status":true,"x":{"b\q":1}}"#,
+    r#"{"path":{"status":1},"status":"1.2.3.4:80"}"#,
+    r#"{"status":500} trailing"#,
     r#"{"x-y":500,"status":abc,"path":"/a"}"#,
     r#"{"bad":nope,"status":500}"#,
     r#"{"status":500,"path":"/a""#,
@@ -141,7 +146,7 @@ fn key_filters_on_columns_answer_as_parsers_do() {
     let settings = EngineSettings { threads: 2, ..EngineSettings::default() };
     let (early, in_order) = (Engine::new(settings.clone()), Engine::without_push_down(settings));
     let mut with_answers = 0;
-    for seed in 0..1500 {
+    for seed in 0..2500 {
         let mut dice = Dice(seed);
         let mut view = || -> Vec<Line> {
             let first = dice.below(KEYED_LINES.len() as u64);
@@ -165,10 +170,14 @@ fn key_filters_on_columns_answer_as_parsers_do() {
         let stages: Vec<&str> =
             (0..count).map(|_| KEYED_STAGES[dice.below(KEYED_STAGES.len() as u64) as usize]).collect();
         let log = format!(r#"{{app=~"a|b"}} {}"#, stages.join(" "));
-        let query = match dice.below(4) {
+        let query = match dice.below(8) {
             0 => log,
             1 => format!("sum by (status) (count_over_time({log}[9s]))"),
-            2 => format!("sum(sum_over_time({log} | unwrap status [9s]))"),
+            2 => format!("sum by (path, app) (rate({log}[9s]))"),
+            3 => format!("max_over_time({log} | unwrap status [9s]) by (path)"),
+            4 => format!("quantile_over_time(0.5, {log} | unwrap duration(took) [9s]) by (app, x_y)"),
+            5 => format!("sum by (app_extracted, sub_status) (count_over_time({log}[9s]))"),
+            6 => format!("sum(sum_over_time({log} | unwrap status [9s]))"),
             _ => format!("sum by (app) (bytes_over_time({log}[9s]))"),
         };
         let wanted = request(&query, range(3, 60, 5));
