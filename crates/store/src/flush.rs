@@ -1,4 +1,5 @@
 //! Flush: a sealed head becomes segments, one per tenant, day and retention class, and one catalog edit.
+//! Blocks that were compressed in the head are written as they are, unless their times overlap.
 //!
 //! Order: segment files durable under their names → catalog edit durable → readers switch in one step → the
 //! WAL is trimmed. A crash in between leaves segments that the catalog does not list, and the
@@ -11,11 +12,11 @@ use crate::error::Result;
 use crate::head::{Head, HeadStream};
 use crate::lineage::Lineage;
 use crate::locality;
-use crate::merge::merge;
+use crate::merge::{Piece, merge};
 use crate::queue::FlushNews;
 use crate::segment_write::{SegmentPlace, SegmentWriter};
 use crate::shared::Shared;
-use logyard_codec::LineCodec;
+use logyard_codec::{LineCodec, RunMeta};
 use logyard_model::{Stream, Tenant};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -137,7 +138,13 @@ impl Flush {
         head_streams.sort_by(|left, right| locality::compare(&left.stream.labels, &right.stream.labels));
         for (stream_ref, head_stream) in (0_u32..).zip(&head_streams) {
             let (frozen, open) = head_stream.pieces();
-            let removed = merge(&frozen, open, |entries, rows| writer.push(stream_ref, entries, rows))?;
+            let removed = merge(&frozen, open, |piece| match piece {
+                Piece::Whole(frozen) => {
+                    let (bytes, meta, run) = frozen.parts();
+                    writer.push_block(bytes, meta, RunMeta { stream_ref, ..run })
+                }
+                Piece::Rows(entries, rows) => writer.push(stream_ref, entries, rows),
+            })?;
             shared.metrics.duplicate_entries.inc_by(removed);
         }
         Ok(head_streams.iter().map(|head_stream| Arc::clone(&head_stream.stream)).collect())

@@ -440,6 +440,15 @@ impl Frozen {
         self.run.min_ns
     }
 
+    pub(crate) fn max_ns(&self) -> i64 {
+        self.run.max_ns
+    }
+
+    /// Returns the sections of the block, what describes them, and the one run in it.
+    pub(crate) fn parts(&self) -> (&[u8], &Arc<BlockMeta>, RunMeta) {
+        (&self.bytes, &self.meta, self.run)
+    }
+
     /// Rebuilds the entries.
     pub(crate) fn entries(&self) -> Result<Entries> {
         entries_of(&self.block(), 0..self.run.rows)
