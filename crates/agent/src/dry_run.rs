@@ -23,8 +23,9 @@ use crate::pieces::{Handed, Pieces};
 use crate::report::Board;
 use crate::settings::AgentSettings;
 use crate::sources::{Sources, Sourcing, note_failure, take_ports};
-use crate::spool::{Replay, Spool, SpoolBounds, SpoolParts, spool_dir};
+use crate::spool::{Spool, SpoolBounds, SpoolParts, spool_dir};
 use crate::spool_mark::MarkSettings;
+use crate::spool_replay::Replay;
 use crate::spool_shared::SharedSpool;
 use crate::stage_metrics::StageMetrics;
 

@@ -74,6 +74,7 @@ mod spool;
 pub mod spool_check;
 mod spool_mark;
 mod spool_record;
+mod spool_replay;
 mod spool_shared;
 mod stage_metrics;
 mod staging;

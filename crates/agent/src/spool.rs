@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::position::Position;
 use crate::spool_mark::{Backlog, Mark, MarkSettings, Size};
 use crate::spool_record::{Positions, Record, StoredPosition, decode, encode};
+use crate::spool_replay::{FORGOTTEN, Replay};
 
 /// Bytes after which a new file is begun: small, since only whole files can be trimmed.
 const FILE_BYTES: u64 = 8 << 20;
@@ -36,9 +37,6 @@ const RECORD_BYTES_MAX: u32 = 64 << 20;
 const CACHED_BYTES_MAX: usize = 8 << 20;
 /// Positions of targets that vanished are forgotten after this time.
 const FORGET_AFTER_NS: i64 = 7 * 86_400 * 1_000_000_000;
-
-/// In the place of a record: the destination counts no more.
-const FORGOTTEN: u64 = u64::MAX;
 
 /// What the spool needs from outside.
 #[derive(Clone, Debug)]
@@ -466,90 +464,6 @@ impl Spool {
     fn failed(&self, action: &'static str) -> impl FnOnce(logyard_wal::Error) -> Error + use<> {
         let path = spool_dir(&self.parts.dir);
         move |source| Error::Spool { action, path, source }
-    }
-}
-
-/// What replaying the records yields.
-#[derive(Debug, Default)]
-pub(crate) struct Replay {
-    epoch: u64,
-    next_sequence: u64,
-    /// What the first destination acknowledged.
-    acked_record: u64,
-    /// What the others did, by their names.
-    other_marks: BTreeMap<String, u64>,
-    checkpoint_record: u64,
-    waiting: VecDeque<Waiting>,
-    positions: Positions,
-    last_record: u64,
-    /// First record behind a hole, and the positions before it: batches in the hole are lost, so their
-    /// entries must be read again unless all of them were acknowledged.
-    hole: Option<(u64, Positions)>,
-}
-
-impl Replay {
-    pub(crate) fn take(&mut self, record: u64, payload: &[u8], source: [u8; 16]) -> Result<(), Error> {
-        if self.last_record != 0 && record != self.last_record + 1 && self.hole.is_none() {
-            self.hole = Some((record, self.positions.clone()));
-        }
-        self.last_record = record;
-        match decode(payload)? {
-            Record::Batch { epoch, sequence, entries, positions, encoded } => {
-                self.epoch = epoch;
-                self.next_sequence = sequence + 1;
-                self.positions.extend(positions);
-                self.waiting.push_back(Waiting {
-                    record,
-                    id: BatchId { source, epoch, sequence },
-                    entries,
-                    is_replayed: true,
-                    bytes: encoded.len() as u64,
-                });
-            }
-            Record::Ack { record } => {
-                self.acked_record = record;
-                self.drop_acked();
-            }
-            Record::DestinationAck { destination, record: FORGOTTEN } => {
-                self.other_marks.remove(&destination);
-            }
-            Record::DestinationAck { destination, record } => {
-                self.other_marks.insert(destination, record);
-                self.drop_acked();
-            }
-            Record::Checkpoint { epoch, next_sequence, acked_record, positions } => {
-                self.epoch = epoch;
-                self.next_sequence = next_sequence;
-                self.acked_record = self.acked_record.max(acked_record);
-                self.checkpoint_record = record;
-                self.positions = positions;
-                self.drop_acked();
-            }
-        }
-        Ok(())
-    }
-
-    /// Batches that some destination has not acknowledged.
-    pub(crate) fn waiting(&self) -> &VecDeque<Waiting> {
-        &self.waiting
-    }
-
-    pub(crate) fn into_positions(self) -> Positions {
-        let acked_record = self.acked_by_all();
-        match self.hole {
-            Some((behind, positions)) if acked_record + 1 < behind => positions,
-            _ => self.positions,
-        }
-    }
-
-    /// Memory stays in proportion to what waits.
-    fn drop_acked(&mut self) {
-        let done = self.acked_by_all();
-        while self.waiting.pop_front_if(|waiting| waiting.record <= done).is_some() {}
-    }
-
-    fn acked_by_all(&self) -> u64 {
-        self.other_marks.values().copied().fold(self.acked_record, u64::min)
     }
 }
 

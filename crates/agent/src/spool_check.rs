@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use crate::agent_id::AgentId;
 use crate::error::Error;
-use crate::spool::{Replay, spool_dir};
+use crate::spool::spool_dir;
 use crate::spool_record::{Record, decode};
+use crate::spool_replay::Replay;
 
 /// Most bytes of a batch once decompressed; one is sealed at 1 MiB and one line.
 const BATCH_RAW_BYTES_MAX: usize = 256 << 20;
@@ -118,7 +119,7 @@ impl Check<'_> {
             next = Some(scan.next_sequence);
             self.file(path, &scan, number == paths.len());
         }
-        let waiting = replay.waiting();
+        let waiting = &replay.waiting;
         self.out.waiting_batches = waiting.len() as u64;
         self.out.waiting_entries = waiting.iter().map(|batch| u64::from(batch.entries)).sum();
         self.out.positions = replay.into_positions().len() as u64;

@@ -517,3 +517,53 @@ fn busy_with_two(disk: &SimDisk, appended: &mut i64, acked: &mut [i64; 2]) -> bo
     }
     true
 }
+
+/// Damages the ack of a destination in the log, each in turn, and looks at what is left for all.
+#[test]
+fn a_damaged_ack_of_a_destination_loses_nothing_that_waits() {
+    let disk = SimDisk::new();
+    let mut spool = open_two(&disk, second("loki"), 1 << 20);
+    for number in 1..=12 {
+        append(&mut spool, number).unwrap();
+        take_of(&mut spool, 0, 1);
+        take_of(&mut spool, 1, usize::from(number % 3 == 0));
+    }
+    spool.sync().unwrap();
+    drop(spool);
+    let dir = Path::new(DIR).join("spool");
+    let files = log_files(&disk, &dir).unwrap();
+    let mut places = Vec::new();
+    for (_, path) in &files {
+        let visit = &mut |record: logyard_wal::ScannedRecord<'_>| {
+            if let Ok(Record::DestinationAck { .. }) = decode(record.payload) {
+                places.push((path.clone(), record.offset, record.payload.len() as u64));
+            }
+        };
+        scan_file(&disk, path, visit).unwrap();
+    }
+    assert!(places.len() > 6, "the first mark, four acks and those behind checkpoints: {places:?}");
+    let mut repeated = 0;
+    for (path, offset, bytes) in places {
+        // The frame before the payload, and each part of it.
+        for at in offset..offset + bytes {
+            let place = format!("byte {at} of {}", path.display());
+            let disk = disk.crash();
+            disk.damage(&path, at, 0x10).unwrap();
+            let mut parts = parts(&disk, 7);
+            parts.destinations.push(second("loki"));
+            let (mut spool, found) = Spool::open(parts).unwrap();
+            assert!(found.is_damaged, "{place} is not told");
+            let position = reached(&spool);
+            append(&mut spool, 13).unwrap();
+            for (destination, acked) in [(0, 12), (1, 4)] {
+                let taken = take_of(&mut spool, destination, 99);
+                // What is beyond the position is read again from where it came.
+                let lost = (acked + 1..=position).find(|number| !taken.contains(number));
+                assert_eq!(lost, None, "{place}, destination {destination}, position {position}: {taken:?}");
+                assert!(taken.is_sorted() && taken.last() == Some(&13), "{place}: {taken:?}");
+                repeated = repeated.max(taken.iter().filter(|number| **number <= acked).count());
+            }
+        }
+    }
+    assert!(repeated < 12, "{repeated} are pushed again at most, and known by their ids");
+}
