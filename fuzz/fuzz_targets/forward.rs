@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use logyard_agent::inspect::read_forward;
+use logyard_agent::inspect::{read_forward, read_forward_ping};
 
 const BYTES_MAX: usize = 4 << 10;
 
@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     let piece_bytes = bytes.last().map_or(1, |last| usize::from(*last) + 1);
     let pieces: Vec<&[u8]> = bytes.chunks(piece_bytes).collect();
     let whole = read_forward(&[bytes], BYTES_MAX);
+    assert!(read_forward_ping(bytes).is_none_or(|name| name.len() < bytes.len()));
     assert_eq!(whole, read_forward(&pieces, BYTES_MAX));
     for record in whole.0.iter().flat_map(|(_, records)| records) {
         // Past the bound only what was begun is ended: one value on each level.

@@ -8,7 +8,8 @@
 mod received;
 
 pub use received::{
-    ForwardSummary, JournalFields, SyslogSummary, read_forward, read_gelf, read_journal_export, read_syslog,
+    ForwardSummary, JournalFields, SyslogSummary, read_forward, read_forward_ping, read_gelf,
+    read_journal_export, read_syslog,
 };
 
 use crate::error::Error;
@@ -247,6 +248,7 @@ mod tests {
         });
         replay("forward", |name, bytes| {
             let whole = read_forward(&[bytes], 1 << 10);
+            found += usize::from(read_forward_ping(bytes).is_some());
             divided(bytes).for_each(|pieces| assert_eq!(read_forward(&pieces, 1 << 10), whole, "{name}"));
             found += whole.0.len();
         });

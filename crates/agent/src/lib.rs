@@ -31,6 +31,7 @@ mod file_form;
 mod file_jobs;
 mod file_target;
 mod forward_event;
+mod forward_key;
 mod gelf_message;
 mod import;
 pub mod inspect;

@@ -174,6 +174,10 @@ pub struct ForwardSettings {
     /// Whether entries bear the time that their event tells, unless that lies more than an hour ahead; else the time of
     /// their arrival.
     pub use_incoming_timestamp: bool,
+    /// File with a key that senders must know, `shared_key` with Fluentd and `Shared_Key` with Fluent Bit. White space around it
+    /// does not count. It lets nobody else in and hides nothing; TLS does that. Read at the start. Default empty:
+    /// whoever reaches the port may send. Docker's driver knows no keys.
+    pub shared_key_file: String,
     /// Files of TLS.
     pub tls: ListenTlsSettings,
     /// Labels of all entries; they win over `host`, `container`, `stream` and `job`.
@@ -196,6 +200,7 @@ impl Default for ForwardSettings {
             idle_secs: 0,
             connections_max: 1_024,
             use_incoming_timestamp: true,
+            shared_key_file: String::new(),
             tls: ListenTlsSettings::default(),
             labels: BTreeMap::new(),
             default_labels: true,

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::forward_event::{Event, Field, Record, parse};
+use crate::forward_key::SharedKey;
 use crate::listen_tls::{self, Secured};
 use crate::log_join::without_line_end;
 use crate::msgpack::Ends;
@@ -72,6 +73,7 @@ struct Rules {
     takes_sent_time: bool,
     chunk_bytes_max: usize,
     idle_max: Option<Duration>,
+    key: Option<SharedKey>,
     known: Arc<Mutex<KnownChunks>>,
 }
 
@@ -87,6 +89,7 @@ pub(crate) async fn start(
     disk: Arc<dyn Disk>,
 ) -> Result<JoinHandle<()>, Error> {
     let tls = listen_tls::acceptor("forward.tls", &settings.tls, &*disk)?;
+    let key = SharedKey::read(&settings.shared_key_file, &parts.staging.random, &*disk)?;
     let listener = parts.ports.tcp("forward.listen", &settings.listen).await?;
     let name = name(settings);
     parts.board.name_target(TargetKind::Receiver, &name, &name, job.shown_labels());
@@ -94,6 +97,7 @@ pub(crate) async fn start(
     let rules = Rules {
         takes_sent_time: settings.use_incoming_timestamp,
         chunk_bytes_max: settings.chunk_bytes_max as usize,
+        key,
         idle_max: (settings.idle_secs > 0).then(|| Duration::from_secs(settings.idle_secs)),
         known: Arc::default(),
     };
@@ -143,6 +147,12 @@ struct Connection {
 impl Connection {
     /// Reads to the end of the connection. Errors: why it was left before.
     async fn run(&mut self, mut stream: Secured, mut stop: watch::Receiver<bool>) -> Result<(), String> {
+        if let Some(key) = &self.rules.key {
+            tokio::select! {
+                () = stopped(&mut stop) => return Ok(()),
+                shaken = key.shake(&mut stream) => shaken?,
+            }
+        }
         let mut buffer = vec![0; READ_BYTES];
         let mut is_stopping = false;
         let mut result = Ok(());
@@ -403,18 +413,24 @@ fn metadata(event: &Event<'_>, record: &Record<'_>, line_field: &str) -> LabelSe
 mod tests {
     use super::*;
     use crate::forward_event::tests::message;
+    use crate::forward_key::tests::greet;
     use crate::received::tests::{Rig, rig, rows};
-    use logyard_sys::RealDisk;
+    use logyard_sys::SimDisk;
+    use std::path::Path;
     use tokio::net::TcpStream;
 
     async fn started(more: &str) -> (Rig, String, JoinHandle<()>) {
+        started_on(more, Arc::new(SimDisk::new())).await
+    }
+
+    async fn started_on(more: &str, disk: Arc<dyn Disk>) -> (Rig, String, JoinHandle<()>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let free = listener.local_addr().unwrap().to_string();
         drop(listener);
         let settings: ForwardSettings =
             serde_json::from_str(&format!(r#"{{"listen": "{free}"{more}}}"#)).unwrap();
         let rig = rig(job_settings(&settings));
-        let task = start(&settings, Arc::clone(&rig.job), &rig.parts, Arc::new(RealDisk)).await.unwrap();
+        let task = start(&settings, Arc::clone(&rig.job), &rig.parts, disk).await.unwrap();
         (rig, free, task)
     }
 
@@ -484,6 +500,39 @@ mod tests {
         let mut lines: Vec<String> = rows(&mut rig.pieces).into_iter().map(|row| row.2).collect();
         lines.sort();
         assert_eq!(lines, ["ab", "open"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_from_who_does_not_know_the_key() {
+        let disk = SimDisk::new();
+        disk.write_atomic(Path::new("/key"), b"sesame\n").unwrap();
+        let (mut rig, address, task) = started_on(r#", "shared_key_file": "/key""#, Arc::new(disk)).await;
+        let event = message("app", DOCKER, Some("id"));
+        // Without a handshake, with a wrong key, and with the answer to an older nonce.
+        let mut bare = TcpStream::connect(&address).await.unwrap();
+        bare.write_all(&event).await.unwrap();
+        let mut stranger = TcpStream::connect(&address).await.unwrap();
+        assert!(!greet(&mut stranger, "open", None).await);
+        let mut late = TcpStream::connect(&address).await.unwrap();
+        assert!(!greet(&mut late, "sesame", Some([1; 16])).await);
+        for stream in [&mut bare, &mut stranger, &mut late] {
+            stream.write_all(&event).await.unwrap_or_default();
+            let mut answer = Vec::new();
+            // Closed, or reset since bytes were left.
+            drop(timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.unwrap());
+        }
+        assert_eq!(rows(&mut rig.pieces), []);
+        let mut friend = TcpStream::connect(&address).await.unwrap();
+        assert!(greet(&mut friend, "sesame", None).await);
+        friend.write_all(&event).await.unwrap();
+        let mut piece = rig.pieces.recv().await.unwrap();
+        assert_eq!(piece.chunks[0].1.line(0), b"hello");
+        piece.spooled.take().unwrap().send(()).unwrap();
+        let mut answer = [0; 10];
+        friend.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"\x81\xa3ack\xda\x00\x02id");
+        rig.stop.send_replace(true);
+        task.await.unwrap();
     }
 
     #[tokio::test]

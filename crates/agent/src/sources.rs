@@ -23,6 +23,7 @@ use crate::docker_target::TargetParts;
 use crate::engine_place::{EnginePlace, engine_places};
 use crate::error::Error;
 use crate::file_jobs::{FileJob, default_files, file_jobs};
+use crate::forward_key::check_key;
 use crate::listen_tls;
 use crate::machine::{machine_name, own_container_id};
 use crate::metrics::Metrics;
@@ -669,7 +670,10 @@ impl Source {
                 ("syslog.tls", &settings.tls)
             }
             Self::Gelf(settings) => ("gelf.tls", &settings.tls),
-            Self::Forward(settings) => ("forward.tls", &settings.tls),
+            Self::Forward(settings) => {
+                check_key(&settings.shared_key_file, disk)?;
+                ("forward.tls", &settings.tls)
+            }
             Self::LokiPush(settings) => ("loki_push.tls", &settings.tls),
             Self::Journal(_) | Self::Stdin(_) | Self::Docker(..) => return Ok(()),
         };

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use logyard_wire::journal_export::JournalExport;
 
 use crate::forward_event::parse as parse_forward;
+use crate::forward_key::Ping;
 use crate::gelf_message::{Chunks, GelfMessage, unpack};
 use crate::msgpack::Ends;
 use crate::syslog_frames::SyslogFrames;
@@ -86,6 +87,13 @@ pub fn read_gelf(datagrams: &[&[u8]], message_bytes_max: usize) -> Vec<Result<St
         found.extend(line.map_err(crate::gelf_message::GelfFault::as_str).transpose());
     }
     found
+}
+
+/// Reads what a sender of Fluent's forward protocol says before it is let in; returns its name, if it makes sense.
+///
+/// Shape: `message` is one whole value of MessagePack, as [`read_forward`] divides them.
+pub fn read_forward_ping(message: &[u8]) -> Option<&[u8]> {
+    Ping::parse(message).map(|ping| ping.host)
 }
 
 /// Tag and records, as JSON, of a message of Fluent's forward protocol.
