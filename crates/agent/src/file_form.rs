@@ -13,10 +13,13 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use logyard_codec::zstd_reader;
 use logyard_sys::{FileMeta, ReadFile};
+use lzma_rust2::XzReader;
 
 /// Unpacked bytes that are kept for reading them again: more than a turn of reading goes back.
 const WINDOW_BYTES: usize = 256 << 10;
 const CHUNK_BYTES: usize = 64 << 10;
+/// Memory that a file packed with xz may ask for, in KiB: `xz -9` does for 65 MiB. One that asks for more is refused.
+const XZ_KIB_MAX: u32 = 72 << 10;
 
 /// How the bytes of a file become lines.
 #[derive(Clone, Debug)]
@@ -33,6 +36,7 @@ enum Packing {
     Zlib,
     Bzip2,
     Zstd,
+    Xz,
 }
 
 impl Packing {
@@ -42,6 +46,7 @@ impl Packing {
             [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Some(Self::Zlib),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            [0xfd, b'7', b'z', b'X', ..] => Some(Self::Xz),
             _ => None,
         }
     }
@@ -174,6 +179,7 @@ impl UnpackedFile {
             Packing::Zlib => Box::new(ZlibDecoder::new(packed)),
             Packing::Bzip2 => Box::new(MultiBzDecoder::new(packed)),
             Packing::Zstd => Box::new(zstd_reader(packed).map_err(io::Error::other)?),
+            Packing::Xz => Box::new(XzReader::new_mem_limit(packed, true, XZ_KIB_MAX)),
         })
     }
 
@@ -272,11 +278,15 @@ pub(crate) mod tests {
             zstd.extend_from_slice(&head.to_le_bytes()[..3]);
             zstd.extend_from_slice(block);
         }
+        let options = lzma_rust2::XzOptions::with_preset(1);
+        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        io::Write::write_all(&mut xz, bytes).unwrap();
         vec![
             ("gz", gzip.finish().unwrap()),
             ("z", zlib.finish().unwrap()),
             ("bz2", bzip2.finish().unwrap()),
             ("zst", zstd),
+            ("xz", xz.finish().unwrap()),
         ]
     }
 
@@ -303,6 +313,22 @@ pub(crate) mod tests {
             assert_eq!(shown.read_at(&mut part, text.len() as u64 - 7).unwrap(), 7);
             assert!(shown.read_exact_at(&mut part, text.len() as u64 - 7).is_err());
         }
+        // Two files of xz one behind the other are one, as `cat` makes it.
+        let (name, xz) = packed(b"one\n").pop().unwrap();
+        let both = file(&xz.repeat(2));
+        let shown = FileForm::of(&both, true, UTF_8).unwrap().text(&both);
+        let mut text = [0; 9];
+        assert_eq!((shown.read_at(&mut text, 0).unwrap(), name), (4, "xz"));
+        assert_eq!(shown.read_at(&mut text, 4).unwrap(), 4);
+        // One that asks for 256 MiB.
+        let options = lzma_rust2::XzOptions::with_preset(1);
+        let large = lzma_rust2::LzmaOptions { dict_size: 256 << 20, ..options.lzma_options.clone() };
+        let options = lzma_rust2::XzOptions { lzma_options: large, ..options };
+        let mut writer = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        io::Write::write_all(&mut writer, b"one\n").unwrap();
+        let greedy = file(&writer.finish().unwrap());
+        let shown = FileForm::of(&greedy, true, UTF_8).unwrap().text(&greedy);
+        assert!(shown.read_at(&mut text, 0).is_err());
         assert!(!FileForm::of(&file(b"text"), true, UTF_8).unwrap().is_packed());
         let broken = file(&[0x1f, 0x8b, 1, 2, 3]);
         assert!(FileForm::of(&broken, true, UTF_8).unwrap().text(&broken).read_at(&mut [0], 0).is_err());

@@ -213,7 +213,7 @@ pub struct FileSettings {
     /// A file never seen before that nobody wrote to for longer than this is read from its end. Default 604800, which is
     /// 7 days; 0: every file is read from its beginning.
     pub unchanged_secs_max: u64,
-    /// Whether files packed with gzip, zlib, bzip2 or zstd, whatever their names, are read as what they unpack to, to
+    /// Whether files packed with gzip, zlib, bzip2, xz or zstd, whatever their names, are read as what they unpack to, to
     /// the end, once and one after the other; if not, files with such names are left out. What was read before it was
     /// packed is not read again. Default no.
     pub decompress: bool,
