@@ -176,7 +176,7 @@ pub struct TimestampSettings {
     /// Further formats, tried in order.
     #[serde(default)]
     pub fallback_formats: Vec<String>,
-    /// IANA zone of times without a zone, such as `Europe/Berlin`. Default UTC.
+    /// IANA zone of times without a zone, such as `Europe/Berlin`; `Local` is the machine's. Default UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// What happens to an entry whose time cannot be read. Default `fudge`.

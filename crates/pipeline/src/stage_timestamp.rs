@@ -64,6 +64,8 @@ impl TimestampStage {
         }
         let zone = match settings.location.as_deref().filter(|name| !name.is_empty()) {
             None => TimeZone::UTC,
+            // Go's name for the machine's own.
+            Some("Local") => TimeZone::system(),
             Some(name) => TimeZone::get(name).map_err(|_| {
                 Error::new(format!("{name:?} is no time zone; use a name such as Europe/Berlin"))
                     .inside("location")

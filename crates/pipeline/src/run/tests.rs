@@ -209,6 +209,10 @@ fn timestamps() {
     }
     let berlin = with("2006-01-02 15:04:05", r#", "location": "Europe/Berlin""#);
     assert_eq!(at(&berlin, "2023-11-14 23:13:19"), "-1000000000");
+    let local = with("2006-01-02 15:04:05", r#", "location": "Local""#);
+    let here = jiff::tz::TimeZone::system().to_timestamp("2023-11-10T12:00:00".parse().unwrap()).unwrap();
+    let want = (i64::try_from(here.as_nanosecond()).unwrap() - NOW_NS).to_string();
+    assert_eq!(at(&local, "2023-11-10 12:00:00"), want);
     let fallback = with("RFC3339", r#", "fallback_formats": ["UnixMs", "Unix"]"#);
     assert_eq!(at(&fallback, "1699999999"), (1_699_999_999_000_000 - NOW_NS).to_string());
     refuses(&with("x", r#", "location": "Mars/Base""#), "1.timestamp.location: ");
