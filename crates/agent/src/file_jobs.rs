@@ -12,6 +12,7 @@ use logyard_sys::Disk;
 
 use crate::error::Error;
 use crate::file_form::encoding_of;
+use crate::file_lists::Group;
 use crate::report::{TargetKind, TargetReport, TargetState};
 use crate::settings::FileSettings;
 use crate::staging::compile_stages;
@@ -20,6 +21,8 @@ use crate::staging::compile_stages;
 const DEPTH_MAX: usize = 16;
 /// Files of one job; more are left out, and said so. Far fewer are held open.
 const FILES_MAX: usize = 100_000;
+/// Label that names the machine whose files are meant; on others nothing is read.
+const META_HOST: &str = "__host__";
 /// Copies that rotation compressed hold what was read before.
 const COMPRESSED: [&str; 6] = [".gz", ".z", ".bz2", ".xz", ".zst", ".lz4"];
 
@@ -27,7 +30,12 @@ const COMPRESSED: [&str; 6] = [".gz", ".z", ".bz2", ".xz", ".zst", ".lz4"];
 #[derive(Clone, Debug)]
 pub(crate) struct FileJob {
     made_of: MadeOf,
+    /// The job whose list names these files.
+    template: Option<Arc<FileJob>>,
     patterns: Vec<String>,
+    /// Lists of more files.
+    lists: GlobSet,
+    list_dirs: Vec<PathBuf>,
     /// The fixed folder of each pattern, and how deep below it files may lie.
     roots: Vec<(PathBuf, usize)>,
     include: GlobSet,
@@ -82,9 +90,12 @@ pub(crate) fn file_jobs(
 fn file_job(made_of: MadeOf) -> Result<FileJob, Error> {
     let MadeOf { settings, common_labels, line_bytes_max } = &made_of;
     let line_bytes_max = *line_bytes_max;
-    if settings.path.is_empty() {
+    if settings.path.is_empty() && settings.target_lists.is_empty() {
         let reason = "a job has no path; add one such as /var/log/*.log".to_owned();
         return Err(Error::Setting { setting: "files.path", reason });
+    }
+    for pattern in &settings.target_lists {
+        check_list(pattern).map_err(|reason| Error::Setting { setting: "files.target_lists", reason })?;
     }
     let mut labels = BTreeMap::new();
     if settings.default_labels {
@@ -94,8 +105,12 @@ fn file_job(made_of: MadeOf) -> Result<FileJob, Error> {
     labels.extend(settings.labels.clone());
     let relabel = Relabeling::compile(&settings.relabel)
         .map_err(|error| Error::Setting { setting: "files.relabel", reason: error.to_string() })?;
+    let dir_of = |pattern: &String| Path::new(pattern).parent().map(Path::to_owned);
     Ok(FileJob {
+        template: None,
         patterns: settings.path.clone(),
+        lists: globs("files.target_lists", &settings.target_lists)?,
+        list_dirs: settings.target_lists.iter().filter_map(dir_of).collect(),
         roots: settings.path.iter().map(|pattern| root_of(pattern)).collect(),
         include: globs("files.path", &settings.path)?,
         exclude: globs("files.exclude", &settings.exclude)?,
@@ -119,9 +134,47 @@ fn file_job(made_of: MadeOf) -> Result<FileJob, Error> {
 }
 
 impl FileJob {
+    /// Returns the job of a group in a list that `template` names: that of `before` which was made of the same, or a
+    /// new one. Its stages are those of the template, with what they counted. `None`: it cannot be used.
+    pub(crate) fn of_group(template: &Arc<Self>, group: &Group, before: &[Arc<Self>]) -> Option<Arc<Self>> {
+        let mut made_of = template.made_of.clone();
+        let settings = &mut made_of.settings;
+        settings.target_lists.clear();
+        settings.path = vec![group.path.clone()];
+        settings.exclude.extend(group.exclude.clone());
+        settings.labels.extend(group.labels.clone());
+        let is_of = |job: &&Arc<Self>| job.template.as_ref().is_some_and(|of| Arc::ptr_eq(of, template));
+        if let Some(same) = before.iter().filter(is_of).find(|job| job.made_of == made_of) {
+            return Some(Arc::clone(same));
+        }
+        let job = file_job(made_of).ok()?;
+        let pipeline = template.pipeline.clone();
+        Some(Arc::new(Self { template: Some(Arc::clone(template)), pipeline, ..job }))
+    }
+
     /// Returns what it is called in reports.
     pub(crate) fn name(&self) -> String {
-        format!("files {}", self.patterns.join(", "))
+        format!("files {}", self.all_patterns())
+    }
+
+    fn all_patterns(&self) -> String {
+        let lists = &self.made_of.settings.target_lists;
+        self.patterns.iter().chain(lists).map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns whether it names files itself.
+    pub(crate) fn has_paths(&self) -> bool {
+        !self.patterns.is_empty()
+    }
+
+    /// Returns whether a path is that of a list of more files.
+    pub(crate) fn is_list(&self, path: &Path) -> bool {
+        self.lists.is_match(path)
+    }
+
+    /// Returns the folders in which its lists are.
+    pub(crate) fn list_dirs(&self) -> &[PathBuf] {
+        &self.list_dirs
     }
 
     /// Returns the longest line that is kept.
@@ -144,12 +197,16 @@ impl FileJob {
 
     /// Says that nothing matches.
     pub(crate) fn without_match(&self) -> TargetReport {
+        let detail = match self.has_paths() {
+            true => "no file matches; look at the path, and at who may list its folder",
+            false => "no list of targets matches, or those that do name nothing",
+        };
         TargetReport {
             kind: TargetKind::File,
-            name: self.patterns.join(", "),
+            name: self.all_patterns(),
             labels: LabelSet::default(),
             state: TargetState::Unreadable,
-            detail: "no file matches; look at the path, and at who may list its folder".to_owned(),
+            detail: detail.to_owned(),
             entries: 0,
         }
     }
@@ -162,6 +219,11 @@ impl FileJob {
         if has_meta || !self.relabel.is_empty() {
             labels.insert("__path__", path);
             if !self.relabel.apply(&mut labels) {
+                return None;
+            }
+            let host = labels.get(META_HOST).filter(|host| !host.is_empty());
+            if host.is_some_and(|host| self.made_of.common_labels.get("host").is_some_and(|own| own != host))
+            {
                 return None;
             }
             labels = without_meta(&labels);
@@ -229,6 +291,23 @@ fn globs(setting: &'static str, patterns: &[String]) -> Result<GlobSet, Error> {
     set.build().map_err(|error| Error::Setting { setting, reason: error.to_string() })
 }
 
+/// Errors: why a pattern cannot be used.
+pub(crate) fn check_glob(pattern: &str) -> Result<(), String> {
+    glob(pattern).map(drop)
+}
+
+/// Errors: why a pattern of lists cannot be used. Prometheus takes these.
+pub(crate) fn check_list(pattern: &str) -> Result<(), String> {
+    let ending = pattern.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    let (dir, name) = pattern.rsplit_once('/').unwrap_or_default();
+    let is_known = matches!(ending.as_deref(), Some("json" | "yml" | "yaml"));
+    if !is_known || dir.contains('*') || name.matches('*').count() > 1 {
+        let want = "want one that ends in .json, .yml or .yaml, with one * behind the last / at most";
+        return Err(format!("{pattern:?} names no lists; {want}"));
+    }
+    check_glob(pattern)
+}
+
 fn glob(pattern: &str) -> Result<Glob, String> {
     if !pattern.starts_with('/') {
         return Err(format!("{pattern:?} is no absolute path"));
@@ -293,6 +372,14 @@ mod tests {
         let want = r#"{filename="/log/a.log", job="web", site="a"}"#;
         assert_eq!(ruled(rules, "/log/a.log").as_deref(), Some(want));
         assert_eq!(ruled(rules, "/log/secret.log"), None);
+        let elsewhere = r#"{"path": ["/log/*"], "labels": {"__host__": "pi"}}"#;
+        assert_eq!(ruled(elsewhere, "/log/a"), None);
+        assert!(ruled(&elsewhere.replace("pi", "nas"), "/log/a").is_some());
+        for list in ["/sd/*", "/sd/*/a.yml", "/sd/*a*.json", "sd/a.yaml", "/sd/a.yaml.bak"] {
+            let settings = FileSettings { target_lists: vec![list.into()], ..FileSettings::default() };
+            let error = file_jobs(&[settings], &BTreeMap::new(), 1 << 18, &[]).unwrap_err().to_string();
+            assert!(error.contains("agent.files.target_lists") && error.contains(list), "{error}");
+        }
         let settings = FileSettings { path: vec!["log/*".into()], ..FileSettings::default() };
         let error = file_jobs(&[settings], &BTreeMap::new(), 1 << 18, &[]).unwrap_err().to_string();
         assert!(error.contains("agent.files.path"), "{error}");

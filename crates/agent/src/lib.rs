@@ -29,6 +29,7 @@ mod engine_place;
 mod error;
 mod file_form;
 mod file_jobs;
+mod file_lists;
 mod file_target;
 mod forward_event;
 mod forward_key;

@@ -18,6 +18,7 @@ use crate::engine_place::engine_places;
 use crate::error::Error;
 use crate::file_form::FileForm;
 use crate::file_jobs::{FileJob, default_files, file_jobs};
+use crate::file_lists::TargetLists;
 use crate::file_target::is_binary;
 use crate::labels::own_refusal;
 use crate::machine::own_container_id;
@@ -93,7 +94,11 @@ pub async fn look(settings: &AgentSettings, data_dir: &Path, disk: &dyn Disk) ->
         _ => settings.files.clone(),
     };
     report.targets.extend(receivers(settings, &common_labels)?);
-    for job in file_jobs(&files, &common_labels, settings.line_bytes_max as usize, &[])? {
+    let jobs = file_jobs(&files, &common_labels, settings.line_bytes_max as usize, &[])?;
+    let mut lists = TargetLists::default();
+    lists.look(&jobs, disk, 0);
+    report.targets.extend(lists.faults());
+    for job in lists.expand(&jobs, &[]) {
         let (found, _) = job.find(disk);
         if found.is_empty() {
             report.targets.push(job.without_match());
@@ -242,7 +247,7 @@ mod tests {
         let want = [
             ("/log/a.log", "following", ""),
             ("/log/b.log", "excluded", "it is not text; add it to agent.files.exclude"),
-            ("/log/c.log", "excluded", "agent.files.relabel leaves it out"),
+            ("/log/c.log", "excluded", "agent.files.relabel, or its label __host__, leaves it out"),
             (
                 "/none/*.log, /none/x",
                 "unreadable",

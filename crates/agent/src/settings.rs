@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::file_form::encoding_of;
+use crate::file_jobs::check_list;
 use crate::settings_receive::{
     ForwardSettings, GelfSettings, JournalSettings, LokiPushSettings, StdinSettings, SyslogSettings,
 };
@@ -208,7 +209,12 @@ pub struct FileSettings {
     pub path: Vec<String>,
     /// Paths left out, in the same form.
     pub exclude: Vec<String>,
-    /// Labels of these files' streams besides `filename`, `host` and `job`, which they may replace.
+    /// Lists of more to read, in the form of Prometheus' `file_sd_configs`: files that end in `.json`, `.yml` or `.yaml`, with
+    /// one `*` behind the last `/` at most. Each group of a list names a path, in its label `__path__`, and labels; rules see the
+    /// list in `__meta_filepath`. What changes in a list counts within a second.
+    pub target_lists: Vec<String>,
+    /// Labels of these files' streams besides `filename`, `host` and `job`, which they may replace. With `__host__`, nothing
+    /// is read but on the machine whose label `host` is that.
     pub labels: BTreeMap<String, String>,
     /// A file never seen before that nobody wrote to for longer than this is read from its end. Default 604800, which is
     /// 7 days; 0: every file is read from its beginning.
@@ -235,6 +241,11 @@ impl FileSettings {
         encoding_of(name).is_some()
     }
 
+    /// Errors: why a pattern of lists cannot be used.
+    pub fn check_list(pattern: &str) -> Result<(), String> {
+        check_list(pattern)
+    }
+
     /// Returns the pattern that matches one path and nothing else.
     pub fn pattern_of(path: &str) -> String {
         globset::escape(path)
@@ -246,6 +257,7 @@ impl Default for FileSettings {
         Self {
             path: Vec::new(),
             exclude: Vec::new(),
+            target_lists: Vec::new(),
             unchanged_secs_max: 7 * 86_400,
             decompress: false,
             encoding: String::new(),

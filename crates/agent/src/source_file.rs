@@ -22,6 +22,7 @@ use self::resting::{OPEN_MAX, Resting};
 use crate::batch::Piece;
 use crate::file_form::FileForm;
 use crate::file_jobs::{FileJob, is_compressed};
+use crate::file_lists::TargetLists;
 use crate::file_target::{
     FileFate, FileIdentity, FileTarget, FileTurn, is_binary, is_same_content, new_position,
 };
@@ -59,6 +60,12 @@ pub(crate) struct FileSource {
 #[derive(Debug)]
 struct Live {
     source: FileSource,
+    /// What the settings name.
+    given: Vec<Arc<FileJob>>,
+    lists: TargetLists,
+    /// Rows of lists that cannot be used.
+    list_rows: HashSet<String>,
+    /// What is read, with what the lists name.
     jobs: Vec<Arc<FileJob>>,
     /// Jobs whose files are to be looked for that were renamed while nobody read them.
     fresh_jobs: HashSet<usize>,
@@ -92,7 +99,7 @@ impl LeftOut {
         match self {
             Self::NoFile => "it is a pipe, socket or device; add it to agent.files.exclude",
             Self::Binary => "it is not text; add it to agent.files.exclude",
-            Self::Rules => "agent.files.relabel leaves it out",
+            Self::Rules => "agent.files.relabel, or its label __host__, leaves it out",
         }
     }
 }
@@ -129,9 +136,15 @@ impl Live {
         };
         let known = source.spool.positions().into_values().filter_map(file_position).collect();
         let mut source = source;
-        let jobs = source.jobs.borrow_and_update().clone();
-        Self {
+        let given = source.jobs.borrow_and_update().clone();
+        let mut lists = TargetLists::default();
+        lists.look(&given, &*source.disk, source.clock.monotonic_ns());
+        let jobs = lists.expand(&given, &[]);
+        let mut live = Self {
             source,
+            given,
+            lists,
+            list_rows: HashSet::new(),
             fresh_jobs: (0..jobs.len()).collect(),
             jobs,
             named: BTreeMap::new(),
@@ -142,15 +155,23 @@ impl Live {
             refused: HashMap::new(),
             told_full: HashSet::new(),
             searched_at_ns: None,
-        }
+        };
+        live.show_lists();
+        live
     }
 
     /// Looks at all files once. Returns whether lines came.
     fn round(&mut self, stop: &watch::Receiver<bool>) -> Result<bool, Closed> {
-        if self.has_new_jobs() {
-            self.take_jobs();
-        }
         let now = self.source.clock.monotonic_ns();
+        let is_given_new = self.has_new_jobs();
+        if is_given_new {
+            self.given = self.source.jobs.borrow_and_update().clone();
+            self.lists.look_soon();
+        }
+        if self.lists.look(&self.given, &*self.source.disk, now) || is_given_new {
+            self.take_jobs();
+            self.show_lists();
+        }
         // Files that found no room are looked for again as soon as there is some.
         let has_room = std::mem::take(&mut self.is_crowded) && self.make_room();
         let is_due =
@@ -200,11 +221,25 @@ impl Live {
         self.source.jobs.has_changed().unwrap_or(false)
     }
 
-    /// Puts new settings in force. Files whose job stays are left alone; others go on under the first that matches, from
+    /// Shows lists that cannot be used.
+    fn show_lists(&mut self) {
+        let board = &self.source.board;
+        for key in std::mem::take(&mut self.list_rows) {
+            board.remove_target(&key);
+        }
+        for row in self.lists.faults() {
+            let key = format!("{TARGET_PREFIX}list:{}", row.name);
+            board.name_target(row.kind, &key, &row.name, row.labels);
+            board.set_state(&key, row.state, &row.detail);
+            self.list_rows.insert(key);
+        }
+    }
+
+    /// Puts new settings and lists in force. Files whose job stays are left alone; others go on under the first that matches, from
     /// where they were handed over, or are left.
     fn take_jobs(&mut self) {
         let before = std::mem::take(&mut self.jobs);
-        self.jobs = self.source.jobs.borrow_and_update().clone();
+        self.jobs = self.lists.expand(&self.given, &before);
         let is_new = |job: &Arc<FileJob>| !before.iter().any(|was| Arc::ptr_eq(was, job));
         self.fresh_jobs = (0..).zip(&self.jobs).filter(|(_, job)| is_new(job)).map(|(job, _)| job).collect();
         for job in 0..before.len() {

@@ -93,7 +93,11 @@ fn a_refused_file_is_shown_with_its_reason_and_forgotten_with_its_name() {
     assert!(watched.round().is_empty());
     let text = |text: &str| text.to_owned();
     let want = [
-        (text("/log/secret.log"), "excluded", text("agent.files.relabel leaves it out")),
+        (
+            text("/log/secret.log"),
+            "excluded",
+            text("agent.files.relabel, or its label __host__, leaves it out"),
+        ),
         (text("/log/wtmp"), "excluded", text("it is not text; add it to agent.files.exclude")),
     ];
     assert_eq!(watched.rows(), want);
@@ -252,4 +256,39 @@ fn more_files_than_are_held_open_are_read_once_each() {
     let place = |line: &str| lines.iter().position(|other| other == line);
     assert!(place("before") < place("after") && place("more").is_some(), "{lines:?}");
     assert_eq!(lines.len(), 3, "{lines:?}");
+}
+
+#[test]
+fn what_a_list_names_is_read_while_it_is_there() {
+    let mut watched = Watched::new(r#"{"target_lists": ["/log/*.yml"], "labels": {"site": "home"}}"#);
+    watched.write("a.log", b"a1\n");
+    watched.write("b.log", b"b1\n");
+    assert!(watched.round().is_empty());
+    let row = &watched.rows()[0];
+    assert!(row.0.contains("/log/*.yml") && row.2.contains("no list of targets matches"), "{row:?}");
+    let list = |watched: &Watched, text: &str| {
+        watched.disk.write_atomic(Path::new("/log/sd.yml"), text.as_bytes()).unwrap();
+    };
+    list(&watched, "[{labels: {job: a, __path__: /log/a.log}}]");
+    assert_eq!(watched.round_after(1), ["a1"]);
+    let labels = watched.board.report(String::new(), 0).targets[0].labels.to_string();
+    assert_eq!(labels, r#"{filename="/log/a.log", job="a", site="home"}"#);
+    list(&watched, "[{labels: {job: a, __path__: /log/a.log}}, {labels: {job: b, __path__: /log/b.log}}]");
+    watched.write("a.log", b"a2\n");
+    let mut lines = watched.round_after(1);
+    lines.sort();
+    assert_eq!(lines, ["a2", "b1"], "the list of another file repeats nothing");
+    // Broken, it says what it said; its row tells why.
+    list(&watched, "[{labels: ");
+    watched.write("a.log", b"a3\n");
+    assert_eq!(watched.round_after(1), ["a3"]);
+    assert!(watched.rows().iter().any(|row| row.0 == "/log/sd.yml" && row.2.contains("no valid YAML")));
+    list(&watched, "[{labels: {job: b, __path__: /log/b.log}}]");
+    watched.write("a.log", b"a4\n");
+    watched.write("b.log", b"b2\n");
+    assert_eq!(watched.round_after(1), ["b2"]);
+    assert_eq!(watched.rows().len(), 1, "{:?}", watched.rows());
+    // Named again, it goes on where it was left.
+    list(&watched, "[{labels: {job: a, __path__: '/log/*.log'}}]");
+    assert_eq!(watched.round_after(1), ["a4"]);
 }
