@@ -150,6 +150,7 @@ pub(crate) struct PromtailJob {
     pub(crate) pipeline_stages: Option<Vec<StageSettings>>,
     pub(crate) relabel_configs: Option<Vec<RelabelSettings>>,
     pub(crate) static_configs: Option<Vec<PromtailGroup>>,
+    pub(crate) file_sd_configs: Option<Vec<PromtailLists>>,
     pub(crate) docker_sd_configs: Option<Vec<PromtailDocker>>,
     pub(crate) syslog: Option<PromtailSyslog>,
     pub(crate) gelf: Option<PromtailGelf>,
@@ -165,6 +166,14 @@ pub(crate) struct PromtailJob {
 pub(crate) struct PromtailGroup {
     pub(crate) targets: Option<Vec<String>>,
     pub(crate) labels: Option<BTreeMap<String, String>>,
+}
+
+/// Files that list files.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PromtailLists {
+    pub(crate) files: Vec<String>,
+    pub(crate) refresh_interval: Option<String>,
 }
 
 /// An engine's containers.
@@ -206,8 +215,7 @@ pub(crate) struct PromtailDecompression {
 }
 
 /// Kinds of sources that are not read, and what to do instead.
-pub(crate) const REFUSED_KINDS: [(&str, &str); 27] = [
-    ("file_sd_configs", "lists of targets in files are not read yet; write them under static_configs"),
+pub(crate) const REFUSED_KINDS: [(&str, &str); 26] = [
     ("dockerswarm_sd_configs", "run one agent per node with docker_sd_configs"),
     ("windows_events", "Linux only; send Windows events with an OTLP or syslog forwarder"),
     ("kafka", NO_SOURCE),

@@ -9,12 +9,9 @@ use logyard_agent::pipeline::settings::{LimitSettings, MatchAction, MatchSetting
 use logyard_agent::pipeline::{LinesFrom, Pipeline, Relabeling, parse_size};
 use logyard_agent::{AgentSettings, FileSettings, FilterName, FilterSettings, RelabelSettings};
 use logyard_rules::Step;
-use serde_yaml_ng::Value;
 
-use crate::config::{LogFormat, LogSettings, Settings};
-use crate::promtail::{
-    Anything, PromtailDocker, PromtailFile, PromtailJob, PromtailLimits, Remark, in_file, place,
-};
+use crate::config::Settings;
+use crate::promtail::{PromtailDocker, PromtailFile, PromtailJob, PromtailLimits, Remark, in_file, place};
 
 /// A file as our settings.
 #[derive(Debug)]
@@ -26,6 +23,8 @@ pub(crate) struct Mapped {
     pub(crate) refused: Vec<Remark>,
     /// The file of positions to take over.
     pub(crate) positions: Option<PathBuf>,
+    /// Rules and stages of the first job, which the standard input goes through.
+    pub(crate) first: (Vec<RelabelSettings>, Vec<StageSettings>),
     /// Names of jobs that read journals, and the numbers of those in `agent.journal`.
     pub(crate) journals: Vec<(String, usize)>,
 }
@@ -34,7 +33,14 @@ pub(crate) struct Mapped {
 pub(crate) fn map(file: &PromtailFile, settings: Settings, refused: Vec<Remark>) -> Mapped {
     let positions = file.positions.as_ref().and_then(|positions| positions.filename.clone());
     let positions = positions.map(PathBuf::from);
-    let mut mapped = Mapped { settings, notes: Vec::new(), refused, positions, journals: Vec::new() };
+    let mut mapped = Mapped {
+        settings,
+        notes: Vec::new(),
+        refused,
+        positions,
+        first: Default::default(),
+        journals: Vec::new(),
+    };
     mapped.settings.agent.docker.enabled = false;
     mapped.server(file.server.as_ref());
     mapped.whole(file);
@@ -64,25 +70,6 @@ impl Mapped {
 
     pub(crate) fn refuse(&mut self, path: Vec<Step>, text: impl Into<String>) {
         self.refused.push(Remark { path, text: text.into() });
-    }
-
-    fn server(&mut self, server: Option<&Anything>) {
-        let Some(Anything(Value::Mapping(keys))) = server else { return };
-        let defaults = LogSettings::default();
-        for (key, value) in keys {
-            let (Some(key), text) = (key.as_str(), value.as_str().unwrap_or_default()) else { continue };
-            match key {
-                "log_level" => put(&mut self.settings.log.level, &defaults.level, text.to_owned()),
-                "log_format" if text == "json" => {
-                    put(&mut self.settings.log.format, &defaults.format, LogFormat::Json);
-                }
-                "log_format" => {}
-                key if is_server_key(key) => {
-                    self.note(place!["server", key], "has no effect: the agent's pages are at agent.listen");
-                }
-                _ => self.refuse(place!["server", key], UNKNOWN_SERVER_KEY),
-            }
-        }
     }
 
     /// Keys about the program as a whole.
@@ -165,7 +152,7 @@ impl Mapped {
         let at = |key: &str| place!["scrape_configs", index, key];
         let rules = job.relabel_configs.clone().unwrap_or_default();
         let stages = job.pipeline_stages.clone().unwrap_or_default();
-        self.check_job(index, &rules, &stages);
+        let is_whole = self.check_job(index, &rules, &stages);
         let encoding = job.encoding.clone().unwrap_or_default();
         if !FileSettings::has_encoding(&encoding) {
             let text = format!("is refused: {encoding:?} is no encoding; want an IANA name such as utf-16le");
@@ -183,35 +170,23 @@ impl Mapped {
         let relabel: Vec<RelabelSettings> = rules.into_iter().chain(rules_last).collect();
         let stages: Vec<StageSettings> =
             limit.cloned().into_iter().chain(stages).chain(stages_last).collect();
-        for (number, group) in job.static_configs.iter().flatten().enumerate() {
-            let at = place!["scrape_configs", index, "static_configs", number];
-            let mut labels = group.labels.clone().unwrap_or_default();
-            let Some(pattern) = labels.remove("__path__").filter(|pattern| !pattern.is_empty()) else {
-                self.note(at, "reads nothing: it has no label __path__");
-                continue;
-            };
-            if labels.remove("__host__").is_some() {
-                let text = "is refused: targets are not chosen by host; give each host the files that it has";
-                self.refuse([at.clone(), place!["labels", "__host__"]].concat(), text);
-            }
-            if !pattern.starts_with('/') {
-                let text = format!("is refused: {pattern:?} is no absolute path");
-                self.refuse([at, place!["labels", "__path__"]].concat(), text);
-                continue;
-            }
-            let exclude = labels.remove("__path_exclude__").filter(|pattern| !pattern.is_empty());
-            self.settings.agent.files.push(FileSettings {
-                path: vec![pattern],
-                exclude: exclude.into_iter().collect(),
-                labels,
-                default_labels: false,
-                unchanged_secs_max: 0,
-                decompress,
-                encoding: encoding.clone(),
-                relabel: relabel.clone(),
-                stages: stages.clone(),
-            });
+        if !is_whole {
+            // Without a rule or a stage the job might let out what it was to keep back.
+            return;
         }
+        if index == 0 {
+            self.first = (relabel.clone(), stages.clone());
+        }
+        let of_files = FileSettings {
+            default_labels: false,
+            unchanged_secs_max: 0,
+            decompress,
+            encoding,
+            relabel: relabel.clone(),
+            stages: stages.clone(),
+            ..FileSettings::default()
+        };
+        self.files(index, job, &of_files);
         for (number, docker) in job.docker_sd_configs.iter().flatten().enumerate() {
             let at = place!["scrape_configs", index, "docker_sd_configs", number];
             if self.settings.agent.docker.enabled {
@@ -226,8 +201,9 @@ impl Mapped {
         self.receivers(index, job, &relabel, &stages);
     }
 
-    /// Finds rules and stages that cannot be used, with their lines.
-    fn check_job(&mut self, index: usize, rules: &[RelabelSettings], stages: &[StageSettings]) {
+    /// Finds rules and stages that cannot be used, with their lines. Returns whether there are none.
+    fn check_job(&mut self, index: usize, rules: &[RelabelSettings], stages: &[StageSettings]) -> bool {
+        let before = self.refused.len();
         let line_bytes_max = self.settings.agent.line_bytes_max as usize;
         let faults = [
             ("relabel_configs", Relabeling::compile(rules).err()),
@@ -243,6 +219,7 @@ impl Mapped {
             let at = in_file(at, &self.refused);
             self.refuse(at, format!("cannot be used: {}", fault.reason()));
         }
+        self.refused.len() == before
     }
 
     fn docker(&mut self, at: &[Step], docker: &PromtailDocker) {
@@ -331,42 +308,6 @@ impl Mapped {
             }
         }
     }
-}
-
-/// Of a key that is not Promtail's.
-pub(crate) const UNKNOWN_SERVER_KEY: &str =
-    "is refused: a server of Promtail's has no such key; remove it, or look at how it is written";
-
-/// Tells whether a server of Promtail's has this key. Most have no counterpart.
-pub(crate) fn is_server_key(key: &str) -> bool {
-    const KEYS: [&str; 24] = [
-        "disable",
-        "enable_runtime_reload",
-        "external_url",
-        "graceful_shutdown_timeout",
-        "health_check_target",
-        "http_listen_address",
-        "http_listen_conn_limit",
-        "http_listen_network",
-        "http_listen_port",
-        "http_log_closed_connections_without_response_enabled",
-        "http_path_prefix",
-        "http_tls_config",
-        "log_format",
-        "log_level",
-        "log_request_at_info_level_enabled",
-        "log_request_exclude_headers_list",
-        "log_request_headers",
-        "profiling_enabled",
-        "proxy_protocol_enabled",
-        "register_instrumentation",
-        "reload",
-        "report_grpc_codes_in_instrumentation_label_enabled",
-        "tls_cipher_suites",
-        "tls_min_version",
-    ];
-    const FAMILIES: [&str; 3] = ["grpc_", "http_server_", "log_source_ips_"];
-    KEYS.contains(&key) || FAMILIES.iter().any(|family| key.starts_with(family))
 }
 
 /// Puts a value in place unless another one was given.

@@ -16,7 +16,8 @@ use serde_yaml_ng::Value;
 
 use crate::config_units::Unit;
 use crate::promtail::{Anything, PromtailJob, place};
-use crate::promtail_map::{Mapped, UNKNOWN_SERVER_KEY, is_server_key};
+use crate::promtail_map::Mapped;
+use crate::promtail_server::{UNKNOWN_SERVER_KEY, is_server_key};
 
 /// A port for syslog.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -286,10 +287,7 @@ impl Mapped {
     /// Takes the standard input, which goes through the first job's rules and stages; nothing else is read then.
     pub(crate) fn stdin(&mut self) {
         let agent = &mut self.settings.agent;
-        let (relabel, stages) = match agent.files.first() {
-            Some(job) => (job.relabel.clone(), job.stages.clone()),
-            None => Default::default(),
-        };
+        let (relabel, stages) = std::mem::take(&mut self.first);
         agent.read_stdin();
         agent.stdin = StdinSettings {
             enabled: true,

@@ -94,16 +94,16 @@ fn a_file_of_promtail_becomes_one_of_ours_or_is_refused_by_line() {
     let path = config.to_str().unwrap();
     let (code, ours, notes) = run(&["config", "from-promtail", path]);
     assert_eq!(code, Some(0), "{notes}");
-    assert!(notes.contains("promtail.yaml line 2: \"server.http_listen_port\" has no effect"), "{notes}");
+    assert!(notes.contains("promtail.yaml line 2: \"server.http_listen_port\" is taken"), "{notes}");
     let own = folder.path().join("logyard.yaml");
     std::fs::write(&own, &ours).unwrap();
     let (code, _, error) = run(&["config", "--config", own.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{error}\n{ours}");
 
-    append(&config, "  - job_name: lists\n    file_sd_configs:\n    - files: [/a.json]\n");
+    append(&config, "  - job_name: machines\n    http_sd_configs:\n    - url: http://a\n");
     let (code, _, error) = run(&["agent", "--promtail-config", path]);
     assert_eq!(code, Some(2));
-    assert!(error.contains("\"scrape_configs[1].file_sd_configs\" is refused"), "{error}");
+    assert!(error.contains("\"scrape_configs[1].http_sd_configs\" is refused"), "{error}");
     let (code, ours, _) = run(&["config", "from-promtail", path, "--skip-unsupported"]);
-    assert_eq!((code, ours.contains("file_sd")), (Some(0), false), "{ours}");
+    assert_eq!((code, ours.contains("http_sd")), (Some(0), false), "{ours}");
 }

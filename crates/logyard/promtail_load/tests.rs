@@ -4,6 +4,9 @@ use super::*;
 use logyard_sys::SimDisk;
 
 mod keys;
+mod pipelines;
+mod samples;
+mod server;
 
 /// Every kind of key that is taken or mapped.
 const WHOLE: &str = r#"server:
@@ -115,7 +118,7 @@ agent:
     }
     let notes = taken.notes.join("\n");
     for want in [
-        "/etc/promtail.yaml line 2: \"server.http_listen_port\" has no effect",
+        "/etc/promtail.yaml line 2: \"server.http_listen_port\" is taken on this machine only",
         "line 6: \"positions.filename\" is read once",
         "line 12: \"clients[0].backoff_config\" has no effect",
         "\"scrape_configs[0].static_configs[1]\" reads nothing",
@@ -147,9 +150,9 @@ const FILES: &str = "scrape_configs:\n- job_name: a\n  static_configs: [{labels:
 #[test]
 fn what_cannot_be_honoured_is_refused_by_file_line_and_name() {
     refuses(
-        &format!("{FILES}- job_name: j\n  file_sd_configs: []\n- job_name: k\n  kafka: {{brokers: []}}\n"),
+        &format!("{FILES}- job_name: j\n  http_sd_configs: []\n- job_name: k\n  kafka: {{brokers: []}}\n"),
         &[
-            "/etc/promtail.yaml line 5: \"scrape_configs[1].file_sd_configs\" is refused: lists of targets",
+            "/etc/promtail.yaml line 5: \"scrape_configs[1].http_sd_configs\" is refused: it discovers",
             "/etc/promtail.yaml line 7: \"scrape_configs[2].kafka\" is refused: not an agent source here",
             "--skip-unsupported",
         ],
@@ -305,6 +308,32 @@ fn other_receivers_and_journals_are_taken_over() {
 }
 
 #[test]
+fn lists_of_targets_are_taken_over() {
+    let job = "scrape_configs:\n- job_name: lists\n  pipeline_stages: [{decolorize: }]\n  file_sd_configs:\n";
+    let lists =
+        "  - {files: [/etc/sd/*.json, /etc/sd/web.yml], refresh_interval: 1m}\n  - files: [/etc/more.yaml]\n";
+    let (settings, taken) = taken(&format!("{job}{lists}"), How::default()).unwrap();
+    let [first, second] = &settings.agent.files[..] else { panic!("two") };
+    assert_eq!(first.target_lists, ["/etc/sd/*.json", "/etc/sd/web.yml"]);
+    assert_eq!((first.default_labels, first.stages.len(), first.path.len()), (false, 1, 0));
+    assert_eq!(second.target_lists, ["/etc/more.yaml"]);
+    assert!(
+        taken.notes[0].contains("line 5: \"scrape_configs[0].file_sd_configs[0].refresh_interval\" has no")
+    );
+    let file = Some(("short.yaml".into(), print_short(&settings).unwrap()));
+    let again = crate::config::load(&crate::Sources { file, ..crate::Sources::default() }).unwrap();
+    assert_eq!(again, settings);
+    refuses(
+        &format!("{job}  - files: [/etc/sd.yml, sd/*.yml]\n  - files: ['/etc/*/sd.txt']\n  - files: []\n"),
+        &[
+            "line 5: \"scrape_configs[0].file_sd_configs[0].files[1]\" is refused: \"sd/*.yml\" is no absolute",
+            "line 6: \"scrape_configs[0].file_sd_configs[1].files[0]\" is refused: \"/etc/*/sd.txt\" names no lists",
+            "line 7: \"scrape_configs[0].file_sd_configs[2].files\" is refused: it is empty",
+        ],
+    );
+}
+
+#[test]
 fn encodings_and_packed_files_are_taken_over() {
     let text = format!("{FILES}  encoding: UTF-16LE\n  decompression: {{enabled: true, format: gz}}\n");
     let (settings, taken) = taken(&text, How::default()).unwrap();
@@ -362,9 +391,19 @@ fn each_key_without_effect_is_told_of() {
 #[test]
 fn what_is_refused_can_be_left_out() {
     let how = How { skip_unsupported: true, ..How::default() };
-    let (settings, taken) = taken(&format!("{FILES}- job_name: j\n  file_sd_configs: []\n"), how).unwrap();
+    let (settings, taken) = taken(&format!("{FILES}- job_name: j\n  http_sd_configs: []\n"), how).unwrap();
     assert_eq!((taken.refused.len(), settings.agent.files.len()), (1, 1));
     assert!(!settings.agent.docker.enabled);
+}
+
+#[test]
+fn a_job_with_a_stage_that_cannot_be_used_is_left_out_whole() {
+    let how = How { skip_unsupported: true, ..How::default() };
+    let bad = "- job_name: j\n  static_configs: [{labels: {__path__: /b}}]\n  pipeline_stages: [{replace: {expression: '('}}]\n";
+    let (settings, taken) = taken(&format!("{FILES}{bad}"), how).unwrap();
+    assert!(taken.refused[0].contains("line 6: \"scrape_configs[1].pipeline_stages[0].replace.expression\""));
+    let paths: Vec<String> = settings.agent.files.into_iter().flat_map(|files| files.path).collect();
+    assert_eq!((paths.join(" "), taken.refused.len()), ("/a".to_owned(), 1));
 }
 
 #[test]

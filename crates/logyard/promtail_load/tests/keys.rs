@@ -67,7 +67,7 @@ fn b40_keys_of_the_program_are_all_known() {
             ("log_level", "info", Taken),
             ("log_format", "json", Taken),
             ("external_url", "http://a", Noted),
-            ("disable", "true", Noted),
+            ("disable", "true", Taken),
             ("enable_runtime_reload", "true", Noted),
             ("health_check_target", "false", Noted),
             ("profiling_enabled", "true", Noted),
@@ -185,6 +185,7 @@ fn b40_keys_of_jobs_are_all_known() {
             ("pipeline_stages", "[]", Taken),
             ("relabel_configs", "[]", Taken),
             ("docker_sd_configs", "[{host: 'unix:///a'}]", Taken),
+            ("file_sd_configs", "[{files: [/a/*.json]}]", Taken),
             ("journal", "{}", Taken),
             ("syslog", "{listen_address: ':1514'}", Taken),
             ("loki_push_api", "{server: {http_listen_port: 3500}}", Taken),
@@ -199,6 +200,12 @@ fn b40_keys_of_jobs_are_all_known() {
             Refused
         );
     }
+    check(
+        "scrape_configs[0].file_sd_configs[0].",
+        "scrape_configs:\n- file_sd_configs:\n  - files: [/a.yml]\n    ",
+        "",
+        &[("refresh_interval", "5m", Noted)],
+    );
     let docker = "scrape_configs:\n- docker_sd_configs:\n  - host: unix:///a\n    ";
     check(
         "scrape_configs[0].docker_sd_configs[0].",
@@ -294,7 +301,7 @@ fn b40_keys_of_jobs_are_all_known() {
         "",
         &[("targets", "[localhost]", Taken)],
     );
-    for (label, want) in [("__path_exclude__", Taken), ("__host__", Refused), ("job", Taken)] {
+    for (label, want) in [("__path_exclude__", Taken), ("__host__", Noted), ("job", Taken)] {
         let text = format!(
             "scrape_configs:\n- static_configs:\n  - labels:\n      __path__: /a\n      {label}: b\n"
         );
@@ -307,7 +314,7 @@ fn b40_keys_of_jobs_are_all_known() {
 }
 
 /// Every stage with every option; what is refused is not among them.
-const STAGES: [(&str, &[&str]); 23] = [
+pub(super) const STAGES: [(&str, &[&str]); 23] = [
     ("docker", &[]),
     (
         "cri",
