@@ -14,6 +14,8 @@
 mod corpus;
 #[path = "../stages/cpu_time.rs"]
 mod cpu_time;
+#[path = "../harness/limits.rs"]
+mod limits;
 mod sources;
 
 use cpu_time::CpuTime;
@@ -33,7 +35,9 @@ const ABSENT_ID: &str = "4f1e0c9b7d2a6835";
 /// Runs every case of every source.
 fn codec(criterion: &mut Criterion<CpuTime>) {
     for source in sources::all() {
-        limits(&mut group(criterion, &source, "limit"), &source);
+        let texts: Vec<&[u8]> = source.builders.iter().map(|builder| builder.text()).collect();
+        let needles = [("memmem, word", source.word.as_str()), ("memmem, absent", ABSENT_WORDS)];
+        limits::measure(&mut group(criterion, &source, "limit"), &texts, &needles, &[1, 3]);
         for (form, codec) in [("plain", LineCodec::Plain), ("shredded", LineCodec::BEST)] {
             let encoded = sources::written(&source, codec);
             let stored: usize = encoded.iter().map(|block| block.bytes.len()).sum();
@@ -56,41 +60,6 @@ fn group<'a, M: Measurement>(
     let mut group = criterion.benchmark_group(format!("{}/{form}", source.name));
     group.throughput(Throughput::Bytes(source.bytes));
     group
-}
-
-/// Measures what the machine can do at most.
-fn limits(group: &mut BenchmarkGroup<'_, CpuTime>, source: &Source) {
-    let texts: Vec<&[u8]> = source.builders.iter().map(|builder| builder.text()).collect();
-    group.bench_function("copy", |bencher| {
-        let mut room = Vec::new();
-        bencher.iter(|| {
-            for text in &texts {
-                room.clear();
-                room.extend_from_slice(black_box(text));
-                black_box(&room);
-            }
-        });
-    });
-    for (name, needle) in [("memmem, word", source.word.as_str()), ("memmem, absent", ABSENT_WORDS)] {
-        let finder = Finder::new(needle);
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| texts.iter().map(|text| finder.find_iter(text).count()).sum::<usize>());
-        });
-    }
-    for level in [1, 3] {
-        let mut packer = zstd::bulk::Compressor::new(level).unwrap();
-        let frames: Vec<Vec<u8>> = texts.iter().map(|text| packer.compress(text).unwrap()).collect();
-        group.bench_function(format!("zstd -{level}, pack"), |bencher| {
-            bencher.iter(|| texts.iter().map(|text| packer.compress(text).unwrap().len()).sum::<usize>());
-        });
-        let mut unpacker = zstd::bulk::Decompressor::new().unwrap();
-        let mut unpack =
-            |text: &&[u8], frame: &Vec<u8>| unpacker.decompress(frame, text.len()).unwrap().len();
-        group.bench_function(format!("zstd -{level}, unpack"), |bencher| {
-            bencher
-                .iter(|| texts.iter().zip(&frames).map(|(text, frame)| unpack(text, frame)).sum::<usize>());
-        });
-    }
 }
 
 /// Measures what queries do with written blocks.

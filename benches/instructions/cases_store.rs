@@ -1,5 +1,6 @@
 //! What a store does with entries: pushes are read, logged, kept, packed into blocks and indexed.
 
+use crate::bodies;
 use crate::cases::{Case, Work};
 use crate::corpus::made;
 use bytes::Bytes;
@@ -88,19 +89,8 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 fn push_json() -> Work {
-    let mut streams = Vec::new();
-    for (number, (_, lines)) in push_streams().into_iter().enumerate() {
-        let rows = lines.iter().enumerate();
-        let values: Vec<serde_json::Value> = rows
-            .map(|(row, line)| {
-                let ts_ns = (START_NS + row as i64 * 1_000).to_string();
-                serde_json::json!([ts_ns, line, {"trace_id": format!("{row:032x}")}])
-            })
-            .collect();
-        let labels = serde_json::json!({"app": "shop", "container": format!("c{number}")});
-        streams.push(serde_json::json!({"stream": labels, "values": values}));
-    }
-    let body = serde_json::to_vec(&serde_json::json!({"streams": streams})).unwrap();
+    let streams: Vec<Vec<String>> = push_streams().into_iter().map(|(_, lines)| lines).collect();
+    let body = bodies::json(&streams, START_NS);
     Box::new(move || read_entries(&decode_json(&body).unwrap()))
 }
 

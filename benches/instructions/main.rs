@@ -10,6 +10,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a tool says")]
 
 mod baseline;
+#[path = "../harness/bodies.rs"]
+mod bodies;
 mod cases;
 mod cases_agent;
 mod cases_query;

@@ -12,9 +12,16 @@
     reason = "a panic is how a bench fails, a line what it says"
 )]
 
-#[path = "../tails/store.rs"]
+#[path = "../harness/client.rs"]
+#[allow(dead_code, reason = "some of it is for other tools only")]
+mod client;
+#[path = "../harness/store.rs"]
+#[allow(dead_code, reason = "some of it is for other tools only")]
 mod store;
+#[path = "../harness/words.rs"]
+mod words;
 
+use client::Client;
 use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -57,20 +64,17 @@ fn main() {
 impl Load {
     fn from_args() -> Self {
         let mut load = Self { rules: 1000, wide: 2, lines: 10_000, streams: 100, minutes: 5, seconds: 180 };
-        // Words with a dash are cargo's.
-        for word in std::env::args().skip(1).filter(|word| !word.starts_with('-')) {
-            let (name, number) = word.split_once('=').expect("a word is name=number");
-            let number = number.parse().expect("a word is name=number");
-            match name {
-                "rules" => load.rules = number,
-                "wide" => load.wide = number,
-                "lines" => load.lines = number,
-                "streams" => load.streams = number,
-                "minutes" => load.minutes = number,
-                "seconds" => load.seconds = number,
-                _ => panic!("no {name}: want rules, wide, lines, streams, minutes or seconds"),
-            }
-        }
+        words::read(
+            &[],
+            &mut [
+                ("rules", &mut load.rules),
+                ("wide", &mut load.wide),
+                ("lines", &mut load.lines),
+                ("streams", &mut load.streams),
+                ("minutes", &mut load.minutes),
+                ("seconds", &mut load.seconds),
+            ],
+        );
         load
     }
 
@@ -106,7 +110,7 @@ impl Load {
 }
 
 async fn run(load: Load) -> bool {
-    let (store, bare) = (Arc::new(Store::start(&[]).await), Arc::new(Store::start(&[]).await));
+    let (store, bare) = (Store::start(&[]), Store::start(&[]));
     println!("{load:?}");
     // A window's length, so that there is something to read.
     part("neither has rules", [&store, &bare], load, load.minutes * 60).await;
@@ -119,7 +123,9 @@ async fn run(load: Load) -> bool {
     let minute = part("one has, first minute", [&store, &bare], load, 60).await;
     part("first window", [&store, &bare], load, load.minutes * 60).await;
     let later = part("later", [&store, &bare], load, load.seconds).await;
-    let metrics = get(&store, "/metrics").await;
+    let client = Client::new(store.address());
+    let metrics = tokio::task::spawn_blocking(move || client.get("/metrics").1).await.unwrap();
+    let metrics = String::from_utf8(metrics).unwrap();
     let count = |name: &str| {
         let lines = metrics.lines().filter(|line| line.starts_with(name));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>()
@@ -146,27 +152,23 @@ impl fmt::Display for More {
 }
 
 /// Pushes the same to both for some time, and returns what the first took more.
-async fn part(name: &str, stores: [&Arc<Store>; 2], load: Load, seconds: u64) -> More {
+async fn part(name: &str, stores: [&Store; 2], load: Load, seconds: u64) -> More {
     let before = stores.map(|store| store.use_of_system().cpu);
     let mut peaks_kib = [0, 0];
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / PUSHES_PER_SEC as u32);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
     let begun = tokio::time::Instant::now();
     let mut slowest = Duration::ZERO;
-    let agent = ureq::Agent::new_with_defaults();
+    let clients = stores.map(|store| Client::new(store.address()));
     for number in 0..PUSHES_PER_SEC * seconds {
         ticks.tick().await;
         let body = Arc::new(body(load, number));
-        for (store, peak_kib) in stores.iter().zip(&mut peaks_kib) {
-            let address = format!("http://{}/loki/api/v1/push", store.address());
-            let (agent, body) = (agent.clone(), Arc::clone(&body));
-            let push = tokio::task::spawn_blocking(move || {
-                let answer = agent.post(address).header("Content-Type", "application/json").send(&body[..]);
-                assert_eq!(answer.unwrap().status(), 204);
-            });
-            let pushed = tokio::time::Instant::now();
-            push.await.unwrap();
-            slowest = slowest.max(pushed.elapsed());
+        for ((store, client), peak_kib) in stores.iter().zip(&clients).zip(&mut peaks_kib) {
+            let (client, body) = (client.clone(), Arc::clone(&body));
+            let push = tokio::task::spawn_blocking(move || client.push("application/json", &body));
+            let (took, refusals) = push.await.unwrap();
+            assert_eq!(refusals, 0);
+            slowest = slowest.max(took);
             *peak_kib = store.use_of_system().resident_kib.max(*peak_kib);
         }
     }
@@ -182,12 +184,6 @@ async fn part(name: &str, stores: [&Arc<Store>; 2], load: Load, seconds: u64) ->
         mib[1]
     );
     More { cores: cores[0] - cores[1], mib: mib[0] - mib[1] }
-}
-
-async fn get(store: &Arc<Store>, path: &str) -> String {
-    let address = format!("http://{}{path}", store.address());
-    let get = move || ureq::get(address).call().unwrap().body_mut().read_to_string().unwrap();
-    tokio::task::spawn_blocking(get).await.unwrap()
 }
 
 /// Makes the body of one push; lines are as long as those of most programs, and one in a hundred is an error.

@@ -11,19 +11,26 @@
     reason = "a panic is how a bench fails, a line what it says"
 )]
 
+#[path = "../harness/client.rs"]
+#[allow(dead_code, reason = "some of it is for other tools only")]
+mod client;
+#[path = "../harness/store.rs"]
+#[allow(dead_code, reason = "some of it is for other tools only")]
 mod store;
+#[path = "../harness/words.rs"]
+mod words;
 
+use client::{Client, tail};
 use futures_util::StreamExt as _;
 use logyard_wire::loki_query::decode;
 use logyard_wire::loki_tail::TailAnswer;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// What is promised, from the push to the frame.
 const DELAY_P99_MAX: Duration = Duration::from_millis(100);
@@ -69,19 +76,16 @@ fn main() {
 impl Load {
     fn from_args() -> Self {
         let mut load = Self { tails: 500, stalled: 0, lines: 5000, streams: 50, seconds: 20 };
-        // Words with a dash are cargo's.
-        for word in std::env::args().skip(1).filter(|word| !word.starts_with('-')) {
-            let (name, number) = word.split_once('=').expect("a word is name=number");
-            let number = number.parse().expect("a word is name=number");
-            match name {
-                "tails" => load.tails = number,
-                "stalled" => load.stalled = number,
-                "lines" => load.lines = number,
-                "streams" => load.streams = number,
-                "seconds" => load.seconds = number,
-                _ => panic!("no {name}: want tails, stalled, lines, streams or seconds"),
-            }
-        }
+        words::read(
+            &[],
+            &mut [
+                ("tails", &mut load.tails),
+                ("stalled", &mut load.stalled),
+                ("lines", &mut load.lines),
+                ("streams", &mut load.streams),
+                ("seconds", &mut load.seconds),
+            ],
+        );
         load
     }
 
@@ -94,7 +98,7 @@ impl Load {
 }
 
 async fn run(load: Load) -> bool {
-    let store = Store::start(&[("tails_max", "100000"), ("connections_max", "100000")]).await;
+    let store = Store::start(&[("server.tails_max", "100000"), ("server.connections_max", "100000")]);
     tokio::time::sleep(SETTLE).await;
     let before = store.use_of_system();
     println!("{load:?}\nidle store: {before}");
@@ -103,11 +107,11 @@ async fn run(load: Load) -> bool {
     let mut readers = Vec::new();
     for index in 0..load.tails {
         let query = format!("{{app=\"a{}\"}}", index % load.streams);
-        readers.push(tokio::spawn(read(tail(&store, &query).await, begun, ended.clone())));
+        readers.push(tokio::spawn(read(tail(store.address(), &query).await, begun, ended.clone())));
     }
     let mut stalled = Vec::new();
     for _ in 0..load.stalled {
-        stalled.push(tail(&store, "{app=~\".+\"}").await);
+        stalled.push(tail(store.address(), "{app=~\".+\"}").await);
     }
     let opened = store.use_of_system();
     println!("tails open after {:?}: {opened}", begun.elapsed());
@@ -142,16 +146,6 @@ async fn run(load: Load) -> bool {
     all.delays.len() as u64 == expected && at(990).is_some_and(|delay| *delay < DELAY_P99_MAX)
 }
 
-async fn tail(store: &Store, query: &str) -> WebSocketStream<TcpStream> {
-    let escaped = query.bytes().fold(String::new(), |mut text, byte| {
-        write!(text, "%{byte:02X}").unwrap();
-        text
-    });
-    let address = format!("ws://{}/loki/api/v1/tail?query={escaped}", store.address());
-    let connection = TcpStream::connect(store.address()).await.unwrap();
-    client_async(address, connection).await.unwrap().0
-}
-
 /// Reads a tail until the end is told.
 async fn read(
     mut socket: WebSocketStream<TcpStream>,
@@ -182,24 +176,20 @@ async fn read(
 async fn push(store: &Store, load: Load, begun: Instant) -> Duration {
     let (lines, _) = load.lines_of_stream();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / PUSHES_PER_SEC as u32);
-    let address = Arc::new(format!("http://{}/loki/api/v1/push", store.address()));
-    let agent = ureq::Agent::new_with_defaults();
+    let client = Client::new(store.address());
     let mut pushes = Vec::new();
     for number in 0..PUSHES_PER_SEC * load.seconds {
         ticks.tick().await;
         let at = begun.elapsed().as_nanos();
         let body = body(load.streams, lines, number, at);
-        let (address, agent) = (Arc::clone(&address), agent.clone());
-        pushes.push(tokio::task::spawn_blocking(move || {
-            let sent = Instant::now();
-            let answer = agent.post(&*address).header("Content-Type", "application/json").send(&body[..]);
-            assert_eq!(answer.unwrap().status(), 204);
-            sent.elapsed()
-        }));
+        let client = client.clone();
+        pushes.push(tokio::task::spawn_blocking(move || client.push("application/json", &body)));
     }
     let mut slowest = Duration::ZERO;
     for push in pushes {
-        slowest = slowest.max(push.await.unwrap());
+        let (took, refusals) = push.await.unwrap();
+        assert_eq!(refusals, 0);
+        slowest = slowest.max(took);
     }
     slowest
 }
