@@ -46,10 +46,30 @@ pub(crate) fn all() -> Vec<Corpus> {
 
 /// Returns lines that are made up, of at least so many bytes; the same in every run.
 pub(crate) fn made(name: &str, bytes_min: usize) -> Corpus {
-    let (name, make) =
-        KINDS.iter().find(|(kind, _)| *kind == name).unwrap_or_else(|| panic!("no kind {name}"));
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    Corpus { name, lines: fill(bytes_min, |number| make(&mut dice, number)) }
+    let mut maker = Maker::new(name, 0x9e37_79b9_7f4a_7c15);
+    Corpus { name: maker.name, lines: fill(bytes_min, |number| maker.line(number)) }
+}
+
+/// Makes lines of one kind, as many as one likes.
+pub(crate) struct Maker {
+    name: &'static str,
+    make: Make,
+    dice: Dice,
+}
+
+impl Maker {
+    /// Begins with a seed, any but 0; the same one gives the same lines.
+    pub(crate) fn new(name: &str, seed: u64) -> Self {
+        let kind = KINDS.iter().find(|(kind, _)| *kind == name);
+        let (name, make) = kind.unwrap_or_else(|| panic!("no kind {name}"));
+        assert!(seed != 0, "no numbers come from 0");
+        Self { name, make: *make, dice: Dice(seed) }
+    }
+
+    /// Makes a line that is written `number` hundredths of a second after midnight.
+    pub(crate) fn line(&mut self, number: usize) -> String {
+        (self.make)(&mut self.dice, number)
+    }
 }
 
 /// Returns the corpus of a name.
