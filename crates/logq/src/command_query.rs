@@ -11,6 +11,7 @@ use crate::args_shared::Format;
 use crate::chart::histogram::{Histogram, Steps};
 use crate::chart::histogram_text::write_histogram;
 use crate::check::{Yields, check};
+use crate::marks::Marks;
 use crate::output_text::Look;
 use crate::pages::Pages;
 use crate::printer::Printer;
@@ -124,6 +125,7 @@ pub(crate) async fn run(query: &str, flags: &QueryFlags, session: &mut Session<'
     }
     let range = session.range()?;
     let yields = check(query)?;
+    session.look.marks = Marks::of(query);
     if flags.histogram {
         if yields == Yields::Samples {
             return Err(Stop::Trouble("a histogram counts entries; draw samples with --chart".to_owned()));

@@ -8,6 +8,7 @@ use logyard_model::{Direction, TimeRange};
 
 use crate::check::{Yields, check};
 use crate::entry::{Entry, merge};
+use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::people::name;
 use crate::printer::Printer;
@@ -70,6 +71,7 @@ pub(crate) async fn follow(
     if check(query)? == Yields::Samples {
         return Err(Stop::Trouble("cannot follow a metric query: want a log query".to_owned()));
     }
+    session.look.marks = Marks::of(query);
     let range = session.range()?;
     let client = session.client()?;
     let first = match usize::try_from(lines).unwrap_or(usize::MAX) {

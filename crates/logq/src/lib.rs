@@ -52,6 +52,7 @@ mod connect;
 mod entry;
 mod explorer;
 mod manual;
+mod marks;
 mod output_csv;
 mod output_json;
 mod output_plan;

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::args_labels::LabelFlags;
 use crate::entry::Entry;
+use crate::marks::Marks;
 use crate::pretty_json::pretty_json;
 use crate::time_form::TimeForm;
 
@@ -20,6 +21,9 @@ const DIM: &str = "\u{1b}[2m";
 const RED: &str = "\u{1b}[31m";
 const YELLOW: &str = "\u{1b}[33m";
 const RESET: &str = "\u{1b}[0m";
+/// Colours swapped, and back: to be seen on any colour, and the colour of the level goes on behind it.
+const MARK: &str = "\u{1b}[7m";
+const UNMARK: &str = "\u{1b}[27m";
 
 /// How text is printed.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Look {
     pub(crate) labels: LabelFlags,
     /// Whether lines of JSON are printed over several lines.
     pub(crate) pretty: bool,
+    /// What is marked in lines, where there are colours.
+    pub(crate) marks: Marks,
 }
 
 impl Look {
@@ -44,11 +50,36 @@ impl Look {
         self.time.text(ts_ns, &self.zone)
     }
 
+    /// Writes a line as it is to be seen: on a terminal its control characters are shown, and with colours what the query
+    /// looked for is marked.
+    pub(crate) fn line(&self, line: &str) -> String {
+        let part = |part: &str| if self.terminal { shown(part) } else { part.to_owned() };
+        let places = if self.colour { self.marks.find(line) } else { Vec::new() };
+        let (mut text, mut end) = (String::with_capacity(line.len()), 0);
+        for place in places {
+            text.push_str(&part(line.get(end..place.start).unwrap_or_default()));
+            text.push_str(MARK);
+            text.push_str(&part(line.get(place.clone()).unwrap_or_default()));
+            text.push_str(UNMARK);
+            end = place.end;
+        }
+        text.push_str(&part(line.get(end..).unwrap_or_default()));
+        text
+    }
+
     /// Without colours, in UTC.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
         let (time, labels) = (TimeForm::Default, LabelFlags::default());
-        Self { colour: false, terminal: false, zone: TimeZone::UTC, time, labels, pretty: false }
+        Self {
+            colour: false,
+            terminal: false,
+            zone: TimeZone::UTC,
+            time,
+            labels,
+            pretty: false,
+            marks: Marks::default(),
+        }
     }
 }
 
@@ -97,7 +128,7 @@ pub(crate) fn write_entry(
     }
     let pretty = if look.pretty { pretty_json(&entry.line) } else { None };
     let line = pretty.unwrap_or_else(|| entry.line.clone());
-    let line = if look.terminal { shown(&line) } else { line };
+    let line = look.line(&line);
     let colour = if look.colour { level_colour(&level) } else { "" };
     push_styled(&mut text, &line, colour);
     if look.colour && colour.is_empty() && line.contains('\u{1b}') {
@@ -278,6 +309,23 @@ mod tests {
         assert_eq!(shown("a\tb\u{1b}[1;31mred\u{1b}[0m"), "a\tb\u{1b}[1;31mred\u{1b}[0m");
         assert_eq!(shown("x\u{1b}]0;title\u{7}y\u{1b}[2Jz\r"), "x\\x1b]0;title\\x07y\\x1b[2Jz\\x0d");
         assert_eq!(shown("\u{1b}"), "\\x1b");
+    }
+
+    #[test]
+    fn what_the_query_looked_for_is_marked_in_colours_alone() {
+        let mut entry = Entry::sample(0, "an ERROR\u{7} here: error");
+        entry.metadata.insert("detected_level".to_owned(), "error".to_owned());
+        let marks = Marks::of(r#"{a="b"} |~ "(?i)error""#);
+        let print = |colour, terminal| {
+            let look = Look { colour, terminal, marks: marks.clone(), ..Look::plain() };
+            let text = printed(&entry, &common_labels(std::slice::from_ref(&entry)), &look);
+            text.trim_end().split_once("Z").unwrap().1.to_owned()
+        };
+        assert_eq!(print(false, true), " an ERROR\\x07 here: error");
+        assert_eq!(
+            print(true, true),
+            "\u{1b}[0m \u{1b}[31man \u{1b}[7mERROR\u{1b}[27m\\x07 here: \u{1b}[7merror\u{1b}[27m\u{1b}[0m"
+        );
     }
 
     #[test]

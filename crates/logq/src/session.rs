@@ -16,6 +16,7 @@ use crate::chart::unit::Unit;
 use crate::check::explain;
 use crate::connect::connect;
 use crate::entry::{Entry, merge};
+use crate::marks::Marks;
 use crate::output_text::Look;
 use crate::run::{Stop, Surroundings};
 use crate::series::{Sample, flatten};
@@ -61,7 +62,8 @@ impl<'a> Session<'a> {
         };
         let zone = if shared.utc { TimeZone::UTC } else { shared.timezone.clone() };
         let (labels, time) = (shared.labels.clone(), shared.time_form);
-        let look = Look { colour, terminal: out_is_terminal, zone, time, labels, pretty: shared.pretty };
+        let (pretty, marks) = (shared.pretty, Marks::default());
+        let look = Look { colour, terminal: out_is_terminal, zone, time, labels, pretty, marks };
         let (format, range) = (shared.output, arguments.range.clone());
         Self { now_ns, input, out, err, format, look, shared, env, err_is_terminal, range, client: None }
     }

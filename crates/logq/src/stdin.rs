@@ -17,6 +17,7 @@ use logyard_wire::loki_query::Labels;
 use crate::args_shared::Format;
 use crate::check::{check, explain};
 use crate::entry::Entry;
+use crate::marks::Marks;
 use crate::output_json;
 use crate::run::Stop;
 use crate::series::Sample;
@@ -54,7 +55,10 @@ pub(crate) fn run(query: &str, limit: Option<usize>, session: &mut Session<'_>) 
     let limit = limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let mut printed = 0;
     let mut next_ns = now_ns;
-    let is_plain = text.is_whole() && session.format != Format::Jsonl;
+    session.look.marks = Marks::of(query);
+    // What a program reads, and what -o raw asks for, is byte for byte what was read.
+    let is_seen = session.format == Format::Default && (session.look.terminal || session.look.colour);
+    let is_plain = text.is_whole() && session.format != Format::Jsonl && !is_seen;
     let done = read_pieces(session, |piece, session| {
         text.find(piece, |line| {
             if is_plain {
@@ -160,6 +164,9 @@ fn read_pieces(
 }
 
 fn print(entry: LogEntry, stream: &std::sync::Arc<Labels>, session: &mut Session<'_>) -> Result<(), Stop> {
+    if session.format == Format::Default && (session.look.terminal || session.look.colour) {
+        return Ok(writeln!(session.out, "{}", session.look.line(&String::from_utf8_lossy(&entry.line)))?);
+    }
     if session.format != Format::Jsonl {
         session.out.write_all(&entry.line)?;
         return Ok(session.out.write_all(b"\n")?);
@@ -182,6 +189,15 @@ fn labels_of(set: &LabelSet) -> Labels {
 mod tests {
     use crate::tests::command_with;
     use crate::{FOUND, NOTHING, TROUBLE};
+
+    #[test]
+    fn what_is_looked_for_is_marked_on_request() {
+        let text = b"GET /one\nPUT /two\n";
+        let marked = command_with(&["--stdin", "|= \"PUT\"", "--color", "always"], &[], text);
+        assert_eq!(marked.out, "\u{1b}[7mPUT\u{1b}[27m /two\n", "{}", marked.err);
+        let raw = command_with(&["--stdin", "|= \"PUT\"", "--color", "always", "-o", "raw"], &[], text);
+        assert_eq!(raw.out, "PUT /two\n");
+    }
 
     const TEXT: &str = "level=info n=1\nlevel=error n=2 disk\nlevel=error n=3\nlast disk";
 

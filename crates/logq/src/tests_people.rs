@@ -93,3 +93,21 @@ fn a_histogram_stands_above_the_entries() {
     let done = command(&["rate({a=\"b\"}[5m])", "--histogram", "--addr", &addr], &[]);
     assert!(done.status == TROUBLE && done.err.contains("--chart"), "{}", done.err);
 }
+
+#[test]
+fn what_the_query_looks_for_is_marked() {
+    let addr = stand_in();
+    let ask = |more: &[&str]| {
+        let line = ["{container=\"web\"} |= \"ERROR\"", "--addr", &addr, "--color"];
+        command(&[&line[..], more].concat(), &[]).out
+    };
+    assert!(
+        ask(&["always"]).ends_with(" \u{1b}[31m\u{1b}[7mERROR\u{1b}[27m x\u{1b}[0m\n"),
+        "{:?}",
+        ask(&["always"])
+    );
+    for form in ["raw", "jsonl", "csv"] {
+        assert!(!ask(&["always", "-o", form]).contains('\u{1b}'), "{form}");
+    }
+    assert_eq!(ask(&["never"]), "2026-11-21T02:59:06.000Z ERROR x\n");
+}
