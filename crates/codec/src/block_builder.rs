@@ -78,6 +78,8 @@ pub struct EncodedBlock {
     pub runs: Vec<RunMeta>,
     /// How the lines are kept.
     pub line_outcome: LineOutcome,
+    /// What [`Block::token_text`] returns.
+    pub token_text: Vec<u8>,
 }
 
 impl BlockBuilder {
@@ -154,7 +156,7 @@ impl BlockBuilder {
             &self.ts_ns[first..first + run.rows as usize]
         });
         parts.put_timestamps(runs);
-        let (mut parts, line_outcome) = self.with_lines(parts, codec);
+        let (mut parts, line_outcome, token_text) = self.with_lines(parts, codec);
         if !self.levels.is_all_none() {
             parts.put_column(SECTION_LEVEL, &self.levels);
         }
@@ -162,7 +164,8 @@ impl BlockBuilder {
             parts.put_column(SECTION_METADATA, &self.metadata);
         }
         let meta = self.meta_of(parts.sections);
-        EncodedBlock { bytes: parts.bytes, meta, runs: self.runs, line_outcome }
+        let token_text = token_text.unwrap_or_else(|| self.lines.into_text());
+        EncodedBlock { bytes: parts.bytes, meta, runs: self.runs, line_outcome, token_text }
     }
 
     /// Encodes the block with shredded lines, whatever they gain.
@@ -172,36 +175,37 @@ impl BlockBuilder {
         parts.put_timestamps(self.runs.iter().map(|_| self.ts_ns.as_slice()));
         let parts =
             self.with_shredded_lines(parts, LineCodec::BEST_LEVEL).and_then(|parts| self.checked(parts));
-        let parts = parts.expect("shredded lines come back");
-        let meta = self.meta_of(parts.sections);
-        EncodedBlock { bytes: parts.bytes, meta, runs: self.runs, line_outcome: LineOutcome::Shredded }
+        let (parts, token_text) = parts.expect("shredded lines come back");
+        let (meta, line_outcome) = (self.meta_of(parts.sections), LineOutcome::Shredded);
+        EncodedBlock { bytes: parts.bytes, meta, runs: self.runs, line_outcome, token_text }
     }
 
-    /// Adds the lines to `parts` in the smaller of the forms allowed.
-    fn with_lines(&self, parts: Parts, codec: LineCodec) -> (Parts, LineOutcome) {
+    /// Adds the lines to `parts` in the smaller of the forms allowed; of shredded ones returns the text of tokens.
+    fn with_lines(&self, parts: Parts, codec: LineCodec) -> (Parts, LineOutcome, Option<Vec<u8>>) {
         let level = match codec {
-            LineCodec::Plain => return (self.with_plain_lines(parts), LineOutcome::Plain),
+            LineCodec::Plain => return (self.with_plain_lines(parts), LineOutcome::Plain, None),
             LineCodec::Shredded { level } => level,
             LineCodec::AlwaysShredded => LineCodec::BEST_LEVEL,
         };
         let Some(shredded) = self.with_shredded_lines(parts.clone(), level) else {
-            return (self.with_plain_lines(parts), LineOutcome::TooLittleGain);
+            return (self.with_plain_lines(parts), LineOutcome::TooLittleGain, None);
         };
         let bytes = shredded.bytes.len() - parts.bytes.len();
         if codec != LineCodec::AlwaysShredded && !self.is_surely_less(bytes) {
             let start = parts.bytes.len();
             let plain = self.with_plain_lines(parts);
             let plain_bytes = plain.bytes.len() - start;
-            return if bytes >= plain_bytes - plain_bytes / 10 {
-                (plain, LineOutcome::TooLittleGain)
-            } else {
-                self.checked(shredded)
-                    .map_or((plain, LineOutcome::Mismatch), |parts| (parts, LineOutcome::Shredded))
+            if bytes >= plain_bytes - plain_bytes / 10 {
+                return (plain, LineOutcome::TooLittleGain, None);
+            }
+            return match self.checked(shredded) {
+                Some((shredded, text)) => (shredded, LineOutcome::Shredded, Some(text)),
+                None => (plain, LineOutcome::Mismatch, None),
             };
         }
         match self.checked(shredded) {
-            Some(shredded) => (shredded, LineOutcome::Shredded),
-            None => (self.with_plain_lines(parts), LineOutcome::Mismatch),
+            Some((shredded, text)) => (shredded, LineOutcome::Shredded, Some(text)),
+            None => (self.with_plain_lines(parts), LineOutcome::Mismatch, None),
         }
     }
 
@@ -238,14 +242,15 @@ impl BlockBuilder {
         Some(parts)
     }
 
-    /// Returns the sections if the lines in them come back as they are.
-    fn checked(&self, parts: Parts) -> Option<Parts> {
+    /// Returns the sections if the lines in them come back as they are, and the text of their tokens.
+    fn checked(&self, parts: Parts) -> Option<(Parts, Vec<u8>)> {
         let meta = self.meta_of(parts.sections.clone());
         let bytes = Bytes::from(parts.bytes);
         let block = Block::open(Arc::new(meta), Arc::new(bytes.clone()), 0);
         let is_same = block.lines().is_ok_and(|lines| *lines == self.lines);
+        let token_text = block.token_text().ok().filter(|_| is_same)?.into_owned();
         drop(block);
-        is_same.then(|| Parts { bytes: bytes.into(), sections: parts.sections })
+        Some((Parts { bytes: bytes.into(), sections: parts.sections }, token_text))
     }
 
     fn meta_of(&self, sections: Vec<SectionMeta>) -> BlockMeta {
@@ -274,7 +279,8 @@ impl EncodedBlock {
             parts.put_plain(section.kind, &raw.expect("a section of our own"));
         }
         let meta = BlockMeta { sections: parts.sections, ..self.meta.clone() };
-        Self { bytes: parts.bytes, meta, runs: self.runs.clone(), line_outcome: self.line_outcome }
+        let (runs, line_outcome) = (self.runs.clone(), self.line_outcome);
+        Self { bytes: parts.bytes, meta, runs, line_outcome, token_text: self.token_text.clone() }
     }
 }
 

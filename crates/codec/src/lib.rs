@@ -34,6 +34,7 @@ mod shred_render;
 mod shred_search;
 mod shred_shape;
 mod shred_split;
+mod shred_tokens;
 mod shred_values;
 mod shred_write;
 mod shredded;

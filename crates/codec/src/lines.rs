@@ -29,6 +29,11 @@ impl Lines {
         &self.text
     }
 
+    /// Returns the text of all lines, as [`Lines::text`].
+    pub(crate) fn into_text(self) -> Vec<u8> {
+        self.text
+    }
+
     /// Returns the offsets in [`Lines::text`] where lines end, ascending: of the `\n` behind each.
     pub fn ends(&self) -> &[u32] {
         &self.ends

@@ -52,6 +52,13 @@ fn from_form(form: usize, values: &[String]) -> String {
     }
 }
 
+/// The runs of letters, digits and bytes from 0x80 on, but for short decimal numbers.
+fn tokens_of(text: &[u8]) -> std::collections::BTreeSet<&[u8]> {
+    let is_in = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
+    let is_short = |token: &[u8]| token.len() < 6 && token.iter().all(u8::is_ascii_digit);
+    text.split(|byte| !is_in(byte)).filter(|token| !token.is_empty() && !is_short(token)).collect()
+}
+
 fn entries_of(lines: &[Vec<u8>]) -> Entries {
     let mut entries = Entries::new();
     let none = LabelSet::default();
@@ -93,6 +100,7 @@ fn check_search(lines: &[Vec<u8>], encoded: &EncodedBlock, needle: &[u8], rows: 
 
 fn check_round_trip(lines: &[Vec<u8>], encoded: &EncodedBlock) {
     let block = open(encoded);
+    assert_eq!(tokens_of(&block.token_text().unwrap()), tokens_of(&lines.join(&b'\n')));
     let mut one = Vec::new();
     for (row, line) in (0u32..).zip(lines) {
         one.clear();

@@ -43,7 +43,7 @@ impl ContentIndexBuilder {
         Ok(Self { words, ids: IdsBuilder::default(), tokens: TokenSet::default() })
     }
 
-    /// Adds the next block: its lines, each followed by `\n`.
+    /// Adds the next block: a text with the tokens of its lines, between separators.
     ///
     /// Errors: `Kind::Internal`; the builder is of no use then.
     pub fn add_block(&mut self, text: &[u8]) -> Result<(), Error> {

@@ -196,8 +196,8 @@ impl<'a> SegmentWriter<'a> {
         self.end_block()?;
         if self.content.is_some() {
             let block = Block::open(Arc::clone(meta), Arc::new(Bytes::copy_from_slice(bytes)), 0);
-            match block.lines() {
-                Ok(lines) => self.index_text(lines.text()),
+            match block.token_text() {
+                Ok(text) => self.index_text(&text),
                 // Its checksums hold, so this is no damage; a block that is not indexed would be skipped.
                 Err(error) => return Err(Error::corrupt("cannot index entries").with_source(error)),
             }
@@ -242,9 +242,8 @@ impl<'a> SegmentWriter<'a> {
         if self.builder.rows() == 0 {
             return Ok(());
         }
-        let builder = std::mem::take(&mut self.builder);
-        self.index_text(builder.text());
-        let block = builder.finish_with(self.place.line_codec);
+        let block = std::mem::take(&mut self.builder).finish_with(self.place.line_codec);
+        self.index_text(&block.token_text);
         self.builder_bytes = 0;
         if block.line_outcome == LineOutcome::Mismatch {
             self.line_mismatches += 1;
