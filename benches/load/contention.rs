@@ -256,7 +256,6 @@ fn write(
     report.table(&by_question(bench, contests));
     report.chart("contention-light.svg", &bars(bench, contests));
     report.chart("contention-memory.svg", &memory(bench, phases));
-    report.write("contention.md");
 }
 
 fn row(cells: &[&str]) -> Vec<String> {

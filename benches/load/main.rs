@@ -46,10 +46,10 @@ fn main() -> ExitCode {
             ("seconds", &mut contention.seconds),
         ],
     );
-    let mut report = Report::new();
     if parts.contains(&"growth") {
-        growth::run(&mut report, growth);
+        growth::run(&mut Report::new("growth.md"), growth);
     }
-    let is_good = !parts.contains(&"contention") || contention::run(&mut report, contention);
+    let is_asked = parts.contains(&"contention");
+    let is_good = !is_asked || contention::run(&mut Report::new("contention.md"), contention);
     ExitCode::from(u8::from(!is_good))
 }

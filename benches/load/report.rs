@@ -8,19 +8,21 @@ use std::time::Duration;
 /// Folder of the charts below that of the reports.
 const CHARTS: &str = "charts";
 
-/// A report that is being written.
+/// A report that is being written: its file holds what was added so far, whatever comes after.
 #[derive(Debug)]
 pub(crate) struct Report {
     folder: PathBuf,
+    name: &'static str,
     text: String,
 }
 
 impl Report {
-    pub(crate) fn new() -> Self {
+    /// Begins a report under a name.
+    pub(crate) fn new(name: &'static str) -> Self {
         let named = std::env::var_os("LOGYARD_REPORT_FOLDER").map(PathBuf::from);
         let folder = named.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/load"));
         std::fs::create_dir_all(folder.join(CHARTS)).unwrap();
-        Self { folder, text: String::new() }
+        Self { folder, name, text: String::new() }
     }
 
     /// Tells how far it is, on the terminal only.
@@ -33,6 +35,7 @@ impl Report {
         println!("{text}");
         self.text += text;
         self.text.push('\n');
+        std::fs::write(self.folder.join(self.name), format!("{}\n", self.text.trim_end())).unwrap();
     }
 
     /// Adds a table; the first row is its head.
@@ -51,13 +54,6 @@ impl Report {
     pub(crate) fn chart(&mut self, name: &str, svg: &str) {
         std::fs::write(self.folder.join(CHARTS).join(name), svg).unwrap();
         self.text(&format!("![{}]({CHARTS}/{name})\n", name.trim_end_matches(".svg").replace('-', " ")));
-    }
-
-    /// Writes what was added, under a name.
-    pub(crate) fn write(&mut self, name: &str) {
-        let path = self.folder.join(name);
-        std::fs::write(&path, std::mem::take(&mut self.text).trim_end().to_owned() + "\n").unwrap();
-        println!("written: {}", path.display());
     }
 }
 
