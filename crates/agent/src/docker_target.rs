@@ -38,6 +38,7 @@ use crate::json_log::{JsonLog, json_log_path};
 use crate::labels::ContainerFacts;
 use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
+use crate::log_looks::Looks;
 use crate::log_source::{LogSource, open_files};
 use crate::metrics::Metrics;
 use crate::pieces::Pieces;
@@ -75,6 +76,8 @@ pub(crate) struct TargetParts {
     pub(crate) initial: Initial,
     /// Holds the engine's files.
     pub(crate) disk: Arc<dyn Disk>,
+    /// Watches those that are read from there.
+    pub(crate) looks: Looks,
 }
 
 /// Where reading begins.
@@ -452,8 +455,8 @@ impl DockerTarget {
                 return end;
             }
             log.set_rotation(self.rotation_bytes());
-            let metrics = self.parts.metrics.clone();
-            let source = LogSource::files(log, self.wish.clone(), follow, metrics);
+            let shared = (self.parts.metrics.clone(), self.parts.looks.clone());
+            let source = LogSource::files(log, self.wish.clone(), follow, shared);
             return self.read_source(source, wish, follow, true).await;
         }
         if !self.is_known {

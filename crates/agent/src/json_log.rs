@@ -53,6 +53,8 @@ pub(crate) struct JsonLog {
     clock: Arc<dyn Clock>,
     path: PathBuf,
     file: Arc<dyn ReadFile>,
+    /// Device and number of it; of none if the disk does not say.
+    identity: (u64, u64),
     offset: u64,
     /// Size at which the engine rotates or cuts a file, if it does.
     rotation_bytes: Option<u64>,
@@ -115,6 +117,7 @@ impl JsonLog {
                 disk,
                 clock,
                 path: path.to_owned(),
+                identity: identity_of(&*file),
                 file,
                 offset,
                 rotation_bytes: None,
@@ -193,6 +196,20 @@ impl JsonLog {
         }
     }
 
+    /// Looks whether there may be more than what was read, with one question to the disk where there is not.
+    pub(crate) fn has_news(&mut self) -> bool {
+        let is_quiet = self.next.is_empty()
+            && self.disk.metadata(&self.path).is_ok_and(|named| {
+                named.is_some_and(|meta| {
+                    (meta.device, meta.inode, meta.bytes) == (self.identity.0, self.identity.1, self.offset)
+                })
+            });
+        if is_quiet {
+            self.looked_ns = self.clock.monotonic_ns();
+        }
+        !is_quiet
+    }
+
     /// Looks whether the file still begins as it did.
     fn is_written_anew(&mut self) -> io::Result<bool> {
         let mut head = vec![0; HEAD_BYTES];
@@ -215,6 +232,7 @@ impl JsonLog {
 
     /// Goes over to another file, or to the beginning of this one.
     fn begin(&mut self, file: Arc<dyn ReadFile>) {
+        self.identity = identity_of(&*file);
         self.file = file;
         self.offset = 0;
         self.head.clear();
@@ -303,6 +321,10 @@ fn generations_by(
         }
     }
     Ok(None)
+}
+
+fn identity_of(file: &dyn ReadFile) -> (u64, u64) {
+    file.meta().map_or((u64::MAX, u64::MAX), |meta| (meta.device, meta.inode))
 }
 
 fn is_same(meta: &FileMeta, file: &dyn ReadFile) -> bool {

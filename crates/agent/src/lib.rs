@@ -44,6 +44,7 @@ mod log_decoder;
 mod log_entry;
 mod log_frames;
 mod log_join;
+mod log_looks;
 mod log_source;
 mod log_tty;
 mod look;

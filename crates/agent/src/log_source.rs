@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use logyard_sys::{Clock, Disk};
@@ -12,10 +11,8 @@ use tokio::task::JoinHandle;
 use crate::docker_engine::LogResponse;
 use crate::docker_target::Wish;
 use crate::json_log::{JsonLog, JsonRead};
+use crate::log_looks::Looks;
 use crate::metrics::Metrics;
-
-/// Pause at the end of a log that is followed.
-const POLL: Duration = Duration::from_millis(200);
 
 /// Bytes of one reading.
 #[derive(Debug)]
@@ -39,9 +36,14 @@ impl Drop for FileReading {
 
 impl LogSource {
     /// Reads files: to their end, or as long as the container runs.
-    pub(crate) fn files(log: JsonLog, wish: watch::Receiver<Wish>, follows: bool, metrics: Metrics) -> Self {
+    pub(crate) fn files(
+        log: JsonLog,
+        wish: watch::Receiver<Wish>,
+        follows: bool,
+        (metrics, looks): (Metrics, Looks),
+    ) -> Self {
         let (sender, bytes) = mpsc::channel(1);
-        let task = tokio::spawn(pump(log, wish, follows, metrics, sender));
+        let task = tokio::spawn(pump(log, wish, follows, (metrics, looks), sender));
         Self::Files(FileReading { bytes, task })
     }
 
@@ -66,12 +68,12 @@ async fn pump(
     mut log: JsonLog,
     wish: watch::Receiver<Wish>,
     follows: bool,
-    metrics: Metrics,
+    (metrics, looks): (Metrics, Looks),
     sender: mpsc::Sender<Result<Bytes, String>>,
 ) {
     loop {
         // Asked before the read: everything that a container printed is there when its end is told.
-        let is_over = !follows || { wish.borrow().is_over || wish.borrow().is_gone };
+        let is_at_its_end = !follows || is_over(&wish.borrow());
         let read = tokio::task::spawn_blocking(move || {
             let read = log.read();
             (log, read)
@@ -90,9 +92,12 @@ async fn pump(
                 );
                 Ok(())
             }
-            Ok(JsonRead::End) if is_over => return,
+            Ok(JsonRead::End) if is_at_its_end => return,
             Ok(JsonRead::End) => {
-                tokio::time::sleep(POLL).await;
+                let wish = wish.clone();
+                let is_over = move || is_over(&wish.borrow());
+                let Some(same) = looks.wait(log, Box::new(is_over)).await else { return };
+                log = same;
                 Ok(())
             }
             Err(error) => {
@@ -104,6 +109,11 @@ async fn pump(
             return;
         }
     }
+}
+
+/// Whether nothing will be added to the log.
+fn is_over(wish: &Wish) -> bool {
+    wish.is_over || wish.is_gone
 }
 
 /// Opens the files of a container's log; `None`: they are not there, or not all of them can be read.

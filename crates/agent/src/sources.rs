@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::file_jobs::{FileJob, default_files, file_jobs};
 use crate::forward_key::check_key;
 use crate::listen_tls;
+use crate::log_looks::Looks;
 use crate::machine::{machine_name, own_container_id};
 use crate::metrics::Metrics;
 use crate::pieces::Pieces;
@@ -371,6 +372,7 @@ impl Sources {
                         staging: self.staging(wanted.line_bytes_max),
                         initial: docker.initial,
                         disk: Arc::clone(&sourcing.disk),
+                        looks: Looks::default(),
                     }),
                     has_lifecycle: docker.lifecycle_entries,
                     read: settings.docker.read,
