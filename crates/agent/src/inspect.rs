@@ -2,7 +2,7 @@
 //! container.
 //!
 //! The bytes may be anything: they are answered or refused, nothing panics, and memory stays in proportion to
-//! them. The fuzz targets `spool_record`, `docker_frames`, `docker_tty` and `docker_rows` are these functions, and more of
+//! them. The fuzz targets `spool_record`, `docker_frames`, `docker_local`, `docker_tty` and `docker_rows` are these functions, and more of
 //! them are for what is received.
 
 mod received;
@@ -15,7 +15,7 @@ pub use received::{
 use crate::error::Error;
 use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::LogEntry;
-use crate::log_join::JoinRule;
+use crate::log_join::{JoinRule, PART_BYTES};
 use crate::spool_record::{self, Record};
 
 /// What a record of the spool says.
@@ -169,6 +169,30 @@ pub fn read_docker_log(form: DockerLogForm, line_bytes_max: usize, pieces: &[&[u
     }
 }
 
+/// Writes lines as the log driver `local` shows them without a terminal: output, time in ns, line.
+///
+/// Shape: frames of [`DockerLogForm::Frames`]; a line of 16 KiB and more comes in parts of 16 KiB under one time, the last
+/// of which is shorter, may be empty and has no newline. Lines have none either.
+pub fn write_docker_local(lines: &[(bool, i64, &[u8])]) -> Vec<u8> {
+    let mut log = Vec::new();
+    for (is_stderr, ts_ns, line) in lines {
+        let mut frame = |parts: [&[u8]; 2]| {
+            let stamp = jiff::Timestamp::from_nanosecond(i128::from(*ts_ns)).unwrap_or_default();
+            let text = [stamp.to_string().as_bytes(), b" ", parts[0], parts[1]].concat();
+            log.extend_from_slice(&[if *is_stderr { 2 } else { 1 }, 0, 0, 0]);
+            // A part has 16 KiB at most.
+            log.extend_from_slice(&u32::try_from(text.len()).unwrap_or_default().to_be_bytes());
+            log.extend_from_slice(&text);
+        };
+        let whole = line.chunks_exact(PART_BYTES);
+        let rest = whole.remainder();
+        let end: &[u8] = if line.len() < PART_BYTES { b"\n" } else { b"" };
+        whole.for_each(|part| frame([part, b""]));
+        frame([rest, end]);
+    }
+    log
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +284,43 @@ mod tests {
             found += usize::from(crate::ImportedPositions::parse_promtail(bytes, &[]).is_ok());
         });
         assert!(found > 15, "{found} read");
+    }
+
+    #[test]
+    fn lines_of_the_local_driver_come_back() {
+        let check = |lines: &[(bool, Vec<u8>)]| {
+            let stamped: Vec<(bool, i64, &[u8])> =
+                (1..).zip(lines).map(|(ts_ns, (is_stderr, line))| (*is_stderr, ts_ns, &line[..])).collect();
+            let log = write_docker_local(&stamped);
+            let whole = read_docker_log(DockerLogForm::Frames, 64 << 10, &[&log]);
+            let pieces: Vec<&[u8]> = log.chunks(997).collect();
+            assert_eq!(whole, read_docker_log(DockerLogForm::Frames, 64 << 10, &pieces));
+            let mut found = whole.entries;
+            found.sort_by_key(|entry| entry.ts_ns);
+            let found = found.into_iter().map(|entry| (entry.is_stderr, entry.line));
+            let want = lines
+                .iter()
+                .map(|(is_stderr, line)| (*is_stderr, line.strip_suffix(b"\r").unwrap_or(line).to_vec()));
+            assert!(found.eq(want));
+        };
+        for (number, bytes) in [0, 1, 16_383, 16_384, 16_385, 32_768, 50_000].into_iter().enumerate() {
+            let long = vec![b'x'; bytes];
+            let carried = [&long[..], b"\r"].concat();
+            let is_stderr = number % 2 == 1;
+            check(&[
+                (is_stderr, long.clone()),
+                (!is_stderr, long),
+                (is_stderr, b"next".to_vec()),
+                (true, carried),
+            ]);
+        }
+        replay("docker_local", |_, bytes| {
+            let line = |line: &[u8]| {
+                let (head, rest) = line.split_first().unwrap_or((&0, &[]));
+                (head % 2 == 1, rest.repeat((usize::from(head >> 1) << 8).clamp(1, 20_000)))
+            };
+            check(&bytes.split(|byte| *byte == b'\n').map(line).collect::<Vec<_>>());
+        });
     }
 
     #[test]
