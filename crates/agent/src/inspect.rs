@@ -9,7 +9,7 @@ mod received;
 
 pub use received::{
     ForwardSummary, JournalFields, SyslogSummary, read_forward, read_forward_ping, read_gelf,
-    read_journal_export, read_syslog,
+    read_journal_export, read_syslog, rewrite_forward_parts,
 };
 
 use crate::error::Error;
@@ -321,6 +321,19 @@ mod tests {
             };
             check(&bytes.split(|byte| *byte == b'\n').map(line).collect::<Vec<_>>());
         });
+    }
+
+    #[test]
+    fn the_corpus_of_parts_of_lines_is_read_or_refused() {
+        let mut read = Vec::new();
+        replay("forward_parts", |name, bytes| match rewrite_forward_parts(bytes) {
+            Some(again) => {
+                assert_eq!(again, bytes);
+                read.push(name.to_owned());
+            }
+            None => assert!(name.ends_with("_cut")),
+        });
+        assert_eq!(read, ["version_1"]);
     }
 
     #[test]

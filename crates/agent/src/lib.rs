@@ -33,6 +33,7 @@ mod file_lists;
 mod file_target;
 mod forward_event;
 mod forward_key;
+mod forward_parts;
 mod gelf_message;
 mod import;
 pub mod inspect;

@@ -3,9 +3,9 @@
 //! A sender that asks for acknowledgements gets one when everything of its chunk is in the spool, so nothing is lost. It
 //! sends a chunk again when the acknowledgement did not reach it: chunks that were spooled lately are known, and
 //! acknowledged without taking them twice. Without acknowledgements a sender is read no faster than entries get to
-//! the spool.
+//! the spool. Lines that come in parts are joined; see `forward_parts`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::error::Error;
 use crate::forward_event::{Event, Field, Record, parse};
 use crate::forward_key::SharedKey;
+use crate::forward_parts::{OpenLine, Part, Parts};
 use crate::listen_tls::{self, Secured};
 use crate::log_join::without_line_end;
 use crate::msgpack::Ends;
@@ -28,7 +29,7 @@ use crate::receive_tcp::{self, Door};
 use crate::received::{Arrived, Closed, JobSettings, Lane, ReceiveJob, Receiving, SentAt};
 use crate::report::{TargetKind, TargetState};
 use crate::settings_receive::ForwardSettings;
-use crate::spool_shared::stopped;
+use crate::spool_shared::{stopped, stopped_within};
 
 const READ_BYTES: usize = 64 << 10;
 /// Fields that hold the line, the first that is there.
@@ -42,8 +43,10 @@ const METADATA_MAX: usize = 64;
 const CHUNKS_KNOWN_MAX: usize = 4_096;
 /// Longest id of a chunk; Fluentd's have 24 bytes.
 const CHUNK_ID_BYTES_MAX: usize = 256;
-/// Most lines of one connection that wait for their other parts.
-const PARTS_LINES_MAX: usize = 64;
+/// Time after which the beginning of a line that was found on disk is handed over as it is.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// Longest id of a line in parts; Docker's have 64 bytes.
+const PART_ID_BYTES_MAX: usize = 256;
 /// Longest wait for a sender that reads no acknowledgements.
 const ACK_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Silence after which a connection has nothing more to give to an agent that stops.
@@ -86,10 +89,10 @@ pub(crate) async fn start(
     settings: &ForwardSettings,
     job: Arc<ReceiveJob>,
     parts: &Receiving,
-    disk: Arc<dyn Disk>,
+    (disk, lines): (&dyn Disk, Arc<Parts>),
 ) -> Result<JoinHandle<()>, Error> {
-    let tls = listen_tls::acceptor("forward.tls", &settings.tls, &*disk)?;
-    let key = SharedKey::read(&settings.shared_key_file, &parts.staging.random, &*disk)?;
+    let tls = listen_tls::acceptor("forward.tls", &settings.tls, disk)?;
+    let key = SharedKey::read(&settings.shared_key_file, &parts.staging.random, disk)?;
     let listener = parts.ports.tcp("forward.listen", &settings.listen).await?;
     let name = name(settings);
     parts.board.name_target(TargetKind::Receiver, &name, &name, job.shown_labels());
@@ -110,28 +113,50 @@ pub(crate) async fn start(
         stop: parts.stop.clone(),
     };
     let parts = parts.clone();
-    Ok(tokio::spawn(receive_tcp::accept_all(listener, door, move |stream, peer| {
+    let forgotten = hand_over_forgotten(Lane::new(&job, &parts), Arc::clone(&lines), parts.stop.clone());
+    let accepting = receive_tcp::accept_all(listener, door, move |stream, peer| {
         let stop = parts.stop.clone();
         let mut connection = Connection {
             rules: rules.clone(),
             peer: peer.ip().to_canonical(),
             lane: Lane::new(&job, &parts),
-            parts: HashMap::new(),
+            owner: lines.new_owner(),
+            lines: Arc::clone(&lines),
             held: Vec::new(),
             ends: Ends::new(),
         };
         async move { connection.run(stream, stop).await }
-    })))
+    });
+    Ok(tokio::spawn(async move {
+        tokio::join!(accepting, forgotten);
+    }))
 }
 
-/// The beginning of a line that came in parts.
-#[derive(Debug)]
-struct OpenLine {
-    labels: LabelSet,
-    metadata: LabelSet,
-    at: SentAt,
-    line: Vec<u8>,
-    cut_bytes: usize,
+/// Hands over the beginnings of lines that were found on disk, once nobody went on with them for a while.
+async fn hand_over_forgotten(mut lane: Lane, lines: Arc<Parts>, mut stop: watch::Receiver<bool>) {
+    if stopped_within(&mut stop, FORGOTTEN_AFTER).await {
+        return;
+    }
+    let owner = lines.new_owner();
+    let forgotten = lines.take_forgotten(owner);
+    if forgotten.is_empty() {
+        return;
+    }
+    forgotten.into_iter().for_each(|open| push(&mut lane, open));
+    if let Err(reason) = spool_all(&mut lane, &lines, owner).await {
+        tracing::debug!(reason, "the beginnings of lines are handed over at the next start");
+    }
+}
+
+/// Hands everything over, and waits until it is in the spool and the parts of lines that go on are on disk.
+async fn spool_all(lane: &mut Lane, lines: &Parts, owner: u64) -> Result<(), String> {
+    let (spooled, seen) = oneshot::channel();
+    let flushed = lane.flush(true, Some(spooled)).await;
+    if flushed.is_err() || seen.await.is_err() {
+        return Err("the agent stops".to_owned());
+    }
+    lines.spooled(owner);
+    lines.keep().await.map_err(|error| format!("cannot keep parts of lines: {error}"))
 }
 
 /// One connection.
@@ -139,7 +164,9 @@ struct Connection {
     rules: Rules,
     peer: IpAddr,
     lane: Lane,
-    parts: HashMap<String, OpenLine>,
+    lines: Arc<Parts>,
+    /// This connection among those that send parts.
+    owner: u64,
     held: Vec<u8>,
     ends: Ends,
 }
@@ -186,8 +213,11 @@ impl Connection {
                 break;
             }
         }
-        for (_, open) in std::mem::take(&mut self.parts) {
+        for open in self.lines.leave(self.owner, is_stopping) {
             push(&mut self.lane, open);
+        }
+        if self.lines.is_leaving(self.owner) {
+            return result.and(spool_all(&mut self.lane, &self.lines, self.owner).await);
         }
         // Nobody is left to tell when the agent is at its end.
         drop(self.lane.flush(true, None).await);
@@ -241,14 +271,18 @@ impl Connection {
 
     /// Hands everything over, and acknowledges chunks once it is spooled.
     async fn settle(&mut self, stream: &mut Secured, chunks: Vec<Vec<u8>>) -> Result<(), String> {
-        if chunks.is_empty() {
+        if !chunks.is_empty() {
+            // Lines of which parts came are on disk before those are acknowledged.
+            for open in self.lines.promise(self.owner) {
+                push(&mut self.lane, open);
+            }
+        } else if !self.lines.is_leaving(self.owner) {
             // A closed way means that the agent stops; the connection ends with it.
             return self.lane.flush(false, None).await.map_err(|_| "the agent stops".to_owned());
         }
-        let (spooled, seen) = oneshot::channel();
-        let flushed = self.lane.flush(true, Some(spooled)).await;
-        if flushed.is_err() || seen.await.is_err() {
-            return Err("the agent stops".to_owned());
+        spool_all(&mut self.lane, &self.lines, self.owner).await?;
+        if chunks.is_empty() {
+            return Ok(());
         }
         let mut acks = Vec::new();
         for chunk in chunks {
@@ -285,9 +319,11 @@ impl Connection {
                 return Ok(Some(chunk.clone()));
             }
         }
-        let Self { rules, peer, lane, parts, .. } = self;
+        let Self { rules, peer, lane, lines, owner, .. } = self;
         event
-            .each(lane.line_bytes_max(), &mut |record| take(rules, *peer, &event, &record, lane, parts))
+            .each(lane.line_bytes_max(), &mut |record| {
+                take(rules, *peer, &event, &record, lane, (lines, *owner));
+            })
             .map_err(|fault| fault.to_string())?;
         Ok(chunk)
     }
@@ -327,7 +363,7 @@ fn take(
     event: &Event<'_>,
     record: &Record<'_>,
     lane: &mut Lane,
-    parts: &mut HashMap<String, OpenLine>,
+    (lines, owner): (&Parts, u64),
 ) {
     let line_field = LINE_FIELDS.into_iter().find(|name| matches!(record.get(name), Some(Field::Bytes(_))));
     let line = match line_field.and_then(|name| record.get(name)) {
@@ -340,36 +376,27 @@ fn take(
     };
     let part = record.get("partial_id").map(|id| id.text().into_owned());
     let is_last = record.get("partial_last").is_none_or(|last| last.text() != "false");
-    let Some(id) = part else {
-        let metadata = line_field.map(|name| metadata(event, record, name)).unwrap_or_default();
-        push(lane, OpenLine { labels: labels(peer, event, record), metadata, at, line, cut_bytes: 0 });
-        return;
-    };
-    // The driver cuts lines at 16 KiB.
-    if !parts.contains_key(&id) && parts.len() == PARTS_LINES_MAX {
-        for (_, open) in std::mem::take(parts) {
-            push(lane, open);
-        }
-    }
-    let line_bytes_max = lane.line_bytes_max();
-    let open = parts.entry(id.clone()).or_insert_with(|| OpenLine {
+    let open = |line| OpenLine {
         labels: labels(peer, event, record),
         metadata: line_field.map(|name| metadata(event, record, name)).unwrap_or_default(),
         at,
-        line: Vec::new(),
+        line,
         cut_bytes: 0,
-    });
-    let room = line_bytes_max.saturating_sub(open.line.len());
-    let kept = line.get(..room).unwrap_or(&line);
-    open.line.extend_from_slice(kept);
-    open.cut_bytes += line.len() - kept.len();
-    if is_last && let Some(open) = parts.remove(&id) {
-        push(lane, open);
+        ordinal: 0,
+    };
+    let Some(id) = part.filter(|id| id.len() <= PART_ID_BYTES_MAX) else {
+        push(lane, open(line));
+        return;
+    };
+    let ordinal = record.get("partial_ordinal").and_then(|ordinal| ordinal.text().parse().ok());
+    let part = Part { bytes: &line, is_last, ordinal };
+    for whole in lines.add(owner, (peer, id), part, lane.line_bytes_max(), || open(Vec::new())) {
+        push(lane, whole);
     }
 }
 
 fn push(lane: &mut Lane, open: OpenLine) {
-    let OpenLine { labels, metadata, at, line, cut_bytes } = open;
+    let OpenLine { labels, metadata, at, line, cut_bytes, .. } = open;
     lane.push(Arrived { labels, at, line: &line, cut_bytes, metadata });
 }
 
@@ -430,7 +457,8 @@ mod tests {
         let settings: ForwardSettings =
             serde_json::from_str(&format!(r#"{{"listen": "{free}"{more}}}"#)).unwrap();
         let rig = rig(job_settings(&settings));
-        let task = start(&settings, Arc::clone(&rig.job), &rig.parts, disk).await.unwrap();
+        let lines = Arc::new(Parts::open(Arc::clone(&disk), "/forward-parts".into()));
+        let task = start(&settings, Arc::clone(&rig.job), &rig.parts, (&*disk, lines)).await.unwrap();
         (rig, free, task)
     }
 
@@ -500,6 +528,77 @@ mod tests {
         let mut lines: Vec<String> = rows(&mut rig.pieces).into_iter().map(|row| row.2).collect();
         lines.sort();
         assert_eq!(lines, ["ab", "open"]);
+    }
+
+    /// Answers for all pieces that they are spooled, until one has a line; returns its lines.
+    async fn spooled_lines(rig: &mut Rig) -> Vec<Vec<u8>> {
+        loop {
+            let mut piece = timeout(Duration::from_secs(60), rig.pieces.recv()).await.unwrap().unwrap();
+            if let Some(spooled) = piece.spooled.take() {
+                spooled.send(()).unwrap();
+            }
+            let lines = piece.chunks.iter().flat_map(|(_, entries)| {
+                (0..entries.len()).map(|row| entries.line(row).to_vec()).collect::<Vec<_>>()
+            });
+            let lines: Vec<_> = lines.collect();
+            if !lines.is_empty() {
+                return lines;
+            }
+        }
+    }
+
+    /// A part of a line, to be acknowledged.
+    fn part(last: &str, ordinal: &str, log: &str, chunk: &str) -> Vec<u8> {
+        let fields =
+            [("partial_id", "7"), ("partial_ordinal", ordinal), ("partial_last", last), ("log", log)];
+        message("t", &fields, Some(chunk))
+    }
+
+    #[tokio::test]
+    async fn parts_that_were_acknowledged_outlive_a_crash() {
+        let disk = SimDisk::new();
+        let (mut rig, address, task) = started_on("", Arc::new(disk.clone())).await;
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let mut answer = [0; 10];
+        // The sender waits for each acknowledgement before it sends the next part, as Docker's driver does.
+        for (ordinal, log, chunk) in [("1", "a", "c1"), ("2", "b", "c2")] {
+            stream.write_all(&part("false", ordinal, log, chunk)).await.unwrap();
+            let mut piece = rig.pieces.recv().await.unwrap();
+            assert!(piece.chunks.is_empty());
+            piece.spooled.take().unwrap().send(()).unwrap();
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer[8..], chunk.as_bytes());
+        }
+        task.abort();
+        let crashed = disk.crash();
+        let (mut rig, address, task) = started_on("", Arc::new(crashed.clone())).await;
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        // The last acknowledgement did not reach it.
+        let rest = [part("false", "2", "b", "c2"), part("true", "3", "c", "c3")].concat();
+        stream.write_all(&rest).await.unwrap();
+        assert_eq!(spooled_lines(&mut rig).await, [b"abc"]);
+        for _ in 0..2 {
+            stream.read_exact(&mut answer).await.unwrap();
+        }
+        assert_eq!(crashed.metadata(Path::new("/forward-parts")).unwrap(), None, "it is in the spool now");
+        rig.stop.send_replace(true);
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_part_that_cannot_be_kept_is_not_acknowledged() {
+        let disk = SimDisk::new();
+        let (mut rig, address, task) = started_on("", Arc::new(disk.clone())).await;
+        disk.fail_sync(1);
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(&part("false", "1", "a", "c1")).await.unwrap();
+        // The connection is left, and the part handed over as it is: the sender sends it again.
+        assert_eq!(spooled_lines(&mut rig).await, [b"a"]);
+        let mut answer = Vec::new();
+        drop(timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await.unwrap());
+        assert_eq!(answer, b"");
+        rig.stop.send_replace(true);
+        task.await.unwrap();
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -24,6 +24,7 @@ use crate::engine_place::{EnginePlace, engine_places};
 use crate::error::Error;
 use crate::file_jobs::{FileJob, default_files, file_jobs};
 use crate::forward_key::check_key;
+use crate::forward_parts::Parts;
 use crate::listen_tls;
 use crate::log_looks::Looks;
 use crate::machine::{machine_name, own_container_id};
@@ -92,6 +93,8 @@ pub(crate) struct Sources {
     presence: Presence,
     ports: Ports,
     own_id: Option<String>,
+    /// Lines in parts, of all ports for the forward protocol.
+    forward_parts: OnceLock<Arc<Parts>>,
     /// Value of the label `host` where the settings give none, once it was looked for.
     found_host: Option<String>,
 }
@@ -167,6 +170,7 @@ impl Sources {
             presence: Presence::default(),
             ports: Ports::default(),
             own_id,
+            forward_parts: OnceLock::new(),
             found_host: None,
         };
         sources.change_to(settings, true).await?;
@@ -399,7 +403,9 @@ impl Sources {
         Ok(match source {
             Source::Syslog(settings) => source_syslog::start(settings, job, receiving, disk).await?,
             Source::Gelf(settings) => source_gelf::start(settings, job, receiving, disk).await?,
-            Source::Forward(settings) => source_forward::start(settings, job, receiving, disk).await?,
+            Source::Forward(settings) => {
+                source_forward::start(settings, job, receiving, (&*disk, self.forward_parts())).await?
+            }
             Source::LokiPush(settings) => {
                 source_loki_push::start(settings, job, receiving, spool, &*disk).await?
             }
@@ -408,6 +414,13 @@ impl Sources {
                 source_stdin::start(std::io::stdin(), &job, receiving, input_ended.clone())
             }
         })
+    }
+
+    /// Returns the lines in parts; read from the disk when they are needed first.
+    fn forward_parts(&self) -> Arc<Parts> {
+        let Sourcing { disk, dir, .. } = &self.sourcing;
+        let open = || Arc::new(Parts::open(Arc::clone(disk), dir.join("forward-parts")));
+        Arc::clone(self.forward_parts.get_or_init(open))
     }
 
     fn receiving(&self, line_bytes_max: usize, (stop, row): (watch::Receiver<bool>, Arc<str>)) -> Receiving {

@@ -1,6 +1,6 @@
 //! Reads what senders, journals and other agents' files hold, without an agent.
 //!
-//! The fuzz targets `syslog`, `journal_export`, `gelf`, `forward` and `promtail_positions` are these functions and
+//! The fuzz targets `syslog`, `journal_export`, `gelf`, `forward`, `forward_parts` and `promtail_positions` are these functions and
 //! [`crate::ImportedPositions::parse_promtail`].
 
 use jiff::tz::TimeZone;
@@ -8,6 +8,7 @@ use logyard_wire::journal_export::JournalExport;
 
 use crate::forward_event::parse as parse_forward;
 use crate::forward_key::Ping;
+use crate::forward_parts::{decode_body, encode_body};
 use crate::gelf_message::{Chunks, GelfMessage, unpack};
 use crate::msgpack::Ends;
 use crate::syslog_frames::SyslogFrames;
@@ -87,6 +88,16 @@ pub fn read_gelf(datagrams: &[&[u8]], message_bytes_max: usize) -> Vec<Result<St
         found.extend(line.map_err(crate::gelf_message::GelfFault::as_str).transpose());
     }
     found
+}
+
+/// Reads lines in parts that are kept on disk, and writes them again; `None`: they are none.
+///
+/// Shape: what follows the checksum. What was written once is written the same again. Source: `schemas/forward-parts.md`,
+/// version 1.
+pub fn rewrite_forward_parts(body: &[u8]) -> Option<Vec<u8>> {
+    let lines = decode_body(body)?;
+    let lines: Vec<_> = lines.iter().map(|(key, line)| (key, line)).collect();
+    Some(encode_body(&lines))
 }
 
 /// Reads what a sender of Fluent's forward protocol says before it is let in; returns its name, if it makes sense.
