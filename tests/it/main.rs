@@ -29,6 +29,7 @@ mod files;
 mod full_disk;
 mod http;
 mod notify;
+mod people;
 mod podman;
 mod process;
 mod promtail;

@@ -47,6 +47,8 @@ pub(crate) struct Errors {
 /// One kind of error.
 struct Kind {
     count: usize,
+    /// The label that names what wrote it; none has no name.
+    label: Option<&'static str>,
     name: String,
     last: Entry,
 }
@@ -64,12 +66,13 @@ impl Errors {
             for entry in pages.take(session.entries_of(answer, Direction::Backward)?)? {
                 seen += 1;
                 let labels = entry.all_labels();
-                let name = NAMES.iter().find_map(|name| labels.get(name)).copied().unwrap_or("-").to_owned();
+                let label = NAMES.into_iter().find(|name| labels.contains_key(name));
+                let name = label.and_then(|label| labels.get(label)).copied().unwrap_or("-").to_owned();
                 let place = *places.entry((name.clone(), shape(&entry.line))).or_insert(kinds.len());
                 match kinds.get_mut(place) {
                     Some(kind) => kind.count += 1,
                     // The first that is met is the newest.
-                    None => kinds.push(Kind { count: 1, name, last: entry }),
+                    None => kinds.push(Kind { count: 1, label, name, last: entry }),
                 }
             }
         }
@@ -79,8 +82,10 @@ impl Errors {
             session
                 .remark(format_args!("the newest {seen} errors alone are counted; --limit counts more"))?;
         }
-        if let (Some(kind), Format::Default) = (kinds.first(), session.format) {
-            let selector = name::selector_of("container", std::slice::from_ref(&kind.name));
+        if let (Some(Kind { label: Some(label), name, .. }), Format::Default) =
+            (kinds.first(), session.format)
+        {
+            let selector = name::selector_of(label, std::slice::from_ref(name));
             session.remark(format_args!("next: logq '{selector} {ERRORS}' shows them one by one"))?;
         }
         Ok(!kinds.is_empty())
@@ -90,7 +95,7 @@ impl Errors {
 fn print(kinds: &[Kind], session: &mut Session<'_>) -> Result<(), Stop> {
     match session.format {
         Format::Jsonl => {
-            for Kind { count, name, last } in kinds {
+            for Kind { count, name, last, .. } in kinds {
                 let row = serde_json::json!({
                     "count": count, "name": name, "last": time_text(last.ts_ns, &session.look.zone), "line": last.line,
                 });
@@ -101,7 +106,7 @@ fn print(kinds: &[Kind], session: &mut Session<'_>) -> Result<(), Stop> {
         _ => {
             let rows: Vec<Row> = kinds
                 .iter()
-                .map(|Kind { count, name, last }| {
+                .map(|Kind { count, name, last, .. }| {
                     let time = time_text(last.ts_ns, &session.look.zone);
                     let cells = vec![count.to_string(), time, name.clone(), last.line.clone()];
                     Row { cells, is_bad: false }
