@@ -44,3 +44,4 @@ mod storage;
 mod terminal;
 mod tls;
 mod torture;
+mod transfers;
