@@ -29,6 +29,7 @@ mod files;
 mod full_disk;
 mod http;
 mod notify;
+mod pager;
 mod people;
 mod podman;
 mod process;

@@ -184,6 +184,28 @@ impl Arguments {
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
 
+    /// Returns whether more than a screen of output may go to a pager: not what goes on without an end, takes the terminal
+    /// over, tells of its progress, or is made for a program.
+    pub(crate) fn is_paged(&self) -> bool {
+        let is_endless = match &self.command {
+            None => self.query.tail,
+            Some(Command::Query(query)) => query.follows(),
+            Some(Command::Top(top)) => top.watches(),
+            Some(
+                Command::Tail(_)
+                | Command::Ui(_)
+                | Command::Push(_)
+                | Command::Import(_)
+                | Command::Export(_)
+                | Command::Completion(_)
+                | Command::CompleteWords(_)
+                | Command::Man(_),
+            ) => true,
+            Some(_) => false,
+        };
+        !(is_endless || self.shared.stdin || self.shared.no_pager)
+    }
+
     /// Does what the arguments say and returns whether anything was found.
     pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
         let needs_store = !matches!(self.command, Some(Command::Query(_) | Command::InstantQuery(_)) | None);
@@ -254,6 +276,20 @@ mod tests {
         assert_eq!(command.name.as_deref(), Some("container"));
         assert_eq!(labels.range.since, "2d");
         assert_eq!(labels.shared.connect.addr.as_deref(), Some("http://x"));
+    }
+
+    #[test]
+    fn what_does_not_end_is_not_paged() {
+        for line in [&["{a=\"b\"}"][..], &["web"], &[], &["labels"], &["top"], &["query", "{}"], &["errors"]]
+        {
+            assert!(parse(line).unwrap().is_paged(), "{line:?}");
+            assert!(!parse(&[line, &["--no-pager"]].concat()).unwrap().is_paged(), "{line:?}");
+        }
+        let endless =
+            [&["tail", "web"][..], &["web", "-f"], &["query", "{}", "-t"], &["top", "--watch"], &["ui"]];
+        for line in endless.into_iter().chain([&["--stdin", "{}"][..], &["man"], &["export", "{}"]]) {
+            assert!(!parse(line).unwrap().is_paged(), "{line:?}");
+        }
     }
 
     #[test]

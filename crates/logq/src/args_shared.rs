@@ -64,6 +64,10 @@ pub(crate) struct SharedFlags {
     #[arg(long, global = true, hide = true)]
     pub(crate) colored_output: bool,
 
+    /// Write to the terminal itself, also what is more than a screen [default: to LOGQ_PAGER, PAGER or less]
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) no_pager: bool,
+
     #[command(flatten)]
     pub(crate) connect: ConnectFlags,
 }

@@ -103,6 +103,11 @@ impl QueryFlags {
 }
 
 impl Query {
+    /// Returns whether the query is followed.
+    pub(crate) fn follows(&self) -> bool {
+        self.flags.tail
+    }
+
     pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
         run(&self.text, &self.flags, session).await
     }
@@ -143,10 +148,7 @@ pub(crate) async fn run(query: &str, flags: &QueryFlags, session: &mut Session<'
 
 /// Tells what the store did for a call, one name a line.
 fn tell_stats(stats: &[(String, String)], session: &mut Session<'_>) -> Result<(), Stop> {
-    for (name, value) in stats {
-        writeln!(session.err, "{name}  {value}")?;
-    }
-    Ok(())
+    stats.iter().try_for_each(|(name, value)| session.say(format_args!("{name}  {value}")))
 }
 
 /// Draws how many entries a log query yields over a range.

@@ -44,6 +44,11 @@ pub(crate) struct Top {
 }
 
 impl Top {
+    /// Returns whether it asks again and again.
+    pub(crate) fn watches(&self) -> bool {
+        self.watch.is_some()
+    }
+
     pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
         let Some(selector) = whose(self.whose.as_deref(), session).await? else { return Ok(false) };
         loop {

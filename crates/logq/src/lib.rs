@@ -58,6 +58,7 @@ mod output_json;
 mod output_plan;
 mod output_table;
 mod output_text;
+mod pager;
 mod pages;
 mod parts;
 mod people;

@@ -29,6 +29,9 @@ The variables that stand with a flag count where the flag is absent; those of Lo
 NO_COLOR
 If it is set, no colours are used unless a flag asks for them.
 .TP
+LOGQ_PAGER, PAGER
+Program that shows what is more than a screen, started without a shell; an empty name means none. Usually less \\-FRX.
+.TP
 XDG_STATE_HOME
 Folder below which imports and exports note how far they got; usually ~/.local/state.
 ";

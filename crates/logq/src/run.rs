@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 
 use crate::args::Arguments;
+use crate::pager::{Pager, Plan};
 use crate::session::Session;
 
 /// Exit status: something was found (or help was asked for).
@@ -86,22 +87,43 @@ pub fn run(args: impl IntoIterator<Item = OsString>, surroundings: Surroundings<
         Ok(runtime) => runtime,
         Err(error) => return report(surroundings.err, &format!("cannot start: {error}")),
     };
-    let mut session = Session::new(&arguments, surroundings);
+    let Surroundings { now_ns, env, input, out, err, out_is_terminal, err_is_terminal } = surroundings;
+    let size = if out_is_terminal && arguments.is_paged() { crossterm::terminal::size().ok() } else { None };
+    let plan = size.and_then(|size| Plan::new(env, size));
+    let is_paged = plan.is_some();
+    let mut pager = Pager::new(out, plan);
+    let running = pager.running();
+    let around = Surroundings { now_ns, env, input, out: &mut pager, err, out_is_terminal, err_is_terminal };
+    let mut session = Session::new(&arguments, around, is_paged);
     let done = runtime.block_on(async {
-        let found = arguments.run(&mut session).await?;
-        session.out.flush()?;
-        Ok(found)
+        let work = async {
+            let found = arguments.run(&mut session).await?;
+            session.out.flush()?;
+            Ok(found)
+        };
+        match is_paged {
+            true => tokio::select! {
+                done = work => done,
+                () = running.left() => Err(Stop::Unread),
+            },
+            false => work.await,
+        }
     });
     // A look-up of a name that nobody waits for any more ends with the process.
     runtime.shutdown_background();
-    match done {
-        Ok(true) | Err(Stop::Unread) => FOUND,
-        Ok(false) => NOTHING,
-        Err(Stop::Trouble(text) | Stop::Away(text)) => {
-            // What was found before stays found.
-            drop(session.out.flush());
-            report(session.err, &text)
+    // What was found before a fault stays found.
+    drop(session.out.flush());
+    let shown = pager.finish().map_err(Stop::from);
+    if let Ok(Some(text)) = &shown {
+        // Everything has been seen without the pager, so the status is that of what was found.
+        report(err, text);
+    }
+    match (done, shown) {
+        (Err(Stop::Trouble(text) | Stop::Away(text)), _) | (_, Err(Stop::Trouble(text))) => {
+            report(err, &text)
         }
+        (Ok(true) | Err(Stop::Unread), _) => FOUND,
+        (Ok(false), _) => NOTHING,
     }
 }
 

@@ -45,12 +45,15 @@ pub(crate) struct Session<'a> {
     pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
     /// Whether a terminal reads the error output: only there progress is shown.
     pub(crate) err_is_terminal: bool,
+    /// Whether the results may go to a pager.
+    is_paged: bool,
     range: RangeFlags,
     client: Option<Client>,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(arguments: &Arguments, surroundings: Surroundings<'a>) -> Self {
+    /// `is_paged` says whether the results may go to a pager.
+    pub(crate) fn new(arguments: &Arguments, surroundings: Surroundings<'a>, is_paged: bool) -> Self {
         let Surroundings { now_ns, env, input, out, err, out_is_terminal, err_is_terminal } = surroundings;
         let shared = arguments.shared.clone();
         let no_color = env("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -65,7 +68,8 @@ impl<'a> Session<'a> {
         let (pretty, marks) = (shared.pretty, Marks::default());
         let look = Look { colour, terminal: out_is_terminal, zone, time, labels, pretty, marks };
         let (format, range) = (shared.output, arguments.range.clone());
-        Self { now_ns, input, out, err, format, look, shared, env, err_is_terminal, range, client: None }
+        let client = None;
+        Self { now_ns, input, out, err, format, look, shared, env, err_is_terminal, is_paged, range, client }
     }
 
     /// Returns the client, made at the first call; clones are one. Errors: flags or environment are at fault.
@@ -94,15 +98,21 @@ impl<'a> Session<'a> {
 
     /// Tells something on the error output, behind the name of the program.
     pub(crate) fn tell(&mut self, text: impl Display) -> Result<(), Stop> {
-        Ok(writeln!(self.err, "logq: {text}")?)
+        self.say(format_args!("logq: {text}"))
     }
 
     /// Tells something that is no trouble, unless the flags ask for quiet.
     pub(crate) fn remark(&mut self, text: impl Display) -> Result<(), Stop> {
-        if self.shared.quiet {
-            return Ok(());
+        if self.shared.quiet { Ok(()) } else { self.say(text) }
+    }
+
+    /// Writes a line beside the results: on the error output, or among them where both are on one terminal and a pager may
+    /// come between, which would cover it or come before it.
+    pub(crate) fn say(&mut self, text: impl Display) -> Result<(), Stop> {
+        match self.is_paged && self.err_is_terminal {
+            true => Ok(writeln!(self.out, "{text}")?),
+            false => Ok(writeln!(self.err, "{text}")?),
         }
-        Ok(writeln!(self.err, "{text}")?)
     }
 
     /// Prints names one a line and returns whether there are any.
