@@ -124,7 +124,7 @@ impl Agent {
             let of = (number > 0).then_some(&*name);
             let shipping = ShipParts {
                 number,
-                sender: Sender::new(client, kind, Arc::clone(&clock)),
+                sender: Sender::new(client, kind),
                 spool: spool.clone(),
                 random: Arc::clone(&random),
                 metrics: metrics.destination(&name, number == 0),

@@ -12,7 +12,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use logyard_client::{Client, Error as PushError};
 use logyard_codec::BatchId;
-use logyard_sys::Clock;
 use logyard_wire::loki_push_encode::encode_push;
 use logyard_wire::native_push::PushAnswer;
 use logyard_wire::otlp_encode::encode_export;
@@ -28,7 +27,6 @@ pub(crate) struct Sender {
     kind: DestinationKind,
     /// What [`DestinationKind::Auto`] turned out to be.
     found: Arc<OnceLock<DestinationKind>>,
-    clock: Arc<dyn Clock>,
 }
 
 /// Why a batch was not taken.
@@ -58,8 +56,8 @@ pub(crate) struct Body {
 }
 
 impl Sender {
-    pub(crate) fn new(client: Client, kind: DestinationKind, clock: Arc<dyn Clock>) -> Self {
-        Self { client, kind, found: Arc::default(), clock }
+    pub(crate) fn new(client: Client, kind: DestinationKind) -> Self {
+        Self { client, kind, found: Arc::default() }
     }
 
     /// Returns the address, without secrets.
@@ -119,7 +117,6 @@ impl Sender {
         if kind == DestinationKind::Logyard {
             return Some(Body::native(encoded));
         }
-        let now_ns = self.clock.now_ns();
         tokio::task::spawn_blocking(move || {
             let part = BatchPart::decode(&encoded)?;
             if kind != DestinationKind::Otlp {
@@ -131,7 +128,7 @@ impl Sender {
                 });
             }
             let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
-            packer.write_all(&encode_export(&part.chunks(), now_ns)).ok()?;
+            packer.write_all(&encode_export(&part.chunks())).ok()?;
             Some(Body {
                 bytes: packer.finish().ok()?.into(),
                 ending: "otlp",

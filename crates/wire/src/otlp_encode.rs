@@ -49,10 +49,11 @@ const SERVICE_LABELS: [&str; 13] = [
     "k8s_job_name",
 ];
 
-/// Encodes streams as an `ExportLogsServiceRequest`, not compressed. `now_ns` is when they are sent.
+/// Encodes streams as an `ExportLogsServiceRequest`, not compressed.
 ///
+/// Entries count as observed at their own time: one that is sent again is the same, and a receiver can tell.
 /// Entries keep their order. Cost: a few buffers of about the raw size. Source: OTLP 1.5, `logs_service.proto`.
-pub fn encode_export(chunks: &[(&LabelSet, &Entries)], now_ns: i64) -> Vec<u8> {
+pub fn encode_export(chunks: &[(&LabelSet, &Entries)]) -> Vec<u8> {
     let mut request = Vec::new();
     let (mut resource, mut scope, mut record) = (Vec::new(), Vec::new(), Vec::new());
     let mut scratch = Scratch::default();
@@ -64,7 +65,7 @@ pub fn encode_export(chunks: &[(&LabelSet, &Entries)], now_ns: i64) -> Vec<u8> {
         put::bytes(&mut resource, 1, &attributes);
         for row in 0..entries.len() {
             record.clear();
-            write_record(&mut record, entries, row, now_ns, &mut scratch);
+            write_record(&mut record, entries, row, &mut scratch);
             put::bytes(&mut scope, 2, &record);
         }
         put::bytes(&mut resource, 2, &scope);
@@ -96,7 +97,7 @@ fn write_resource(out: &mut Vec<u8>, labels: &LabelSet, scratch: &mut Scratch) {
     }
 }
 
-fn write_record(out: &mut Vec<u8>, entries: &Entries, row: usize, now_ns: i64, scratch: &mut Scratch) {
+fn write_record(out: &mut Vec<u8>, entries: &Entries, row: usize, scratch: &mut Scratch) {
     let ts_ns = entries.ts_ns().get(row).copied().unwrap_or_default();
     put::fixed64(out, 1, u64::try_from(ts_ns).unwrap_or_default());
     let level = entries.level(row);
@@ -112,7 +113,7 @@ fn write_record(out: &mut Vec<u8>, entries: &Entries, row: usize, now_ns: i64, s
     for (name, value) in entries.metadata(row).iter() {
         write_attribute(out, 6, name, value, scratch);
     }
-    put::fixed64(out, 11, u64::try_from(now_ns).unwrap_or_default());
+    put::fixed64(out, 11, u64::try_from(ts_ns).unwrap_or_default());
 }
 
 fn write_attribute(out: &mut Vec<u8>, field: u8, name: &str, value: &str, scratch: &mut Scratch) {
@@ -210,7 +211,7 @@ mod tests {
         entries.push(1_700_000_000_000_000_007, b"one", "error", &LabelSet::from_pairs([("trace", "7")]));
         entries.push(1_700_000_000_000_000_008, b"caf\xe9", "", &LabelSet::default());
         let labels = LabelSet::from_pairs([("container", "web"), ("host", "nas"), ("team", "a")]);
-        let export = encode_export(&[(&labels, &entries)], 1_700_000_001_000_000_000);
+        let export = encode_export(&[(&labels, &entries)]);
         let request = decode(Form::Protobuf, &export, 0, 1 << 20).unwrap();
         let [stream] = &request.streams[..] else { panic!("one stream") };
         let PushLabels::Pairs(pairs) = &stream.labels else { panic!("labels are pairs") };
@@ -222,7 +223,11 @@ mod tests {
         assert_eq!((found[0].line, found[1].line), (&b"one"[..], "caf\u{fffd}".as_bytes()));
         let metadata: Vec<String> =
             found[0].metadata.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        for want in ["trace=7", "host.name=nas", "team=a", "severity_number=17", "severity_text=error"] {
+        // Observed at its own time, so that one which is sent again is the same.
+        let observed = "observed_timestamp=1700000000000000007";
+        for want in
+            ["trace=7", "host.name=nas", "team=a", "severity_number=17", "severity_text=error", observed]
+        {
             assert!(
                 metadata.iter().any(|pair| pair.replace('.', "_") == want.replace('.', "_")),
                 "{want}: {metadata:?}"
