@@ -41,6 +41,12 @@ const ERROR_BYTES_MAX: usize = 16 << 10;
 
 /// Size at which the driver `local` rotates if nobody says otherwise.
 const LOCAL_ROTATION_BYTES: u64 = 20_000_000;
+/// The first Podman, by its main and second number, that shows the newest parts of a log as they are.
+///
+/// Those before put the parts of a line behind the last part of the line before it, the last ones first, and leave out
+/// the last line if nothing ends it.
+const PODMAN_TAILS_SINCE: (u32, u32) = (4, 7);
+
 /// An engine that answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
@@ -171,6 +177,16 @@ impl Engine {
 
     pub(crate) fn join_rule(&self) -> JoinRule {
         self.join_rule
+    }
+
+    /// Returns whether the newest parts of a log are shown as the whole log shows them.
+    pub(crate) fn shows_tails(&self) -> bool {
+        self.join_rule != JoinRule::Podman || second_version(&self.report.version) >= PODMAN_TAILS_SINCE
+    }
+
+    /// Returns whether many entries bear one time: Podman stamps all that it reads at once, and shows whole seconds.
+    pub(crate) fn shares_times(&self) -> bool {
+        self.join_rule == JoinRule::Podman
     }
 
     /// Returns the folder in which the engine keeps containers and their logs.
@@ -346,6 +362,12 @@ fn refusal(status: u16, message: &str) -> OpenError {
     OpenError::Failed(format!("the engine answered {status}: {message}"))
 }
 
+/// Returns the first two numbers of a version, 0 for what is none.
+fn second_version(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// Takes the text out of `{"message":"…"}`.
 fn message_of(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
@@ -470,6 +492,13 @@ mod tests {
         assert_eq!((of("json-file", None), of("json-file", Some("-1"))), (None, None));
         assert_eq!((of("local", None), of("local", Some("512k"))), (Some(20_000_000), Some(512 << 10)));
         assert_eq!((of("journald", None), rotation_bytes(None)), (None, None));
+    }
+
+    #[test]
+    fn versions_are_compared_by_two_numbers() {
+        let shown = ["4.3.1", "4.6.0-rc1", "", "4.7.0-rc1", "4.10", "5.4.2-dev", "6"]
+            .map(|version| second_version(version) >= PODMAN_TAILS_SINCE);
+        assert_eq!(shown, [false, false, false, true, true, true, true]);
     }
 
     #[test]

@@ -52,6 +52,8 @@ const BACKOFF: BackoffSettings =
     BackoffSettings { min: Duration::from_millis(100), max: Duration::from_secs(5) };
 /// Parts asked for at first when resuming; then eight times more, and again, then all.
 const TAILS: [Tail; 4] = [Tail::Newest(1_000), Tail::Newest(8_000), Tail::Newest(64_000), Tail::All];
+/// The same of an engine that does not show the newest parts as they are.
+const ALL_TAILS: [Tail; 1] = [Tail::All];
 /// A container never seen before that ended longer ago than this is left alone.
 const STOPPED_AGE_NS_MAX: i64 = 24 * 3_600 * 1_000_000_000;
 /// Reads of a stopped container until one brings nothing new; more means that it runs again.
@@ -465,7 +467,7 @@ impl DockerTarget {
                 Initial::Now => self.read_from_now(wish, follow).await,
             };
         }
-        for tail in TAILS {
+        for &tail in if wish.engine.shows_tails() { TAILS.as_slice() } else { ALL_TAILS.as_slice() } {
             match self.read_from(wish, tail, follow).await {
                 ReadEnd::NoSeam => {}
                 end => return end,
@@ -558,7 +560,7 @@ impl DockerTarget {
             let parts = [from, &*self.problems].into_iter().filter(|part| !part.is_empty());
             self.state(TargetState::Follow, &parts.collect::<Vec<_>>().join("; "));
         }
-        self.filter.begin_read();
+        self.filter.begin_read(wish.engine.shares_times());
         self.open_end = None;
         Reading {
             needs_seam: self.is_known,

@@ -8,6 +8,9 @@
 //! Lines that wait for their end spoil this: an entry of one output may be accepted while an older,
 //! open line of the other is not. `proof_ns` therefore lags behind `ns` until no line is open.
 //!
+//! Podman gives one time to all that it reads at once, and shows whole seconds of it. There equal times are usual: entries
+//! are told apart by their number at a time, equal lines are different entries, and each bears a time of its own at the store.
+//!
 //! A clock set back spoils it too: the entries after it are older than the position, like repeats. One that is
 //! older, was not seen lately and bears a time that only the new clock gives, moves the position back.
 
@@ -119,6 +122,8 @@ pub(crate) struct RepeatFilter {
     positions: OutputPositions,
     outputs: [OutputMemory; 2],
     steps: u64,
+    /// Many entries may bear one time, in the order of the log.
+    shares_times: bool,
 }
 
 /// What is remembered of one output while the agent runs.
@@ -165,16 +170,31 @@ impl RepeatFilter {
             is_past_seam: false,
             is_past_position: false,
         };
-        Self { positions, outputs: [memory(), memory()], steps: 0 }
+        Self { positions, outputs: [memory(), memory()], steps: 0, shares_times: false }
     }
 
-    /// Must be called before a new read of the log.
-    pub(crate) fn begin_read(&mut self) {
+    /// Must be called before a new read of the log; `shares_times` if the engine gives one time to many entries.
+    pub(crate) fn begin_read(&mut self, shares_times: bool) {
+        self.shares_times = shares_times;
         for memory in &mut self.outputs {
             memory.shown = NOTHING_SHOWN;
             memory.is_past_seam = false;
             memory.is_past_position = false;
         }
+    }
+
+    /// Judges the present read by its first part, see [`judge_seam`].
+    pub(crate) fn judge_seam(&self, first: (Output, i64)) -> Seam {
+        let is_at_position = self.positions.iter().flatten().any(|position| position.ns == first.1);
+        // One accepted entry of a time need not be the one that is shown.
+        if self.shares_times && is_at_position { Seam::Unproven } else { judge_seam(first, &self.positions) }
+    }
+
+    /// Returns how far the entry accepted last is put behind its time, so that no two of an output are at one.
+    pub(crate) fn apart_ns(&self, output: Output) -> i64 {
+        let position = self.positions.get(output.index()).copied().flatten();
+        let before = position.map_or(0, |position| i64::from(position.ordinal).saturating_sub(1));
+        if self.shares_times { before } else { 0 }
     }
 
     /// Notes that the clock was set back: an entry older than the position may be new from now on.
@@ -210,7 +230,7 @@ impl RepeatFilter {
             return false;
         };
         let line_hash = xxh3_64(line);
-        let verdict = match memory.show(ts_ns, line_hash) {
+        let verdict = match memory.show(ts_ns, line_hash, self.shares_times) {
             false => Verdict::Repeat,
             true => slot.as_ref().map_or(Verdict::New, |position| memory.judge(position, ts_ns, line_hash)),
         };
@@ -254,10 +274,10 @@ impl RepeatFilter {
 }
 
 impl OutputMemory {
-    /// Notes the next entry of the read. Returns whether it differs from the one before it.
-    fn show(&mut self, ts_ns: i64, line_hash: u64) -> bool {
+    /// Notes the next entry of the read. Returns whether it differs from the one before it, or need not.
+    fn show(&mut self, ts_ns: i64, line_hash: u64, shares_times: bool) -> bool {
         let shown = &mut self.shown;
-        if shown.ns == ts_ns && shown.line_hash == line_hash {
+        if shown.ns == ts_ns && shown.line_hash == line_hash && !shares_times {
             return false;
         }
         let count = if shown.ns == ts_ns { shown.count + 1 } else { 1 };
@@ -338,7 +358,7 @@ mod tests {
     #[test]
     fn a_step_of_the_clock_counts_before_an_entry_shows_it() {
         let mut filter = RepeatFilter::new([at(1_000, 1), at(990, 1)]);
-        filter.begin_read();
+        filter.begin_read(false);
         assert!(!filter.accept(Output::Stdout, 1_000, b"last") && !filter.has_step());
         filter.note_step(ClockStep { bottom_ns: 500, top_ns: 1_000 });
         assert!(filter.has_step(), "entries of the old hour may lie behind the position");
@@ -383,8 +403,30 @@ mod tests {
     fn equal_times_are_told_apart_by_their_number() {
         let mut filter = RepeatFilter::new([at(7, 2), None]);
         check(&mut filter, &[(7, "a", false), (7, "b", false), (7, "c", true), (8, "d", true)]);
-        filter.begin_read();
+        filter.begin_read(false);
         check(&mut filter, &[(7, "c", false), (8, "d", false), (8, "e", true)]);
+    }
+
+    #[test]
+    fn of_shared_times_each_entry_counts() {
+        let mut filter = RepeatFilter::new([at(7, 1), None]);
+        filter.begin_read(true);
+        // One was accepted at this time: nobody knows which is shown.
+        assert_eq!(filter.judge_seam((Output::Stdout, 7)), Seam::Unproven);
+        assert_eq!(filter.judge_seam((Output::Stdout, 6)), Seam::Proven);
+        let mut apart = Vec::new();
+        for (ts_ns, line, want) in
+            [(6, "a", false), (7, "a", false), (7, "a", true), (7, "a", true), (8, "a", true), (8, "b", true)]
+        {
+            assert_eq!(filter.accept(Output::Stdout, ts_ns, line.as_bytes()), want, "{ts_ns} {line}");
+            if want {
+                apart.push(ts_ns * 1_000 + filter.apart_ns(Output::Stdout));
+            }
+        }
+        assert_eq!(apart, [7_001, 7_002, 8_000, 8_001]);
+        filter.begin_read(true);
+        check(&mut filter, &[(7, "a", false), (7, "a", false), (7, "a", false), (8, "a", false)]);
+        check(&mut filter, &[(8, "b", false), (8, "b", true)]);
     }
 
     const STEP: ClockStep = ClockStep { bottom_ns: 30, top_ns: 110 };
@@ -439,18 +481,18 @@ mod tests {
         // As a restarted agent: only the positions are left. The second begins with all that is kept.
         for from in [0, 1, 3, 4] {
             let mut resumed = RepeatFilter::new(*filter.positions());
-            resumed.begin_read();
+            resumed.begin_read(false);
             assert_eq!(reads_from(from, &mut resumed), ["f", "g", "h"], "from {from}");
             assert_eq!(resumed.take_steps(), 0);
         }
-        filter.begin_read();
+        filter.begin_read(false);
         assert_eq!(reads_from(0, &mut filter), ["f", "g", "h"]);
     }
 
     #[test]
     fn a_step_while_nothing_was_read_is_met_behind_the_seam() {
         let mut filter = RepeatFilter::new([at(100, 1), None]);
-        filter.begin_read();
+        filter.begin_read(false);
         filter.note_step(STEP);
         check(
             &mut filter,
@@ -500,7 +542,7 @@ mod tests {
                     }
                     count *= 2;
                 };
-                filter.begin_read();
+                filter.begin_read(false);
                 let to = if growth == u16::MAX { held.len() } else { from + usize::from(reach) % (held.len() - from + 1) };
                 for (index, (output, ts_ns)) in held.iter().enumerate().take(to).skip(from) {
                     if filter.accept(*output, *ts_ns, b"line") {

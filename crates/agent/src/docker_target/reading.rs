@@ -14,7 +14,7 @@ use crate::docker_engine::Tail;
 use crate::log_decoder::{LogDecoder, guess_form};
 use crate::log_entry::{LogEntry, Output};
 use crate::log_source::LogSource;
-use crate::position::{OutputPositions, RepeatFilter, Seam, judge_seam};
+use crate::position::{OutputPositions, RepeatFilter, Seam};
 use crate::settings::Initial;
 use crate::spool_shared::stopped;
 use crate::staging::Line;
@@ -97,6 +97,7 @@ impl Turn {
         self.count += 1;
         self.newest_ns = self.newest_ns.max(ts_ns);
         self.cut += u64::from(cut_bytes > 0);
+        let ts_ns = ts_ns.saturating_add(filter.apart_ns(output));
         if let Some(rows) = &mut self.rows {
             rows.push(Row { output, ts_ns, line: line.to_vec(), mark });
         } else if let Some(entries) = self.outputs.get_mut(output.index()) {
@@ -250,7 +251,7 @@ impl Reading<'_> {
             if self.needs_seam
                 && let Some(first) = decoder.first_part()
             {
-                if judge_seam(first, self.target.filter.positions()) == Seam::Unproven {
+                if self.target.filter.judge_seam(first) == Seam::Unproven {
                     if !self.is_last_resort {
                         return Some(ReadEnd::NoSeam);
                     }

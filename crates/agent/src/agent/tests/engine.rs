@@ -26,6 +26,8 @@ pub(super) struct FakeEngine {
     misunderstood: Mutex<Vec<String>>,
     /// Newest and oldest version spoken; all that it is asked must lie between.
     api: Option<[&'static str; 2]>,
+    /// It is a Podman of this version.
+    podman: Option<&'static str>,
     /// Inspections say that logs are rotated, in small files.
     rotates: bool,
     /// So many responses to who does not follow stop at their beginning.
@@ -66,7 +68,11 @@ impl FakeEngine {
             self.check_version(&path);
             let json = if path.contains("/version") {
                 let [newest, oldest] = self.api.unwrap_or(["1.41", "1.12"]);
-                format!(r#"{{"ApiVersion":"{newest}","MinAPIVersion":"{oldest}","Version":"20.10.24"}}"#)
+                let (name, version) =
+                    self.podman.map_or(("Engine", "20.10.24"), |podman| ("Podman Engine", podman));
+                format!(
+                    r#"{{"ApiVersion":"{newest}","MinAPIVersion":"{oldest}","Version":"{version}","Components":[{{"Name":"{name}","Version":"{version}"}}]}}"#
+                )
             } else if path.contains("/containers/json") {
                 r#"[{"Id":"old","Names":["/old"],"Image":"i","State":"running","Labels":{}}]"#.to_owned()
             } else if path.contains("/logs?") {
@@ -547,6 +553,25 @@ async fn a_follow_that_stops_while_the_log_goes_on_is_left_for_the_whole() {
     assert_eq!(store.wait_for_pushes(2).await[1].1, ["c", "d"]);
     assert_eq!(value(&registry, "stalls_total"), 1);
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn podmans_times_are_shared_and_its_tails_shown_since_a_version() {
+    for (version, tails) in [("4.3.1", ["all", "all"]), ("5.4.2", ["all", "1000"])] {
+        let (store, base) = Store::listen(0).await;
+        let (engine, host) = FakeEngine { podman: Some(version), ..FakeEngine::default() }.listen().await;
+        let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(1_700_000_030_000_000_000)));
+        engine.print(&[(20, "a"), (20, "a"), (21, "b")]);
+        let (agent, _) = start_on(&disk, host.clone(), Initial::All, &clock, &base).await;
+        assert_eq!(wait_for_lines(&store, 3).await, ["a", "a", "b"], "two lines of one time are two");
+        agent.stop().await;
+        engine.print(&[(21, "b"), (21, "c")]);
+        let (agent, _) = start_on(&disk, host, Initial::All, &clock, &base).await;
+        assert_eq!(wait_for_lines(&store, 5).await[3..], ["b", "c"]);
+        agent.stop().await;
+        let asked: Vec<String> = engine.logs.lock().unwrap().iter().map(|(_, tail)| tail.clone()).collect();
+        assert_eq!(asked, tails, "{version}");
+    }
 }
 
 #[tokio::test]
