@@ -12,6 +12,7 @@
 //! is silent while the log goes on, is left, and the log read as it is until it is caught up: such a read holds all files
 //! that there are, from the seam on, and what is missing at the seam is counted.
 
+mod behind_damage;
 mod pace;
 mod reading;
 
@@ -229,6 +230,8 @@ enum ReadEnd {
     NoSeam,
     /// The response shows old entries, and the log may be rotated under it.
     Behind,
+    /// The log goes on, and the response does not.
+    Stalled,
     NotFound,
     Unreadable(String),
     /// Settings leave the container out.
@@ -236,6 +239,22 @@ enum ReadEnd {
     /// The source wants the container opened anew.
     Reopen,
     Stop,
+}
+
+/// What to do about a read that does not touch what was accepted.
+#[derive(Clone, Copy, Debug)]
+enum IfNoSeam {
+    /// Begin again from further back.
+    FurtherBack,
+    /// There is nothing further back: what lies between is gone.
+    Gap(Gap),
+}
+
+/// Why entries are gone.
+#[derive(Clone, Copy, Debug)]
+enum Gap {
+    Rotated,
+    Damaged,
 }
 
 /// What to do next.
@@ -307,7 +326,11 @@ impl DockerTarget {
             }
             ReadEnd::Excluded(reason) => self.leave_out(reason),
             ReadEnd::NoSeam => Next::Attach,
-            ReadEnd::Behind => self.catch_up(&wish).await,
+            ReadEnd::Behind => self.catch_up(&wish).await.unwrap_or(Next::Attach),
+            ReadEnd::Stalled => match self.catch_up(&wish).await {
+                Some(next) => next,
+                None => self.read_behind_damage(&wish).await.unwrap_or(Next::Attach),
+            },
             ReadEnd::Broken(reason) => {
                 tracing::debug!(target = %self.facts.name, reason, "opening a container's log again");
                 self.pause().await
@@ -343,18 +366,26 @@ impl DockerTarget {
         if let Err(next) = self.read_to_end(wish, 0).await {
             return next;
         }
+        // Who stopped prints no more, so nothing would ever show that the engine showed less than it keeps.
+        if self.is_known
+            && self.is_more_kept(wish, None).await
+            && let Some(next) = self.read_behind_damage(wish).await
+        {
+            return next;
+        }
         self.backoff.reset();
         self.set_lagging(false);
         self.state(TargetState::Idle, "");
         Next::Wait
     }
 
-    /// Reads what a follow fell behind of, until it may be trusted again.
-    async fn catch_up(&mut self, wish: &Wish) -> Next {
+    /// Reads what a follow fell behind of, until it may be trusted again. `None`: nothing was new.
+    async fn catch_up(&mut self, wish: &Wish) -> Option<Next> {
         self.parts.metrics.catch_ups.inc();
+        let before = *self.filter.positions();
         match self.read_to_end(wish, CAUGHT_UP_ENTRIES).await {
-            Ok(()) => Next::Attach,
-            Err(next) => next,
+            Ok(()) => (*self.filter.positions() != before).then_some(Next::Attach),
+            Err(next) => Some(next),
         }
     }
 
@@ -366,7 +397,9 @@ impl DockerTarget {
                 ReadEnd::Ended(_) => {}
                 ReadEnd::Stop => return Err(Next::End),
                 ReadEnd::NotFound => return Err(self.gone().await),
-                ReadEnd::Reopen | ReadEnd::NoSeam | ReadEnd::Behind => return Err(Next::Attach),
+                ReadEnd::Reopen | ReadEnd::NoSeam | ReadEnd::Behind | ReadEnd::Stalled => {
+                    return Err(Next::Attach);
+                }
                 ReadEnd::Unreadable(_) => return Err(Next::Wait),
                 ReadEnd::Excluded(reason) => return Err(self.leave_out(reason)),
                 ReadEnd::Broken(_) => return Err(self.pause().await),
@@ -387,7 +420,7 @@ impl DockerTarget {
         if let Some(decoder) = self.open_end.take() {
             let mut rest = Reading {
                 needs_seam: false,
-                is_last_resort: true,
+                if_no_seam: IfNoSeam::Gap(Gap::Rotated),
                 follows: false,
                 pace: None,
                 read_bytes: 0,
@@ -459,7 +492,7 @@ impl DockerTarget {
             log.set_rotation(self.rotation_bytes());
             let shared = (self.parts.metrics.clone(), self.parts.looks.clone());
             let source = LogSource::files(log, self.wish.clone(), follow, shared);
-            return self.read_source(source, wish, follow, true).await;
+            return self.read_source(source, wish, follow, IfNoSeam::Gap(Gap::Rotated)).await;
         }
         if !self.is_known {
             return match self.initial {
@@ -521,6 +554,14 @@ impl DockerTarget {
     }
 
     async fn read_from(&mut self, wish: &Wish, tail: Tail, follow: bool) -> ReadEnd {
+        let if_no_seam = match tail {
+            Tail::All => IfNoSeam::Gap(Gap::Rotated),
+            Tail::Newest(_) => IfNoSeam::FurtherBack,
+        };
+        self.read_tail(wish, tail, follow, if_no_seam).await
+    }
+
+    async fn read_tail(&mut self, wish: &Wish, tail: Tail, follow: bool, if_no_seam: IfNoSeam) -> ReadEnd {
         let mut stop = self.stop.clone();
         let opened = tokio::select! {
             opened = wish.engine.open_log(&self.id, tail, follow) => opened,
@@ -532,7 +573,7 @@ impl DockerTarget {
             Err(OpenError::Unreadable(reason)) => return ReadEnd::Unreadable(reason),
             Err(OpenError::Failed(reason)) => return ReadEnd::Broken(reason),
         };
-        self.read_source(source, wish, follow, tail == Tail::All).await
+        self.read_source(source, wish, follow, if_no_seam).await
     }
 
     async fn read_source(
@@ -540,7 +581,7 @@ impl DockerTarget {
         source: LogSource,
         wish: &Wish,
         follow: bool,
-        is_last_resort: bool,
+        if_no_seam: IfNoSeam,
     ) -> ReadEnd {
         if let Err(end) = self.inspect(wish).await {
             return end;
@@ -564,7 +605,7 @@ impl DockerTarget {
         self.open_end = None;
         Reading {
             needs_seam: self.is_known,
-            is_last_resort,
+            if_no_seam,
             follows: follow,
             pace: self.rotation_bytes().filter(|_| follow && !source.is_files()).map(Pace::new),
             read_bytes: 0,
@@ -643,18 +684,35 @@ impl DockerTarget {
         }
     }
 
-    /// All that is kept was asked for, and it begins behind the position: what lay between is gone.
-    fn note_gap(&self, first: (Output, i64)) {
+    /// All that can be shown was asked for, and it begins behind the position: what lay between is gone.
+    fn note_gap(&self, first: (Output, i64), gap: Gap) {
         let positions = self.filter.positions();
         let newest_ns = positions.iter().flatten().map(OutputPosition::peak_ns).max();
         let oldest_ns = positions.iter().flatten().map(|position| position.ns).min();
         let is_gap = !self.is_begin_assumed && newest_ns.is_some_and(|newest_ns| first.1 > newest_ns);
-        if is_gap {
-            self.parts.metrics.gap("rotated");
-            tracing::warn!(
-                target = %self.facts.name, from_ns = oldest_ns, to_ns = first.1,
-                "lines of a container were rotated away before they could be read; raise max-size or max-file of its log"
-            );
+        if !is_gap {
+            return;
+        }
+        let target = &*self.facts.name;
+        match gap {
+            Gap::Rotated => {
+                self.parts.metrics.gap("rotated");
+                tracing::warn!(
+                    target,
+                    from_ns = oldest_ns,
+                    to_ns = first.1,
+                    "lines of a container were rotated away before they could be read; raise max-size or max-file of its log"
+                );
+            }
+            Gap::Damaged => {
+                self.parts.metrics.gap("damaged");
+                tracing::warn!(
+                    target,
+                    from_ns = oldest_ns,
+                    to_ns = first.1,
+                    "the engine shows nothing at a damaged place of a container's log, and lines there are left out; read them from the files of the log, see agent.docker.read"
+                );
+            }
         }
     }
 

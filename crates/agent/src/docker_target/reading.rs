@@ -7,15 +7,14 @@ use logyard_codec::Entries;
 use logyard_model::LabelSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::behind_damage::SHOW_WITHIN;
 use super::pace::Pace;
-use super::{DockerTarget, ReadEnd, Wish};
+use super::{DockerTarget, IfNoSeam, ReadEnd, Wish};
 use crate::batch::PIECE_RAW_BYTES;
-use crate::docker_engine::Tail;
 use crate::log_decoder::{LogDecoder, guess_form};
 use crate::log_entry::{LogEntry, Output};
 use crate::log_source::LogSource;
 use crate::position::{OutputPositions, RepeatFilter, Seam};
-use crate::settings::Initial;
 use crate::spool_shared::stopped;
 use crate::staging::Line;
 
@@ -39,8 +38,6 @@ const SILENCE_OF_WHOLE: Duration = Duration::from_secs(10);
 /// Silence after which the engine is asked for the newest part of a log that is followed; twice as long each time.
 const ASK_AFTER: Duration = Duration::from_secs(10);
 const ASK_AFTER_MAX: Duration = Duration::from_secs(300);
-/// Time that a response has to show what the engine says is there.
-const SHOW_WITHIN: Duration = Duration::from_secs(5);
 
 /// One response being read.
 #[derive(Debug)]
@@ -49,7 +46,7 @@ pub(super) struct Reading<'a> {
     /// `None` until the first bytes tell the form, for a container that could not be inspected.
     pub(super) decoder: Option<LogDecoder>,
     pub(super) needs_seam: bool,
-    pub(super) is_last_resort: bool,
+    pub(super) if_no_seam: IfNoSeam,
     pub(super) follows: bool,
     /// Of one that follows a log that is rotated.
     pub(super) pace: Option<Pace>,
@@ -144,7 +141,7 @@ impl Reading<'_> {
                     if is_waited_for {
                         self.target.parts.metrics.stalls.inc();
                         tracing::debug!(target = %self.target.facts.name, "the engine does not go on showing a log");
-                        return ReadEnd::Behind;
+                        return ReadEnd::Stalled;
                     }
                     is_waited_for = self.is_more_kept(wish).await;
                     if !is_waited_for {
@@ -198,26 +195,9 @@ impl Reading<'_> {
         self.pace.map_or(ASK_AFTER, |pace| pace.doubtful_silence(ASK_AFTER))
     }
 
-    /// Whether the log goes on behind what this response has shown. An engine that gives no answer is not asked for more.
+    /// Whether the log goes on behind what this response has shown.
     async fn is_more_kept(&self, wish: &Wish) -> bool {
-        // Who reads from now on is not shown what was there before.
-        let is_from_now = !self.target.is_known && self.target.initial == Initial::Now;
-        let Some(mut decoder) = self.target.decoder(wish).filter(|_| !is_from_now) else { return false };
-        let Ok(mut response) = wish.engine.open_log(&self.target.id, Tail::Newest(1), false).await else {
-            return false;
-        };
-        while decoder.first_part().is_none() {
-            let next = tokio::time::timeout(SHOW_WITHIN, response.next()).await;
-            let Ok(Some(Ok(bytes))) = next else { break };
-            if decoder.feed(&bytes, &mut |_| ()).is_err() {
-                return false;
-            }
-        }
-        let Some((output, ts_ns)) = decoder.first_part() else { return false };
-        let shown = self.decoder.as_ref().and_then(|decoder| decoder.newest_ns(output));
-        let position = self.target.filter.positions().get(output.index()).copied().flatten();
-        let known_ns = shown.max(position.map(|position| position.peak_ns()));
-        known_ns.is_none_or(|known_ns| ts_ns > known_ns)
+        self.target.is_more_kept(wish, self.decoder.as_ref()).await
     }
 
     /// Decodes bytes and hands over what is new; `Some` ends the reading.
@@ -252,10 +232,10 @@ impl Reading<'_> {
                 && let Some(first) = decoder.first_part()
             {
                 if self.target.filter.judge_seam(first) == Seam::Unproven {
-                    if !self.is_last_resort {
-                        return Some(ReadEnd::NoSeam);
+                    match self.if_no_seam {
+                        IfNoSeam::FurtherBack => return Some(ReadEnd::NoSeam),
+                        IfNoSeam::Gap(gap) => self.target.note_gap(first, gap),
                     }
-                    self.target.note_gap(first);
                 }
                 self.needs_seam = false;
             }

@@ -20,6 +20,8 @@ pub(super) struct FakeEngine {
     unseen: Mutex<Vec<u8>>,
     /// Bytes behind the first piece of the log that nobody who follows is shown, though it goes on behind them.
     skipped: Mutex<Vec<u8>>,
+    /// Frames behind zeros in the log: shown only to who asks for no more than these, and does not follow.
+    behind_zeros: Mutex<Vec<Vec<u8>>>,
     /// Inspections say that containers have ended.
     is_over: Mutex<bool>,
     /// What was asked in a version that it does not speak.
@@ -90,6 +92,11 @@ impl FakeEngine {
                 let mut log = [lines.concat(), self.unseen.lock().unwrap().clone()].concat();
                 if path.ends_with("tail=1") {
                     log = last_frame(&log).to_vec();
+                }
+                let count = path.rsplit('=').next().and_then(|count| count.parse::<usize>().ok());
+                let behind = self.behind_zeros.lock().unwrap().clone();
+                if let Some(shown) = count.and_then(|count| behind.len().checked_sub(count)) {
+                    log = behind[shown..].concat();
                 }
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", log.len());
                 connection.write_all(&[head.as_bytes(), &log].concat()).await.unwrap();
@@ -571,6 +578,26 @@ async fn podmans_times_are_shared_and_its_tails_shown_since_a_version() {
         agent.stop().await;
         let asked: Vec<String> = engine.logs.lock().unwrap().iter().map(|(_, tail)| tail.clone()).collect();
         assert_eq!(asked, tails, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn lines_behind_zeros_are_read_as_far_as_the_engine_shows_them() {
+    for count in [1, 8, 13] {
+        let (store, base) = Store::listen(0).await;
+        let (engine, host) = FakeEngine::default().listen().await;
+        let clock = Arc::new(SimClock::new(1_700_000_060_000_000_000));
+        engine.print(&[(20, "a")]);
+        let behind = (0..count).map(|second| FakeEngine::frames(&[(30 + second, "behind")]));
+        *engine.behind_zeros.lock().unwrap() = behind.collect();
+        *engine.is_over.lock().unwrap() = true;
+        *engine.ends_early.lock().unwrap() = true;
+        let (agent, registry) = start_on(&SimDisk::new(), host, Initial::All, &clock, &base).await;
+        let lines = wait_for_lines(&store, 1 + count as usize).await;
+        let want: Vec<&str> = ["a"].into_iter().chain((0..count).map(|_| "behind")).collect();
+        assert_eq!(lines, want);
+        assert!(text_of(&registry).contains(r#"gaps_total{reason="damaged"} 1"#), "{}", text_of(&registry));
+        agent.stop().await;
     }
 }
 
