@@ -39,6 +39,7 @@ use crate::json_log::{JsonLog, json_log_path};
 use crate::labels::ContainerFacts;
 use crate::log_decoder::{LogDecoder, LogForm};
 use crate::log_entry::Output;
+use crate::log_join::JoinRule;
 use crate::log_looks::Looks;
 use crate::log_source::{LogSource, open_files};
 use crate::metrics::Metrics;
@@ -639,6 +640,8 @@ impl DockerTarget {
         let inspected = self.inspected.as_ref()?;
         let form = match inspected.is_tty {
             true => LogForm::Tty { local: inspected.driver == "local" },
+            // Each part of a line is an entry of the journal, with a time of its own.
+            false if inspected.driver == "journald" => LogForm::Frames(JoinRule::Podman),
             false => LogForm::Frames(wish.engine.join_rule()),
         };
         Some(LogDecoder::new(form, self.parts.staging.line_bytes_max))

@@ -5,7 +5,7 @@
 //! complete at its newline, before a part with another timestamp, and at a part shorter than 16,384
 //! bytes: the daemon lets go of an unfinished part only when its buffer is full, so a shorter one is
 //! the last of its line even where the driver (`local`) keeps no newline. Podman stamps each part by
-//! itself and cuts at other sizes: there only the newline counts.
+//! itself and cuts at other sizes, and so does the journal of Docker's driver `journald`: there only the newline counts.
 
 /// Size at which the daemon cuts a line.
 pub(crate) const PART_BYTES: usize = 16_384;
@@ -15,7 +15,7 @@ pub(crate) const PART_BYTES: usize = 16_384;
 pub(crate) enum JoinRule {
     /// Newline, another timestamp, or a short part.
     Docker,
-    /// Newline alone.
+    /// Newline alone; of the driver `journald` too.
     Podman,
     /// Newline, or another timestamp: a file of the driver `json-file` keeps every newline.
     Newline,
