@@ -21,6 +21,7 @@ mod crash;
 mod dashboards;
 mod deletes;
 mod deploy;
+mod destinations;
 mod engine;
 mod engines;
 mod exactly_once;
