@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """What an agent costs: memory at rest, processor time at 10 MB/s, a store that is away, time from a line to its answer.
 
-    benches/agent/cost.py BINARY [--seconds 60] [--idle] [--files] [--away] [--latency] [--outage 3600 [--rate 1]]
+    benches/agent/cost.py BINARY [--seconds 60] [--idle] [--files] [--away] [--latency] [--flood] [--daemon]
+                                 [--outage 3600 [--rate 1]]
 
 Agent and store are two processes of the same binary. Processor time is that of the agent alone, in shares of a core, so it
 holds on a machine that others use too; times of the clock do not. --outage is --away for so many seconds at so many
-MB/s: an hour at 1 MB/s is what the agent promises to sit out with memory flat and a bounded spool. --idle needs root, dockerd and a static busybox. Lines
+MB/s: an hour at 1 MB/s is what the agent promises to sit out with memory flat and a bounded spool. --flood is the time from a
+line to its answer while another container prints as fast as it can, --daemon the engine's processor time for 300,000 lines that
+are read from it, from its files, or not at all. --idle, --flood and --daemon need root, dockerd and a static busybox. Lines
 are made up, or those of the *.log files of LOGYARD_LOG_FOLDER. Without a choice all parts are measured.
 """
 
 import argparse
+import contextlib
 import glob
 import json
 import os
@@ -64,7 +68,7 @@ class Process:
 class Pair:
     """A store, and an agent that reads the files of a folder, or an engine."""
 
-    def __init__(self, binary, folder, engine=None):
+    def __init__(self, binary, folder, engine=None, reads=None):
         self.folder, self.logs = folder, folder / "logs"
         self.logs.mkdir()
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -74,9 +78,9 @@ class Pair:
         config = folder / "logyard.yaml"
         config.write_text(f"agent: {{files: [{{path: ['{self.logs}/*.log'], labels: {{job: cost}}}}]}}\n")
         arguments = [binary, "agent", "--push-url", self.url, "--listen", f"127.0.0.1:{free_port()}"]
-        reads = {"DOCKER_HOST": engine} if engine else none
+        engine = {"DOCKER_HOST": engine, "LOGYARD_AGENT__DOCKER__READ": reads or "api"} if engine else None
         files = [] if engine else ["--config", config]
-        self.agent = Process([*arguments, "--data-dir", folder / "agent", *files], reads)
+        self.agent = Process([*arguments, "--data-dir", folder / "agent", *files], engine or none)
 
     def wait_ready(self):
         for _ in range(600):
@@ -90,6 +94,13 @@ class Pair:
         address = f"{self.url}/loki/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         result = json.load(urllib.request.urlopen(address, timeout=60))["data"]["result"]
         return float(result[0]["value"][1]) if result else 0.0
+
+    def stamps(self, query, limit):
+        """Times of the entries of a query, in seconds, the oldest first."""
+        asked = {"query": query, "limit": limit, "direction": "forward", "start": f"{time.time() - 3000:.0f}"}
+        address = f"{self.url}/loki/api/v1/query_range?{urllib.parse.urlencode(asked)}"
+        streams = json.load(urllib.request.urlopen(address, timeout=60))["data"]["result"]
+        return sorted(int(value[0]) / 1e9 for stream in streams for value in stream["values"])
 
     def taken(self):
         """Entries that the store took since its start."""
@@ -218,32 +229,64 @@ def latency(binary, folder, seconds):
     pair.end()
 
 
-def idle(binary, folder, seconds):
-    engine = f"unix://{folder}/docker.sock"
-    def docker(*arguments):
-        return subprocess.run(["docker", *arguments], env={**os.environ, "DOCKER_HOST": engine}, check=True,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    daemon = subprocess.Popen(
-        ["unshare", "--net", "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile",
-         folder / "pid", "--host", engine, "--bridge", "none", "--iptables=false", "--ip6tables=false"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+class Engine:
+    """An engine of its own, without networks, and the image `cost:1` of a static busybox."""
+
+    def __init__(self, folder):
+        self.folder, self.host = folder, f"unix://{folder}/docker.sock"
+        self.environment = {**os.environ, "DOCKER_HOST": self.host}
+        self.daemon = subprocess.Popen(
+            ["unshare", "--net", "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile",
+             folder / "pid", "--host", self.host, "--bridge", "none", "--iptables=false", "--ip6tables=false"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def docker(self, *arguments):
+        return subprocess.run(["docker", *arguments], env=self.environment, check=True, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+
+    def prepare(self):
         for _ in range(300):
-            try:
-                docker("version")
+            with contextlib.suppress(subprocess.CalledProcessError):
+                self.docker("version")
                 break
-            except subprocess.CalledProcessError:
-                time.sleep(0.2)
-        image = folder / "image/bin"
+            time.sleep(0.2)
+        image = self.folder / "image/bin"
         image.mkdir(parents=True)
         subprocess.run(["cp", "/bin/busybox", image / "busybox"], check=True)
-        for applet in ["sh", "sleep", "echo"]:
+        for applet in ["sh", "sleep", "echo", "awk", "yes"]:
             (image / applet).symlink_to("busybox")
-        subprocess.run(["tar", "-C", folder / "image", "-cf", folder / "image.tar", "."], check=True)
-        docker("import", str(folder / "image.tar"), "cost:1")
+        subprocess.run(["tar", "-C", self.folder / "image", "-cf", self.folder / "image.tar", "."], check=True)
+        self.docker("import", str(self.folder / "image.tar"), "cost:1")
+
+    def run(self, name, script, *options):
+        self.docker("run", "-d", "--network", "none", "--name", name, *options, "cost:1", "sh", "-c", script)
+
+    def cpu_secs(self):
+        fields = pathlib.Path(f"/proc/{self.daemon.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def end(self):
+        subprocess.run("docker ps -aq | xargs -r docker rm -f", shell=True, check=False, stdout=subprocess.DEVNULL,
+                       env=self.environment)
+        self.daemon.terminate()
+        self.daemon.wait()
+
+
+@contextlib.contextmanager
+def engine_in(folder):
+    engine = Engine(folder)
+    try:
+        engine.prepare()
+        yield engine
+    finally:
+        engine.end()
+
+
+def idle(binary, folder, seconds):
+    with engine_in(folder) as engine:
         for number in range(50):
-            docker("run", "-d", "--network", "none", "--name", f"quiet-{number}", "cost:1", "sh", "-c", "echo up; sleep 100000")
-        pair = Pair(binary, folder, engine)
+            engine.run(f"quiet-{number}", "echo up; sleep 100000")
+        pair = Pair(binary, folder, engine.host)
         time.sleep(30)
         before = pair.agent.cpu_secs()
         time.sleep(seconds)
@@ -251,18 +294,62 @@ def idle(binary, folder, seconds):
         print(f"idle: 50 quiet containers: {pair.agent.memory_mb():.1f} MB resident "
               f"(of which {pair.agent.memory_mb('RssAnon'):.1f} MB its own), {share:.2%} of a core over {seconds} s")
         pair.end()
-    finally:
-        subprocess.run("docker ps -aq | xargs -r docker rm -f", shell=True, check=False, stdout=subprocess.DEVNULL,
-                       env={**os.environ, "DOCKER_HOST": engine})
-        daemon.terminate()
-        daemon.wait()
+
+
+def flood(binary, folder, seconds):
+    with engine_in(folder) as engine:
+        pair = Pair(binary, folder, engine.host)
+        engine.run("flood", "yes 'a line of a flood that never ends and is not short either'",
+                   "--log-opt", "max-size=10m", "--log-opt", "max-file=3")
+        time.sleep(3)
+        count = max(seconds * 10, 200)
+        engine.run("pulse", f"i=0; while [ $i -lt {count} ]; do echo pulse; i=$((i+1)); sleep 0.1; done")
+        # Times are the engine's; a line is there as soon as a query tells of it, or of a later one.
+        stamps, shown = [], []
+        until = time.monotonic() + count * 0.1 + 120
+        while len(stamps) < count and time.monotonic() < until:
+            stamps = pair.stamps('{container="pulse"}', count)
+            shown += [time.time()] * (len(stamps) - len(shown))
+            time.sleep(0.01)
+        spans = sorted(seen - stamp for seen, stamp in zip(shown, stamps))
+        print(f"flood: {len(spans)} of {count} lines beside a container that prints as fast as it can, from the engine's time "
+              f"to the answer of a query: median {spans[len(spans) // 2]:.2f} s, p99 {spans[len(spans) * 99 // 100]:.2f} s, "
+              f"longest {spans[-1]:.2f} s")
+        pair.end()
+
+
+def daemon(binary, folder, seconds):
+    used = {}
+    for reads in ["nothing", "api", "files"]:
+        place = folder / reads
+        place.mkdir()
+        with engine_in(place) as engine:
+            pair = Pair(binary, place, engine.host, reads) if reads != "nothing" else None
+            time.sleep(3)
+            before = engine.cpu_secs()
+            script = """awk 'BEGIN { for (i = 1; i <= 300000; i++) printf "line %06d %080d\\n", i, i }'"""
+            engine.run("burst", script, "--log-opt", "max-size=10m", "--log-opt", "max-file=3")
+            engine.docker("wait", "burst")
+            until = time.monotonic() + 300
+            while pair and pair.ask('sum(count_over_time({container="burst"} |= "line 300000" [1h]))') < 1:
+                if time.monotonic() > until:
+                    raise SystemExit("the last line is not there within 300 s")
+                time.sleep(0.2)
+            time.sleep(2)
+            used[reads] = engine.cpu_secs() - before
+            if pair:
+                stored = pair.ask('sum(count_over_time({container="burst", stream="stdout"}[1h]))')
+                print(f"daemon: of 300000 lines {stored:.0f} are stored, read from {'it' if reads == 'api' else 'files'}")
+                pair.end()
+    print(f"daemon: 300,000 lines of 92 bytes cost the engine {used['nothing']:.2f} s unread, {used['api']:.2f} s read from it, "
+          f"{used['files']:.2f} s read from its files: {used['files'] / used['api']:.2f} of the other")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
     parser.add_argument("--seconds", type=int, default=60)
-    parts = {"idle": idle, "files": files, "away": away, "latency": latency}
+    parts = {"idle": idle, "files": files, "away": away, "latency": latency, "flood": flood, "daemon": daemon}
     for name in parts:
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--outage", type=int, metavar="SECONDS")
