@@ -1,5 +1,8 @@
 //! Behaviours 31 to 35: files under a real logrotate, renamed, removed and reused, with the agent running and away; very
 //! many of them, packed ones, other encodings, and a line without end.
+//!
+//! Of very many files there are 3,000, more than are held open at once: `LOGYARD_MANY_FILES=20000 cargo test --features
+//! end-to-end --test it -- --nocapture b34` has them, and prints the time.
 
 use crate::process::{Logyard, append as append_text};
 use std::fs;
@@ -202,6 +205,56 @@ fn b34_unfinished_lines_removed_files_and_patterns() {
         assert!(!names.contains(name), "{name} in {names}");
     }
     watched.logyard.assert_quiet_but_for(&["engine", "it is not text"]);
+}
+
+#[test]
+fn b34_thousands_of_files_on_a_disk_are_read_once_each() {
+    const FILES: usize = 200;
+    let many = std::env::var("LOGYARD_MANY_FILES").ok().and_then(|text| text.parse::<usize>().ok());
+    let folders = many.unwrap_or(3_000) / FILES;
+    let mut watched = Watched::new(&["many/**/*.log"], &[]);
+    for folder in 0..folders {
+        let folder = watched.path(&format!("many/{folder:03}"));
+        fs::create_dir_all(&folder).unwrap();
+        for file in 0..FILES {
+            fs::write(folder.join(format!("{file:03}.log")), "first\n").unwrap();
+        }
+    }
+    // Of each hundredth file more is written, before a kill and after it.
+    let logs = watched.logs.clone();
+    let more = |word: &str| {
+        for folder in 0..folders {
+            for file in (0..FILES).step_by(100) {
+                append_text(&logs.join(format!("many/{folder:03}/{file:03}.log")), &format!("{word}\n"));
+            }
+        }
+    };
+    let count = |logyard: &Logyard, line: &str| {
+        let query = format!(r#"sum(count_over_time({{job="files"}} |= "{line}" [1h]))"#);
+        logyard.instant(&query).first().map_or(0, |(_, value)| *value as usize)
+    };
+    let wait = |logyard: &Logyard, line: &str, want: usize| {
+        let until = std::time::Instant::now() + 2 * WITHIN;
+        while count(logyard, line) < want {
+            let got = count(logyard, line);
+            assert!(std::time::Instant::now() < until, "{line}: {got} of {want}\n{}", logyard.log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let some = folders * FILES / 100;
+    let begun = std::time::Instant::now();
+    watched.logyard.start();
+    wait(&watched.logyard, "first", folders * FILES);
+    eprintln!("b34: {} files: {:?} to the line of each", folders * FILES, begun.elapsed());
+    more("second");
+    wait(&watched.logyard, "second", some);
+    watched.logyard.kill();
+    more("third");
+    watched.logyard.start();
+    wait(&watched.logyard, "third", some);
+    let counts = ["first", "second", "third"].map(|line| count(&watched.logyard, line));
+    assert_eq!(counts, [folders * FILES, some, some], "each once");
+    watched.logyard.assert_quiet_but_for(&["engine"]);
 }
 
 #[test]

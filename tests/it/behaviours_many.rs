@@ -4,7 +4,6 @@
 //! --features end-to-end --test it -- --nocapture b27` has them, and prints times and memory.
 
 use crate::engine::{Engine, numbered};
-use crate::http;
 use crate::process::Logyard;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -126,16 +125,8 @@ fn b21_an_error_of_the_engine_is_no_line_and_the_log_is_opened_again() {
     assert!(front.follows.load(Ordering::SeqCst) > 3, "and another was opened");
     let all = logyard.lines(r#"{container=~".+"}"#);
     assert!(all.iter().all(|line| !line.contains("grabbing")), "{all:?}");
-    assert!(metric(&logyard, "logyard_agent_reopens_total") >= 3.0);
+    assert!(logyard.metric("logyard_agent_reopens_total") >= 3.0);
     logyard.assert_quiet_but_for(&[]);
-}
-
-/// Returns the sum of a metric of the agent.
-fn metric(logyard: &Logyard, name: &str) -> f64 {
-    let page = http::get(&logyard.url("/metrics")).unwrap().text;
-    let values =
-        page.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
-    values.map(|value| value.parse::<f64>().unwrap()).sum()
 }
 
 #[test]

@@ -104,6 +104,44 @@ fn b36_b37_lost_answers_and_a_store_away_double_nothing() {
 }
 
 #[test]
+fn b36_a_full_spool_stops_reading_and_harms_no_container() {
+    const LINES: usize = 100_000;
+    let engine = Engine::start();
+    let mut store = Logyard::new(NO_ENGINE, &["store"]);
+    let mut agent = Logyard::new(&engine.host(), &["agent", "--push-url", &store.url("")]);
+    let config = agent.folder().join("logyard.yaml");
+    std::fs::write(&config, "push: {spool_bytes_max: 32KiB}\n").unwrap();
+    agent = agent.with_arguments(&["--config", config.to_str().unwrap()]);
+    agent.spawn();
+    engine.run("calm", &[], &numbered("calm", 10, ""));
+    wait_until("the agent is at work", || agent.log().contains("cannot push to the store"));
+    let before = agent.memory_mb();
+    // Some 6 MB of text, of which a batch holds one.
+    engine.run("flood", &[], &numbered("flood", LINES, &".".repeat(50)));
+    // Nobody waits for the store: the container writes all of it, and ends.
+    engine.wait_for(&["flood"]);
+    let waiting = || agent.metric("logyard_agent_destination_bytes_waiting");
+    wait_until("the spool is full", || waiting() >= f64::from(32 << 10));
+    // What it has begun to read is taken; then it reads no more.
+    let read = || agent.metric("logyard_agent_entries_read_total");
+    thread::sleep(Duration::from_secs(2));
+    let stood_at = read();
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(read(), stood_at, "reading stops");
+    assert!(stood_at < LINES as f64, "{stood_at} lines were read");
+    let files = std::fs::read_dir(agent.data_dir().join("agent/spool")).unwrap();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes < 1 << 20, "{bytes} bytes are spooled");
+    let grown = agent.memory_mb().saturating_sub(before);
+    assert!(grown < 64, "memory grew by {grown} MB");
+    store.start();
+    let lines = store.wait_for_lines(r#"{container="flood"}"#, LINES, WITHIN);
+    let want = (1..=LINES).map(|number| format!("flood {number:06}"));
+    assert!(lines.iter().map(|line| line.trim_end_matches('.')).eq(want), "{} lines", lines.len());
+    agent.assert_quiet_but_for(&["store"]);
+}
+
+#[test]
 fn b20_an_engine_that_is_away_is_asked_seldom() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");

@@ -19,26 +19,48 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 pub struct Engine {
     folder: tempfile::TempDir,
     daemon: Child,
-    /// Network namespace and arguments of one that is reached over the network too.
-    network: Option<(String, Vec<String>)>,
+    place: Place,
+}
+
+/// What is different about an engine.
+#[derive(Debug)]
+struct Place {
+    /// Network namespace of one that is reached over the network too; else it has one of its own.
+    namespace: Option<String>,
+    /// More arguments of the daemon.
+    arguments: Vec<String>,
+    /// Whether containers live on while the daemon is away.
+    has_live_restore: bool,
+    /// A daemon of the journal, which keeps the journal in a `/run` that only it and the engine see.
+    journald: Option<PathBuf>,
 }
 
 impl Engine {
     /// Starts an engine and loads the test image.
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_at(Place::default())
+    }
+
+    /// Starts an engine that takes its containers along when it ends.
+    pub fn start_without_live_restore() -> Self {
+        Self::start_at(Place { has_live_restore: false, ..Place::default() })
+    }
+
+    /// Starts an engine and a journal, in which containers may keep their logs.
+    pub fn start_with_journal(journald: &Path) -> Self {
+        Self::start_at(Place { journald: Some(journald.to_owned()), ..Place::default() })
     }
 
     /// Starts an engine in a network namespace, with more arguments of the daemon.
     pub fn start_in(namespace: &str, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self::start_with(Some((namespace.to_owned(), arguments)))
+        Self::start_at(Place { namespace: Some(namespace.to_owned()), arguments, ..Place::default() })
     }
 
-    fn start_with(network: Option<(String, Vec<String>)>) -> Self {
+    fn start_at(place: Place) -> Self {
         let folder = tempfile::Builder::new().prefix("ly-eng-").tempdir().unwrap();
-        let daemon = spawn_daemon(folder.path(), network.as_ref());
-        let engine = Self { folder, daemon, network };
+        let daemon = spawn_daemon(folder.path(), &place);
+        let engine = Self { folder, daemon, place };
         engine.wait_until_it_answers();
         engine.import_image();
         engine
@@ -101,7 +123,7 @@ impl Engine {
     /// Stops the daemon as the service manager does, and starts it again. Containers live on.
     pub fn restart(&mut self) {
         self.stop_daemon();
-        self.daemon = spawn_daemon(self.folder.path(), self.network.as_ref());
+        self.daemon = spawn_daemon(self.folder.path(), &self.place);
         self.wait_until_it_answers();
     }
 
@@ -143,7 +165,7 @@ impl Engine {
 
     /// Starts the daemon after [`Engine::stop_daemon`].
     pub fn start_daemon(&mut self) {
-        self.daemon = spawn_daemon(self.folder.path(), self.network.as_ref());
+        self.daemon = spawn_daemon(self.folder.path(), &self.place);
         self.wait_until_it_answers();
     }
 
@@ -201,31 +223,47 @@ pub fn image_archive(folder: &Path) -> PathBuf {
     archive
 }
 
-fn spawn_daemon(folder: &Path, network: Option<&(String, Vec<String>)>) -> Child {
+impl Default for Place {
+    fn default() -> Self {
+        Self { namespace: None, arguments: Vec::new(), has_live_restore: true, journald: None }
+    }
+}
+
+fn spawn_daemon(folder: &Path, place: &Place) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("dockerd.log")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     // In a network namespace of its own: without one, `--bridge none` takes away the bridge of an engine
     // that runs on this machine already.
     // Its loopback is up: log drivers connect to addresses there.
-    let mut command = match network {
-        Some((namespace, _)) => {
+    let mut command = match &place.namespace {
+        Some(namespace) => {
             // Not by `ip netns exec`, which puts another /sys in place, without the groups of containers.
             let mut command = Command::new("nsenter");
-            command.args([&format!("--net=/run/netns/{namespace}"), "--"]);
+            command.arg(format!("--net=/run/netns/{namespace}"));
             command
         }
         None => {
             let mut command = Command::new("unshare");
-            command.args(["--net", "--"]);
+            command.arg("--net");
             command
         }
     };
+    let loopback = "/bin/busybox ip link set lo up; exec dockerd \"$@\"";
+    match &place.journald {
+        // The journal ends with the engine.
+        Some(journald) => command.args(["--mount", "--", "sh", "-c"]).arg(format!(
+            "mount -t tmpfs tmpfs /run; setpriv --pdeathsig KILL {} & {loopback}",
+            journald.display()
+        )),
+        None => command.args(["--", "sh", "-c", loopback]),
+    };
     command
-        .args(["sh", "-c", "/bin/busybox ip link set lo up; exec dockerd \"$@\"", "dockerd"])
-        .args(network.iter().flat_map(|(_, arguments)| arguments))
+        .arg("dockerd")
+        .args(&place.arguments)
         .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
         .args(["--host", &format!("unix://{}", at("docker.sock"))])
-        .args(["--bridge", "none", "--iptables=false", "--ip6tables=false", "--live-restore"])
+        .args(["--bridge", "none", "--iptables=false", "--ip6tables=false"])
+        .args(place.has_live_restore.then_some("--live-restore"))
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()

@@ -84,3 +84,27 @@ fn without_an_engine_its_own_log_is_there() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     logyard.assert_quiet_but_for(&["engine"]);
 }
+
+#[test]
+fn its_own_log_does_not_feed_itself() {
+    let logyard = Logyard::new(NO_ENGINE, &[]);
+    let (folder, own) = (logyard.folder().to_owned(), logyard.log_path());
+    let config = folder.join("logyard.yaml");
+    std::fs::write(&config, format!("agent:\n  files:\n  - path: ['{}']\n", own.display())).unwrap();
+    let mut logyard = logyard.with_arguments(&["--config", config.to_str().unwrap()]);
+    logyard.start();
+    let query = format!(r#"{{filename="{}"}}"#, own.display());
+    logyard.wait_for_lines(&format!(r#"{query} |= "store is ready""#), 1, WITHIN);
+    // Lines of a kind that it might have something to say about.
+    for number in 0..500 {
+        process::append(&own, &format!("level=error msg=\"not its own\" number={number}\n"));
+    }
+    logyard.wait_for_lines(&format!(r#"{query} |= "not its own""#), 500, WITHIN);
+    // Read, pushed and stored several times over, should any of that be told.
+    thread::sleep(Duration::from_secs(5));
+    let log = logyard.log();
+    let said = log.lines().filter(|line| !line.contains("not its own")).count();
+    assert!(said < 40, "{said} lines:\n{log}");
+    let read = logyard.lines(&query).len();
+    assert_eq!(read, log.lines().count(), "and each is read once");
+}

@@ -10,6 +10,7 @@
 mod access;
 mod alerts;
 mod bad_input;
+mod behaviours_drivers;
 mod behaviours_engine;
 mod behaviours_files;
 mod behaviours_many;

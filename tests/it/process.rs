@@ -278,6 +278,13 @@ impl Logyard {
             .collect()
     }
 
+    /// Returns the sum of the metrics whose names begin so, 0 if nothing was counted.
+    pub fn metric(&self, name: &str) -> f64 {
+        let page = http::get(&self.url("/metrics")).unwrap().text;
+        let lines = page.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()).map(|value| value.parse::<f64>().unwrap()).sum()
+    }
+
     /// Runs a subcommand of `logyard` with the settings of the process, and returns as [`Self::logq`].
     pub fn subcommand(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_logyard"))
@@ -295,7 +302,8 @@ impl Logyard {
         )
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// Returns the file that its log is written to.
+    pub fn log_path(&self) -> PathBuf {
         self.folder.path().join("stderr.log")
     }
 }

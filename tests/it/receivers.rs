@@ -1,11 +1,12 @@
-//! Docker's log drivers that send instead of keeping: `gelf` and `fluentd` point at the agent's receivers, on a real
-//! engine. Everything runs in the engine's network namespace, where the drivers connect from.
+//! Docker's log drivers that send instead of keeping: `gelf`, `fluentd` and `syslog` point at the agent's receivers, on a
+//! real engine. Everything runs in the engine's network namespace, where the drivers connect from.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, signal};
+use crate::process::Logyard;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -101,4 +102,34 @@ fn drivers_that_send_are_received_with_the_labels_of_containers() {
     }
     let joined = logyard.lines(r#"{container="fluent"} |= `xxx`"#, 1);
     assert_eq!(joined.len(), 1, "parts of a line are joined");
+}
+
+#[test]
+fn b22_what_the_driver_syslog_sends_is_received_and_its_copy_is_read() {
+    let engine = Engine::start();
+    let folder = tempfile::tempdir().unwrap();
+    let config = "agent:\n  docker: {enabled: false}\n  syslog:\n  - {listen: 127.0.0.1:1514}\n  - {listen: 127.0.0.1:1515, protocol: udp}\n";
+    let receiver = Inside::start(&engine, folder.path(), config);
+    let mut copies = Logyard::new(&engine.host(), &[]);
+    copies.start();
+    let script = "i=1; while [ $i -le 300 ]; do echo line $i; i=$((i+1)); done; echo oops >&2; sleep 600";
+    let drivers =
+        [("tcp", "tcp://127.0.0.1:1514", "rfc5424micro"), ("udp", "udp://127.0.0.1:1515", "rfc3164")];
+    for (name, address, format) in drivers {
+        let options = [format!("syslog-address={address}"), format!("syslog-format={format}")];
+        let options = [&*options[0], &options[1], "tag={{.Name}}"];
+        let options: Vec<&str> = options.into_iter().flat_map(|option| ["--log-opt", option]).collect();
+        engine.run(name, &[&["--log-driver", "syslog"], &options[..]].concat(), script);
+    }
+    let want: Vec<String> = (1..=300).map(|number| format!("line {number}")).collect();
+    for (name, ..) in drivers {
+        let sent = format!(r#"{{app="{name}"}}"#);
+        assert_eq!(receiver.lines(&format!("{sent} |= `line`"), 300), want, "{name}: sent");
+        assert_eq!(receiver.lines(&format!("{sent} | severity=`error`"), 1), ["oops"], "{name}: sent");
+        let copy = format!(r#"{{container="{name}", stream="stdout"}}"#);
+        assert_eq!(copies.wait_for_lines(&copy, 300, WITHIN), want, "{name}: the engine's own copy");
+        let copy = format!(r#"{{container="{name}", stream="stderr"}}"#);
+        assert_eq!(copies.wait_for_lines(&copy, 1, WITHIN), ["oops"], "{name}: the engine's own copy");
+    }
+    copies.assert_quiet_but_for(&[]);
 }
