@@ -142,12 +142,23 @@ fn the_explorer_draws_any_line_at_any_size() {
     terminal.press(&["q"]);
     let screen = terminal.wait(&["4 of 4", "日本語 wide"]);
     assert!(screen.lines().any(|line| line.contains("BEGIN") && line.chars().count() == 133), "{screen}");
-    // A signal ends it as a key does.
-    let logq = terminal.display("#{pane_pid}");
-    let children = std::fs::read_to_string(format!("/proc/{logq}/task/{logq}/children")).unwrap();
-    crate::engine::signal(children.trim().parse().unwrap(), "TERM");
-    terminal.wait(&["LEFT 0\necho"]);
-    assert_eq!(terminal.display("#{alternate_on} #{cursor_flag}"), "0 1");
+    store.assert_quiet_but_for(&[]);
+}
+
+#[test]
+fn signals_end_the_explorer_as_a_key_does() {
+    let store = store();
+    push(&store, "web", 5, &["a line"]);
+    for name in ["TERM", "INT", "HUP"] {
+        let terminal = explore((80, 24), &store.url(""), "");
+        terminal.wait(&["1 of 1", "a line"]);
+        assert_eq!(terminal.display("#{alternate_on}"), "1");
+        let shell = terminal.display("#{pane_pid}");
+        let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+        crate::engine::signal(children.trim().parse().unwrap(), name);
+        terminal.wait(&["LEFT 0\necho"]);
+        assert_eq!(terminal.display("#{alternate_on} #{cursor_flag}"), "0 1", "{name}");
+    }
     store.assert_quiet_but_for(&[]);
 }
 

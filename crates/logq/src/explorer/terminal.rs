@@ -105,3 +105,38 @@ fn give_back_on_panic(is_taken: &Arc<AtomicBool>) {
         before(panic);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Tells the test, when it runs itself on a terminal, to panic there.
+    const ON_TERMINAL: &str = "LOGQ_TEST_ON_TERMINAL";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_told() {
+        if std::env::var_os(ON_TERMINAL).is_some() {
+            let mut out = io::stdout();
+            let screen = Screen::take(&mut out, false).unwrap();
+            assert!(screen.has_colours, "on purpose");
+            return;
+        }
+        let program = std::env::current_exe().unwrap();
+        let name = std::thread::current().name().unwrap().to_owned();
+        let line = format!("stty -a; '{}' --exact {name} --nocapture; stty -a", program.display());
+        let run = Command::new("script").args(["-qec", &line, "/dev/null"]).env(ON_TERMINAL, "1").output();
+        let Ok(run) = run else {
+            eprintln!("not run: there is no script here, which makes a terminal");
+            return;
+        };
+        let text = String::from_utf8_lossy(&run.stdout);
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text}"));
+        assert!(at("\u{1b}[?1049h") < at("\u{1b}[?1049l"), "{text}");
+        assert!(at("\u{1b}[?1049l") < at("on purpose"), "the message is on the screen that stays: {text}");
+        assert!(at("\u{1b}[?25l") < at("\u{1b}[?25h"), "{text}");
+        let modes = |name: &str| text.split_whitespace().filter(|word| *word == name).count();
+        assert_eq!((modes("icanon"), modes("echo")), (2, 2), "{text}");
+    }
+}
