@@ -63,7 +63,7 @@ impl Errors {
         let mut seen = 0;
         while let Some(call) = pages.next() {
             let answer = client.query_range(&call).await.map_err(|error| refused(error, &query))?;
-            for entry in pages.take(session.entries_of(answer, Direction::Backward)?)? {
+            for entry in pages.take(session.entries_of(answer, Direction::Backward)?) {
                 seen += 1;
                 let labels = entry.all_labels();
                 let label = NAMES.into_iter().find(|name| labels.contains_key(name));

@@ -132,7 +132,7 @@ impl Export {
         let rest = TimeRange { start_ns: reached.reached_ns, end_ns: reached.end_ns };
         let mut walk = Walk::new(&self.query, rest, usize::try_from(self.batch).unwrap_or(usize::MAX));
         while let Some(call) = walk.next() {
-            let entries: Vec<Entry> = walk.take(fetch(&client, &call, &mut **err).await?)?;
+            let entries: Vec<Entry> = walk.take(fetch(&client, &call, &mut **err).await?);
             for entry in &entries {
                 output_json::write_entry(&mut lines, entry)?;
                 reading.bytes += entry.line.len() as u64;

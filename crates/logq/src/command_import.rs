@@ -304,7 +304,7 @@ impl Import {
         let mut walk = Walk::new(query, range, usize::try_from(self.batch).unwrap_or(usize::MAX));
         while let Some(call) = walk.next() {
             let page = fetch(&source, &call, session.err).await?;
-            let entries = walk.take(page).map_err(|text| format!("{text} (of {})", source.base()))?;
+            let entries = walk.take(page);
             carried(entries, labels).iter().for_each(|entry| pusher.add(entry));
             if pusher.is_full() || walk.next().is_none() {
                 pusher.flush(session.err).await?;

@@ -200,7 +200,7 @@ async fn entries(
         let asked = client.query_range_with(&call, extras).await;
         let (answer, stats) = asked.map_err(|error| refused(error, query))?;
         tell_stats(&stats, session)?;
-        let entries = pages.take(session.entries_of(answer, direction)?)?;
+        let entries = pages.take(session.entries_of(answer, direction)?);
         reading.entries += entries.len() as u64;
         reading.bytes += entries.iter().map(|entry| entry.line.len() as u64).sum::<u64>();
         meter.clear(session.err)?;

@@ -20,7 +20,10 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   logq tail web                                       # of what has web in its name
   logq tail '{container=\"web\"}'                       # the newest ten lines, then each new one
-  logq tail '{container=\"web\"} |= \"ERROR\"' --lines 0 -o raw";
+  logq tail '{container=\"web\"} |= \"ERROR\"' --lines 0 -o raw
+
+New entries come over a websocket. Where the store, or a proxy before it, has none, they are asked for every 500 ms: the
+same entries, half a second later. While the store is away it is asked every 2 s, and what was missed comes first.";
 
 /// Entries asked for in one call: what a store hands out at most by default.
 const PAGE_ENTRIES: usize = 5000;
@@ -171,7 +174,7 @@ async fn read(
     let mut all = Vec::new();
     while let Some(call) = pages.next() {
         let answer = client.query_range(&call).await.map_err(|error| refused(error, query))?;
-        all.extend(pages.take(session.entries_of(answer, direction)?)?);
+        all.extend(pages.take(session.entries_of(answer, direction)?));
     }
     Ok(all)
 }

@@ -3,7 +3,7 @@
 //! A pure state machine: it says what to ask next and takes the answer, so that its edge cases are
 //! tested without a store. Pages overlap by the entries of one timestamp: the next page begins *at* the
 //! last timestamp seen, since the page may have been cut in the middle of it, and what was handed out
-//! before is left out by identity. Identities are counted, not only remembered: a pipeline may make two
+//! before is left out by identity. A timestamp that fills a page is asked for with a greater one. Identities are counted, not only remembered: a pipeline may make two
 //! stored entries look alike.
 
 use std::collections::HashMap;
@@ -63,13 +63,12 @@ impl Pages {
     }
 
     /// Takes the answer to the last call, in order of the direction, and returns the entries not handed
-    /// out before. Errors: one timestamp holds as many entries as a call may return, so that paging
-    /// cannot get past it.
-    pub(crate) fn take(&mut self, mut page: Vec<Entry>) -> Result<Vec<Entry>, String> {
+    /// out before.
+    pub(crate) fn take(&mut self, mut page: Vec<Entry>) -> Vec<Entry> {
         let full = page.len() >= self.asked();
         let Some(last_ns) = page.last().map(|entry| entry.ts_ns) else {
             self.done = true;
-            return Ok(page);
+            return page;
         };
         let next_edge = Edge::at(last_ns, &page);
         let seen = &mut self.edge.seen;
@@ -80,26 +79,23 @@ impl Pages {
             *remaining -= page.len();
         }
         self.done = !full || self.remaining == Some(0);
-        if !self.done && page.is_empty() {
-            return Err(format!(
-                "cannot fetch past {last_ns} ns: this one timestamp holds {} entries or more, as many as one call \
-                 returns; raise --batch or narrow the query",
-                next_edge.count
-            ));
-        }
         match self.direction {
             Direction::Forward => self.range.start_ns = last_ns,
             Direction::Backward => self.range.end_ns = last_ns.saturating_add(1),
         }
         self.edge = next_edge;
-        Ok(page)
+        page
     }
 
     /// How many entries the next call asks for: those wanted plus those that will come again.
+    ///
+    /// Where a page ends within a timestamp that fills it, a call asks for twice as many as are known of that: only so
+    /// it comes past it. A store that returns so many at no time refuses that, and says so.
     fn asked(&self) -> usize {
+        let most = if self.edge.count < self.batch { self.batch } else { self.edge.count.saturating_mul(2) };
         match self.remaining {
-            Some(remaining) => remaining.saturating_add(self.edge.count).min(self.batch),
-            None => self.batch,
+            Some(remaining) => remaining.saturating_add(self.edge.count).min(most),
+            None => most,
         }
     }
 }
@@ -142,21 +138,17 @@ mod tests {
         found
     }
 
-    fn fetch(
-        stored: &[Entry],
-        direction: Direction,
-        limit: usize,
-        batch: usize,
-    ) -> Result<(Vec<Entry>, usize), String> {
+    fn fetch(stored: &[Entry], direction: Direction, limit: usize, batch: usize) -> (Vec<Entry>, usize) {
         let mut pages = Pages::new("{}", TimeRange { start_ns: 0, end_ns: 1000 }, direction, limit, batch);
         let (mut all, mut calls) = (Vec::new(), 0);
         while let Some(query) = pages.next() {
-            assert!(query.limit <= batch);
-            all.extend(pages.take(answer(stored, &query))?);
+            // What is asked for is bounded by what one timestamp holds.
+            assert!(query.limit <= batch.max(2 * stored.len()));
+            all.extend(pages.take(answer(stored, &query)));
             calls += 1;
             assert!(calls < 1000, "paging does not end");
         }
-        Ok((all, calls))
+        (all, calls)
     }
 
     fn lines(entries: &[Entry]) -> Vec<String> {
@@ -170,7 +162,7 @@ mod tests {
         // Every timestamp holds three entries, so pages of five are always cut inside one.
         let stored: Vec<Entry> = (0..60).map(|n| Entry::sample(n / 3, &format!("line {n:02}"))).collect();
         for direction in [Direction::Forward, Direction::Backward] {
-            let (all, calls) = fetch(&stored, direction, 0, 5).unwrap();
+            let (all, calls) = fetch(&stored, direction, 0, 5);
             assert_eq!(lines(&all), lines(&stored));
             assert!(calls > 12);
             let sorted = all.windows(2).all(|pair| match direction {
@@ -184,7 +176,7 @@ mod tests {
     #[test]
     fn entries_that_look_alike_are_all_kept() {
         let stored: Vec<Entry> = (0..12).map(|n| Entry::sample(n / 4, "same")).collect();
-        let (all, _) = fetch(&stored, Direction::Forward, 0, 5).unwrap();
+        let (all, _) = fetch(&stored, Direction::Forward, 0, 5);
         assert_eq!(all.len(), 12);
     }
 
@@ -192,23 +184,30 @@ mod tests {
     fn the_limit_is_met_exactly() {
         let stored: Vec<Entry> = (0..100).map(|n| Entry::sample(n / 2, &format!("{n:03}"))).collect();
         for limit in [1, 4, 5, 6, 7, 99, 100, 101] {
-            let (all, _) = fetch(&stored, Direction::Forward, limit, 5).unwrap();
+            let (all, _) = fetch(&stored, Direction::Forward, limit, 5);
             assert_eq!(lines(&all), lines(&stored[..limit.min(100)]), "{limit}");
         }
-        let (all, calls) = fetch(&stored, Direction::Backward, 4, 5).unwrap();
+        let (all, calls) = fetch(&stored, Direction::Backward, 4, 5);
         assert_eq!((lines(&all), calls), (lines(&stored[96..]), 1));
     }
 
     #[test]
-    fn a_timestamp_nobody_can_page_past_is_an_error_not_a_loss() {
-        let stored: Vec<Entry> = (0..9).map(|n| Entry::sample(7, &format!("{n}"))).collect();
-        let error = fetch(&stored, Direction::Forward, 0, 5).unwrap_err();
-        assert!(error.contains("--batch"), "{error}");
-        assert_eq!(fetch(&stored, Direction::Forward, 0, 10).unwrap().0.len(), 9);
+    fn a_timestamp_that_fills_pages_is_passed_by_greater_ones() {
+        let mut stored: Vec<Entry> = (0..90).map(|n| Entry::sample(7, &format!("{n:02}"))).collect();
+        stored.insert(0, Entry::sample(6, "before"));
+        stored.push(Entry::sample(8, "after"));
+        for direction in [Direction::Forward, Direction::Backward] {
+            for batch in [1, 5, 89, 90, 91, 92, 93] {
+                let (all, calls) = fetch(&stored, direction, 0, batch);
+                assert_eq!(lines(&all), lines(&stored), "{batch}");
+                assert!(calls < 12, "{batch}: {calls}");
+            }
+            assert_eq!(fetch(&stored, direction, 37, 5).0.len(), 37);
+        }
     }
 
     #[test]
     fn nothing_stored_is_one_call() {
-        assert_eq!(fetch(&[], Direction::Forward, 0, 5).unwrap(), (Vec::new(), 1));
+        assert_eq!(fetch(&[], Direction::Forward, 0, 5), (Vec::new(), 1));
     }
 }

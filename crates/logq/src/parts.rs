@@ -152,7 +152,7 @@ impl Fetch {
             let QueryData::Streams(streams) = answer.data else {
                 return Err(Stop::Trouble("the store answered a log query with samples".to_owned()));
             };
-            let entries = pages.take(merge(streams, self.direction))?;
+            let entries = pages.take(merge(streams, self.direction));
             if said.send(Said::Page(part.index, entries, answer.warnings)).await.is_err() {
                 return Ok(false);
             }

@@ -25,6 +25,9 @@ use crate::{output_csv, output_json, output_table};
 /// Columns of a page where no terminal has any.
 const COLUMNS: usize = 80;
 
+/// How stores begin to say that a call asks for more entries than they return at once.
+const TOO_MANY: &str = "max entries limit per query exceeded";
+
 /// What a command has to work with.
 pub(crate) struct Session<'a> {
     /// The time of day, nanoseconds since the Unix epoch.
@@ -187,6 +190,11 @@ impl<'a> Session<'a> {
 /// Shows where a query is at fault, if the store says so.
 pub(crate) fn refused(error: logyard_client::Error, query: &str) -> Stop {
     match Stop::from(error) {
+        Stop::Trouble(text) if text.starts_with(TOO_MANY) => Stop::Trouble(format!(
+            "{}; --batch asks for fewer at a time, and where one timestamp holds more, the store must return more at once: \
+             raise engine.entries_max there, or max_entries_limit_per_query of a Loki",
+            text.trim_end()
+        )),
         Stop::Trouble(text) => Stop::Trouble(explain(&text, query)),
         other => other,
     }

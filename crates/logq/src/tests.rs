@@ -178,6 +178,38 @@ fn pages_are_joined() {
 }
 
 #[test]
+fn a_timestamp_fuller_than_the_store_returns_at_once_is_told() {
+    let refusal = "400 max entries limit per query exceeded, limit > max_entries_limit_per_query (4 > 2)";
+    let (addr, requests) = serve(vec![entries(&[(9, "a"), (9, "b")]), refusal.to_owned()]);
+    let line =
+        [r#"{container="web"}"#, "--limit", "0", "--batch", "2", "--forward", "-o", "raw", "--addr", &addr];
+    let outcome = command(&line, &[]);
+    assert_eq!((outcome.status, &*outcome.out), (TROUBLE, "a\nb\n"));
+    assert!(
+        outcome.err.contains("(4 > 2); --batch") && outcome.err.contains("engine.entries_max"),
+        "{}",
+        outcome.err
+    );
+    assert!(requests.iter().nth(1).unwrap().contains("&limit=4&"));
+}
+
+#[test]
+fn tail_asks_again_and_again_where_a_proxy_speaks_no_websockets() {
+    // Such a proxy hands the request on without what asks for the change of protocol.
+    let bodies = vec![
+        entries(&[(3, "old")]),
+        "200 {}".to_owned(),
+        entries(&[(3, "old"), (2, "new")]),
+        "400 no more".to_owned(),
+    ];
+    let (addr, requests) = serve(bodies);
+    let outcome = command(&["tail", r#"{container="web"}"#, "-o", "raw", "--addr", &addr], &[]);
+    assert_eq!((&*outcome.out, &*outcome.err), ("old\nnew\n", "logq: no more\n"));
+    let paths: Vec<bool> = requests.iter().map(|line| line.contains("/tail?")).collect();
+    assert_eq!(paths, [false, true, false, false]);
+}
+
+#[test]
 fn nothing_found_has_a_status_of_its_own() {
     let (addr, _requests) = serve(vec![entries(&[])]);
     let outcome = command(&[r#"{container="web"}"#], &[("LOKI_ADDR", &addr)]);

@@ -212,7 +212,7 @@ impl Asker<'_> {
             let answer = self.persist(slot, question, || self.client.query_range(&call)).await?;
             self.remark(&answer).await;
             let taken = match answer.data {
-                QueryData::Streams(streams) => pages.take(merge(streams, Direction::Backward)),
+                QueryData::Streams(streams) => Ok(pages.take(merge(streams, Direction::Backward))),
                 _ => Err("the store answered a log query with samples; check the address".to_owned()),
             };
             match taken {

@@ -56,9 +56,9 @@ impl Walk {
         self.reached_ns
     }
 
-    /// Takes the answer to the last call and returns entries, oldest first. Errors: as [`Pages::take`].
-    pub(crate) fn take(&mut self, page: Vec<Entry>) -> Result<Vec<Entry>, String> {
-        let fresh = self.pages.take(page)?;
+    /// Takes the answer to the last call and returns entries, oldest first.
+    pub(crate) fn take(&mut self, page: Vec<Entry>) -> Vec<Entry> {
+        let fresh = self.pages.take(page);
         self.has_found |= !fresh.is_empty();
         let mut whole = std::mem::take(&mut self.held);
         whole.extend(fresh);
@@ -68,7 +68,7 @@ impl Walk {
                 self.held = whole.split_off(complete);
                 self.reached_ns = last_ns;
             }
-            return Ok(whole);
+            return whole;
         }
         self.reached_ns = self.window.end_ns;
         let width_ns = self.window.end_ns.saturating_sub(self.window.start_ns);
@@ -77,7 +77,7 @@ impl Walk {
         self.window = window(self.reached_ns, self.end_ns, width_ns);
         self.has_found = false;
         self.pages = Pages::new(&self.query, self.window, Direction::Forward, 0, self.batch);
-        Ok(whole)
+        whole
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
         let mut walk = Walk::new("{}", range, batch);
         let (mut all, mut calls) = (Vec::new(), 0);
         while let Some(call) = walk.next() {
-            all.extend(walk.take(answer(stored, &call)).unwrap());
+            all.extend(walk.take(answer(stored, &call)));
             calls += 1;
             each(walk.reached_ns(), &all);
             assert!(calls < 10_000, "the walk does not end");
