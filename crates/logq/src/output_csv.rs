@@ -7,9 +7,12 @@ use crate::entry::Entry;
 use crate::output_text::{Look, labels_text};
 use crate::series::Sample;
 
+/// Header of entries, a whole row.
+pub(crate) const ENTRIES_HEADER: &str = "timestamp,labels,line\n";
+
 /// Writes the header of entries.
 pub(crate) fn write_entries_header(out: &mut dyn Write) -> io::Result<()> {
-    write_row(out, &["timestamp", "labels", "line"])
+    out.write_all(ENTRIES_HEADER.as_bytes())
 }
 
 /// Writes an entry; all of its labels but those left out by the flags.

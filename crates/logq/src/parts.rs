@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use logyard_client::{Client, RangeExtras};
 use logyard_model::{Direction, TimeRange};
-use logyard_sys::{Disk, RealDisk, WriteFile};
+use logyard_sys::{Disk, ReadFile, RealDisk, WriteFile};
 use logyard_wire::loki_query::QueryData;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,6 +22,7 @@ use crate::args_shared::Format;
 use crate::check::{Yields, check};
 use crate::command_query::QueryFlags;
 use crate::entry::{Entry, merge};
+use crate::output_csv;
 use crate::pages::Pages;
 use crate::printer::Printer;
 use crate::run::Stop;
@@ -72,13 +73,11 @@ pub(crate) async fn run(
     if check(query)? == Yields::Samples {
         return Err(Stop::Trouble("parts are for log queries; a metric query has one answer".to_owned()));
     }
-    if session.format == Format::Csv {
-        return Err(Stop::Trouble("parts have no header; use -o jsonl, or csv without parts".to_owned()));
-    }
     let direction = if flags.forward { Direction::Forward } else { Direction::Backward };
     let parts = split(range, wanted.part_ns, direction)?;
     let disk: Arc<dyn Disk> = RealDisk::shared();
-    let mut files = Files::new(wanted, &parts, disk);
+    let header = if session.format == Format::Csv { output_csv::ENTRIES_HEADER } else { "" };
+    let mut files = Files::new(wanted, &parts, disk, header);
     let todo: VecDeque<Part> = parts.iter().filter(|part| !files.is_there(part.index)).cloned().collect();
     if todo.len() < parts.len() {
         session.remark(format_args!("{} of {} parts are there", parts.len() - todo.len(), parts.len()))?;
@@ -98,7 +97,8 @@ pub(crate) async fn run(
         tasks.spawn(fetch.clone().work(sender.clone()));
     }
     drop(sender);
-    let mut printer = Printer::with_all_labels();
+    // Files have a header each.
+    let mut printer = Printer::with_all_labels(wanted.prefix.is_none());
     files.print_ready(session)?;
     while let Some(said) = said.recv().await {
         match said {
@@ -190,20 +190,23 @@ struct Files {
     open: BTreeMap<usize, Box<dyn WriteFile>>,
     merges: bool,
     keeps: bool,
+    /// What each file begins with, and what is printed once; may be empty.
+    header: &'static str,
     /// How many have been printed.
     printed: usize,
+    /// Bytes that were printed, without headers.
     bytes: u64,
 }
 
 impl Files {
-    fn new(wanted: &Wanted, parts: &[Part], disk: Arc<dyn Disk>) -> Self {
+    fn new(wanted: &Wanted, parts: &[Part], disk: Arc<dyn Disk>, header: &'static str) -> Self {
         let prefix = wanted.prefix.as_deref();
         let paths: Vec<PathBuf> =
             prefix.iter().flat_map(|prefix| parts.iter().map(|part| path_of(prefix, part.range))).collect();
         let is_whole = |path: &PathBuf| !wanted.overwrites && matches!(disk.metadata(path), Ok(Some(_)));
         let whole = paths.iter().map(is_whole).collect();
         let Wanted { merges, keeps, .. } = *wanted;
-        Self { disk, paths, whole, open: BTreeMap::new(), merges, keeps, printed: 0, bytes: 0 }
+        Self { disk, paths, whole, open: BTreeMap::new(), merges, keeps, header, printed: 0, bytes: 0 }
     }
 
     fn is_there(&self, index: usize) -> bool {
@@ -218,9 +221,11 @@ impl Files {
     fn open(&mut self, index: usize) -> Result<Option<&mut Box<dyn WriteFile>>, Stop> {
         let Some(path) = self.paths.get(index) else { return Ok(None) };
         if !self.open.contains_key(&index) {
-            let file =
-                self.disk.create_file(&unfinished(path)).map_err(|error| fault("write", path, &error))?;
-            self.open.insert(index, file);
+            let file = self.disk.create_file(&unfinished(path)).and_then(|mut file| {
+                file.write_all(self.header.as_bytes())?;
+                Ok(file)
+            });
+            self.open.insert(index, file.map_err(|error| fault("write", path, &error))?);
         }
         Ok(self.open.get_mut(&index))
     }
@@ -243,22 +248,40 @@ impl Files {
         Ok(())
     }
 
+    /// Returns where a file goes on behind its header: at its beginning, if it was written in a form that has none.
+    fn behind_header(&self, file: &dyn ReadFile, path: &Path) -> Result<u64, Stop> {
+        let mut begin = vec![0; self.header.len()];
+        let mut filled = 0;
+        while filled < begin.len() {
+            let rest = begin.get_mut(filled..).unwrap_or_default();
+            match file.read_at(rest, filled as u64).map_err(|error| fault("read", path, &error))? {
+                0 => return Ok(0),
+                read => filled += read,
+            }
+        }
+        Ok(if begin == self.header.as_bytes() { filled as u64 } else { 0 })
+    }
+
     /// Prints the files that are next in order and whole, if they are to be merged.
     fn print_ready(&mut self, session: &mut Session<'_>) -> Result<(), Stop> {
         while self.merges && self.is_there(self.printed) {
             let Some(path) = self.paths.get(self.printed) else { return Ok(()) };
             let file = self.disk.open_file(path).map_err(|error| fault("read", path, &error))?;
-            let (mut buffer, mut offset) = (vec![0; READ_BYTES], 0);
+            let begun = self.behind_header(&*file, path)?;
+            let (mut buffer, mut offset) = (vec![0; READ_BYTES], begun);
             loop {
                 let read = file.read_at(&mut buffer, offset).map_err(|error| fault("read", path, &error))?;
                 if read == 0 {
                     break;
                 }
+                if begun > 0 && self.bytes == 0 && offset == begun {
+                    session.out.write_all(self.header.as_bytes())?;
+                }
                 session.out.write_all(buffer.get(..read).unwrap_or_default())?;
                 offset += read as u64;
             }
             session.out.flush()?;
-            self.bytes += offset;
+            self.bytes += offset - begun;
             if !self.keeps {
                 self.disk.remove_file(path).map_err(|error| fault("remove", path, &error))?;
             }
@@ -341,6 +364,47 @@ mod tests {
         let done = line(&["--merge-parts", "--quiet"]);
         assert_eq!((done.out.as_str(), done.err.as_str()), ("new\nold\n", ""));
         assert!(disk.list(folder.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn tables_have_a_header_in_each_file_and_one_when_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path().join("q").display().to_string();
+        let line = |addr: &str, more: &[&str]| {
+            let fixed =
+                [r#"{a="b"}"#, "--since", "30s", "--parallel-duration", "10s", "-o", "csv", "--addr", addr];
+            command(&[&fixed[..], more].concat(), &[])
+        };
+        let answers = || vec![entries(&[]), entries(&[(12, "new")]), entries(&[(22, "old")])];
+        let row = |time: &str, text: &str| {
+            format!("2026-11-21T02:58:{time}.000Z,\"{{container=\"\"web\"\"}}\",{text}\n")
+        };
+        let header = output_csv::ENTRIES_HEADER;
+        let (addr, _requests) = serve(answers());
+        assert_eq!(line(&addr, &["--part-path-prefix", &prefix]).status, FOUND);
+        let disk = RealDisk::shared();
+        let mut files: Vec<String> =
+            disk.list(folder.path()).unwrap().into_iter().map(|item| item.name).collect();
+        files.sort();
+        let texts: Vec<String> = files
+            .iter()
+            .map(|name| String::from_utf8(disk.read(&folder.path().join(name)).unwrap()).unwrap())
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                format!("{header}{}", row("44", "old")),
+                format!("{header}{}", row("54", "new")),
+                header.to_owned()
+            ]
+        );
+        let done = line(&addr, &["--part-path-prefix", &prefix, "--merge-parts", "-q"]);
+        let whole = format!("{header}{}{}", row("54", "new"), row("44", "old"));
+        assert_eq!((done.status, &*done.out), (FOUND, &*whole), "{}", done.err);
+        let (addr, _requests) = serve(answers());
+        let done = line(&addr, &["--parallel-max-workers", "2"]);
+        assert_eq!(done.out.lines().filter(|line| format!("{line}\n") == header).count(), 1, "{}", done.out);
+        assert_eq!(done.out.lines().count(), 3);
     }
 
     #[test]

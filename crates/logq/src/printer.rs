@@ -15,18 +15,20 @@ use crate::{output_csv, output_json, output_text};
 pub(crate) struct Printer {
     /// Labels left out of each line; unknown before the first page.
     common: Option<Labels>,
+    /// Whether the first entries stand below a header, in a form that has one.
+    has_header: bool,
     printed: usize,
 }
 
 impl Printer {
     pub(crate) fn new(session: &Session<'_>) -> Self {
         let hides_none = session.look.labels.all_labels || session.look.labels.no_labels;
-        Self { common: hides_none.then(Labels::new), printed: 0 }
+        Self { common: hides_none.then(Labels::new), has_header: true, printed: 0 }
     }
 
-    /// Prints every label on every line.
-    pub(crate) fn with_all_labels() -> Self {
-        Self { common: Some(Labels::new()), printed: 0 }
+    /// Prints every label on every line, with or without a header.
+    pub(crate) fn with_all_labels(has_header: bool) -> Self {
+        Self { common: Some(Labels::new()), has_header, printed: 0 }
     }
 
     /// Returns how many entries have been printed.
@@ -61,7 +63,7 @@ impl Printer {
     ) -> Result<(), Stop> {
         let none = Labels::new();
         let common = self.common.as_ref().unwrap_or(&none);
-        if self.printed == 0 && format == Format::Csv {
+        if self.has_header && self.printed == 0 && format == Format::Csv && !entries.is_empty() {
             output_csv::write_entries_header(out)?;
         }
         for entry in entries {
