@@ -4,7 +4,7 @@ use crate::error::HttpError;
 use crate::param_forms::{self, Bounds};
 use crate::params::Params;
 use crate::query::check_length;
-use crate::select_local::{self, streams};
+use crate::select_local::{self, label_names, label_values, streams};
 use crate::state::State;
 use crate::tenant;
 use axum::body::Body;
@@ -131,8 +131,10 @@ pub(crate) async fn stats(
 }
 
 async fn find_names(state: &Arc<State>, request: Request<Body>) -> Result<BTreeSet<String>, HttpError> {
-    let asked = asked(state, request).await?;
-    distinct(state, asked, |labels, found| found.extend(labels.iter().map(|(name, _)| name.to_owned()))).await
+    let Asked { tenants, range, params } = asked(state, request).await?;
+    let matchers = matchers(&params)?;
+    let shared = Arc::clone(state);
+    state.run_read(move |_, _| Ok(label_names(&shared.store, &tenants, &matchers, range)?)).await
 }
 
 async fn find_values(
@@ -143,34 +145,15 @@ async fn find_values(
     if name.contains('/') {
         return Err(HttpError::not_found());
     }
-    let asked = asked(state, request).await?;
-    distinct(state, asked, move |labels, found| {
-        if let Some(value) = labels.get(&name).filter(|value| !found.contains(*value)) {
-            found.insert(value.to_owned());
-        }
-    })
-    .await
+    let Asked { tenants, range, params } = asked(state, request).await?;
+    let matchers = matchers(&params)?;
+    let shared = Arc::clone(state);
+    state.run_read(move |_, _| Ok(label_values(&shared.store, &tenants, &name, &matchers, range)?)).await
 }
 
-/// Collects texts from the labels of all streams in the range that match the parameter `query`, if any.
-async fn distinct(
-    state: &Arc<State>,
-    asked: Asked,
-    mut pick: impl FnMut(&LabelSet, &mut BTreeSet<String>) + Send + 'static,
-) -> Result<BTreeSet<String>, HttpError> {
-    let matchers = match asked.params.get("query") {
-        Some(text) => selector(text)?,
-        None => Vec::new(),
-    };
-    let shared = Arc::clone(state);
-    let job = move |_: &_, _| {
-        let mut found = BTreeSet::new();
-        for stream in streams(&shared.store, &asked.tenants, &matchers, asked.range)? {
-            pick(&stream.labels, &mut found);
-        }
-        Ok(found)
-    };
-    state.run_read(job).await
+/// Returns the matchers of the parameter `query`, if there is one.
+fn matchers(params: &Params) -> Result<Vec<Matcher>, HttpError> {
+    params.get("query").map_or_else(|| Ok(Vec::new()), selector)
 }
 
 /// Parses a selector such as `{app="a"}` for settings that hold one. Errors: LogQL's text.

@@ -9,7 +9,7 @@ use logyard_engine::{Engine, Error, Kind, QueryOutcome, QueryRequest, Select, Se
 use logyard_model::{Matcher, Stream, StreamId, Tenant, Tenants, TimeRange};
 use logyard_store::{Stats, Store};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Tells whose a stream is, when several tenants are read.
@@ -76,6 +76,37 @@ pub(crate) fn streams(
         found.extend(streams.into_iter().map(shown));
     }
     Ok(found)
+}
+
+/// Returns the names of the labels of the streams that [`streams`] returns.
+///
+/// Errors and cost: as [`Store::label_names`] of one tenant; of several as [`streams`].
+pub(crate) fn label_names(
+    store: &Store,
+    tenants: &Tenants,
+    matchers: &[Matcher],
+    range: TimeRange,
+) -> Result<BTreeSet<String>, logyard_store::Error> {
+    if let Some(tenant) = tenants.only() {
+        return store.label_names(tenant, matchers, range);
+    }
+    let streams = streams(store, tenants, matchers, range)?;
+    Ok(streams.iter().flat_map(|stream| stream.labels.iter()).map(|(name, _)| name.to_owned()).collect())
+}
+
+/// Returns the values of a label of the streams that [`streams`] returns. Errors and cost: as [`label_names`].
+pub(crate) fn label_values(
+    store: &Store,
+    tenants: &Tenants,
+    name: &str,
+    matchers: &[Matcher],
+    range: TimeRange,
+) -> Result<BTreeSet<String>, logyard_store::Error> {
+    if let Some(tenant) = tenants.only() {
+        return store.label_values(tenant, name, matchers, range);
+    }
+    let streams = streams(store, tenants, matchers, range)?;
+    Ok(streams.iter().filter_map(|stream| stream.labels.get(name)).map(str::to_owned).collect())
 }
 
 /// Returns counts over the matching streams in `range`, summed over the tenants. Errors and cost: as [`Store::stats`].

@@ -207,9 +207,22 @@ impl Head {
         window: &Window<'_>,
         streams: &mut BTreeMap<StreamId, Arc<Stream>>,
     ) {
+        self.each_stream(tenant, matchers, window, |stream| {
+            streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));
+        });
+    }
+
+    /// Calls `visit` for the tenant's matching streams with entries in the window, a day after the other.
+    pub(crate) fn each_stream(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        window: &Window<'_>,
+        mut visit: impl FnMut(&Arc<Stream>),
+    ) {
         self.each_matching(tenant, matchers, window, |head_stream, range| {
             if head_stream.overlaps(range) {
-                streams.entry(head_stream.stream.id).or_insert_with(|| Arc::clone(&head_stream.stream));
+                visit(&head_stream.stream);
             }
         });
     }

@@ -55,6 +55,7 @@ mod import_file;
 pub mod inspect;
 mod inspect_segment;
 mod interner;
+mod label_texts;
 mod lineage;
 mod locality;
 mod maintenance;

@@ -73,6 +73,12 @@ impl<'a> Window<'a> {
         clamp(self.range, self.cutoff_ns(order, stream))
     }
 
+    /// Returns whether all entries between two times, both included, are in the range and none of them too old.
+    pub(crate) fn holds(&self, min_ns: i64, max_ns: i64) -> bool {
+        let is_same_for_all = self.is_uniform || !self.has_border;
+        is_same_for_all && self.range.start_ns <= min_ns && max_ns < self.range.end_ns
+    }
+
     /// Takes the rows that are too old out of views. Errors and cost: as [`trim`].
     pub(crate) fn trim(&self, views: &mut Vec<BlockView>) -> Result<()> {
         if !self.has_border {

@@ -10,6 +10,7 @@ use crate::damage::Damage;
 use crate::error::{Error, Kind, Result};
 use crate::head::arrival;
 use crate::interner::Interner;
+use crate::label_texts::Asked;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
 use crate::policy::Period;
@@ -230,17 +231,8 @@ impl SegmentIndex {
 
     /// Returns the refs of the streams that pass all matchers, ascending.
     fn matching(&self, matchers: &[Matcher]) -> Vec<u32> {
-        if let Some(index) = &self.stream_index
-            && !self.is_stream_index_bad.load(Ordering::Relaxed)
-        {
-            match index.matching(matchers) {
-                Ok(refs) => return refs,
-                Err(error) => {
-                    self.is_stream_index_bad.store(true, Ordering::Relaxed);
-                    self.unreadable_indexes.inc();
-                    tracing::warn!(%error, "stream index failed, search the streams instead");
-                }
-            }
+        if let Some(refs) = self.ask_stream_index(|index| index.matching(matchers)) {
+            return refs;
         }
         let passes = |stream: &Stream| matchers.iter().all(|matcher| matcher.matches_set(&stream.labels));
         (0..)
@@ -248,6 +240,48 @@ impl SegmentIndex {
             .filter(|(_, stream)| passes(stream))
             .map(|(stream_ref, _)| stream_ref)
             .collect()
+    }
+
+    /// Asks the stream index; `None` if there is none, or it fails now or has failed before.
+    fn ask_stream_index<T>(
+        &self,
+        ask: impl FnOnce(&StreamIndex) -> std::result::Result<T, logyard_index::Error>,
+    ) -> Option<T> {
+        let index = self.stream_index.as_ref()?;
+        if self.is_stream_index_bad.load(Ordering::Relaxed) {
+            return None;
+        }
+        ask(index)
+            .inspect_err(|error| {
+                self.is_stream_index_bad.store(true, Ordering::Relaxed);
+                self.unreadable_indexes.inc();
+                tracing::warn!(%error, "stream index failed, search the streams instead");
+            })
+            .ok()
+    }
+
+    /// Returns what is asked of all streams, sorted; `None` if there is no stream index to tell.
+    pub(crate) fn label_texts(&self, asked: Asked<'_>) -> Option<Vec<String>> {
+        self.ask_stream_index(|index| match asked {
+            Asked::Names => index.names(),
+            Asked::Values(name) => index.values(name),
+        })
+    }
+
+    /// Calls `visit` once for each matching stream with entries in the window, in order of their refs.
+    pub(crate) fn each_stream(
+        &self,
+        order: u64,
+        matchers: &[Matcher],
+        window: &Window<'_>,
+        mut visit: impl FnMut(&Arc<Stream>),
+    ) {
+        let mut last_ref = None;
+        self.each_run(order, matchers, window, |row, stream, _| {
+            if last_ref.replace(row.run.stream_ref) != Some(row.run.stream_ref) {
+                visit(stream);
+            }
+        });
     }
 
     /// Calls `visit` for the runs of matching streams that may hold entries in the window, in file order, with what
@@ -320,7 +354,7 @@ impl SegmentIndex {
         window: &Window<'_>,
         streams: &mut BTreeMap<StreamId, Arc<Stream>>,
     ) {
-        self.each_run(order, matchers, window, |_, stream, _| {
+        self.each_stream(order, matchers, window, |stream| {
             streams.entry(stream.id).or_insert_with(|| Arc::clone(stream));
         });
     }

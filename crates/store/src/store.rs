@@ -11,6 +11,7 @@ use crate::folder::Folder;
 use crate::fsck::Progress;
 use crate::head::{Head, weight};
 use crate::import::{self, ImportInfo, ImportOptions};
+use crate::label_texts::{self, Asked};
 use crate::maintenance::{self, Maintenance, QueryGuard};
 use crate::metrics::Metrics;
 use crate::policy::{Periods, RetentionPolicy};
@@ -30,7 +31,7 @@ use logyard_model::{LabelSet, Matcher, Prefilter, Stream, StreamId, Tenant, Time
 use logyard_sys::{Clock, Disk, LockGuard, Random};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -383,6 +384,46 @@ impl Store {
             }
         })?;
         Ok(streams.into_values().collect())
+    }
+
+    /// Returns the distinct names of the labels of the streams that [`Store::streams`] returns.
+    ///
+    /// Errors: as [`Store::select`]. Cost: without matchers, a step for each name in segments that lie in `range` whole and
+    /// have many streams; else a look at each stream.
+    pub fn label_names(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<BTreeSet<String>> {
+        self.label_texts(tenant, matchers, range, Asked::Names)
+    }
+
+    /// Returns the distinct values of a label of the streams that [`Store::streams`] returns.
+    ///
+    /// Errors and cost: as [`Store::label_names`], with values instead of names.
+    pub fn label_values(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<BTreeSet<String>> {
+        self.label_texts(tenant, matchers, range, Asked::Values(name))
+    }
+
+    fn label_texts(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        range: TimeRange,
+        asked: Asked<'_>,
+    ) -> Result<BTreeSet<String>> {
+        let sight = Sight::new(&self.inner.shared, tenant, range)?;
+        sight.map_or_else(
+            || Ok(BTreeSet::new()),
+            |mut sight| label_texts::collect(&mut sight, tenant, matchers, asked),
+        )
     }
 
     /// Returns counts over the matching streams in `range`, from run tables alone.

@@ -28,6 +28,7 @@ use crate::{Kind, SyncMode};
 use logyard_model::MatchOp;
 use logyard_sys::{SimClock, SimDisk};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Noon of 2026-06-01.
@@ -131,6 +132,19 @@ fn entries(rows: &[(i64, &str)]) -> Entries {
         entries.push(*ts_ns, line.as_bytes(), "", &LabelSet::default());
     }
     entries
+}
+
+/// Names and values of labels are those of the streams.
+fn check_labels(store: &Store, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) {
+    let streams = store.streams(tenant, matchers, range).unwrap();
+    let names: BTreeSet<String> =
+        streams.iter().flat_map(|one| one.labels.iter()).map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(store.label_names(tenant, matchers, range).unwrap(), names, "{matchers:?} {range:?}");
+    for name in names.iter().map(String::as_str).chain(["nosuch", ""]) {
+        let values: BTreeSet<String> =
+            streams.iter().filter_map(|one| one.labels.get(name)).map(str::to_owned).collect();
+        assert_eq!(store.label_values(tenant, name, matchers, range).unwrap(), values, "{name} {range:?}");
+    }
 }
 
 fn id(sequence: u64) -> BatchId {
@@ -317,6 +331,35 @@ fn tenants_are_walls() {
         assert_eq!(lines(&store), ["ours"]);
         assert_eq!(find(&store, &other, &[], TimeRange::ALL).len(), 1);
         assert_eq!(store.streams(&other, &[], TimeRange::ALL).unwrap().len(), 1);
+        run(store.flush()).unwrap();
+    }
+}
+
+#[test]
+fn labels_are_those_of_the_streams_wherever_they_are_told_from() {
+    let store = open(&SimDisk::new());
+    let tenant = Tenant::single();
+    // More than a segment has without a stream index; each is there for a second, half of them with a label more.
+    for number in 0..600_i64 {
+        let (app, host) = (format!("a{number}"), format!("h{}", number % 3));
+        let mut pairs = vec![("app", app.as_str()), ("host", host.as_str())];
+        if number % 2 == 0 {
+            pairs.push(("even", "yes"));
+        }
+        let chunks = vec![(stream(&tenant, &pairs), entries(&[(NOON_NS + number * 1_000_000_000, "one")]))];
+        append(&store, StoreBatch { tenant: tenant.clone(), id: None, chunks, encoded: None }).unwrap();
+    }
+    let from = |start: i64, end: i64| TimeRange {
+        start_ns: NOON_NS + start * 1_000_000_000,
+        end_ns: NOON_NS + end * 1_000_000_000,
+    };
+    for _ in 0..2 {
+        for range in [TimeRange::ALL, from(0, 600), from(0, 599), from(1, 2), from(300, 900), from(700, 800)]
+        {
+            check_labels(&store, &tenant, &[], range);
+            check_labels(&store, &tenant, &[matcher("host", MatchOp::Equal, "h1")], range);
+        }
+        assert_eq!(store.label_values(&tenant, "app", &[], TimeRange::ALL).unwrap().len(), 600);
         run(store.flush()).unwrap();
     }
 }

@@ -447,6 +447,8 @@ impl History {
             self.oracle.expected(self.rules, now_ns, |one| matches(one) && range.contains(one.found.1));
         expected.check(tagged(tenant, find(&self.store, tenant, &matchers, range)));
         self.check_counts(tenant, &matchers);
+        check_labels(&self.store, tenant, &matchers, range);
+        check_labels(&self.store, tenant, &[], range);
     }
 
     /// Counts come from run tables alone: exact where no entry is there twice and none is too old.
