@@ -102,6 +102,16 @@ fn drivers_that_send_are_received_with_the_labels_of_containers() {
     }
     let joined = logyard.lines(r#"{container="fluent"} |= `xxx`"#, 1);
     assert_eq!(joined.len(), 1, "parts of a line are joined");
+    // The driver waits for the acknowledgement of each part before it sends the next.
+    let script = "head -c 50000 /dev/zero | tr '\\0' y; echo; echo done";
+    let options = ["fluentd-address=127.0.0.1:24224", "fluentd-request-ack=true"];
+    let options = ["--log-driver", "fluentd", "--log-opt", options[0], "--log-opt", options[1]];
+    engine.run("acked", &options, script);
+    let lines = logyard.lines(r#"{container="acked"}"#, 2);
+    let lengths: Vec<usize> = lines.iter().map(String::len).collect();
+    assert_eq!(lengths, [50_000, 4], "parts that are acknowledged one by one are joined");
+    let parts = folder.path().join("data/agent/forward-parts");
+    assert!(!parts.exists(), "what is joined is not kept");
 }
 
 #[test]
