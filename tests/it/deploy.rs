@@ -282,6 +282,9 @@ fn the_image_runs_as_the_compose_file_says() {
     }
     let agent_log = agent.log(&agent_id);
     assert!(!agent_log.contains("level=warn") && !agent_log.contains("level=error"), "{agent_log}");
+    // It reads its own container, as its label wants, and what it says does not make it say more.
+    wait_for_lines(&engine, &id, r#"{container="logyard-agent"}"#);
+    assert!(agent.log(&agent_id).lines().count() < 50, "{}", agent.log(&agent_id));
     agent.compose(&["down", "--volumes"]);
 
     // It says that anybody may come in, and nothing else that is loud.
