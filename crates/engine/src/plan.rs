@@ -229,6 +229,13 @@ impl Pipeline {
         !self.stages.iter().any(Stage::needs_line)
     }
 
+    /// Returns whether a stage may look at the time of an entry.
+    pub(crate) fn reads_time(&self) -> bool {
+        let may_read =
+            |stage: &Stage| matches!(stage, Stage::LineFormat(_) | Stage::LabelFormat(_) | Stage::Context);
+        self.stages.iter().any(may_read)
+    }
+
     /// Returns whether the line that comes out may differ from the one stored.
     pub(crate) fn changes_line(&self) -> bool {
         self.stages.iter().any(Stage::changes_line)

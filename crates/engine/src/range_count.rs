@@ -249,7 +249,10 @@ impl Counting<'_> {
     ) -> Result<(), Error> {
         let stream = Arc::new(run.stream.labels.clone());
         let labels_only = self.pipeline.labels_only();
-        let ts_ns = block.timestamps()?;
+        // Entries that all belong to the same steps need no look at their times.
+        let whole =
+            if self.pipeline.reads_time() { None } else { self.window.steps_of_span(run.min_ns, run.max_ns) };
+        let ts_ns = if whole.is_some() { &[] } else { block.timestamps()? };
         let line_ends = if self.needs_bytes { Some(block.line_ends()?) } else { None };
         let mut finder = StepFinder::new(self.window);
         let changes_line = self.pipeline.changes_line();
@@ -274,11 +277,15 @@ impl Counting<'_> {
                     series
                 }
             };
-            let (Some((series, final_bytes)), Some(ts)) = (series, ts_ns.get(row as usize)) else { continue };
+            let Some((series, final_bytes)) = series else { continue };
             counts.stats.entries_passed += 1;
             let stored_bytes = line_ends.map_or(0, |ends| line_bytes(ends, row));
             let bytes = if changes_line { final_bytes } else { stored_bytes };
-            counts.add(series, &finder.steps_of(*ts), 1, bytes);
+            match (&whole, ts_ns.get(row as usize)) {
+                (Some(steps), _) => counts.add(series, steps, 1, bytes),
+                (None, Some(ts)) => counts.add(series, &finder.steps_of(*ts), 1, bytes),
+                (None, None) => {}
+            }
         }
         Ok(())
     }
@@ -303,8 +310,13 @@ impl Counting<'_> {
         if rows.len() == 0 {
             return Ok(());
         }
-        let ts_ns = block.timestamps()?;
         let line_ends = if self.needs_bytes { Some(block.line_ends()?) } else { None };
+        if let Some(steps) = self.window.steps_of_span(run.min_ns, run.max_ns) {
+            let bytes = line_ends.map_or(0, |ends| rows.iter().map(|row| line_bytes(ends, row)).sum());
+            counts.add(series, &steps, rows.len() as i64, bytes);
+            return Ok(());
+        }
+        let ts_ns = block.timestamps()?;
         let mut finder = StepFinder::new(self.window);
         // Neighbours with the same steps are added together.
         let (mut pending, mut entries, mut bytes) = (0..0, 0, 0);

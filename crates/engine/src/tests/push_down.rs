@@ -278,5 +278,11 @@ fn only_what_is_needed_is_decoded() {
     // Lines, only where nothing else helps.
     let lines = [SECTION_TS, SECTION_LENGTHS, SECTION_LINES];
     check(r#"sum(count_over_time({app="a"} |= "none" [1m]))"#, 60, &[SECTION_LENGTHS, SECTION_LINES]);
-    check(r#"sum(count_over_time({app="a"} |= "n" [1m]))"#, 60, &lines);
+    check(r#"sum(count_over_time({app="a"} |= "n" [1m]))"#, 60, &[SECTION_LENGTHS, SECTION_LINES]);
+    check(
+        r#"sum(count_over_time({app="a"} | json | n = 1 [1m]))"#,
+        60,
+        &[SECTION_LEVEL, SECTION_METADATA, SECTION_LENGTHS, SECTION_LINES],
+    );
+    check(r#"sum(count_over_time({app="a"} |= "n" [5s]))"#, 5, &lines);
 }
