@@ -6,12 +6,13 @@ use clap::Args;
 use logyard_model::Direction;
 
 use crate::args_shared::Format;
+use crate::check::{Yields, check};
 use crate::entry::Entry;
-use crate::output_json;
 use crate::output_text::time_text;
 use crate::pages::Pages;
 use crate::people::counts::ERRORS;
 use crate::people::name;
+use crate::people::rows::write_rows;
 use crate::people::shape::shape;
 use crate::people::table::{Row, Side, write_table};
 use crate::run::Stop;
@@ -93,35 +94,28 @@ impl Errors {
 }
 
 fn print(kinds: &[Kind], session: &mut Session<'_>) -> Result<(), Stop> {
-    match session.format {
-        Format::Jsonl => {
-            for Kind { count, name, last, .. } in kinds {
-                let row = serde_json::json!({
-                    "count": count, "name": name, "last": time_text(last.ts_ns, &session.look.zone), "line": last.line,
-                });
-                output_json::write_line(session.out, &row)?;
-            }
-        }
-        _ if kinds.is_empty() => {}
-        _ => {
-            let rows: Vec<Row> = kinds
-                .iter()
-                .map(|Kind { count, name, last, .. }| {
-                    let time = time_text(last.ts_ns, &session.look.zone);
-                    let cells = vec![count.to_string(), time, name.clone(), last.line.clone()];
-                    Row { cells, is_bad: false }
-                })
-                .collect();
-            let head = [
-                ("COUNT", Side::Right),
-                ("LAST", Side::Left),
-                ("NAME", Side::Left),
-                ("LAST LINE", Side::Left),
-            ];
-            write_table(session.out, &head, &rows, &session.look)?;
-        }
+    let zone = session.look.zone.clone();
+    let plain: Vec<serde_json::Value> = kinds
+        .iter()
+        .map(|Kind { count, name, last, .. }| {
+            let time = time_text(last.ts_ns, &zone);
+            serde_json::json!({ "count": count, "name": name, "last": time, "line": last.line })
+        })
+        .collect();
+    if kinds.is_empty() || write_rows(&plain, "line", session)? {
+        return Ok(());
     }
-    Ok(())
+    let rows: Vec<Row> = kinds
+        .iter()
+        .map(|Kind { count, name, last, .. }| {
+            let cells =
+                vec![count.to_string(), time_text(last.ts_ns, &zone), name.clone(), last.line.clone()];
+            Row { cells, is_bad: false }
+        })
+        .collect();
+    let head =
+        [("COUNT", Side::Right), ("LAST", Side::Left), ("NAME", Side::Left), ("LAST LINE", Side::Left)];
+    Ok(write_table(session.out, &head, &rows, &session.look)?)
 }
 
 /// Returns the selector that is meant: all, one that was given, or that of a name. None: nothing has such a name.
@@ -130,6 +124,10 @@ pub(crate) async fn whose(text: Option<&str>, session: &mut Session<'_>) -> Resu
         // What a store gives every stream that has anything to be named by.
         None => Ok(Some(r#"{service_name=~".+"}"#.to_owned())),
         Some(text) if name::is_name(text) => name::selector(text, session).await,
-        Some(text) => Ok(Some(text.to_owned())),
+        // Read alone: with what is put behind it a fault would stand elsewhere.
+        Some(text) => match check(text)? {
+            Yields::Entries => Ok(Some(text.to_owned())),
+            Yields::Samples => Err(Stop::Trouble(format!("cannot use {text:?}: want a name or a selector"))),
+        },
     }
 }

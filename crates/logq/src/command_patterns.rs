@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::args_shared::Format;
 use crate::chart::columns::columns;
 use crate::chart::units::count_text;
 use crate::command_errors::whose;
-use crate::output_json;
+use crate::people::rows::write_rows;
 use crate::people::table::{Row, Side, write_table};
 use crate::run::Stop;
 use crate::session::{Session, refused};
@@ -54,13 +53,15 @@ impl Patterns {
         })?;
         found.sort_by_key(|pattern| std::cmp::Reverse(pattern.count()));
         found.truncate(self.limit);
-        if session.format == Format::Jsonl {
-            for pattern in &found {
-                let row = serde_json::json!({
+        let plain: Vec<serde_json::Value> = found
+            .iter()
+            .map(|pattern| {
+                serde_json::json!({
                     "count": pattern.count(), "level": pattern.level, "pattern": pattern.pattern,
-                });
-                output_json::write_line(session.out, &row)?;
-            }
+                })
+            })
+            .collect();
+        if write_rows(&plain, "pattern", session)? {
             return Ok(!found.is_empty());
         }
         if found.is_empty() {

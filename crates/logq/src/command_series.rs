@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args_shared::Format;
 use crate::run::Stop;
-use crate::session::Session;
+use crate::session::{Session, refused};
 use crate::{output_csv, output_json, output_text};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -32,7 +32,12 @@ pub(crate) struct Series {
 impl Series {
     pub(crate) async fn run(&self, session: &mut Session<'_>) -> Result<bool, Stop> {
         let range = session.range()?;
-        let mut series = session.client()?.series(&self.selectors, range).await?;
+        let found = session.client()?.series(&self.selectors, range).await;
+        let mut series = found.map_err(|error| match &self.selectors[..] {
+            // Of several it is not told which is at fault.
+            [selector] => refused(error, selector),
+            _ => Stop::from(error),
+        })?;
         series.sort();
         if self.analyze_labels {
             return analyze(&series, session);

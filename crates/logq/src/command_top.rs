@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::args_shared::Format;
 use crate::chart::units::{bytes_text, count_text};
 use crate::command_errors::whose;
-use crate::output_json;
 use crate::people::counts::{by_label, window};
+use crate::people::rows::write_rows;
 use crate::people::table::{Row, Side, write_table};
 use crate::run::Stop;
 use crate::session::Session;
@@ -75,11 +74,11 @@ impl Top {
         if self.watch.is_some() && session.look.terminal {
             write!(session.out, "{CLEAR}")?;
         }
-        if session.format == Format::Jsonl {
-            for (name, bytes, entries) in &rows {
-                let row = serde_json::json!({ label: name, "bytes": bytes, "entries": entries });
-                output_json::write_line(session.out, &row)?;
-            }
+        let plain: Vec<serde_json::Value> = rows
+            .iter()
+            .map(|(name, bytes, entries)| serde_json::json!({ label: name, "bytes": bytes, "entries": entries }))
+            .collect();
+        if write_rows(&plain, label, session)? {
             return Ok(!rows.is_empty());
         }
         let cells: Vec<Row> = rows

@@ -3,5 +3,6 @@
 pub(crate) mod counts;
 pub(crate) mod name;
 pub(crate) mod overview;
+pub(crate) mod rows;
 pub(crate) mod shape;
 pub(crate) mod table;

@@ -111,3 +111,31 @@ fn what_the_query_looks_for_is_marked() {
     }
     assert_eq!(ask(&["never"]), "2026-11-21T02:59:06.000Z ERROR x\n");
 }
+
+#[test]
+fn tables_have_forms_for_programs() {
+    let addr = stand_in();
+    let ask = |words: &[&str], form: &str| {
+        let done = command(&[words, &["-o", form, "--addr", &addr]].concat(), &[]);
+        assert_eq!(done.status, FOUND, "{words:?}: {}", done.err);
+        done.out
+    };
+    let by = ["top", "--by", "container"];
+    assert_eq!(ask(&by, "csv"), "bytes,container,entries\n7,web,7\n");
+    assert_eq!((ask(&by, "raw"), ask(&[], "raw")), ("web\n".to_owned(), "web\n".to_owned()));
+    assert_eq!(ask(&["errors"], "csv"), "count,last,line,name\n1,2026-11-21T02:59:06.000Z,ERROR x,web\n");
+    assert_eq!(ask(&["errors"], "raw"), "ERROR x\n");
+    assert_eq!(ask(&["patterns"], "raw"), "lost <_>\nGET <_>\n");
+    assert!(ask(&["patterns"], "csv").starts_with("count,level,pattern\n4,error,lost <_>\n"));
+}
+
+#[test]
+fn a_fault_in_a_selector_is_shown_in_what_was_written() {
+    let nobody = ["--addr", "http://127.0.0.1:1"];
+    for name in ["errors", "top", "patterns"] {
+        let done = command(&[&[name, "{container="], &nobody[..]].concat(), &[]);
+        assert!(done.status == TROUBLE && done.err.contains("\n  {container=\n"), "{}", done.err);
+        let done = command(&[&[name, "rate({a=\"b\"}[5m])"], &nobody[..]].concat(), &[]);
+        assert!(done.status == TROUBLE && done.err.contains("want a name or a selector"), "{}", done.err);
+    }
+}

@@ -1,10 +1,9 @@
 //! `logq` alone: what writes, how much, and where the errors are.
 
-use crate::args_shared::Format;
 use crate::chart::columns::columns;
 use crate::chart::units::{bytes_text, count_text, rate_text};
-use crate::output_json;
 use crate::people::counts::{ERRORS, by_label, trends, window};
+use crate::people::rows::write_rows;
 use crate::people::table::{Row, Side, write_table};
 use crate::run::Stop;
 use crate::session::Session;
@@ -37,14 +36,16 @@ pub(crate) async fn run(session: &mut Session<'_>) -> Result<bool, Stop> {
             key(b).partial_cmp(&key(a)).unwrap_or(std::cmp::Ordering::Equal)
         });
         let seconds = (range.end_ns.saturating_sub(range.start_ns) as f64 / 1e9).max(1.0);
-        if session.format == Format::Jsonl {
-            for name in names {
-                let row = serde_json::json!({
+        let plain: Vec<serde_json::Value> = names
+            .iter()
+            .map(|name| {
+                serde_json::json!({
                     "name": name, "label": label, "entries": of(&counts, name), "errors": of(&errors, name),
                     "bytes": of(&bytes, name),
-                });
-                output_json::write_line(session.out, &row)?;
-            }
+                })
+            })
+            .collect();
+        if write_rows(&plain, "name", session)? {
             return Ok(true);
         }
         let rows: Vec<Row> = names
