@@ -67,7 +67,13 @@ pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<Option<TcpListen
         return Ok(None);
     }
     match assemble::bind(settings, listen).await {
-        Ok(listener) => Ok(Some(listener)),
+        Ok(listener) => {
+            if listen.ends_with(":0") {
+                let address = listener.local_addr()?;
+                tracing::info!(%address, "the agent's pages are at a port that was free, since agent.listen names none");
+            }
+            Ok(Some(listener))
+        }
         Err(error) if listen == AgentSettings::default().listen && is_taken(&error) => {
             tracing::info!(
                 listen,
@@ -180,6 +186,16 @@ mod tests {
             detail: detail.to_owned(),
             entries: 3,
         }
+    }
+
+    #[tokio::test]
+    async fn a_port_of_zero_is_any_that_is_free() {
+        let mut settings = Settings::default();
+        settings.agent.listen = "127.0.0.1:0".to_owned();
+        let first = bind(&settings).await.unwrap().unwrap().local_addr().unwrap();
+        assert_ne!(first.port(), 0);
+        settings.agent.listen.clear();
+        assert!(bind(&settings).await.unwrap().is_none());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::settings_receive::{
 #[serde(deny_unknown_fields, default)]
 pub struct AgentSettings {
     /// Address and port of the pages of an agent on its own: `/ready`, `/metrics`, `/targets` and more, under section
-    /// server. Default `127.0.0.1:9080`, this machine only; empty: none.
+    /// server. Default `127.0.0.1:9080`, this machine only; with port 0 any that is free, which the log tells; empty: none.
     pub listen: String,
     /// Value of the label `host` of every stream. Empty: the machine's name; inside a container, whose
     /// own name says nothing, the engine's.
