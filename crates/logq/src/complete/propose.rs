@@ -15,8 +15,8 @@ use super::write::{Proposal, Proposals};
 use crate::explorer::{Editor, Suggestions};
 use crate::people::name::{LABELS, is_name};
 
-/// How long the store may take: whoever presses a key waits.
-const ASKED_MAX: Duration = Duration::from_millis(800);
+/// How long the store may take: whoever presses a key waits. Tests wait longer, whatever else the machine does.
+const ASKED_MAX: Duration = Duration::from_millis(if cfg!(test) { 4000 } else { 800 });
 
 /// Most names of containers that are proposed at once.
 const NAMES_MAX: usize = 100;
