@@ -50,13 +50,13 @@ fn complete(terminal: &Terminal, typed: &str, want: &str) {
     terminal.write(typed);
     // What was written before is gone, so that it is not taken for an answer.
     terminal.wait_for(typed, |screen| screen.trim() == format!("$ {typed}"));
-    let polls = Cell::new(0);
+    let polls = Cell::new(0_usize);
     terminal.wait_for(want, |screen| {
         if screen.contains(want) {
             return true;
         }
         // A store that answers late, as on a loaded machine, means no proposals: whoever waits presses the key again.
-        if polls.get() % POLLS == 0 {
+        if polls.get().is_multiple_of(POLLS) {
             terminal.press(&["Tab"]);
         }
         polls.set(polls.get() + 1);
