@@ -71,6 +71,8 @@ impl Place {
     fn new(cancel_secs: u64) -> Self {
         let mut settings = StoreSettings::default();
         settings.deletes.cancel_secs = cancel_secs;
+        // The clock is moved by days: what is in memory stays there until a test says so.
+        settings.flush.age_secs_max = 400 * 86_400;
         let (disk, clock) = (SimDisk::new(), Arc::new(SimClock::new(NOON_NS + HOUR_NS)));
         let store = Self::opened(&disk, &settings, &clock);
         Self { disk, clock, settings, store }
