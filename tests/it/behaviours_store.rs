@@ -124,10 +124,13 @@ fn b36_a_full_spool_stops_reading_and_harms_no_container() {
     wait_until("the spool is full", || waiting() >= f64::from(32 << 10));
     // What it has begun to read is taken; then it reads no more.
     let read = || agent.metric("logyard_agent_entries_read_total");
-    thread::sleep(Duration::from_secs(2));
+    let is_still = || {
+        let before = read();
+        thread::sleep(Duration::from_secs(2));
+        read() == before
+    };
+    wait_until("reading stops", is_still);
     let stood_at = read();
-    thread::sleep(Duration::from_secs(2));
-    assert_eq!(read(), stood_at, "reading stops");
     assert!(stood_at < LINES as f64, "{stood_at} lines were read");
     let files = std::fs::read_dir(agent.data_dir().join("agent/spool")).unwrap();
     let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
