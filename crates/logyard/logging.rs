@@ -45,9 +45,27 @@ pub(crate) fn filter(levels: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(levels.replace(' ', "")).with_context(wrong)
 }
 
-/// The file that the own log is also written to, once it is opened.
+/// The file that the own log is also written to, once it is opened; what was said before that stands in it, too.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OwnLog(Arc<Mutex<Option<OwnFile>>>);
+pub(crate) struct OwnLog(Arc<Mutex<Own>>);
+
+#[derive(Debug)]
+enum Own {
+    /// Lines so far: a store tells that it is ready before it is known whether the file is wanted.
+    Early(Vec<u8>),
+    File(OwnFile),
+    /// It cannot be written.
+    Broken,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self::Early(Vec::new())
+    }
+}
+
+/// Most bytes of lines kept until the file is opened; later ones are left out.
+const EARLY_BYTES_MAX: usize = 16 << 10;
 
 #[derive(Debug)]
 struct OwnFile {
@@ -62,17 +80,26 @@ impl OwnLog {
         disk.create_dir_all(dir)?;
         let path = dir.join("logyard.log");
         let file = disk.append_file(&path)?;
-        let own = OwnFile { disk: Arc::clone(disk), path: path.clone(), file };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
+        let mut own = OwnFile { disk: Arc::clone(disk), path: path.clone(), file };
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Own::Early(lines) = &*guard {
+            own.write(lines)?;
+        }
+        *guard = Own::File(own);
         Ok(path)
     }
 
     fn write(&self, line: &[u8]) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(own) = guard.as_mut() else { return };
-        // A log that cannot be written is no reason to stop; the error output still has it.
-        if own.write(line).is_err() {
-            *guard = None;
+        match &mut *guard {
+            Own::Early(lines) if lines.len() + line.len() <= EARLY_BYTES_MAX => lines.extend_from_slice(line),
+            Own::Early(_) | Own::Broken => {}
+            // A log that cannot be written is no reason to stop; the error output still has it.
+            Own::File(own) => {
+                if own.write(line).is_err() {
+                    *guard = Own::Broken;
+                }
+            }
         }
     }
 }
@@ -263,6 +290,17 @@ mod tests {
             text,
             "ts=1970-01-01T00:00:00.000Z level=warn target=store msg=\"cannot flush\" bytes=7\n"
         );
+    }
+
+    #[test]
+    fn what_was_said_before_the_own_log_was_opened_stands_in_it() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        let own = OwnLog::default();
+        own.write(b"early\n");
+        own.write(&[b'x'; EARLY_BYTES_MAX]);
+        let path = own.open(&disk, Path::new("/log")).unwrap();
+        own.write(b"late\n");
+        assert_eq!(disk.read(&path).unwrap(), b"early\nlate\n");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn rotate(folder: &Path, path: &Path) {
 fn without_an_engine_its_own_log_is_there() {
     let mut logyard = Logyard::new(NO_ENGINE, &[]);
     logyard.start();
-    // The agent may speak before the store has said that it is ready: the line is asked for, not the first.
+    // Whether the store says that it is ready before or after the file is opened: the line is there.
     let lines = logyard.wait_for_lines(r#"{job="logyard"} |= "store is ready""#, 1, WITHIN);
     assert_eq!(lines.len(), 1, "{lines:?}");
     logyard.assert_quiet_but_for(&["engine"]);
