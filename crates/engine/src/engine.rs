@@ -10,13 +10,13 @@ use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QuerySt
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
 use crate::standing::Standing;
-use crate::turns::Turns;
+use crate::turns::{Lanes, Turns};
 use crate::volume::{self, VolumeOutcome, VolumeRequest};
 use crate::{log_query, metric_query};
 use logyard_codec::BlockView;
 use logyard_logql::{Expr, LogExpr};
 use logyard_model::{Prefilter, StreamId, TimeRange};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -26,7 +26,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub struct Engine {
     settings: EngineSettings,
     /// Started by the first query: an idle store needs no threads.
-    pool: OnceLock<ThreadPool>,
+    lanes: OnceLock<Lanes>,
     /// Bytes that the queries under way hold.
     held: AtomicU64,
     push_down: PushDown,
@@ -35,7 +35,7 @@ pub struct Engine {
 impl Engine {
     /// Returns an engine without threads yet.
     pub fn new(settings: EngineSettings) -> Self {
-        Self { settings, pool: OnceLock::new(), held: AtomicU64::new(0), push_down: PushDown::On }
+        Self { settings, lanes: OnceLock::new(), held: AtomicU64::new(0), push_down: PushDown::On }
     }
 
     /// Returns an engine that does everything in the order in which the query says it.
@@ -74,7 +74,7 @@ impl Engine {
         standing: Option<&Standing>,
     ) -> Result<QueryOutcome, Error> {
         limits::check(&self.settings, &request.expr)?;
-        let turns = Turns::new(self.pool()?, &request.cancel);
+        let turns = Turns::new(self.lanes()?, &request.cancel);
         let memory = Memory::new(&self.settings, &self.held);
         let context = Context {
             source,
@@ -105,7 +105,7 @@ impl Engine {
     ///
     /// Errors: any kind; `Invalid` with Loki's text for too many groups. Blocks, as [`Engine::run`] does.
     pub fn volume(&self, source: &dyn Select, request: &VolumeRequest) -> Result<VolumeOutcome, Error> {
-        let turns = Turns::new(self.pool()?, &request.cancel);
+        let turns = Turns::new(self.lanes()?, &request.cancel);
         let memory = Memory::new(&self.settings, &self.held);
         volume::run(source, request, &self.settings, &turns, &memory)
     }
@@ -118,14 +118,14 @@ impl Engine {
         source: &dyn Select,
         request: &PatternsRequest,
     ) -> Result<Vec<PatternCounts>, Error> {
-        let turns = Turns::new(self.pool()?, &request.cancel);
+        let turns = Turns::new(self.lanes()?, &request.cancel);
         let memory = Memory::new(&self.settings, &self.held);
         patterns::run(source, request, &self.settings, &turns, &memory)
     }
 
-    fn pool(&self) -> Result<&ThreadPool, Error> {
-        if let Some(pool) = self.pool.get() {
-            return Ok(pool);
+    fn lanes(&self) -> Result<&Lanes, Error> {
+        if let Some(lanes) = self.lanes.get() {
+            return Ok(lanes);
         }
         let pool = ThreadPoolBuilder::new()
             .num_threads(self.settings.threads)
@@ -135,7 +135,7 @@ impl Engine {
                 Error::new(Kind::Internal, format!("cannot start threads for queries: {error}"))
             })?;
         // Two first queries may both build a pool; one is kept.
-        Ok(self.pool.get_or_init(|| pool))
+        Ok(self.lanes.get_or_init(|| Lanes::new(pool)))
     }
 }
 

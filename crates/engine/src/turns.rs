@@ -5,8 +5,11 @@
 //! alternate: a light one waits for a turn of each of the others, never for their end. A turn ends once
 //! it has decoded some bytes, hence takes milliseconds however long the query is.
 //!
-//! Each thread evaluates one block at a time and lets go of it: the pool bounds what all queries together
-//! have decoded.
+//! Milliseconds are long for a query that takes one. So while others are under way the thread that asks takes the first
+//! turns by itself, beside the pool, and the system shares the processors out: a light query has ended by then.
+//!
+//! Each thread evaluates one block at a time and lets go of it: the threads of the pool, and as many that ask, bound what
+//! all queries together have decoded.
 
 use crate::cancel::Cancel;
 use crate::error::Error;
@@ -21,10 +24,52 @@ const TURN_BYTES: u64 = 1 << 20;
 /// Pieces after which a turn ends: some need nothing decoded.
 const TURN_PIECES: usize = 256;
 
+/// Turns that the thread that asks takes by itself while other queries are under way.
+const OWN_TURNS: usize = 8;
+
+/// The threads that all queries share, and what is known of their load.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    pool: ThreadPool,
+    /// Folds under way.
+    folds: AtomicUsize,
+    /// Threads beside the pool that take turns by themselves.
+    own: AtomicUsize,
+}
+
+impl Lanes {
+    pub(crate) fn new(pool: ThreadPool) -> Self {
+        Self { pool, folds: AtomicUsize::new(0), own: AtomicUsize::new(0) }
+    }
+
+    fn count(&self) -> usize {
+        self.pool.current_num_threads().max(1)
+    }
+
+    /// Lets a thread take turns beside the pool, if other folds are under way and not too many threads do.
+    fn admit(&self) -> Option<Counted<'_>> {
+        if self.folds.load(Ordering::Relaxed) < 2 {
+            return None;
+        }
+        let more = |own: usize| (own < self.count()).then_some(own + 1);
+        self.own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Counted(&self.own))
+    }
+}
+
+/// Counts down when it is dropped, also by a panic.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Hands out the turns of one query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turns<'a> {
-    pool: &'a ThreadPool,
+    lanes: &'a Lanes,
     cancel: &'a Cancel,
 }
 
@@ -39,13 +84,13 @@ impl Drop for TurnEnd {
 }
 
 impl<'a> Turns<'a> {
-    pub(crate) fn new(pool: &'a ThreadPool, cancel: &'a Cancel) -> Self {
-        Self { pool, cancel }
+    pub(crate) fn new(lanes: &'a Lanes, cancel: &'a Cancel) -> Self {
+        Self { lanes, cancel }
     }
 
-    /// Returns how many turns run at once.
+    /// Returns how many turns run at once in the pool.
     pub(crate) fn lanes(&self) -> usize {
-        self.pool.current_num_threads().max(1)
+        self.lanes.count()
     }
 
     /// Folds the pieces `0..count`, in any order, into at most one state per thread.
@@ -58,6 +103,8 @@ impl<'a> Turns<'a> {
         step: impl Fn(&mut S, usize) -> Result<u64, Error> + Sync,
     ) -> Result<Vec<S>, Error> {
         let lanes = self.lanes().min(count);
+        self.lanes.folds.fetch_add(1, Ordering::Relaxed);
+        let _fold = Counted(&self.lanes.folds);
         let (next, is_stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (idle, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
         let turn = || {
@@ -80,13 +127,20 @@ impl<'a> Turns<'a> {
             }
             lock(&idle).push(state);
         };
+        let is_more = || next.load(Ordering::Relaxed) < count && !is_stopped.load(Ordering::Relaxed);
+        if let Some(_own) = self.lanes.admit() {
+            for _ in 0..OWN_TURNS {
+                if is_more() {
+                    turn();
+                }
+            }
+        }
         let turn = &turn;
         let (ended, ends) = sync_channel(lanes + 1);
-        self.pool.in_place_scope(|scope| {
+        self.lanes.pool.in_place_scope(|scope| {
             let mut under_way = 0;
             loop {
-                let is_more = next.load(Ordering::Relaxed) < count && !is_stopped.load(Ordering::Relaxed);
-                if is_more && under_way < lanes {
+                if is_more() && under_way < lanes {
                     let end = TurnEnd(ended.clone());
                     scope.spawn(move |_| {
                         let _end = end;
@@ -116,9 +170,10 @@ mod tests {
     use super::*;
     use crate::error::Kind;
     use rayon::ThreadPoolBuilder;
+    use std::time::Duration;
 
-    fn pool(threads: usize) -> ThreadPool {
-        ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    fn pool(threads: usize) -> Lanes {
+        Lanes::new(ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
     }
 
     #[test]
@@ -154,6 +209,33 @@ mod tests {
     }
 
     #[test]
+    fn a_light_query_does_not_wait_for_a_turn_of_a_heavy_one() {
+        let (pool, cancel) = (pool(1), Cancel::new());
+        let (begun, has_begun) = sync_channel(1);
+        let (done, is_done) = sync_channel(1);
+        let is_done = Mutex::new(is_done);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                // One turn, which keeps the only thread of the pool until the light query has ended.
+                let step = |_: &mut (), _| {
+                    begun.send(()).unwrap();
+                    lock(&is_done).recv_timeout(Duration::from_secs(60)).unwrap();
+                    Ok(TURN_BYTES)
+                };
+                Turns::new(&pool, &cancel).fold(1, step).unwrap();
+            });
+            has_begun.recv().unwrap();
+            let sums = Turns::new(&pool, &cancel).fold(3, |sum: &mut usize, index| {
+                *sum += index;
+                Ok(TURN_BYTES)
+            });
+            assert_eq!(sums.unwrap(), [3]);
+            done.send(()).unwrap();
+        });
+        assert_eq!((pool.folds.into_inner(), pool.own.into_inner()), (0, 0));
+    }
+
+    #[test]
     fn a_light_query_does_not_wait_for_the_end_of_a_heavy_one() {
         let (pool, cancel) = (pool(1), Cancel::new());
         let (begun, has_begun) = sync_channel(1);
@@ -174,7 +256,8 @@ mod tests {
             });
             has_begun.recv().unwrap();
             let before = heavy_steps.load(Ordering::Relaxed);
-            Turns::new(&pool, &cancel).fold(3, |_: &mut (), _| Ok(TURN_BYTES)).unwrap();
+            let light = OWN_TURNS + 3;
+            Turns::new(&pool, &cancel).fold(light, |_: &mut (), _| Ok(TURN_BYTES)).unwrap();
             let between = heavy_steps.load(Ordering::Relaxed) - before;
             light_is_done.store(true, Ordering::Relaxed);
             assert!(between > 0, "the heavy query goes on between the turns of the light one");
