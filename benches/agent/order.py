@@ -7,12 +7,13 @@ BINARY is a release build with its symbols. It runs under valgrind as agent and 
 some lines from a file that are asked for. Needs valgrind and nm; the containers need root, dockerd and a static busybox.
 
 The names of the functions that ran are shortened to patterns: where nearly all of what begins with some letters ran, those
-letters stand for all of it. They hold the compiler's hashes, which tell the forms of a generic function apart: without them twice
-as much code is brought together. Hashes stay while compiler and crates do (of 38,000 names a dozen changes to the code moved 150), and
-with others the order is lost, and memory with it, but nothing else.
+letters stand for all of it. Of a generic function the forms that ran are told apart by the compiler's hashes: without these twice as
+much code is brought together. Another compiler or crate changes hashes, and the order of such functions is lost, and memory with
+it, but nothing else: write it anew before a release.
 """
 
 import argparse
+import collections
 import os
 import pathlib
 import re
@@ -65,8 +66,13 @@ def executed(profile):
 
 
 def normal(name):
-    """The name without what another build would change."""
+    """The name without what each build changes."""
     return name.split(".llvm.")[0]
+
+
+def plain(name):
+    """The name without its hash, too."""
+    return re.sub(r"17h[0-9a-f]{16}E$", "17h*E", normal(name))
 
 
 class Names:
@@ -92,7 +98,7 @@ class Names:
             return
         if self.is_end:
             # What follows the hash differs from build to build.
-            yield prefix + "*" if re.search(r"17h[0-9a-f]{16}E$", prefix) else prefix
+            yield prefix + "*" if re.search(r"17h([0-9a-f]{16}|\*)E$", prefix) else prefix
         for letter, node in sorted(self.below.items()):
             yield from node.patterns(prefix + letter)
 
@@ -123,9 +129,9 @@ def main():
             ran |= executed(profile)
     # One call a letter, and names of generic functions are long.
     sys.setrecursionlimit(100_000)
-    names = Names()
+    names, forms = Names(), collections.Counter(plain(name) for name in {normal(name) for _, name in known})
     for size, name in known:
-        names.add(normal(name), size, name in ran)
+        names.add(plain(name) if forms[plain(name)] == 1 else normal(name), size, name in ran)
     ran &= {name for _, name in known}
     patterns = list(names.patterns())
     ORDER.write_text(HEAD + "".join(f"      .text.{pattern}\n" for pattern in patterns) + TAIL)
