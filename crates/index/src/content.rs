@@ -9,6 +9,8 @@ use crate::words::WordsBuilder;
 /// Ids of one class and length that are as few as this in a block go into the dictionary: they are names with
 /// a digit (`worker12`, `h264`), and there a needle that is part of them can find them.
 const LISTED_IDS_MAX: usize = 48;
+/// Their text is this long at most: what a dictionary takes is bounded.
+const LISTED_FEW_BYTES_MAX: usize = 16 << 10;
 /// Long ids go there, too, while their text is short: a block that holds a few hundred long tokens would otherwise be a
 /// candidate for every shorter needle that could be part of one.
 const LISTED_BYTES_MAX: usize = 4 << 10;
@@ -62,8 +64,9 @@ impl ContentIndexBuilder {
             }
         }
         for IdGroup { class, bytes, ids } in ids.groups {
-            let is_rare = ids.len() < LISTED_IDS_MAX
-                || bytes >= LISTED_BYTES_MIN && ids.len() * bytes <= LISTED_BYTES_MAX;
+            let text_bytes: usize = ids.iter().map(|id| id.len()).sum();
+            let is_rare = ids.len() < LISTED_IDS_MAX && text_bytes <= LISTED_FEW_BYTES_MAX
+                || bytes >= LISTED_BYTES_MIN && text_bytes <= LISTED_BYTES_MAX;
             let is_listed = self.words.is_some() && is_rare;
             let texts = is_listed.then(|| ids.iter().map(|id| std::str::from_utf8(id)).collect());
             match texts {

@@ -25,6 +25,8 @@ const WRITER_BYTES: usize = 3 << 20;
 
 /// Most words of a segment; one with more has no dictionary, since its words are no words.
 pub(crate) const WORDS_MAX: usize = 200_000;
+/// Most bytes of the words of a segment.
+const WORDS_BYTES_MAX: usize = 8 << 20;
 
 /// Part of the bundle with the terms, ascending, each followed by `\n`.
 const PART_TERMS: &str = "terms";
@@ -35,6 +37,8 @@ pub(crate) struct WordsBuilder {
     directory: RamDirectory,
     field: Field,
     terms: BTreeSet<Box<str>>,
+    /// Bytes of the terms.
+    bytes: usize,
 }
 
 impl std::fmt::Debug for WordsBuilder {
@@ -51,7 +55,7 @@ impl WordsBuilder {
             .schema(schema)
             .single_segment_index_writer(directory.clone(), WRITER_BYTES)
             .map_err(internal)?;
-        Ok(Self { writer, directory, field, terms: BTreeSet::new() })
+        Ok(Self { writer, directory, field, terms: BTreeSet::new(), bytes: 0 })
     }
 
     /// Adds the words of the next block. Returns whether all words so far are few enough; if not, the
@@ -61,11 +65,12 @@ impl WordsBuilder {
         for word in words {
             if !self.terms.contains(word) {
                 self.terms.insert(word.into());
+                self.bytes += word.len();
             }
             document.add_text(self.field, word);
         }
         self.writer.add_document(document).map_err(internal)?;
-        Ok(self.terms.len() <= WORDS_MAX)
+        Ok(self.terms.len() <= WORDS_MAX && self.bytes <= WORDS_BYTES_MAX)
     }
 
     pub(crate) fn finish(self) -> Result<Vec<u8>, Error> {
