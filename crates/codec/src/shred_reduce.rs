@@ -35,25 +35,22 @@ struct Part {
 }
 
 impl Block {
-    /// Returns JSON lines reduced to some top-level keys, as they are written in the line; `None` if lines are plain.
+    /// Returns the JSON lines of some rows reduced to some top-level keys, as they are written in the line; `None` if lines
+    /// are plain.
     ///
-    /// Cost: a walk over each template per key; decodes no column.
-    pub fn reduced_json(&self, keys: &[String]) -> Result<Option<ReducedLines<'_>>, Error> {
+    /// Cost: a walk per key over each template that has one of the rows; decodes no column.
+    pub fn reduced_json(&self, keys: &[String], rows: Range<u32>) -> Result<Option<ReducedLines<'_>>, Error> {
         let Some(shredded) = self.shredded()? else { return Ok(None) };
         let (templates, parts, literals) = (Vec::new(), Vec::new(), Vec::new());
-        let mut lines = ReducedLines {
-            block: self,
-            shredded,
-            templates,
-            parts,
-            literals,
-            rows_left: self.rows() as usize,
-        };
+        let mut lines = ReducedLines { block: self, shredded, templates, parts, literals, rows_left: 0 };
         for template in &shredded.head.templates {
+            let all = shredded.rows_of(template);
+            let before = all.partition_point(|&row| row < rows.start);
+            let count = all.partition_point(|&row| row < rows.end).saturating_sub(before);
             let start = lines.parts.len();
-            let is_reduced = lines.reduce(template, keys)?;
-            if is_reduced {
-                lines.rows_left = lines.rows_left.saturating_sub(template.rows.len());
+            let is_reduced = count > 0 && lines.reduce(template, keys)?;
+            if !is_reduced {
+                lines.rows_left += count;
             }
             let parts = start..lines.parts.len();
             lines.templates.push(is_reduced.then_some(parts));
@@ -63,7 +60,7 @@ impl Block {
 }
 
 impl ReducedLines<'_> {
-    /// Returns how many lines are not reduced.
+    /// Returns how many of the rows have lines that are not reduced.
     pub fn rows_left(&self) -> usize {
         self.rows_left
     }
@@ -156,7 +153,9 @@ mod tests {
     fn reduced(lines: &[String], keys: &[&str]) -> Vec<String> {
         let block = block(lines);
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
-        let reduced = block.reduced_json(&keys).unwrap().unwrap();
+        let reduced = block.reduced_json(&keys, 0..block.rows()).unwrap().unwrap();
+        let last = block.reduced_json(&keys, block.rows() - 1..block.rows()).unwrap().unwrap();
+        assert!(last.rows_left() <= 1);
         let mut left = 0;
         let all = (0..block.rows()).map(|row| {
             let mut line = Vec::new();

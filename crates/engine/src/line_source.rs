@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::plan::Pipeline;
 use logyard_codec::{Block, Lines, ReducedLines};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Reads single lines of one block.
 #[derive(Debug)]
@@ -25,10 +26,15 @@ impl<'a> LineSource<'a> {
         Ok(Self { block, all, reduced: None, line: Vec::new() })
     }
 
-    /// Makes a source for a pipeline behind its line filters: lines may lack what no stage looks at.
-    pub(crate) fn for_stages(block: &'a Block, count: usize, pipeline: &Pipeline) -> Result<Self, Error> {
+    /// Makes a source for about so many lines among some rows, and a pipeline behind its line filters: lines may lack what
+    /// no stage looks at.
+    pub(crate) fn for_stages(
+        block: &'a Block,
+        (rows, count): (Range<u32>, usize),
+        pipeline: &Pipeline,
+    ) -> Result<Self, Error> {
         let keys = pipeline.json_keys().filter(|_| block.is_shredded());
-        let Some(reduced) = keys.map(|keys| block.reduced_json(keys)).transpose()?.flatten() else {
+        let Some(reduced) = keys.map(|keys| block.reduced_json(keys, rows)).transpose()?.flatten() else {
             return Self::new(block, count);
         };
         if reduced.rows_left() == 0 {

@@ -260,7 +260,7 @@ impl Counting<'_> {
         let (mut bases, mut buffers) = (Bases::new(columns, &stream), Buffers::default());
         let mut lines = match labels_only {
             true => None,
-            false => Some(LineSource::for_stages(block, rows.len(), &self.pipeline)?),
+            false => Some(LineSource::for_stages(block, (run.rows.clone(), rows.len()), &self.pipeline)?),
         };
         for row in rows.iter() {
             let codes = columns.codes(row);

@@ -229,7 +229,7 @@ impl Unwrapping {
         let columns = LabelColumns::new(block, Columns::ALL)?;
         let stream = Arc::new(run.stream.labels.clone());
         let ts_ns = block.timestamps()?;
-        let mut lines = LineSource::for_stages(block, rows.len(), &self.pipeline)?;
+        let mut lines = LineSource::for_stages(block, (run.rows.clone(), rows.len()), &self.pipeline)?;
         let (mut bases, mut buffers) = (Bases::new(&columns, &stream), Buffers::default());
         for row in rows.iter() {
             context.request.cancel.check()?;
