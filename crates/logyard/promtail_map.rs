@@ -25,6 +25,8 @@ pub(crate) struct Mapped {
     pub(crate) positions: Option<PathBuf>,
     /// Rules and stages of the first job, which the standard input goes through.
     pub(crate) first: (Vec<RelabelSettings>, Vec<StageSettings>),
+    /// A rule or stage of the first job cannot be used.
+    pub(crate) is_first_left_out: bool,
     /// Names of jobs that read journals, and the numbers of those in `agent.journal`.
     pub(crate) journals: Vec<(String, usize)>,
 }
@@ -39,6 +41,7 @@ pub(crate) fn map(file: &PromtailFile, settings: Settings, refused: Vec<Remark>)
         refused,
         positions,
         first: Default::default(),
+        is_first_left_out: false,
         journals: Vec::new(),
     };
     mapped.settings.agent.docker.enabled = false;
@@ -157,6 +160,7 @@ impl Mapped {
         if !FileSettings::has_encoding(&encoding) {
             let text = format!("is refused: {encoding:?} is no encoding; want an IANA name such as utf-16le");
             self.refuse(at("encoding"), text);
+            return;
         }
         let decompress = job.decompression.as_ref().is_some_and(|form| form.enabled == Some(true));
         if decompress {
@@ -172,6 +176,7 @@ impl Mapped {
             limit.cloned().into_iter().chain(stages).chain(stages_last).collect();
         if !is_whole {
             // Without a rule or a stage the job might let out what it was to keep back.
+            self.is_first_left_out |= index == 0;
             return;
         }
         if index == 0 {

@@ -286,9 +286,17 @@ impl Mapped {
 
     /// Takes the standard input, which goes through the first job's rules and stages; nothing else is read then.
     pub(crate) fn stdin(&mut self) {
-        let agent = &mut self.settings.agent;
         let (relabel, stages) = std::mem::take(&mut self.first);
+        let agent = &mut self.settings.agent;
         agent.read_stdin();
+        if self.is_first_left_out {
+            // It would let out what the job's rules and stages were to keep back.
+            agent.stdin.enabled = false;
+            let text =
+                "is refused: the standard input goes through the first job, which cannot be used; mend that";
+            self.refuse(place!["target_config", "stdin"], text);
+            return;
+        }
         agent.stdin = StdinSettings {
             enabled: true,
             labels: [("job".to_owned(), "stdin".to_owned())].into(),

@@ -367,8 +367,11 @@ impl DockerTarget {
         if let Err(next) = self.read_to_end(wish, 0).await {
             return next;
         }
-        // Who stopped prints no more, so nothing would ever show that the engine showed less than it keeps.
-        if self.is_known
+        // Who stopped prints no more, so nothing would ever show that the engine showed less than it keeps. Only files of
+        // this driver have such zeros.
+        let may_be_damaged = self.inspected.as_ref().is_some_and(|inspected| inspected.driver == "json-file");
+        if may_be_damaged
+            && self.is_known
             && self.is_more_kept(wish, None).await
             && let Some(next) = self.read_behind_damage(wish).await
         {

@@ -219,10 +219,14 @@ impl Parts {
         let (disk, path) = (Arc::clone(&self.disk), self.path.clone());
         let write = move || match bytes {
             Some(bytes) => disk.write_atomic(&path, &bytes),
-            None => disk.remove_file(&path).and_then(|()| match path.parent() {
-                Some(dir) => disk.sync_dir(dir),
-                None => Ok(()),
-            }),
+            None => {
+                // Removed by hand, or by an attempt that failed behind it, is removed.
+                disk.remove_file(&path).or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(error),
+                })?;
+                path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir))
+            }
         };
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)??;
         *written = Written { version, is_empty };
@@ -441,6 +445,8 @@ mod tests {
         // On its way to the spool it stays, also if others write meanwhile.
         after.keep().await.unwrap();
         assert!(after.is_leaving(owner) && is_there(&disk));
+        // Somebody tidied up.
+        disk.remove_file(Path::new(PATH)).unwrap();
         after.spooled(owner);
         after.keep().await.unwrap();
         assert!(!after.is_leaving(owner) && !is_there(&disk));

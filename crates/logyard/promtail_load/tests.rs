@@ -407,6 +407,17 @@ fn a_job_with_a_stage_that_cannot_be_used_is_left_out_whole() {
 }
 
 #[test]
+fn the_standard_input_does_not_go_around_a_first_job_that_cannot_be_used() {
+    let how = How { skip_unsupported: true, ..How::default() };
+    let stages = "  pipeline_stages: [{replace: {expression: '('}}]\ntarget_config: {stdin: true}\n";
+    let (settings, taken) = taken(&format!("{FILES}{stages}"), how).unwrap();
+    assert!(taken.refused[1].contains("\"target_config.stdin\" is refused"), "{:?}", taken.refused);
+    assert!(
+        !settings.agent.stdin.enabled && settings.agent.files.is_empty() && !settings.agent.docker.enabled
+    );
+}
+
+#[test]
 fn variables_are_expanded_when_asked_for() {
     let text = FILES.replace("/a}", "'/${LOGYARD_TEST_NONE:-b}'}");
     let path = |how| taken(&text, how).unwrap().0.agent.files.remove(0).path;
