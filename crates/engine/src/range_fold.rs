@@ -56,8 +56,28 @@ fn variance(values: &[f64]) -> f64 {
 
 /// Interpolates between the two values around the rank; NaN sorts first.
 pub(crate) fn quantile(share: f64, values: &mut [f64]) -> f64 {
-    values.sort_by(compare);
-    interpolate(share, values.len(), |rank| values.get(rank).copied())
+    // Zeros of either sign are equal, and keep their order then.
+    let is_plain =
+        (0.0..=1.0).contains(&share) && values.iter().all(|value| value.to_bits() != NEGATIVE_ZERO);
+    if !is_plain {
+        values.sort_by(compare);
+        return interpolate(share, values.len(), |rank| values.get(rank).copied());
+    }
+    let lower = lower_rank(share, values.len());
+    if lower >= values.len() {
+        return f64::NAN;
+    }
+    let (_, low, others) = values.select_nth_unstable_by(lower, compare);
+    let (low, next) = (*low, others.iter().copied().min_by(compare));
+    interpolate(share, values.len(), |rank| if rank == lower { Some(low) } else { next })
+}
+
+const NEGATIVE_ZERO: u64 = 1 << 63;
+
+/// Returns the rank of the value below a quantile.
+fn lower_rank(share: f64, count: usize) -> usize {
+    // Lies between 0 and the number of values.
+    (share * (count as f64 - 1.0)).floor() as usize
 }
 
 /// Orders values for quantiles: NaN first.
@@ -77,8 +97,7 @@ pub(crate) fn interpolate(share: f64, count: usize, nth: impl Fn(usize) -> Optio
         return f64::INFINITY;
     }
     let rank = share * (count as f64 - 1.0);
-    // The rank lies between 0 and the number of values.
-    let lower = rank.floor() as usize;
+    let lower = lower_rank(share, count);
     let upper = (lower + 1).min(count.saturating_sub(1));
     let weight = rank - rank.floor();
     match (nth(lower), nth(upper)) {
