@@ -23,6 +23,16 @@ pub enum KeyFormat {
     Logfmt,
 }
 
+impl KeyFormat {
+    /// Returns how lines of the format are split.
+    pub(crate) fn splitter(self) -> Splitter {
+        match self {
+            Self::Json => Splitter::Json,
+            Self::Logfmt => Splitter::Logfmt,
+        }
+    }
+}
+
 /// Rows whose lines have one template, and what they hold for a key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyGroup<'a> {
@@ -112,17 +122,13 @@ impl Block {
         rows: Range<u32>,
     ) -> Result<Option<Vec<KeyGroup<'_>>>, Error> {
         let Some(shredded) = self.shredded()? else { return Ok(None) };
-        let splitter = match format {
-            KeyFormat::Json => Splitter::Json,
-            KeyFormat::Logfmt => Splitter::Logfmt,
-        };
         let mut groups = Vec::new();
         for template in &shredded.head.templates {
             let all = shredded.rows_of(template);
             let start = all.partition_point(|&row| row < rows.start);
             let end = all.partition_point(|&row| row < rows.end);
             let Some(group_rows) = all.get(start..end).filter(|rows| !rows.is_empty()) else { continue };
-            let found = if template.splitter == splitter as u8 {
+            let found = if template.splitter == format.splitter() as u8 {
                 find(template, format, key)
             } else {
                 Found::Unknown

@@ -49,6 +49,14 @@ pub(crate) struct TimeForm {
 }
 
 impl TimeForm {
+    /// Returns every byte that such a time may be written with, and none but those.
+    pub(crate) fn alphabet(self) -> Vec<u8> {
+        let separators =
+            [(self.separator, self.separator != 0), (self.fraction_separator, self.fraction_digits > 0)];
+        let separators = separators.into_iter().filter(|(_, is_written)| *is_written).map(|(byte, _)| byte);
+        (b'0'..=b'9').chain(separators).collect()
+    }
+
     fn separator_bytes(self) -> usize {
         usize::from(self.separator != 0)
     }

@@ -25,7 +25,7 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
-fn line() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn line() -> impl Strategy<Value = Vec<u8>> {
     let values = || proptest::collection::vec(value(), 1..5);
     prop_oneof![
         6 => (0usize..6, values()).prop_map(|(form, values)| from_form(form, &values).into_bytes()),
@@ -75,12 +75,12 @@ fn builder_of(lines: &[Vec<u8>]) -> BlockBuilder {
     builder
 }
 
-fn open(encoded: &EncodedBlock) -> Block {
+pub(crate) fn open(encoded: &EncodedBlock) -> Block {
     Block::open(Arc::new(encoded.meta.clone()), Arc::new(Bytes::from(encoded.bytes.clone())), 0)
 }
 
 /// A shredded block, whether or not that is smaller.
-fn shredded(lines: &[Vec<u8>]) -> EncodedBlock {
+pub(crate) fn shredded(lines: &[Vec<u8>]) -> EncodedBlock {
     builder_of(lines).finish_shredded_always()
 }
 
@@ -117,7 +117,7 @@ fn check_round_trip(lines: &[Vec<u8>], encoded: &EncodedBlock) {
     assert_eq!(ends, all.ends());
 }
 
-fn log(rows: usize) -> Vec<Vec<u8>> {
+pub(crate) fn log(rows: usize) -> Vec<Vec<u8>> {
     let words = ["sonarr", "radarr", "bazarr", "jellyfin"];
     let form = |row: usize| match row % 4 {
         0 => format!(
@@ -372,6 +372,18 @@ proptest! {
         }
         if let Ok(Some(groups)) = block.key_groups(KeyFormat::Json, b"a", 0..block.rows()) {
             prop_assert_eq!(groups.iter().map(|group| group.rows.len()).sum::<usize>(), rows as usize);
+        }
+        let keys = |format| Reduction::Keys { format, keys: vec!["a".into(), "n".into()], number: Some("n".into()) };
+        let quoted = LineAutomaton::new(vec![(Reading::Skips, [0; 256]), (Reading::Takes, [1; 256])]);
+        for reduction in [keys(KeyFormat::Json), keys(KeyFormat::Logfmt), Reduction::Text(quoted)] {
+            let Ok(Some(reduced)) = block.reduced(&reduction, 0..rows) else { continue };
+            for row in 0..rows {
+                out.clear();
+                let mut line = Vec::new();
+                let is_reduced = reduced.line_into(row, &mut line);
+                prop_assert!(is_reduced || reduced.class_of(row).is_none());
+                prop_assert!(reduced.class_of(row).is_none_or(|class| (class as usize) < reduced.classes()));
+            }
         }
         let _ignored = block.line_ends();
         if let Ok(lines) = block.lines() {

@@ -25,6 +25,7 @@
 
 mod aggregate;
 mod binary;
+mod by_class;
 mod bytes_scan;
 mod cancel;
 mod dedupe;
@@ -43,6 +44,7 @@ mod kept_blocks;
 mod label_replace;
 mod labels;
 mod limits;
+mod line_automaton;
 mod line_source;
 mod log_context;
 mod log_query;
@@ -80,6 +82,7 @@ mod stage_logfmt_keys;
 mod stage_parse;
 mod stage_pattern;
 mod stage_regexp;
+mod stage_regexp_automaton;
 mod stage_unpack;
 mod standing;
 mod text_query;

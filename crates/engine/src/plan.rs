@@ -9,7 +9,8 @@
 //!   place, since they may note errors.
 //! - A label filter behind a parser passes only if the line holds some text, unless the label comes from
 //!   elsewhere: lines without that text are not parsed (`implied`).
-//! - Where a JSON parser is all that reads lines, for a few keys, shredded lines are rebuilt with those alone.
+//! - Where one parser is all that reads lines, shredded lines are rebuilt with what it looks at alone, and those that
+//!   are then alike run through the stages once.
 //! - Among line filters the longest text that a line must hold is looked for first, over all lines at once.
 //!
 //! `PushDown::Off` leaves all of this out, for tests to compare.
@@ -20,11 +21,13 @@ use crate::labels::{Base, DETECTED_LEVEL, Labels, is_reserved};
 use crate::prefilter::require;
 use crate::stage::{Entry, Stage, stage_error};
 use crate::stage_line_filter::LineTest;
-use crate::stage_parse::Hints;
-use logyard_logql::{Formatted, Grouping, LogExpr, LogRange, RangeAggregation, RangeOp, StageKind};
+use crate::stage_parse::{Hints, filter_names};
+use logyard_codec::{KeyFormat, Reduction};
+use logyard_logql::{Formatted, Grouping, LogExpr, LogRange, RangeAggregation, RangeOp, StageKind, Unwrap};
 use logyard_model::{LabelSet, Prefilter};
 use memchr::memmem;
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 /// Whether work is done as early as it can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +54,10 @@ pub(crate) struct Pipeline {
     pub(crate) implied: Vec<Implied>,
     push_down: PushDown,
     hints: Hints,
-    /// What stages look at of a line, if that is these keys of a JSON object and nothing else.
-    json_keys: Option<Vec<String>>,
+    /// What stages look at of a line, if that is known; made when the first shredded lines are parsed.
+    reduction: OnceLock<Option<Reduction>>,
+    /// A label whose value no stage looks at, nor the grouping: any number of a line is one for `unwrap`.
+    number: Option<String>,
 }
 
 /// A text that every wanted line holds.
@@ -100,6 +105,8 @@ impl Pipeline {
         let mut pipeline = Self::with_hints(log, &hints, &idle, (now_ns, push_down))?;
         if push_down == PushDown::On {
             pipeline.implied = Implied::of(log, unwrap.as_ref());
+            let unwrap = unwrap.as_ref().filter(|_| aggregation.op != RangeOp::AbsentOverTime);
+            pipeline.number = unwrap.and_then(|unwrap| number_of(log, unwrap, grouping));
         }
         Ok(pipeline)
     }
@@ -138,7 +145,6 @@ impl Pipeline {
         let scout = scout_of(&line_filters, &prefilter);
         let implied = if push_down == PushDown::On { Implied::of(log, None) } else { Vec::new() };
         let hints = hints.clone();
-        let json_keys = if push_down == PushDown::On { json_keys_of(&stages, &hints) } else { None };
         Ok(Self {
             line_filters,
             line_filter_places,
@@ -150,7 +156,8 @@ impl Pipeline {
             implied,
             push_down,
             hints,
-            json_keys,
+            reduction: OnceLock::new(),
+            number: None,
         })
     }
 
@@ -184,7 +191,7 @@ impl Pipeline {
 
     /// Returns the columns that decide [`Pipeline::head_passes`].
     pub(crate) fn head_columns(&self, stream: &LabelSet) -> Columns {
-        columns_of(self.stages.iter().take(self.head), stream, Vec::new())
+        columns_of(self.stages.iter().take(self.head), &self.hints, stream, Vec::new())
     }
 
     /// Returns whether counts of whole runs may stand for their entries.
@@ -205,13 +212,21 @@ impl Pipeline {
             implied: Vec::new(),
             push_down: PushDown::On,
             hints: Hints::everything(),
-            json_keys: None,
+            reduction: OnceLock::new(),
+            number: None,
         }
     }
 
-    /// Returns the top-level keys that the stages look at, if a line reduced to them gives the same answer.
-    pub(crate) fn json_keys(&self) -> Option<&[String]> {
-        self.json_keys.as_deref()
+    /// Returns what lines can be reduced to so that the stages give the same labels, if that is known.
+    ///
+    /// A number that it names is one that no stage looks at.
+    pub(crate) fn reduction(&self) -> Option<&Reduction> {
+        let make = || match self.push_down {
+            PushDown::On => reduction_of(&self.stages, &self.hints, self.number.as_deref()),
+            #[cfg(test)]
+            PushDown::Off => None,
+        };
+        self.reduction.get_or_init(make).as_ref()
     }
 
     /// Returns whether only the first entry of each combination of values is wanted.
@@ -250,7 +265,7 @@ impl Pipeline {
     /// labels are left; without a grouping all labels count.
     pub(crate) fn columns(&self, stream: &LabelSet, grouping: Option<&Grouping>) -> Columns {
         let Some(Grouping { without: false, labels }) = grouping else { return Columns::ALL };
-        columns_of(self.stages.iter(), stream, labels.iter().map(|name| &**name).collect())
+        columns_of(self.stages.iter(), &self.hints, stream, labels.iter().map(|name| &**name).collect())
     }
 }
 
@@ -258,12 +273,23 @@ impl Pipeline {
 /// them.
 fn columns_of<'a>(
     stages: impl Iterator<Item = &'a Stage>,
+    hints: &'a Hints,
     stream: &LabelSet,
     mut names: Vec<&'a str>,
 ) -> Columns {
+    let (mut parses, mut may_fail) = (false, false);
     for stage in stages {
         match stage {
-            Stage::LabelFilter(test) => test.names(&mut names),
+            Stage::LabelFilter(test) => {
+                test.names(&mut names);
+                may_fail |= test.may_fail();
+            }
+            // These note no error: what they make is decided by which of the few names are taken.
+            Stage::Pattern(_) | Stage::Regexp(_) => {
+                let Some(needed) = hints.needed() else { return Columns::ALL };
+                names.extend(needed.iter().map(|name| &**name));
+                parses = true;
+            }
             Stage::DropKeep(stage) => names.extend(stage.read_names()),
             Stage::Distinct(stage) => names.extend(stage.names()),
             Stage::LineFilter(_) | Stage::Decolorize(_) | Stage::Context => {}
@@ -271,6 +297,10 @@ fn columns_of<'a>(
             // any label.
             _ => return Columns::ALL,
         }
+    }
+    // An entry with an error keeps all labels.
+    if parses && may_fail {
+        return Columns::ALL;
     }
     let mut columns = Columns { levels: false, metadata: false };
     for name in names {
@@ -290,15 +320,41 @@ fn head_of(stages: &[Stage]) -> usize {
     before_lines.enumerate().filter_map(is_filter).last().unwrap_or(0)
 }
 
-/// Returns the keys that stages look at if one of them reads a JSON object and the others no line.
-fn json_keys_of(stages: &[Stage], hints: &Hints) -> Option<Vec<String>> {
-    let is_known =
-        |stage: &Stage| matches!(stage, Stage::Json(_) | Stage::LabelFilter(_) | Stage::DropKeep(_));
-    let parsers = stages.iter().filter(|stage| matches!(stage, Stage::Json(_))).count();
-    let keys = hints.needed()?;
-    // Such a name is given to a key whose own name is taken.
-    let has_suffix = keys.iter().any(|name| name.ends_with("_extracted"));
-    (parsers == 1 && stages.iter().all(is_known) && !has_suffix).then(|| keys.to_vec())
+/// Returns what stages look at of a line if one of them parses it and the others read none.
+fn reduction_of(stages: &[Stage], hints: &Hints, number: Option<&str>) -> Option<Reduction> {
+    let mut parsers =
+        stages.iter().filter(|stage| !matches!(stage, Stage::LabelFilter(_) | Stage::DropKeep(_)));
+    let (Some(parser), None) = (parsers.next(), parsers.next()) else { return None };
+    let keys = |format: KeyFormat| {
+        let keys = hints.needed()?;
+        // Such a name is given to a key whose own name is taken.
+        let has_suffix = keys.iter().any(|name| name.ends_with("_extracted"));
+        let (keys, number) = (keys.to_vec(), number.map(str::to_owned));
+        (!has_suffix).then_some(Reduction::Keys { format, keys, number })
+    };
+    match parser {
+        Stage::Json(_) => keys(KeyFormat::Json),
+        // A strict one would note the faults of any pair.
+        Stage::Logfmt(parser) if !parser.is_strict() => keys(KeyFormat::Logfmt),
+        Stage::Pattern(parser) => parser.automaton().map(Reduction::Text),
+        Stage::Regexp(parser) => parser.automaton().map(Reduction::Text),
+        _ => None,
+    }
+}
+
+/// Returns the label that is unwrapped if nothing else looks at its value, and any number is one for it.
+fn number_of(log: &LogExpr, unwrap: &Unwrap, grouping: Option<&Grouping>) -> Option<String> {
+    let mut names = Vec::new();
+    for stage in &log.stages {
+        match &stage.kind {
+            StageKind::LineFilter(_) | StageKind::Json(_) | StageKind::Logfmt { .. } => {}
+            StageKind::LabelFilter(filter) => filter_names(filter, &mut names),
+            _ => return None,
+        }
+    }
+    unwrap.filters.iter().for_each(|filter| filter_names(filter, &mut names));
+    names.extend(grouping?.labels.iter().cloned());
+    (unwrap.conversion.is_none() && !names.contains(&unwrap.label)).then(|| unwrap.label.clone())
 }
 
 fn scout_of(line_filters: &[LineTest], prefilter: &Prefilter) -> Option<Scout> {

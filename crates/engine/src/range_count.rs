@@ -5,6 +5,7 @@
 //! they end; running sums give the windows. Nothing is kept per entry or per window. Runs whose
 //! entries all belong to the same steps and series are counted without opening the block.
 
+use crate::by_class::ByClass;
 use crate::dedupe::{Copies, find_copies};
 use crate::error::Error;
 use crate::grid::{StepFinder, Window};
@@ -260,12 +261,21 @@ impl Counting<'_> {
         let (mut bases, mut buffers) = (Bases::new(columns, &stream), Buffers::default());
         let mut lines = match labels_only {
             true => None,
-            false => Some(LineSource::for_stages(block, (run.rows.clone(), rows.len()), &self.pipeline)?),
+            false => Some(LineSource::for_stages(block, rows, &self.pipeline)?),
         };
+        let mut by_class: ByClass<Option<(usize, i64)>> =
+            ByClass::new(lines.as_ref().map_or(0, LineSource::classes));
         for row in rows.iter() {
             let codes = columns.codes(row);
-            let series = match known.get(&codes).filter(|_| labels_only) {
-                Some(series) => *series,
+            let class = lines.as_ref().and_then(|lines| lines.class_of(row));
+            let mut place = class.and_then(|class| by_class.place(codes, class));
+            let series = match &mut place {
+                Some(place) => **place,
+                None if labels_only => known.get(&codes).copied(),
+                None => None,
+            };
+            let series = match series {
+                Some(series) => series,
                 None => {
                     context.request.cancel.check()?;
                     let line = lines.as_mut().map_or(Ok(&[][..]), |lines| lines.line(row))?;
@@ -273,6 +283,9 @@ impl Counting<'_> {
                     let series = self.series_of(bases.of(row), ts_ns, line, &mut buffers, counts);
                     if labels_only {
                         known.insert(codes, series);
+                    }
+                    if let Some(place) = place {
+                        *place = Some(series);
                     }
                     series
                 }

@@ -251,7 +251,7 @@ impl Counting<'_> {
         let mut finder = StepFinder::new(self.window);
         let mut lines = match labels_only {
             true => None,
-            false => Some(LineSource::for_stages(block, (run.rows.clone(), rows.len()), &self.pipeline)?),
+            false => Some(LineSource::for_stages(block, &rows, &self.pipeline)?),
         };
         for row in rows.iter() {
             context.request.cancel.check()?;

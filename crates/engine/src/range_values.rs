@@ -4,6 +4,7 @@
 //! stream and arrival, through the windows of their series (`range_slide`), which keep no more than one
 //! window: what is held does not grow with the length of the query.
 
+use crate::by_class::ByClass;
 use crate::dedupe::{Copies, find_copies};
 use crate::error::Error;
 use crate::grid::Window;
@@ -36,6 +37,16 @@ struct Value {
     stream: u32,
     row: u32,
     value: f64,
+}
+
+/// What an entry gives.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    series: usize,
+    value: f64,
+    /// Whether it is the line that the value comes from, not a label of the stream or metadata.
+    is_of_line: bool,
+    has_error: bool,
 }
 
 /// Bytes of a sample, with room for its list to grow.
@@ -229,15 +240,29 @@ impl Unwrapping {
         let columns = LabelColumns::new(block, Columns::ALL)?;
         let stream = Arc::new(run.stream.labels.clone());
         let ts_ns = block.timestamps()?;
-        let mut lines = LineSource::for_stages(block, (run.rows.clone(), rows.len()), &self.pipeline)?;
+        let mut lines = LineSource::for_stages(block, &rows, &self.pipeline)?;
         let (mut bases, mut buffers) = (Bases::new(&columns, &stream), Buffers::default());
+        let mut by_class: ByClass<Option<Sample>> = ByClass::new(lines.classes());
         for row in rows.iter() {
             context.request.cancel.check()?;
             let Some(ts_ns) = ts_ns.get(row as usize).copied() else { continue };
-            let line = lines.line(row)?;
-            let Some((series, value)) = self.sample(bases.of(row), ts_ns, line, &mut buffers, found) else {
-                continue;
+            let place = lines.class_of(row).and_then(|class| by_class.place(columns.codes(row), class));
+            let sample = match place {
+                Some(Some(sample)) => *sample,
+                place => {
+                    let base = bases.of(row);
+                    let sample = self.sample(base, ts_ns, lines.line(row)?, &mut buffers, found);
+                    // Of an entry with an error all labels count, the number's too.
+                    if let Some(place) = place.filter(|_| !sample.is_some_and(|sample| sample.has_error)) {
+                        *place = Some(sample);
+                    }
+                    sample
+                }
             };
+            let Some(Sample { series, value, is_of_line, .. }) = sample else { continue };
+            // No stage looks at it, and every number is one for `unwrap`.
+            let number = if is_of_line { lines.number_of(row) } else { None };
+            let value = number.map_or(value, |number| number as f64);
             found.stats.entries_passed += 1;
             found.count += 1;
             let value = Value { ts_ns, stream: rank, arrival, row, value };
@@ -246,7 +271,7 @@ impl Unwrapping {
         Ok(())
     }
 
-    /// Runs the stages and the conversion; returns the series and the value.
+    /// Runs the stages and the conversion.
     fn sample(
         &self,
         base: &Base,
@@ -254,12 +279,17 @@ impl Unwrapping {
         line: &[u8],
         buffers: &mut Buffers,
         found: &mut Found,
-    ) -> Option<(usize, f64)> {
+    ) -> Option<Sample> {
         let labels = Labels::reusing(base, std::mem::take(buffers));
         let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels };
         let passes = self.pipeline.apply(&mut entry);
         let value = if passes { self.unwrap.value(&mut entry.labels) } else { None };
-        let sample = value.map(|value| (found.index.of(&entry.labels, &self.which), value));
+        let sample = value.map(|value| Sample {
+            series: found.index.of(&entry.labels, &self.which),
+            value,
+            is_of_line: !entry.labels.is_taken(&self.unwrap.label),
+            has_error: entry.labels.error.is_some(),
+        });
         *buffers = entry.labels.into_buffers();
         sample
     }

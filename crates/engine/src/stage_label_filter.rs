@@ -114,6 +114,15 @@ impl LabelTest {
         }
     }
 
+    /// Returns whether the test may note an error.
+    pub(crate) fn may_fail(&self) -> bool {
+        match self {
+            Self::Text(_) | Self::Regex { .. } | Self::Address { .. } => false,
+            Self::Compare { .. } | Self::CompareLabels { .. } => true,
+            Self::And(left, right) | Self::Or(left, right) => left.may_fail() || right.may_fail(),
+        }
+    }
+
     /// Appends the names of the labels that are read.
     pub(crate) fn names<'a>(&'a self, out: &mut Vec<&'a str>) {
         match self {

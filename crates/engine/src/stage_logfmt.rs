@@ -28,6 +28,11 @@ impl Logfmt {
         Self { strict, keep_empty, hints }
     }
 
+    /// Returns whether a faulty pair ends reading.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict
+    }
+
     pub(crate) fn parse(&self, line: &[u8], labels: &mut Labels<'_>) {
         if self.hints.nothing_needed() {
             return;

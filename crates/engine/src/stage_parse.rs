@@ -96,7 +96,8 @@ impl Hints {
     }
 }
 
-fn filter_names(filter: &LabelFilter, out: &mut Vec<String>) {
+/// Appends the names of the labels that a label filter reads.
+pub(crate) fn filter_names(filter: &LabelFilter, out: &mut Vec<String>) {
     match filter {
         LabelFilter::Text(matcher) => out.push(matcher.name().to_owned()),
         LabelFilter::Compare { name, .. } | LabelFilter::Ip { name, .. } => out.push(name.clone()),

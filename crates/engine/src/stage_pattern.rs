@@ -4,7 +4,9 @@
 //! the line and reading ends. A final literal need not end the line (Loki v3.7.6).
 
 use crate::labels::Labels;
+use crate::line_automaton::AutomatonBuilder;
 use crate::stage_parse::{Hints, label_name};
+use logyard_codec::{LineAutomaton, Reading};
 use logyard_logql::{PatternPart, pattern_parts};
 use memchr::memmem;
 
@@ -47,5 +49,30 @@ impl Pattern {
             let Some((_, next)) = found else { return };
             rest = rest.get(next..).unwrap_or_default();
         }
+    }
+
+    /// Returns what the stage does with the bytes of a line, as an automaton; `None` for a pattern that is too long.
+    ///
+    /// Only captures that somebody looks at take anything, and behind the last of them it ends.
+    pub(crate) fn automaton(&self) -> Option<LineAutomaton> {
+        let mut builder = AutomatonBuilder::default();
+        let mut parts = &*self.parts;
+        let is_wanted =
+            |part: &PatternPart| matches!(part, PatternPart::Capture(name) if self.hints.wants(name));
+        if let [PatternPart::Literal(literal), others @ ..] = parts {
+            if parts.iter().any(is_wanted) {
+                builder.prefix(literal.as_bytes());
+            }
+            parts = others;
+        }
+        while parts.iter().any(is_wanted) {
+            let reading = if parts.first().is_some_and(is_wanted) { Reading::Takes } else { Reading::Skips };
+            match parts.get(1) {
+                Some(PatternPart::Literal(literal)) => builder.search(literal.as_bytes(), reading),
+                _ => builder.rest(reading),
+            }
+            parts = parts.get(2..).unwrap_or_default();
+        }
+        builder.finish()
     }
 }

@@ -20,6 +20,7 @@ mod naive;
 mod page;
 mod patterns;
 mod push_down;
+mod reduced_lines;
 mod volume;
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
