@@ -33,6 +33,14 @@ pub trait SectionSource: Send + Sync + Debug {
 
     /// Is told that bytes it gave fail their checksum; the error goes to the caller all the same.
     fn note_damage(&self, _why: &str) {}
+
+    /// Returns what is kept decoded of the block that it was made for.
+    fn kept(&self) -> Option<Arc<Decoded>> {
+        None
+    }
+
+    /// Is given what has been decoded of its block, when a handle that shares it goes, and may keep it.
+    fn keep(&self, _decoded: &Arc<Decoded>) {}
 }
 
 impl SectionSource for Bytes {
@@ -46,14 +54,12 @@ impl SectionSource for Bytes {
     }
 }
 
-/// A block whose sections are read, checked and decoded at their first use, then kept.
+/// The sections of a block that have been decoded so far, without where they came from.
 ///
-/// Shared between threads; two that ask at once may both decode, and one result is kept. Errors are not
-/// kept, and name the file that the block lies in. Panics: never, on whatever bytes.
-pub struct Block {
-    meta: Arc<BlockMeta>,
-    /// Absent for entries that were never encoded.
-    source: Option<(Arc<dyn SectionSource>, u64)>,
+/// Handles that share it add to it. It never holds the lines of a shredded block: those are rebuilt for one reader,
+/// and take more than all that they are made of.
+#[derive(Debug, Default)]
+pub struct Decoded {
     ts_ns: OnceLock<Vec<i64>>,
     ends: OnceLock<Vec<u32>>,
     lines: OnceLock<Lines>,
@@ -62,19 +68,38 @@ pub struct Block {
     metadata: OnceLock<MetadataColumn>,
 }
 
+impl Decoded {
+    /// Returns about how much memory all of it takes.
+    pub fn heap_bytes(&self) -> usize {
+        self.ts_ns.get().map_or(0, |ts_ns| ts_ns.len() * 8)
+            + self.ends.get().map_or(0, |ends| ends.len() * 4)
+            + self.lines.get().map_or(0, Lines::heap_bytes)
+            + self.shredded.get().map_or(0, Shredded::heap_bytes)
+            + self.levels.get().map_or(0, Column::heap_bytes)
+            + self.metadata.get().map_or(0, Column::heap_bytes)
+    }
+}
+
+/// A block whose sections are read, checked and decoded at their first use, then kept.
+///
+/// Shared between threads; two that ask at once may both decode, and one result is kept. Errors are not
+/// kept, and name the file that the block lies in. Panics: never, on whatever bytes.
+pub struct Block {
+    meta: Arc<BlockMeta>,
+    /// Absent for entries that were never encoded.
+    source: Option<(Arc<dyn SectionSource>, u64)>,
+    decoded: Arc<Decoded>,
+    /// The lines of a shredded block, if all were asked for.
+    rebuilt: OnceLock<Lines>,
+    /// How much was decoded when the handle was made, if it shares that.
+    shared_before: Option<usize>,
+}
+
 impl Block {
     /// Opens a block that starts at `base_offset` of `source`. Cost: reads nothing yet.
     pub fn open(meta: Arc<BlockMeta>, source: Arc<dyn SectionSource>, base_offset: u64) -> Self {
-        Self {
-            meta,
-            source: Some((source, base_offset)),
-            ts_ns: OnceLock::new(),
-            ends: OnceLock::new(),
-            lines: OnceLock::new(),
-            shredded: OnceLock::new(),
-            levels: OnceLock::new(),
-            metadata: OnceLock::new(),
-        }
+        let (decoded, rebuilt) = (Arc::default(), OnceLock::new());
+        Self { meta, source: Some((source, base_offset)), decoded, rebuilt, shared_before: None }
     }
 
     /// Makes a decoded block of one run from sorted entries, without a copy.
@@ -88,16 +113,16 @@ impl Block {
             sections: Vec::new(),
         };
         let (ts_ns, lines, levels, metadata) = entries.into_columns();
-        Self {
-            meta: Arc::new(meta),
-            source: None,
+        let decoded = Decoded {
             ts_ns: ts_ns.into(),
             ends: OnceLock::new(),
             lines: lines.into(),
             shredded: OnceLock::new(),
             levels: levels.into(),
             metadata: metadata.into(),
-        }
+        };
+        let (decoded, rebuilt) = (Arc::new(decoded), OnceLock::new());
+        Self { meta: Arc::new(meta), source: None, decoded, rebuilt, shared_before: None }
     }
 
     /// Returns a handle of the same block with nothing decoded, so that what is decoded through it goes
@@ -109,6 +134,20 @@ impl Block {
             }
             None => Arc::clone(self),
         }
+    }
+
+    /// Returns a handle of the same block with as much decoded as its source has kept. What is decoded through it is
+    /// given to the source in the end. Cost: as [`Block::fresh`].
+    pub fn shared(self: &Arc<Self>) -> Arc<Self> {
+        let Some((source, base_offset)) = &self.source else { return Arc::clone(self) };
+        let decoded = source.kept().unwrap_or_default();
+        Arc::new(Self {
+            meta: Arc::clone(&self.meta),
+            source: Some((Arc::clone(source), *base_offset)),
+            shared_before: Some(decoded.heap_bytes()),
+            decoded,
+            rebuilt: OnceLock::new(),
+        })
     }
 
     /// Returns the description of the block.
@@ -123,7 +162,7 @@ impl Block {
 
     /// Returns the timestamp of each row; ascending within each run.
     pub fn timestamps(&self) -> Result<&[i64], Error> {
-        let decoded = self.get_or_decode(&self.ts_ns, || {
+        let decoded = self.get_or_decode(&self.decoded.ts_ns, || {
             let rows = self.row_count()?;
             match self.meta.section(SECTION_TS) {
                 Some(section) if section.codec == CODEC_NUMBERS => {
@@ -139,10 +178,10 @@ impl Block {
 
     /// Returns where each line ends, as [`Lines::ends`] does, without touching the text.
     pub fn line_ends(&self) -> Result<&[u32], Error> {
-        if let Some(lines) = self.lines.get() {
+        if let Some(lines) = self.rebuilt.get().or_else(|| self.decoded.lines.get()) {
             return Ok(lines.ends());
         }
-        let decoded = self.get_or_decode(&self.ends, || match self.shredded()? {
+        let decoded = self.get_or_decode(&self.decoded.ends, || match self.shredded()? {
             Some(shredded) => shredded.line_ends(self),
             None => self.decode_ends(),
         })?;
@@ -150,16 +189,16 @@ impl Block {
     }
 
     /// Returns the lines. Cost: of shredded ones, rebuilds them all; see [`Block::rows_with`] and
-    /// [`Block::line_into`] for what does not. Their columns are kept only if something else asked for them before.
+    /// [`Block::line_into`] for what does not. Columns are kept only if something else asked for them before.
     pub fn lines(&self) -> Result<&Lines, Error> {
-        self.get_or_decode(&self.lines, || {
-            if self.is_shredded() {
-                return match self.shredded.get() {
-                    Some(shredded) => shredded.lines(self, self.meta.raw_bytes),
-                    None => self.decode_shredded()?.lines(self, self.meta.raw_bytes),
-                };
-            }
-            let ends = match self.ends.get() {
+        if self.is_shredded() {
+            return self.get_or_decode(&self.rebuilt, || match self.decoded.shredded.get() {
+                Some(shredded) => shredded.lines(self, self.meta.raw_bytes),
+                None => self.decode_shredded()?.lines(self, self.meta.raw_bytes),
+            });
+        }
+        self.get_or_decode(&self.decoded.lines, || {
+            let ends = match self.decoded.ends.get() {
                 Some(ends) => ends.clone(),
                 None => self.decode_ends()?,
             };
@@ -230,7 +269,7 @@ impl Block {
         if !self.is_shredded() {
             return Ok(None);
         }
-        self.get_or_decode(&self.shredded, || self.decode_shredded()).map(Some)
+        self.get_or_decode(&self.decoded.shredded, || self.decode_shredded()).map(Some)
     }
 
     fn decode_shredded(&self) -> Result<Shredded, Error> {
@@ -244,32 +283,40 @@ impl Block {
 
     /// Returns the shredded form of lines that have not been rebuilt.
     fn unbuilt_lines(&self) -> Result<Option<&Shredded>, Error> {
-        if self.lines.get().is_some() { Ok(None) } else { self.shredded() }
+        if self.rebuilt.get().is_some() { Ok(None) } else { self.shredded() }
     }
 
     /// Returns the levels.
     pub fn levels(&self) -> Result<&LevelColumn, Error> {
-        self.get_or_decode(&self.levels, || self.decode_column(SECTION_LEVEL, "levels"))
+        self.get_or_decode(&self.decoded.levels, || self.decode_column(SECTION_LEVEL, "levels"))
     }
 
     /// Returns the structured metadata.
     pub fn metadata(&self) -> Result<&MetadataColumn, Error> {
-        self.get_or_decode(&self.metadata, || self.decode_column(SECTION_METADATA, "metadata"))
+        self.get_or_decode(&self.decoded.metadata, || self.decode_column(SECTION_METADATA, "metadata"))
     }
 
     /// Returns whether lines, or parts of them, have been decoded from their compressed form.
     pub fn has_decoded_lines(&self) -> bool {
-        self.source.is_some() && (self.lines.get().is_some() || self.shredded.get().is_some())
+        let Decoded { lines, shredded, .. } = &*self.decoded;
+        self.source.is_some()
+            && (lines.get().is_some() || shredded.get().is_some() || self.rebuilt.get().is_some())
     }
 
-    /// Returns the memory taken by the sections decoded so far, dictionary values left out.
+    /// Returns about how much memory the sections decoded so far take.
     pub fn heap_bytes(&self) -> usize {
-        self.ts_ns.get().map_or(0, |ts_ns| ts_ns.len() * 8)
-            + self.ends.get().map_or(0, |ends| ends.len() * 4)
-            + self.lines.get().map_or(0, Lines::heap_bytes)
-            + self.shredded.get().map_or(0, Shredded::heap_bytes)
-            + self.levels.get().map_or(0, Column::heap_bytes)
-            + self.metadata.get().map_or(0, Column::heap_bytes)
+        self.decoded.heap_bytes() + self.rebuilt.get().map_or(0, Lines::heap_bytes)
+    }
+
+    /// Returns how much of [`Block::heap_bytes`] is shared with other handles; 0 unless it is one that shares.
+    pub fn shared_bytes(&self) -> usize {
+        if self.shared_before.is_some() { self.decoded.heap_bytes() } else { 0 }
+    }
+
+    /// Returns how much of [`Block::heap_bytes`] was decoded since the handle was made, by other handles too if it
+    /// shares with them.
+    pub fn new_bytes(&self) -> usize {
+        self.heap_bytes().saturating_sub(self.shared_before.unwrap_or(0))
     }
 
     fn get_or_decode<'a, T>(
@@ -379,6 +426,14 @@ impl Block {
                 let why = format!("unknown codec {codec}; upgrade the reader");
                 Err(Error::Invalid { what: what.into(), why })
             }
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let (Some(_), Some((source, _))) = (self.shared_before, &self.source) {
+            source.keep(&self.decoded);
         }
     }
 }

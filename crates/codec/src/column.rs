@@ -30,6 +30,8 @@ pub trait ColumnValue: Eq + Hash + Debug + 'static {
     fn is_none(&self) -> bool;
     /// Copies the value into an `Arc`.
     fn share(&self) -> Arc<Self>;
+    /// Returns about how much memory the value takes, in its `Arc`.
+    fn heap_bytes(&self) -> usize;
     /// Appends the bytes of the value.
     #[doc(hidden)]
     fn put(&self, out: &mut Vec<u8>);
@@ -51,6 +53,10 @@ impl ColumnValue for str {
 
     fn share(&self) -> Arc<Self> {
         self.into()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        ARC_BYTES + self.len()
     }
 
     fn put(&self, out: &mut Vec<u8>) {
@@ -77,6 +83,10 @@ impl ColumnValue for LabelSet {
         Arc::new(self.clone())
     }
 
+    fn heap_bytes(&self) -> usize {
+        ARC_BYTES + size_of::<Self>() + self.len() * LABEL_BYTES + self.text_bytes()
+    }
+
     fn put(&self, out: &mut Vec<u8>) {
         put_label_set(out, self);
     }
@@ -86,6 +96,12 @@ impl ColumnValue for LabelSet {
         Ok(cursor.label_set()?.into())
     }
 }
+
+/// What an allocation in an `Arc` takes beside the value.
+const ARC_BYTES: usize = 32;
+
+/// What a label takes beside its text: two pointers with lengths, two allocations.
+const LABEL_BYTES: usize = 64;
 
 /// From this many values on, a map finds the code of a value; below, a look at each is faster.
 const INDEX_FROM: usize = 8;
@@ -97,6 +113,8 @@ pub struct Column<T: ColumnValue + ?Sized> {
     codes: Codes,
     /// By code. Empty while "none" is the only value.
     values: Vec<Arc<T>>,
+    /// What the values take, if the column was decoded: then they are its own.
+    value_bytes: usize,
     /// Code by value, built when a value is added beyond `INDEX_FROM`; may lag behind `values`.
     index: HashMap<Arc<T>, u32>,
 }
@@ -109,7 +127,8 @@ enum Codes {
 
 impl<T: ColumnValue + ?Sized> Default for Column<T> {
     fn default() -> Self {
-        Self { rows: 0, codes: Codes::Constant(0), values: Vec::new(), index: HashMap::new() }
+        let (codes, values, index) = (Codes::Constant(0), Vec::new(), HashMap::new());
+        Self { rows: 0, codes, values, value_bytes: 0, index }
     }
 }
 
@@ -120,6 +139,7 @@ impl<T: ColumnValue + ?Sized> Clone for Column<T> {
             rows: self.rows,
             codes: self.codes.clone(),
             values: self.values.clone(),
+            value_bytes: self.value_bytes,
             index: HashMap::new(),
         }
     }
@@ -181,9 +201,10 @@ impl<T: ColumnValue + ?Sized> Column<T> {
         self.constant() == Some(0)
     }
 
-    /// Returns the memory of the codes and of the dictionary's pointers.
+    /// Returns the memory of the codes and of the dictionary; of its values only if they were decoded.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.codes().map_or(0, |codes| codes.len() * 4) + self.values.len() * 24
+        let pointers = self.values.len() * size_of::<Arc<T>>();
+        self.codes().map_or(0, |codes| codes.len() * 4) + pointers + self.value_bytes
     }
 
     /// Adds a row. Cost: a comparison if the value is that of the row before, a look-up otherwise.
@@ -249,7 +270,7 @@ impl<T: ColumnValue + ?Sized> Column<T> {
     /// Reads a column of `rows` rows, a count which the caller has bounded.
     pub(crate) fn decode(cursor: &mut Cursor<'_>, rows: usize) -> Result<Self, Error> {
         let count = cursor.count()?;
-        let mut values = Vec::new();
+        let (mut values, mut value_bytes) = (Vec::new(), 0);
         if count > 0 {
             let [none] = T::none_dictionary();
             values.push(Arc::clone(none));
@@ -260,6 +281,7 @@ impl<T: ColumnValue + ?Sized> Column<T> {
             if value.is_none() {
                 return Err(cursor.corrupt("a dictionary holds an empty value"));
             }
+            value_bytes += value.heap_bytes();
             values.push(value);
         }
         let code = |cursor: &mut Cursor<'_>| {
@@ -283,7 +305,7 @@ impl<T: ColumnValue + ?Sized> Column<T> {
             }
             tag => return Err(cursor.corrupt(format!("want column tag 0 or 1, got {tag}"))),
         };
-        Ok(Self { rows, codes, values, index: HashMap::new() })
+        Ok(Self { rows, codes, values, value_bytes, index: HashMap::new() })
     }
 
     /// Gives equal values one code, so that comparing codes compares values.

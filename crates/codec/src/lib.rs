@@ -49,7 +49,7 @@ mod tests;
 
 pub use batch::{Batch, Chunk, decode_batch, encode_batch};
 pub use batch_id::{BatchId, BatchIdError};
-pub use block::{Block, SectionSource};
+pub use block::{Block, Decoded, SectionSource};
 pub use block_builder::{BlockBuilder, EncodedBlock, LineCodec, LineOutcome};
 pub use block_meta::{
     BLOCK_ROWS_MAX, BlockMeta, CODEC_NUMBERS, CODEC_PLAIN, CODEC_ZSTD, RunMeta, SECTION_LENGTHS,

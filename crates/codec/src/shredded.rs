@@ -86,7 +86,7 @@ impl Shredded {
         if let Some(values) = kept.get() {
             return Ok(values);
         }
-        let parts = ColumnParts { shredded: self, block, column };
+        let parts = ColumnParts { shredded: self, block, column, frames: &self.frames };
         let values = Values::decode(&column.form, column.values as usize, &parts)?;
         Ok(kept.get_or_init(|| values))
     }
@@ -117,7 +117,7 @@ impl Shredded {
         Ok(())
     }
 
-    /// Rebuilds all lines, of `raw_bytes` in all.
+    /// Rebuilds all lines, of `raw_bytes` in all. Keeps no column that was not decoded before: they serve no more.
     pub(crate) fn lines(&self, block: &Block, raw_bytes: u64) -> Result<Lines, Error> {
         let rows = self.template_of.len();
         let want = raw_bytes.saturating_add(rows as u64);
@@ -126,11 +126,20 @@ impl Shredded {
             return Err(Error::Limited { what: "lines".into(), unit: "raw bytes", got, limit });
         }
         let want = usize::try_from(want).unwrap_or(usize::MAX);
-        let columns = (0u32..).zip(&self.columns).map(|(column, _)| self.values(block, column));
-        let columns: Vec<&Values> = columns.collect::<Result<_, _>>()?;
+        let frames: Vec<OnceLock<Bytes>> = self.frames.iter().map(OnceLock::clone).collect();
+        let mut decoded = Vec::with_capacity(self.columns.len());
+        for (kept, column) in self.columns.iter().zip(&self.head.columns) {
+            let parts = ColumnParts { shredded: self, block, column, frames: &frames };
+            let decode = || Values::decode(&column.form, column.values as usize, &parts);
+            decoded.push(if kept.get().is_some() { None } else { Some(decode()?) });
+        }
+        let columns = self.columns.iter().zip(&decoded);
+        let columns: Vec<Option<&Values>> =
+            columns.map(|(kept, decoded)| kept.get().or(decoded.as_ref())).collect();
         let mut steps = Vec::with_capacity(self.head.pieces.len());
         for piece in &self.head.pieces {
-            let values = piece.slot.and_then(|slot| Some((*columns.get(slot.column as usize)?, slot.base)));
+            let values =
+                piece.slot.and_then(|slot| Some(((*columns.get(slot.column as usize)?)?, slot.base)));
             steps.push((piece.literal.start, piece.literal.end, values));
         }
         let mut lines = Lines::default();
@@ -191,13 +200,15 @@ struct ColumnParts<'a> {
     shredded: &'a Shredded,
     block: &'a Block,
     column: &'a Column,
+    /// Frames of several streams, once decompressed.
+    frames: &'a [OnceLock<Bytes>],
 }
 
 impl Parts for ColumnParts<'_> {
     fn stream(&self, number: u32) -> Result<Vec<u8>, Error> {
         let head = &self.shredded.head;
         let place = head.streams.get(number as usize).and_then(|stream| {
-            Some((stream, head.frames.get(stream.frame)?, self.shredded.frames.get(stream.frame)?))
+            Some((stream, head.frames.get(stream.frame)?, self.frames.get(stream.frame)?))
         });
         let Some((stream, frame, kept)) = place else {
             return Err(Error::corrupt(WHAT, format!("no stream {number}")));

@@ -8,6 +8,7 @@
 use crate::error::Error;
 use crate::hash::{Hash128, hash_of};
 use crate::line_source::line_of;
+use crate::shared_blocks::SharedBlocks;
 use crate::turns::Turns;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{LabelSet, StreamId, TimeRange};
@@ -52,7 +53,12 @@ impl Pair<'_> {
 /// Finds copies among the entries of a range.
 ///
 /// Cost: nothing but a sort of runs if none overlap; else reads timestamps of those that do.
-pub(crate) fn find_copies(turns: &Turns<'_>, views: &[BlockView], range: TimeRange) -> Result<Copies, Error> {
+pub(crate) fn find_copies(
+    turns: &Turns<'_>,
+    blocks: &SharedBlocks,
+    views: &[BlockView],
+    range: TimeRange,
+) -> Result<Copies, Error> {
     let mut pairs = overlapping_pairs(views, range);
     if pairs.is_empty() {
         return Ok(Copies::default());
@@ -62,7 +68,7 @@ pub(crate) fn find_copies(turns: &Turns<'_>, views: &[BlockView], range: TimeRan
     let found = turns.fold(groups.len(), |finder: &mut Finder, index| {
         let mut bytes = 0;
         for pair in groups.get(index).copied().unwrap_or_default() {
-            bytes += compare(finder, pair, range)?;
+            bytes += compare(finder, blocks, pair, range)?;
         }
         Ok(bytes)
     })?;
@@ -113,23 +119,29 @@ struct Finder {
 }
 
 impl Finder {
-    fn block(&mut self, place: &Place<'_>) -> Arc<Block> {
+    fn block(&mut self, blocks: &SharedBlocks, place: &Place<'_>) -> Arc<Block> {
         if let Some((_, block)) = self.open.iter().find(|(view, _)| *view == place.view_index) {
             return Arc::clone(block);
         }
         if self.open.len() >= OPEN_MAX {
-            self.open.remove(0);
+            let (_, block) = self.open.remove(0);
+            blocks.count(&block);
         }
-        let block = place.view.block.fresh();
+        let block = blocks.open(&place.view.block);
         self.open.push((place.view_index, Arc::clone(&block)));
         block
     }
 }
 
 /// Marks the rows of the later run that the earlier one holds too; returns the bytes of what was decoded.
-fn compare(finder: &mut Finder, pair: &Pair<'_>, range: TimeRange) -> Result<u64, Error> {
+fn compare(
+    finder: &mut Finder,
+    blocks: &SharedBlocks,
+    pair: &Pair<'_>,
+    range: TimeRange,
+) -> Result<u64, Error> {
     let Pair { kept, other } = pair;
-    let (kept_block, other_block) = (finder.block(kept), finder.block(other));
+    let (kept_block, other_block) = (finder.block(blocks, kept), finder.block(blocks, other));
     let from_ns = kept.run.min_ns.max(other.run.min_ns).max(range.start_ns);
     let to_ns = kept.run.max_ns.min(other.run.max_ns).min(range.end_ns.saturating_sub(1));
     let mut kept_rows = Groups::new(&kept_block, kept.run, from_ns, to_ns)?;

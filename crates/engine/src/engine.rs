@@ -9,6 +9,7 @@ use crate::plan::PushDown;
 use crate::request::{QueryKind, QueryOutcome, QueryRequest, QueryResult, QueryStats, ScanCounts};
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
+use crate::shared_blocks::SharedBlocks;
 use crate::standing::Standing;
 use crate::turns::{Lanes, Turns};
 use crate::volume::{self, VolumeOutcome, VolumeRequest};
@@ -82,6 +83,7 @@ impl Engine {
             settings: &self.settings,
             turns,
             memory,
+            blocks: SharedBlocks::default(),
             push_down: self.push_down,
             standing,
             warnings: Warnings::default(),
@@ -146,6 +148,7 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a EngineSettings,
     pub(crate) turns: Turns<'a>,
     pub(crate) memory: Memory<'a>,
+    pub(crate) blocks: SharedBlocks,
     pub(crate) push_down: PushDown,
     /// What is known of a query at an instant before anything is read.
     pub(crate) standing: Option<&'a Standing>,

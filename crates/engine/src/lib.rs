@@ -66,6 +66,7 @@ mod scan;
 mod select;
 mod series_index;
 mod settings;
+mod shared_blocks;
 mod sketch;
 mod stage;
 mod stage_decolorize;

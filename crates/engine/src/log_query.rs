@@ -212,7 +212,7 @@ impl LogQuery<'_> {
     /// Adds the places of a view's entries that may be in the answer; returns the bytes decoded.
     fn find_in_view(&self, index: usize, bound: Option<Place>, found: &mut Found) -> Result<u64, Error> {
         let Some(view) = self.views.get(index) else { return Ok(0) };
-        let block = self.kept.get(index as u32).unwrap_or_else(|| view.block.fresh());
+        let block = self.kept.get(index as u32).unwrap_or_else(|| self.context.blocks.open(&view.block));
         let mut places = Vec::new();
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.only.is_some_and(|only| run.stream.id != only) {
@@ -241,9 +241,10 @@ impl LogQuery<'_> {
         self.keep_first(&mut places, &HashSet::new());
         self.cut(&mut places, self.limit);
         self.context.memory.hold(places.len() as u64 * PLACE_BYTES)?;
-        let bytes = found.stats.note_block(&block);
+        let bytes = self.context.blocks.note(&block, &mut found.stats);
         if !places.is_empty() {
-            self.kept.keep(index as u32, block, bytes);
+            let heap_bytes = block.heap_bytes() as u64;
+            self.kept.keep(index as u32, block, heap_bytes);
         }
         found.places.append(&mut places);
         Ok(bytes)
@@ -379,7 +380,8 @@ impl LogQuery<'_> {
     /// Returns the block of a view: one that was kept, or one with nothing decoded.
     pub(crate) fn block(&self, view: u32) -> Option<Arc<Block>> {
         let kept = self.kept.get(view);
-        kept.or_else(|| self.views.get(view as usize).map(|view| view.block.fresh()))
+        let open = || Some(self.context.blocks.open(&self.views.get(view as usize)?.block));
+        kept.or_else(open)
     }
 
     /// Builds lines and labels of the winners, block by block.
@@ -402,7 +404,7 @@ impl LogQuery<'_> {
                 self.context.memory.hold(entry_bytes(&entry))?;
                 built.push((*index, entry));
             }
-            Ok(block.heap_bytes() as u64)
+            Ok(block.new_bytes() as u64)
         })?;
         let mut built: Vec<(usize, LogEntry)> = parts.into_iter().flatten().collect();
         built.sort_unstable_by_key(|(index, _)| *index);

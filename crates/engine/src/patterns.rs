@@ -21,6 +21,7 @@ use crate::memory::Memory;
 use crate::patterns_text::{join, outline};
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
+use crate::shared_blocks::SharedBlocks;
 use crate::turns::Turns;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{Direction, Matcher, Prefilter, Tenants, TimeRange};
@@ -80,6 +81,7 @@ struct Counting<'a> {
     request: &'a PatternsRequest,
     range: TimeRange,
     memory: &'a Memory<'a>,
+    blocks: &'a SharedBlocks,
     /// Of how many rows one is looked at.
     stride: u32,
 }
@@ -99,10 +101,11 @@ pub(crate) fn run(
     let views =
         source.select(&SelectRequest { tenants, matchers, range, prefilter: &prefilter, direction })?;
     limits::check_bytes(settings, &views, range)?;
-    let copies = find_copies(turns, &views, range)?;
+    let blocks = SharedBlocks::default();
+    let copies = find_copies(turns, &blocks, &views, range)?;
     let line_bytes: u64 = views.iter().flat_map(|view| &view.runs).map(|run| run.raw_bytes).sum();
     let stride = u32::try_from(line_bytes.div_ceil(LINE_BYTES_MAX)).unwrap_or(u32::MAX).max(1);
-    let counting = Counting { request, range, memory, stride };
+    let counting = Counting { request, range, memory, blocks: &blocks, stride };
     let parts = turns.fold(views.len(), |outlines: &mut Outlines, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
         counting.count_view(outlines, (index, view), &copies)
@@ -124,7 +127,7 @@ impl Counting<'_> {
         (index, view): (usize, &BlockView),
         copies: &Copies,
     ) -> Result<u64, Error> {
-        let block = view.block.fresh();
+        let block = self.blocks.open(&view.block);
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
                 self.count_run(outlines, (&block, run), copies.of(index, run_index))?;
@@ -134,7 +137,8 @@ impl Counting<'_> {
             self.memory.hold(outlines.counted_bytes - outlines.held_bytes)?;
             outlines.held_bytes = outlines.counted_bytes;
         }
-        Ok(block.heap_bytes() as u64)
+        self.blocks.count(&block);
+        Ok(block.new_bytes() as u64)
     }
 
     fn count_run(

@@ -77,7 +77,7 @@ pub(crate) fn evaluate(
         true => context.query.select(log, counting.range, &counting.pipeline.prefilter)?,
         false => Default::default(),
     };
-    let copies = find_copies(&context.turns, &views, counting.range)?;
+    let copies = find_copies(&context.turns, &context.query.blocks, &views, counting.range)?;
     let parts = context.turns.fold(views.len(), |counts: &mut Counts, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
         counting.count_view(context, counts, (index, view), &copies)
@@ -192,14 +192,14 @@ impl Counting<'_> {
         (index, view): (usize, &BlockView),
         copies: &Copies,
     ) -> Result<u64, Error> {
-        let block = view.block.fresh();
+        let block = context.query.blocks.open(&view.block);
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
                 self.count_run(context, (&block, run), copies.of(index, run_index), counts)?;
             }
         }
         check_size(context, counts)?;
-        Ok(counts.stats.note_block(&block))
+        Ok(context.query.blocks.note(&block, &mut counts.stats))
     }
 
     fn count_run(

@@ -168,7 +168,7 @@ pub(crate) fn evaluate(
         range: limits::cut(context.settings, TimeRange { start_ns, end_ns }, context.request.now_ns),
     };
     let (views, scan) = context.query.select(log, counting.range, &counting.pipeline.prefilter)?;
-    let copies = find_copies(&context.turns, &views, counting.range)?;
+    let copies = find_copies(&context.turns, &context.query.blocks, &views, counting.range)?;
     let parts = context.turns.fold(views.len(), |found: &mut Found, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
         counting.read_view(context, found, (index, view), &copies)
@@ -223,14 +223,14 @@ impl Counting<'_> {
         (index, view): (usize, &BlockView),
         copies: &Copies,
     ) -> Result<u64, Error> {
-        let block = view.block.fresh();
+        let block = context.query.blocks.open(&view.block);
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
                 self.read_run(context, (&block, run), copies.of(index, run_index), found)?;
             }
         }
         check_series(context, found)?;
-        Ok(found.stats.note_block(&block))
+        Ok(context.query.blocks.note(&block, &mut found.stats))
     }
 
     fn read_run(

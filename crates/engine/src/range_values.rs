@@ -95,7 +95,7 @@ pub(crate) fn evaluate(
         range: limits::cut(context.settings, TimeRange { start_ns, end_ns }, context.request.now_ns),
     };
     let (views, scan) = context.query.select(log, unwrapping.range, &unwrapping.pipeline.prefilter)?;
-    let copies = find_copies(&context.turns, &views, unwrapping.range)?;
+    let copies = find_copies(&context.turns, &context.query.blocks, &views, unwrapping.range)?;
     let mut order: Vec<(i64, usize)> =
         views.iter().enumerate().map(|(index, view)| (earliest_ns(view), index)).collect();
     order.sort_unstable();
@@ -213,7 +213,7 @@ impl Unwrapping {
         (index, view): (usize, &BlockView),
         (copies, ranks): (&Copies, &HashMap<StreamId, u32>),
     ) -> Result<u64, Error> {
-        let (before, block) = (found.count, view.block.fresh());
+        let (before, block) = (found.count, context.query.blocks.open(&view.block));
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
                 let stream = ranks.get(&run.stream.id).copied().unwrap_or_default();
@@ -223,7 +223,7 @@ impl Unwrapping {
         }
         check_count(context, found.count)?;
         context.memory.hold((found.count - before) as u64 * SAMPLE_BYTES)?;
-        Ok(found.stats.note_block(&block))
+        Ok(context.query.blocks.note(&block, &mut found.stats))
     }
 
     fn read_run(

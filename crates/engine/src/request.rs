@@ -177,7 +177,7 @@ impl QueryStats {
 
     /// Notes a block that has been evaluated; returns the bytes that were decoded for it.
     pub(crate) fn note_block(&mut self, block: &Block) -> u64 {
-        let bytes = block.heap_bytes() as u64;
+        let bytes = block.new_bytes() as u64;
         self.blocks += 1;
         self.blocks_decoded += u64::from(bytes > 0);
         self.blocks_with_lines += u64::from(block.has_decoded_lines());

@@ -21,6 +21,7 @@ mod page;
 mod patterns;
 mod push_down;
 mod reduced_lines;
+mod shared_blocks;
 mod volume;
 
 pub(crate) const SECOND: i64 = 1_000_000_000;

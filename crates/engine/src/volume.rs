@@ -14,6 +14,7 @@ use crate::range_count::line_bytes;
 use crate::request::QueryStats;
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
+use crate::shared_blocks::SharedBlocks;
 use crate::turns::Turns;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{Direction, LabelSet, Matcher, Prefilter, Stream, StreamId, Tenants, TimeRange};
@@ -95,6 +96,7 @@ struct Counting<'a> {
     request: &'a VolumeRequest,
     range: TimeRange,
     memory: &'a Memory<'a>,
+    blocks: &'a SharedBlocks,
 }
 
 /// Counts. Errors: too many groups, or what selecting and reading fail with.
@@ -111,8 +113,9 @@ pub(crate) fn run(
     let direction = Direction::Backward;
     let views =
         source.select(&SelectRequest { tenants, matchers, range, prefilter: &prefilter, direction })?;
-    let copies = find_copies(turns, &views, range)?;
-    let counting = Counting { request, range, memory };
+    let blocks = SharedBlocks::default();
+    let copies = find_copies(turns, &blocks, &views, range)?;
+    let counting = Counting { request, range, memory, blocks: &blocks };
     let parts = turns.fold(views.len(), |sums: &mut Sums, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
         counting.count_view(sums, (index, view), &copies)
@@ -139,7 +142,7 @@ impl Counting<'_> {
         (index, view): (usize, &BlockView),
         copies: &Copies,
     ) -> Result<u64, Error> {
-        let block = view.block.fresh();
+        let block = self.blocks.open(&view.block);
         for (run_index, run) in view.runs.iter().enumerate() {
             if self.range.overlaps(run.min_ns, run.max_ns) {
                 let groups = self.groups_of(sums, &run.stream)?;
@@ -149,7 +152,7 @@ impl Counting<'_> {
             }
         }
         self.check(sums)?;
-        Ok(sums.stats.note_block(&block))
+        Ok(self.blocks.note(&block, &mut sums.stats))
     }
 
     fn count_run(

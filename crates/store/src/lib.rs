@@ -55,6 +55,7 @@ mod import_file;
 pub mod inspect;
 mod inspect_segment;
 mod interner;
+mod kept_blocks;
 mod label_texts;
 mod lineage;
 mod locality;
@@ -95,7 +96,7 @@ pub use logyard_codec::BatchId;
 pub use maintenance::QueryGuard;
 pub use policy::RetentionPolicy;
 pub use settings::{
-    CompactionSettings, DeleteSettings, DiskSettings, FlushSettings, RetentionPolicySettings,
+    CacheSettings, CompactionSettings, DeleteSettings, DiskSettings, FlushSettings, RetentionPolicySettings,
     RetentionSettings, SnapshotSettings, StoreSettings, SyncMode, WalSettings,
 };
 pub use stats::Stats;

@@ -71,6 +71,9 @@ pub(crate) struct Metrics {
     pub(crate) damaged_entries: Counter,
     pub(crate) segments_lost: Counter,
     pub(crate) unreadable_indexes: Counter,
+    pub(crate) kept_block_bytes: Gauge,
+    pub(crate) kept_block_hits: Counter,
+    pub(crate) kept_block_misses: Counter,
     pub(crate) replayed_records: Counter,
     pub(crate) damaged_records: Counter,
     pub(crate) read_only: Gauge,
@@ -123,6 +126,9 @@ impl Metrics {
             damaged_entries: Counter::default(),
             segments_lost: Counter::default(),
             unreadable_indexes: Counter::default(),
+            kept_block_bytes: Gauge::default(),
+            kept_block_hits: Counter::default(),
+            kept_block_misses: Counter::default(),
             replayed_records: Counter::default(),
             damaged_records: Counter::default(),
             read_only: Gauge::default(),
@@ -193,6 +199,8 @@ impl Metrics {
             "Stream indexes of segments found unreadable and done without",
             &self.unreadable_indexes,
         );
+        counter("kept_block_hits", "Blocks that queries found decoded", &self.kept_block_hits);
+        counter("kept_block_misses", "Blocks that queries had to decode anew", &self.kept_block_misses);
         counter("flushed_bytes", "Bytes of segments written by flushes", &self.flushed_bytes);
         counter("compactions", "Compactions done", &self.compactions);
         counter(
@@ -245,6 +253,7 @@ impl Metrics {
         gauge("wal_bytes", "Bytes of the write-ahead log on disk", &self.wal_bytes);
         gauge("head_bytes", "Bytes of lines and metadata in the active head", &self.head_bytes);
         gauge("head_entries", "Entries in the active head", &self.head_entries);
+        gauge("kept_block_bytes", "Bytes of decoded blocks kept between queries", &self.kept_block_bytes);
         gauge("segments", "Live segments", &self.segments);
         gauge("segment_bytes", "Bytes of live segments on disk", &self.segment_bytes);
         gauge("read_only", "1 after a failed sync, until restart", &self.read_only);

@@ -1,7 +1,7 @@
 //! A segment for reading: its index area on demand, its blocks by positioned reads.
 //!
 //! A live segment costs its catalog record. Its index area is read at first use, in one read from the end,
-//! and kept in a bounded cache; open files are kept in another.
+//! and kept in a bounded cache; open files are kept in another, and what queries decode of blocks in a third.
 
 use crate::Stats;
 use crate::cache::Cache;
@@ -10,6 +10,7 @@ use crate::damage::Damage;
 use crate::error::{Error, Kind, Result};
 use crate::head::arrival;
 use crate::interner::Interner;
+use crate::kept_blocks::{BlockKey, KeptBlocks};
 use crate::label_texts::Asked;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
@@ -18,8 +19,9 @@ use crate::retention::Window;
 use crate::segment_content::{self, CONTENT_CACHE_BYTES, ContentPlaces};
 use crate::segment_format::{SECTION_STREAM_INDEX, Toc};
 use crate::segment_tables::{BlockRow, RunRow, SegmentTables};
+use crate::settings::CacheSettings;
 use bytes::Bytes;
-use logyard_codec::{Block, BlockMeta, BlockView, RunView, SectionSource};
+use logyard_codec::{Block, BlockMeta, BlockView, Decoded, RunView, SectionSource};
 use logyard_index::{ContentIndex, StreamIndex};
 use logyard_model::{Matcher, Prefilter, Stream, StreamId, TimeRange};
 use logyard_sys::{Disk, ReadFile};
@@ -47,6 +49,7 @@ pub(crate) struct SegmentReads {
     files: Cache<dyn ReadFile>,
     indexes: Cache<SegmentIndex>,
     pub(crate) contents: Cache<ContentIndex>,
+    kept_blocks: KeptBlocks,
     pub(crate) interner: Interner,
     pub(crate) unreadable_indexes: Counter,
     damaged_blocks: Counter,
@@ -62,6 +65,8 @@ pub(crate) struct Segment {
     pub(crate) damage: Damage,
     /// See [`crate::retention::period_bytes`].
     pub(crate) period_bytes: OnceLock<BTreeMap<Period, u64>>,
+    /// Set when nothing of it is to be kept any more.
+    is_forgotten: AtomicBool,
 }
 
 /// Why a segment's index area could not be had.
@@ -93,12 +98,13 @@ pub(crate) struct SegmentIndex {
 }
 
 impl SegmentReads {
-    pub(crate) fn new(disk: Arc<dyn Disk>, metrics: &Metrics) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, settings: &CacheSettings, metrics: &Metrics) -> Self {
         Self {
             disk,
             files: Cache::new(OPEN_FILES_MAX),
             indexes: Cache::new(INDEX_CACHE_BYTES),
             contents: Cache::new(CONTENT_CACHE_BYTES),
+            kept_blocks: KeptBlocks::new(settings.blocks_bytes_max, metrics),
             interner: Interner::default(),
             unreadable_indexes: metrics.unreadable_indexes.clone(),
             damaged_blocks: metrics.damaged_blocks.clone(),
@@ -180,15 +186,23 @@ impl SegmentReads {
 
     /// Forgets what is kept of a segment that is gone.
     pub(crate) fn forget(&self, segment: &Segment) {
+        segment.is_forgotten.store(true, Ordering::Release);
         self.files.remove(segment.key);
         self.indexes.remove(segment.key);
         self.contents.remove(segment.key);
+        self.kept_blocks.forget_segment(segment.key);
     }
 }
 
 impl Segment {
     pub(crate) fn new(key: u64, record: SegmentRecord, path: PathBuf) -> Self {
-        Self { key, record, path, damage: Damage::default(), period_bytes: OnceLock::new() }
+        let (damage, period_bytes) = (Damage::default(), OnceLock::new());
+        Self { key, record, path, damage, period_bytes, is_forgotten: AtomicBool::new(false) }
+    }
+
+    /// Returns whether nothing of it is to be kept any more.
+    fn is_forgotten(&self) -> bool {
+        self.is_forgotten.load(Ordering::Acquire)
     }
 
     /// Returns the number that no other segment of this run has.
@@ -401,6 +415,10 @@ struct SegmentSource {
 }
 
 impl SegmentSource {
+    fn key(&self) -> BlockKey {
+        BlockKey { segment: self.segment.key, block: self.block }
+    }
+
     /// Sees to it that the block is left out from now on.
     fn note(&self, why: &str) {
         let file = self.segment.path.display().to_string();
@@ -416,6 +434,7 @@ impl SegmentSource {
                 "block damaged: queries go on without its entries; restore the file from a backup, then restart"
             );
         }
+        self.reads.kept_blocks.forget_block(self.key());
     }
 }
 
@@ -447,5 +466,14 @@ impl SectionSource for SegmentSource {
 
     fn note_damage(&self, why: &str) {
         self.note(why);
+    }
+
+    fn kept(&self) -> Option<Arc<Decoded>> {
+        self.reads.kept_blocks.get(self.key())
+    }
+
+    fn keep(&self, decoded: &Arc<Decoded>) {
+        let is_gone = || self.segment.is_forgotten() || self.segment.damage.contains(self.block);
+        self.reads.kept_blocks.keep(self.key(), decoded, is_gone);
     }
 }

@@ -24,6 +24,8 @@ pub struct StoreSettings {
     pub disk: DiskSettings,
     /// How many snapshots are kept, and how long.
     pub snapshots: SnapshotSettings,
+    /// What queries leave in memory for the next ones.
+    pub cache: CacheSettings,
 }
 
 /// When an acknowledgement may be given.
@@ -199,6 +201,21 @@ pub struct SnapshotSettings {
 impl Default for SnapshotSettings {
     fn default() -> Self {
         Self { keep_secs: 7 * 86_400, count_max: 16 }
+    }
+}
+
+/// What queries leave in memory for the next ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheSettings {
+    /// Bytes of decoded blocks that are kept between queries: those that dashboards ask for again and again. Only queries
+    /// fill it; what was used longest ago goes first, and a query over much leaves little. 0 keeps none. Default 24 MiB.
+    pub blocks_bytes_max: u64,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { blocks_bytes_max: 24 * MIB }
     }
 }
 

@@ -234,7 +234,7 @@ pub fn of_folder(
         })
         .collect::<Result<_>>()?;
     let metrics = Metrics::new(&mut Registry::default());
-    let reads = SegmentReads::new(Arc::clone(disk), &metrics);
+    let reads = SegmentReads::new(Arc::clone(disk), &settings.cache, &metrics);
     let reporter = Reporter { segments: &segments, reads: &reads, periods: &periods, settings, query };
     reporter.report(&Disks { disk: &**disk, folder: &folder }, clock.now_ns(), None)
 }

@@ -244,7 +244,7 @@ impl Store {
             periods,
             epochs,
             deletes,
-            reads: Arc::new(SegmentReads::new(Arc::clone(&disk), &metrics)),
+            reads: Arc::new(SegmentReads::new(Arc::clone(&disk), &settings.cache, &metrics)),
             queue: Queue::new(settings.wal.queue_bytes_max),
             metrics,
             settings,

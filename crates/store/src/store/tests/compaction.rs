@@ -14,7 +14,7 @@ fn answer(store: &Store) -> Vec<Answer> {
     let mut rows = Vec::new();
     for view in &views {
         for run in &view.runs {
-            let entries = crate::head::entries_of(&view.block, run.rows.clone()).unwrap();
+            let entries = crate::head::entries_of(&view.block.shared(), run.rows.clone()).unwrap();
             for row in 0..entries.len() {
                 let content = (
                     run.stream.labels.to_string(),
