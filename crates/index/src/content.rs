@@ -1,8 +1,8 @@
 //! Building the indexes of what lines hold: one pass over each block's text.
 
 use crate::error::Error;
-use crate::ids::{BlockIds, IdsBuilder, hash};
-use crate::token::{CLASSES, Class, ID_BYTES_MIN, Shape};
+use crate::ids::{BlockIds, IdsBuilder, hash, part_hashes};
+use crate::token::{CLASSES, CUT_BYTES_MAX, CUT_BYTES_MIN, Class, ID_BYTES_MIN, Shape};
 use crate::token_set::TokenSet;
 use crate::words::WordsBuilder;
 
@@ -51,7 +51,7 @@ impl ContentIndexBuilder {
     pub fn add_block(&mut self, text: &[u8]) -> Result<(), Error> {
         let mut words: Vec<&str> = Vec::new();
         let mut ids = IdGroups::default();
-        let mut block = BlockIds::default();
+        let mut block = BlockIds { has_cut_ids: true, ..BlockIds::default() };
         for (token, shape) in self.tokens.distinct(text) {
             match shape {
                 Shape::ShortNumber => {}
@@ -77,7 +77,12 @@ impl ContentIndexBuilder {
                 _ => {
                     block.masks.add(class, bytes);
                     if bytes >= ID_BYTES_MIN {
-                        block.hashes.extend(ids.into_iter().map(hash));
+                        block.hashes.extend(ids.iter().map(|id| hash(id)));
+                    }
+                    if bytes >= CUT_BYTES_MIN {
+                        block.has_cut_ids &= ids.iter().all(|id| id.len() <= CUT_BYTES_MAX);
+                        let parts = ids.iter().map(|id| id.get(..CUT_BYTES_MAX).unwrap_or(id));
+                        block.hashes.extend(parts.flat_map(part_hashes));
                     }
                 }
             }

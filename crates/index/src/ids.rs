@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! magic "LYID"   version u16   reserved u16   blocks u32
-//! per block:     flags u8 (1 = holds words that are in no dictionary, 2 = some ids are in the dictionary only)
+//! per block:     flags u8 (1 = holds words that are in no dictionary, 2 = some ids are in the dictionary only,
+//!                4 = ids of 24 bytes and more are in the filter by their parts, too)
 //!                masks 3 × u64: by class, bit n set for ids of n + 1 bytes, bit 63 for 64 and more
 //!                filter bytes u32
 //! the filters of the blocks, end to end
@@ -13,11 +14,12 @@
 //! The filter holds the ids of the masks from 6 bytes on; in version 1 the shorter ones too.
 //!
 //! The masks are what makes the filter answer for a part of a token: an id that no longer id of its block
-//! can contain is in the filter itself or nowhere.
+//! can contain is in the filter itself or nowhere. Where longer ones are cut, each part of eight bytes, counted from the front,
+//! is in the filter: a text of 15 bytes and more within such an id covers at least one of them.
 
 use crate::error::Error;
 use crate::fuse::{self, Fuse};
-use crate::token::{CLASSES, Class};
+use crate::token::{CLASSES, CUT_BYTES_MIN, Class, PART_BYTES};
 use bytes::Bytes;
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
@@ -28,6 +30,7 @@ const HEAD_BYTES: usize = 12;
 const BLOCK_BYTES: usize = 1 + 3 * 8 + 4;
 const FLAG_UNLISTED_WORDS: u8 = 1;
 const FLAG_LISTED_IDS: u8 = 2;
+const FLAG_CUT_IDS: u8 = 4;
 
 /// Collects the ids of block after block.
 #[derive(Debug, Default)]
@@ -47,6 +50,8 @@ pub(crate) struct BlockIds {
     pub(crate) has_unlisted_words: bool,
     /// Some ids of the block are in the dictionary instead of the filter.
     pub(crate) has_listed_ids: bool,
+    /// All long ids of the masks are in `hashes` by their parts, too.
+    pub(crate) has_cut_ids: bool,
 }
 
 /// Lengths of the ids that are not in the dictionary, by class.
@@ -70,14 +75,27 @@ impl Masks {
     /// Returns whether an id of `class` or a wider one is longer than `bytes`.
     pub(crate) fn any_longer(self, class: Class, bytes: usize) -> bool {
         // Bit n − 1 stands for n bytes, so bits from `bytes` on stand for more; bit 63 for 64 and any more.
-        let longer = u64::MAX << bytes.min(63);
-        CLASSES.iter().zip(self.0).any(|(wider, mask)| *wider >= class && mask & longer != 0)
+        self.any(class, u64::MAX << bytes.min(63))
+    }
+
+    /// Returns whether an id of `class` or a wider one is longer than `bytes` and shorter than those that are cut.
+    pub(crate) fn any_longer_uncut(self, class: Class, bytes: usize) -> bool {
+        self.any(class, u64::MAX << bytes.min(63) & ((1 << (CUT_BYTES_MIN - 1)) - 1))
+    }
+
+    fn any(self, class: Class, lengths: u64) -> bool {
+        CLASSES.iter().zip(self.0).any(|(wider, mask)| *wider >= class && mask & lengths != 0)
     }
 }
 
 /// Returns what the filter keeps of an id.
 pub(crate) fn hash(id: &[u8]) -> u64 {
     xxh3_64(id)
+}
+
+/// Returns what the filter keeps of the parts of an id, or of a text that may lie in one so that its parts begin there.
+pub(crate) fn part_hashes(id: &[u8]) -> impl Iterator<Item = u64> {
+    id.as_chunks::<PART_BYTES>().0.iter().map(|part| hash(part))
 }
 
 impl IdsBuilder {
@@ -87,7 +105,8 @@ impl IdsBuilder {
         let start = self.filters.len();
         fuse::build(&block.hashes, &mut self.filters)?;
         let unlisted = if block.has_unlisted_words { FLAG_UNLISTED_WORDS } else { 0 };
-        self.table.push(unlisted | if block.has_listed_ids { FLAG_LISTED_IDS } else { 0 });
+        let listed = if block.has_listed_ids { FLAG_LISTED_IDS } else { 0 };
+        self.table.push(unlisted | listed | if block.has_cut_ids { FLAG_CUT_IDS } else { 0 });
         self.table.extend(block.masks.0.iter().flat_map(|mask| mask.to_le_bytes()));
         let filter_bytes = u32::try_from(self.filters.len() - start)
             .map_err(|_| Error::internal("cannot build id index: the filter of a block passes 4 GiB"))?;
@@ -119,6 +138,7 @@ pub(crate) struct Ids {
 struct Row {
     has_unlisted_words: bool,
     has_listed_ids: bool,
+    has_cut_ids: bool,
     masks: Masks,
     filter: Range<usize>,
 }
@@ -153,6 +173,7 @@ impl Ids {
             blocks.push(Row {
                 has_unlisted_words: flags & FLAG_UNLISTED_WORDS != 0,
                 has_listed_ids: flags & FLAG_LISTED_IDS != 0,
+                has_cut_ids: flags & FLAG_CUT_IDS != 0,
                 masks,
                 filter: at..end,
             });
@@ -189,6 +210,11 @@ impl Ids {
         self.blocks.get(block).is_none_or(|row| row.has_listed_ids)
     }
 
+    /// Returns whether the long ids of the block are in the filter by their parts, too.
+    pub(crate) fn has_cut_ids(&self, block: usize) -> bool {
+        self.blocks.get(block).is_some_and(|row| row.has_cut_ids)
+    }
+
     /// Returns whether the block holds words that are in no dictionary.
     pub(crate) fn has_unlisted_words(&self, block: usize) -> bool {
         self.blocks.get(block).is_none_or(|row| row.has_unlisted_words)
@@ -210,6 +236,7 @@ mod tests {
             masks,
             has_unlisted_words: true,
             has_listed_ids: false,
+            has_cut_ids: true,
         };
         builder.add_block(first).unwrap();
         builder.add_block(BlockIds::default()).unwrap();
@@ -222,11 +249,13 @@ mod tests {
         assert_eq!(ids.blocks(), 2);
         assert!(ids.may_hold(0, hash(b"abc123")) && !ids.may_hold(1, hash(b"abc123")));
         assert!(ids.has_unlisted_words(0) && !ids.has_unlisted_words(1));
+        assert!(ids.has_cut_ids(0) && !ids.has_cut_ids(1) && !ids.has_listed_ids(0));
         let masks = ids.masks(0);
         assert!(masks.any_longer(Class::Decimal, 15) && masks.any_longer(Class::LowerHex, 15));
         assert!(!Masks::default().any_longer(Class::Decimal, 0));
         assert!(masks.any_longer(Class::LowerHex, 16), "the one of 90 bytes may hold it");
         assert!(masks.any_longer(Class::Other, 64), "64 bytes and more share a bit");
+        assert!(masks.any_longer_uncut(Class::Decimal, 15) && !masks.any_longer_uncut(Class::Decimal, 16));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use crate::error::Error;
 use crate::ids::{self, Ids};
 use crate::number_set::NumberSet;
-use crate::token::{ID_BYTES_MIN, Shape, Token, class, shape, tokens};
+use crate::token::{ID_BYTES_MIN, PART_BYTES, PART_COVER_BYTES, Shape, Token, class, shape, tokens};
 use crate::words::Words;
 use bytes::Bytes;
 use logyard_model::Prefilter;
@@ -88,6 +88,7 @@ impl ContentIndex {
             }
         }
         let hash = ids::hash(token.bytes);
+        let parts = PartHashes::of(token.bytes);
         for block in candidates.iter() {
             let is_possible = match kind {
                 // The filter has ids only, so it speaks of longer tokens alone.
@@ -97,13 +98,24 @@ impl ContentIndex {
                         || self.words.is_none() && self.ids.has_listed_ids(block)
                 }
             };
-            // A token with a letter from g on can be in an id of the widest class only, and so forth.
-            let is_part = || self.ids.masks(block).any_longer(class(token.bytes), token.bytes.len());
-            if is_possible || !is_whole && is_part() {
+            if is_possible || !is_whole && self.may_be_part(block, token.bytes, &parts) {
                 holders.add(block);
             }
         }
         Ok(Some(holders))
+    }
+
+    /// Returns whether a longer id of the block's filter may hold the token.
+    fn may_be_part(&self, block: usize, token: &[u8], parts: &PartHashes) -> bool {
+        // A token with a letter from g on can be in an id of the widest class only, and so forth.
+        let (masks, class) = (self.ids.masks(block), class(token));
+        if !masks.any_longer(class, token.len()) {
+            return false;
+        }
+        if !self.ids.has_cut_ids(block) || masks.any_longer_uncut(class, token.len()) {
+            return true;
+        }
+        parts.may_be(|hash| self.ids.may_hold(block, hash))
     }
 
     /// Returns whether the block may hold the id beside those of the dictionary.
@@ -112,6 +124,23 @@ impl ContentIndex {
             return self.ids.masks(block).has(class(token.bytes), token.bytes.len());
         }
         self.ids.may_hold(block, hash)
+    }
+}
+
+/// The parts of an id that a text covers, for each way in which it may lie there.
+struct PartHashes(Vec<Vec<u64>>);
+
+impl PartHashes {
+    fn of(text: &[u8]) -> Self {
+        // A shorter text may lie within an id and cover no part of it.
+        let ways = if text.len() < PART_COVER_BYTES { 0 } else { PART_BYTES };
+        let parts = |skipped| ids::part_hashes(text.get(skipped..).unwrap_or_default()).collect();
+        Self((0..ways).map(parts).collect())
+    }
+
+    /// Returns whether an id may hold the text, from the parts that there may be.
+    fn may_be(&self, may_hold: impl Fn(u64) -> bool) -> bool {
+        self.0.is_empty() || self.0.iter().any(|parts| parts.iter().all(|part| may_hold(*part)))
     }
 }
 

@@ -13,6 +13,19 @@ pub(crate) const NUMBER_BYTES_MIN: usize = 6;
 /// block, as the middle parts of UUIDs, it holds most of the possible ones.
 pub(crate) const ID_BYTES_MIN: usize = 6;
 
+/// Of ids from this length on, the parts are in the filter, too: a shorter id that is searched for would otherwise find
+/// every block with a longer one that could hold it, as containers' ids and traces' are in most.
+pub(crate) const CUT_BYTES_MIN: usize = 24;
+
+/// Ids are cut to this length: few are longer, and they would fill the filter.
+pub(crate) const CUT_BYTES_MAX: usize = 256;
+
+/// Bytes of a part. Eight hexadecimal digits tell four thousand million apart.
+pub(crate) const PART_BYTES: usize = 8;
+
+/// A text within an id covers a whole part of it from this length on, wherever it lies.
+pub(crate) const PART_COVER_BYTES: usize = 2 * PART_BYTES - 1;
+
 /// What a token is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
