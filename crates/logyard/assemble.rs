@@ -28,7 +28,7 @@ use crate::agent_pages::{self, AgentPages, InForce, PagesParts};
 use crate::banner::Facts;
 use crate::command_run::Role;
 use crate::command_targets;
-use crate::config::{PushSettings, Settings};
+use crate::config::{DeliverySettings, PushSettings, Settings};
 use crate::logging::{OwnLog, with_causes};
 use crate::reload::{self, ReloadMetrics};
 use crate::secrets;
@@ -437,7 +437,7 @@ pub(crate) fn pack_tenant(settings: &Settings) -> anyhow::Result<Option<Tenant>>
     if settings.rules.pack.enabled != Some(true) {
         return Ok(None);
     }
-    match settings.push.tenant.as_str() {
+    match settings.push.delivery.tenant.as_str() {
         name if settings.server.auth_enabled && !name.is_empty() => {
             let tenant = Tenant::new(name).with_context(|| format!("cannot use push.tenant {name:?}"))?;
             Ok(Some(tenant))
@@ -479,7 +479,7 @@ pub(crate) fn destinations(push: &PushSettings) -> anyhow::Result<(Vec<Destinati
     let (mut made, mut renewing) = (Vec::new(), Vec::new());
     for (number, settings) in push.all().iter().enumerate() {
         let key = settings.key(number);
-        let tls = tls::of_push(&key, &settings.tls)?;
+        let tls = tls::of_push(&key, &settings.delivery.tls)?;
         made.push(settings.destination(number, tls.clone())?);
         renewing.extend(tls.map(|tls| (key, tls)));
     }
@@ -517,16 +517,19 @@ fn own_push(address: SocketAddr, settings: &Settings, token: Secret) -> PushSett
         });
     }
     let prefix = settings.server.path_prefix.trim_end_matches('/');
+    let given = &settings.push.delivery;
     PushSettings {
         url: format!("http://{reachable}{prefix}"),
-        token,
-        when_full: settings.push.when_full,
-        spool_bytes_max: settings.push.spool_bytes_max,
-        tenant: settings.push.tenant.clone(),
-        timeout_secs: settings.push.timeout_secs,
+        delivery: DeliverySettings {
+            token,
+            when_full: given.when_full,
+            spool_bytes_max: given.spool_bytes_max,
+            tenant: given.tenant.clone(),
+            timeout_secs: given.timeout_secs,
+            // What else is shown is for another store.
+            ..DeliverySettings::default()
+        },
         also: settings.push.also.clone(),
-        // What else is shown is for another store.
-        ..PushSettings::default()
     }
 }
 
@@ -604,7 +607,7 @@ mod tests {
     #[test]
     fn the_own_agent_pushes_to_an_address_that_is_reachable() {
         let mut settings = Settings::default();
-        settings.push.tenant = "team".to_owned();
+        settings.push.delivery.tenant = "team".to_owned();
         settings.server.path_prefix = "/logs/".to_owned();
         for (bound, want) in [
             ("127.0.0.1:3100", "http://127.0.0.1:3100"),
@@ -613,8 +616,8 @@ mod tests {
             ("10.0.0.7:1", "http://10.0.0.7:1"),
         ] {
             let own = own_push(bound.parse().unwrap(), &settings, Secret::new("own"));
-            assert_eq!((own.url, own.tenant.as_str()), (format!("{want}/logs"), "team"));
-            assert_eq!(own.token, Secret::new("own"));
+            assert_eq!((own.url, own.delivery.tenant.as_str()), (format!("{want}/logs"), "team"));
+            assert_eq!(own.delivery.token, Secret::new("own"));
         }
     }
 
@@ -660,7 +663,7 @@ mod tests {
             let mut settings = Settings::default();
             settings.rules.pack.enabled = enabled;
             settings.server.auth_enabled = auth_enabled;
-            settings.push.tenant = push_tenant.to_owned();
+            settings.push.delivery.tenant = push_tenant.to_owned();
             pack_tenant(&settings).map(|tenant| tenant.map(|tenant| tenant.to_string())).unwrap()
         };
         let fake = Some("fake".to_owned());

@@ -31,7 +31,7 @@ fn client(arguments: &HealthArguments, settings: &Settings) -> anyhow::Result<Cl
     let timeout = Duration::from_secs(arguments.wait);
     let Some(addr) = &arguments.addr else { return own_store::client_without_token(settings, timeout) };
     let tls = match addr.starts_with("https://") {
-        true => tls::of_push("push", &settings.push.tls)?,
+        true => tls::of_push("push", &settings.push.delivery.tls)?,
         false => None,
     };
     let user_agent = own_store::user_agent();

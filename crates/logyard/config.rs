@@ -18,7 +18,7 @@ use serde_yaml_ng::Value;
 
 use crate::config_check::{Fault, check};
 use crate::config_env::{self, Overlay};
-pub use crate::config_push::{DestinationSettings, PushSettings, PushTlsSettings};
+pub use crate::config_push::{DeliverySettings, DestinationSettings, PushSettings, PushTlsSettings};
 use crate::config_units::Unit;
 
 /// Most bytes of a config file; the largest sensible one has a few thousand.

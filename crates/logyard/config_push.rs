@@ -19,54 +19,39 @@ const FROM_ENVIRONMENT: &str = "environment";
 
 /// Where the agent sends to; with `logyard all`, and without `also`, to the same process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct PushSettings {
     /// Address of the store. Default `http://logyard:3100`, the name such a container usually has.
     /// With `logyard all` it is the same process, whatever stands here.
     pub url: String,
-    /// What is spoken to it. `logyard`: the native push, each batch stored once. `loki`: the push of a Loki, at
-    /// `/loki/api/v1/push` behind `url`. `otlp`: the export of OpenTelemetry's logs over HTTP, at `/v1/logs` behind `url`.
-    /// `auto`: `logyard` or `loki`, by what answers there. Default `logyard`.
-    pub kind: DestinationKind,
-    /// Tenant of everything that is sent. Default empty: none is named.
-    pub tenant: String,
-    /// Token that the store asks for, see server.tokens. Default empty: none. Better kept in a file.
-    pub token: Secret,
-    /// File that holds the token, read at start; white space around it does not count.
-    pub token_file: String,
-    /// User to log in as, instead of a token. Default empty: none.
-    pub username: String,
-    /// Password of `username`. Better kept in a file.
-    pub password: Secret,
-    /// File that holds the password, read at start; white space around it does not count.
-    pub password_file: String,
-    /// More headers of every push. Default none.
-    pub headers: BTreeMap<String, Secret>,
-    /// Through whom it is called: the address of a proxy, or `environment` for what `HTTP_PROXY`, `HTTPS_PROXY` and
-    /// `NO_PROXY` say. Default empty: nobody, whatever the environment says.
-    pub proxy: String,
-    /// Whom to trust and what to show, with a `url` that begins with `https`.
-    pub tls: PushTlsSettings,
-    /// Longest time for one push until its acknowledgement. Default 30 s.
-    pub timeout_secs: u64,
-    /// What happens when no more may wait for it. `wait`: reading stops, for all destinations, and logs wait where they are.
-    /// `drop_oldest`: its oldest batches are dropped and counted, and the others go on. Default `wait`.
-    pub when_full: WhenFull,
-    /// Most bytes, compressed, that wait for it. Default 0: as many as agent.spool.bytes_max lets wait for all.
-    pub spool_bytes_max: u64,
+    /// How it is spoken to.
+    #[serde(flatten)]
+    pub delivery: DeliverySettings,
     /// More destinations: each gets everything too, at its own pace.
     pub also: Vec<DestinationSettings>,
 }
 
 /// One more destination.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct DestinationSettings {
     /// Name in metrics, in the log and in the spool: letters, digits, `-` and `_`. Renamed, it is another one. Default
     /// `also-1` and so on.
     pub name: String,
     /// Address of the store, such as `http://loki:3100`.
     pub url: String,
+    /// How it is spoken to.
+    #[serde(flatten)]
+    pub delivery: DeliverySettings,
+}
+
+/// How a destination is spoken to; its keys stand beside the address. That no unknown key stands there, too, is checked
+/// against the schema: serde cannot, for keys of two structs side by side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DeliverySettings {
     /// What is spoken to it. `logyard`: the native push, each batch stored once. `loki`: the push of a Loki, at
     /// `/loki/api/v1/push` behind `url`. `otlp`: the export of OpenTelemetry's logs over HTTP, at `/v1/logs` behind `url`.
     /// `auto`: `logyard` or `loki`, by what answers there. Default `logyard`.
@@ -99,9 +84,33 @@ pub struct DestinationSettings {
     pub spool_bytes_max: u64,
 }
 
-impl Default for DestinationSettings {
+impl Default for DeliverySettings {
     fn default() -> Self {
-        PushSettings::default().of_itself(String::new(), String::new())
+        Self {
+            kind: DestinationKind::Logyard,
+            tenant: String::new(),
+            token: Secret::default(),
+            token_file: String::new(),
+            username: String::new(),
+            password: Secret::default(),
+            password_file: String::new(),
+            headers: BTreeMap::new(),
+            proxy: String::new(),
+            tls: PushTlsSettings::default(),
+            timeout_secs: 30,
+            when_full: WhenFull::Wait,
+            spool_bytes_max: 0,
+        }
+    }
+}
+
+impl Default for PushSettings {
+    fn default() -> Self {
+        Self {
+            url: "http://logyard:3100".to_owned(),
+            delivery: DeliverySettings::default(),
+            also: Vec::new(),
+        }
     }
 }
 
@@ -115,28 +124,12 @@ impl PushSettings {
         let also = self.also.iter().enumerate();
         let also =
             also.map(|(number, also)| DestinationSettings { name: name(number, also), ..also.clone() });
-        std::iter::once(self.of_itself(FIRST_NAME.to_owned(), self.url.clone())).chain(also).collect()
-    }
-
-    /// The first destination in the form of the others.
-    fn of_itself(&self, name: String, url: String) -> DestinationSettings {
-        DestinationSettings {
-            name,
-            url,
-            kind: self.kind,
-            tenant: self.tenant.clone(),
-            token: self.token.clone(),
-            token_file: self.token_file.clone(),
-            username: self.username.clone(),
-            password: self.password.clone(),
-            password_file: self.password_file.clone(),
-            headers: self.headers.clone(),
-            proxy: self.proxy.clone(),
-            tls: self.tls.clone(),
-            timeout_secs: self.timeout_secs,
-            when_full: self.when_full,
-            spool_bytes_max: self.spool_bytes_max,
-        }
+        let first = DestinationSettings {
+            name: FIRST_NAME.to_owned(),
+            url: self.url.clone(),
+            delivery: self.delivery.clone(),
+        };
+        std::iter::once(first).chain(also).collect()
     }
 }
 
@@ -157,18 +150,24 @@ impl DestinationSettings {
             "cannot use {key}.name {:?}: want 1 to 64 letters, digits, - and _",
             self.name
         );
-        let tenant = match self.tenant.as_str() {
+        let delivery = &self.delivery;
+        let tenant = match delivery.tenant.as_str() {
             "" => None,
             name => Some(Tenant::new(name).with_context(|| format!("cannot use {key}.tenant {name:?}"))?),
         };
-        let login = (!self.username.is_empty())
-            .then(|| Login { username: self.username.clone(), password: self.password.expose().to_owned() });
-        anyhow::ensure!(login.is_some() || self.password.is_empty(), "{key}: a password, and no username");
+        let login = (!delivery.username.is_empty()).then(|| Login {
+            username: delivery.username.clone(),
+            password: delivery.password.expose().to_owned(),
+        });
+        anyhow::ensure!(
+            login.is_some() || delivery.password.is_empty(),
+            "{key}: a password, and no username"
+        );
         let header = |(name, value): (&String, &Secret)| (name.clone(), value.expose().to_owned());
         let options = ClientOptions {
             login,
-            headers: self.headers.iter().map(header).collect(),
-            proxy: match self.proxy.as_str() {
+            headers: delivery.headers.iter().map(header).collect(),
+            proxy: match delivery.proxy.as_str() {
                 "" => Proxy::None,
                 FROM_ENVIRONMENT => Proxy::Environment,
                 url => Proxy::Url(url.to_owned()),
@@ -176,9 +175,9 @@ impl DestinationSettings {
             ..ClientOptions::default()
         };
         let settings = ClientSettings {
-            timeout: Duration::from_secs(self.timeout_secs),
+            timeout: Duration::from_secs(delivery.timeout_secs),
             org_id: tenant.map(Tenants::from),
-            token: Token::new(self.token.expose()),
+            token: Token::new(delivery.token.expose()),
             tls,
             user_agent: concat!("logyard-agent/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
@@ -186,16 +185,16 @@ impl DestinationSettings {
             .with_context(|| format!("cannot use {key}.url"))?;
         Ok(Destination {
             name: self.name.clone(),
-            kind: self.kind,
+            kind: delivery.kind,
             client,
-            when_full: self.when_full,
-            spool_bytes_max: self.spool_bytes_max,
+            when_full: delivery.when_full,
+            spool_bytes_max: delivery.spool_bytes_max,
         })
     }
 
     /// People write the address of a Loki or a receiver with its path.
     fn base(&self) -> &str {
-        let path = match self.kind {
+        let path = match self.delivery.kind {
             DestinationKind::Logyard => return &self.url,
             DestinationKind::Loki | DestinationKind::Auto => "/loki/api/v1/push",
             DestinationKind::Otlp => "/v1/logs",
@@ -231,28 +230,6 @@ impl PushTlsSettings {
     }
 }
 
-impl Default for PushSettings {
-    fn default() -> Self {
-        Self {
-            url: "http://logyard:3100".to_owned(),
-            kind: DestinationKind::Logyard,
-            tenant: String::new(),
-            token: Secret::default(),
-            token_file: String::new(),
-            username: String::new(),
-            password: Secret::default(),
-            password_file: String::new(),
-            headers: BTreeMap::new(),
-            proxy: String::new(),
-            tls: PushTlsSettings::default(),
-            timeout_secs: 30,
-            when_full: WhenFull::Wait,
-            spool_bytes_max: 0,
-            also: Vec::new(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,11 +240,14 @@ mod tests {
     }
 
     fn loki(url: &str) -> DestinationSettings {
-        DestinationSettings {
-            url: url.to_owned(),
-            kind: DestinationKind::Loki,
-            ..DestinationSettings::default()
-        }
+        let delivery = DeliverySettings { kind: DestinationKind::Loki, ..DeliverySettings::default() };
+        DestinationSettings { url: url.to_owned(), delivery, ..DestinationSettings::default() }
+    }
+
+    fn with(url: &str, change: impl FnOnce(&mut DeliverySettings)) -> DestinationSettings {
+        let mut settings = loki(url);
+        change(&mut settings.delivery);
+        settings
     }
 
     #[test]
@@ -286,7 +266,7 @@ mod tests {
             (DestinationKind::Otlp, "http://a:1/otlp/v1/logs", "http://a:1/otlp"),
             (DestinationKind::Otlp, "http://a:1/otlp", "http://a:1/otlp"),
         ] {
-            let destination = made(DestinationSettings { kind, ..loki(url) }).unwrap();
+            let destination = made(with(url, |delivery| delivery.kind = kind)).unwrap();
             assert_eq!((destination.client.base(), &*destination.name), (want, "also-1"), "{url}");
         }
     }
@@ -298,11 +278,13 @@ mod tests {
         assert!(fault(loki("")).contains("push.also.0.url"), "{}", fault(loki("")));
         let named = DestinationSettings { name: "a/b".to_owned(), ..loki("http://a") };
         assert!(fault(named).contains("push.also.0.name"));
-        let password = DestinationSettings { password: secret(), ..loki("http://a") };
+        let password = with("http://a", |delivery| delivery.password = secret());
         assert!(fault(password).contains("no username"));
-        let both = DestinationSettings { username: "me".to_owned(), token: secret(), ..loki("http://a") };
+        let both = with("http://a", |delivery| {
+            (delivery.username, delivery.token) = ("me".to_owned(), secret());
+        });
         assert!(!fault(both.clone()).contains("sesame") && !format!("{both:?}").contains("sesame"));
-        let proxy = DestinationSettings { proxy: "http://me:sesame@:x".to_owned(), ..loki("http://a") };
+        let proxy = with("http://a", |delivery| delivery.proxy = "http://me:sesame@:x".to_owned());
         assert!(fault(proxy.clone()).contains("proxy") && !fault(proxy).contains("sesame"));
     }
 }

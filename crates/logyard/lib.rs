@@ -60,8 +60,8 @@ use clap::Parser as _;
 use logyard_sys::{Disk, RealClock, RealDisk};
 
 pub use config::{
-    ConfigError, DestinationSettings, LogFormat, LogSettings, PushSettings, PushTlsSettings, Settings,
-    Sources, load, print,
+    ConfigError, DeliverySettings, DestinationSettings, LogFormat, LogSettings, PushSettings,
+    PushTlsSettings, Settings, Sources, load, print,
 };
 pub use config_schema::{json_schema, reference_page};
 

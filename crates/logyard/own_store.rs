@@ -32,7 +32,7 @@ fn with_token(
         false => None,
         // The certificate is at hand, so the name on it does not matter, nor who signed it.
         true => Some(
-            Tls::pinned(&settings.server.tls.cert_file, &settings.push.tls.files())
+            Tls::pinned(&settings.server.tls.cert_file, &settings.push.delivery.tls.files())
                 .context("cannot use server.tls and push.tls")?,
         ),
     };

@@ -5,7 +5,7 @@ use logyard_rules::Step;
 use logyard_server::Secret;
 use serde_yaml_ng::Value;
 
-use crate::config::{DestinationSettings, PushSettings, PushTlsSettings};
+use crate::config::{DeliverySettings, DestinationSettings, PushSettings, PushTlsSettings};
 use crate::config_units::Unit;
 use crate::promtail::{PromtailClient, PromtailFile, place};
 use crate::promtail_map::{Mapped, put};
@@ -40,24 +40,25 @@ impl Mapped {
 
     /// Puts a client in the place of the first; what was given otherwise stays.
     fn put_first(&mut self, at: &[Step], client: &PromtailClient, made: DestinationSettings) {
-        let defaults = PushSettings::default();
+        let PushSettings { url, delivery: defaults, .. } = PushSettings::default();
         let push = &mut self.settings.push;
-        if push.url == defaults.url && !made.url.is_empty() {
-            put(&mut push.kind, &defaults.kind, made.kind);
+        let (now, made_url, made) = (&mut push.delivery, made.url, made.delivery);
+        if push.url == url && !made_url.is_empty() {
+            put(&mut now.kind, &defaults.kind, made.kind);
         }
-        if !made.url.is_empty() {
-            put(&mut push.url, &defaults.url, made.url);
+        if !made_url.is_empty() {
+            put(&mut push.url, &url, made_url);
         }
-        put(&mut push.tenant, &defaults.tenant, made.tenant);
-        put(&mut push.timeout_secs, &defaults.timeout_secs, made.timeout_secs);
-        put(&mut push.tls, &defaults.tls, made.tls);
-        put(&mut push.headers, &defaults.headers, made.headers);
-        put(&mut push.proxy, &defaults.proxy, made.proxy);
-        let is_let_in = !push.token.is_empty() || !push.token_file.is_empty() || !push.username.is_empty();
+        put(&mut now.tenant, &defaults.tenant, made.tenant);
+        put(&mut now.timeout_secs, &defaults.timeout_secs, made.timeout_secs);
+        put(&mut now.tls, &defaults.tls, made.tls);
+        put(&mut now.headers, &defaults.headers, made.headers);
+        put(&mut now.proxy, &defaults.proxy, made.proxy);
+        let is_let_in = !now.token.is_empty() || !now.token_file.is_empty() || !now.username.is_empty();
         if !is_let_in {
-            (push.token, push.token_file) = (made.token, made.token_file);
-            (push.username, push.password) = (made.username, made.password);
-            push.password_file = made.password_file;
+            (now.token, now.token_file) = (made.token, made.token_file);
+            (now.username, now.password) = (made.username, made.password);
+            now.password_file = made.password_file;
         }
         if client.name.is_some() {
             self.note(
@@ -69,11 +70,12 @@ impl Mapped {
 
     fn client(&mut self, at: &[Step], client: &PromtailClient) -> DestinationSettings {
         let below = |key: &str| [at.to_vec(), place![key]].concat();
-        let mut made = DestinationSettings { kind: DestinationKind::Auto, ..DestinationSettings::default() };
+        let mut made = DeliverySettings { kind: DestinationKind::Auto, ..DeliverySettings::default() };
+        let mut url = String::new();
         let parts = client.url.strip_suffix(PUSH_PATH).and_then(|address| address.split_once("://"));
         match parts {
             Some((scheme @ ("http" | "https"), rest)) if !rest.is_empty() => {
-                made.url = format!("{scheme}://{rest}");
+                url = format!("{scheme}://{rest}");
             }
             _ => self
                 .refuse(below("url"), format!("is refused: want http://<host>:<port>{PUSH_PATH} or https")),
@@ -113,11 +115,7 @@ impl Mapped {
                 "has no effect: batches wait until the store takes them",
             ),
         ];
-        for (key, is_given, text) in effectless {
-            if is_given {
-                self.note(below(key), text);
-            }
-        }
+        self.note_given(at, effectless);
         let refused = [
             (
                 "oauth2",
@@ -130,16 +128,12 @@ impl Mapped {
                 "is refused: put user and password into proxy_url",
             ),
         ];
-        for (key, is_given, text) in refused {
-            if is_given {
-                self.refuse(below(key), text);
-            }
-        }
-        made
+        self.refuse_given(at, refused);
+        DestinationSettings { url, delivery: made, ..DestinationSettings::default() }
     }
 
     /// Takes headers and proxies.
-    fn way(&mut self, at: &[Step], client: &PromtailClient, made: &mut DestinationSettings) {
+    fn way(&mut self, at: &[Step], client: &PromtailClient, made: &mut DeliverySettings) {
         let below = |key: &str| [at.to_vec(), place![key]].concat();
         for (name, value) in client.headers.iter().flatten() {
             made.headers.insert(name.clone(), Secret::new(value.as_str()));
@@ -161,7 +155,7 @@ impl Mapped {
         }
     }
 
-    fn certificates(&mut self, at: &[Step], client: &PromtailClient, made: &mut DestinationSettings) {
+    fn certificates(&mut self, at: &[Step], client: &PromtailClient, made: &mut DeliverySettings) {
         let Some(tls) = &client.tls_config else { return };
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         made.tls = PushTlsSettings {
@@ -180,7 +174,7 @@ impl Mapped {
     }
 
     /// Takes what lets the agent in: a token, or a user with a password.
-    fn credentials(&mut self, at: &[Step], client: &PromtailClient, made: &mut DestinationSettings) {
+    fn credentials(&mut self, at: &[Step], client: &PromtailClient, made: &mut DeliverySettings) {
         let below = |key: &str| [at.to_vec(), place![key]].concat();
         let authorization = client.authorization.clone().unwrap_or_default();
         let is_bearer = authorization

@@ -75,6 +75,28 @@ impl Mapped {
         self.refused.push(Remark { path, text: text.into() });
     }
 
+    /// Notes those keys below a place that are given, each with its text.
+    pub(crate) fn note_given<'k>(
+        &mut self,
+        at: &[Step],
+        keys: impl IntoIterator<Item = (&'k str, bool, &'k str)>,
+    ) {
+        for (key, _, text) in keys.into_iter().filter(|(_, is_given, _)| *is_given) {
+            self.note([at.to_vec(), place![key]].concat(), text);
+        }
+    }
+
+    /// Refuses those keys below a place that are given, each with its text.
+    pub(crate) fn refuse_given<'k>(
+        &mut self,
+        at: &[Step],
+        keys: impl IntoIterator<Item = (&'k str, bool, &'k str)>,
+    ) {
+        for (key, _, text) in keys.into_iter().filter(|(_, is_given, _)| *is_given) {
+            self.refuse([at.to_vec(), place![key]].concat(), text);
+        }
+    }
+
     /// Keys about the program as a whole.
     fn whole(&mut self, file: &PromtailFile) {
         if file.global.is_some() {
@@ -95,17 +117,13 @@ impl Mapped {
         if let Some(positions) = &file.positions {
             let text =
                 "is read once, when the agent has no positions of its own; those are in the data folder";
-            if positions.filename.is_some() {
-                self.note(place!["positions", "filename"], text);
-            }
-            let others = [
-                ("sync_period", positions.sync_period.is_some()),
-                ("ignore_invalid_yaml", positions.ignore_invalid_yaml.is_some()),
+            let effectless = "has no effect: positions are saved with the lines they stand for";
+            let keys = [
+                ("filename", positions.filename.is_some(), text),
+                ("sync_period", positions.sync_period.is_some(), effectless),
+                ("ignore_invalid_yaml", positions.ignore_invalid_yaml.is_some(), effectless),
             ];
-            for (key, _) in others.iter().filter(|(_, is_given)| *is_given) {
-                let text = "has no effect: positions are saved with the lines they stand for";
-                self.note(place!["positions", *key], text);
-            }
+            self.note_given(&place!["positions"], keys);
         }
         if file.target_config.as_ref().is_some_and(|targets| targets.sync_period.is_some()) {
             let text = "has no effect: files are searched for every 10 s";
@@ -287,15 +305,12 @@ impl Mapped {
             ),
             ("enable_http2", docker.enable_http2.is_some(), "has no effect: HTTP/1.1 is spoken"),
         ];
-        for (key, is_given, text) in effectless {
-            if is_given {
-                self.note(below(key), text);
-            }
-        }
+        self.note_given(at, effectless);
         if docker.tls_config.is_some() {
             let text = "is refused: set agent.docker.engines, with the address and its ca_file, cert_file and key_file";
             self.refuse(below("tls_config"), text);
         }
+        let text = "is refused: the engine is spoken to without credentials; use its socket";
         let refused = [
             ("basic_auth", &docker.basic_auth),
             ("authorization", &docker.authorization),
@@ -304,14 +319,7 @@ impl Mapped {
             ("oauth2", &docker.oauth2),
             ("proxy_url", &docker.proxy_url),
         ];
-        for (key, value) in refused {
-            if value.is_some() {
-                self.refuse(
-                    below(key),
-                    "is refused: the engine is spoken to without credentials; use its socket",
-                );
-            }
-        }
+        self.refuse_given(at, refused.map(|(key, value)| (key, value.is_some(), text)));
     }
 }
 

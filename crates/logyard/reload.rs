@@ -145,8 +145,8 @@ mod tests {
         now.store.retention.period_secs = Some(1);
         assert_eq!(beyond_agent(&before, &now), ["listen", "store.retention.period_secs"]);
         let (mut before, mut now) = (before.clone(), before);
-        before.push.token = Secret::new("one");
-        now.push.token = Secret::new("two");
+        before.push.delivery.token = Secret::new("one");
+        now.push.delivery.token = Secret::new("two");
         assert_eq!(
             beyond_agent(&before, &now),
             ["push"],

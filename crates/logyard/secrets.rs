@@ -7,7 +7,7 @@ use logyard_client::Token;
 use logyard_server::{Scope, Secret, ServerSettings, TokenSettings};
 use logyard_sys::{Disk, Random};
 
-use crate::config::Settings;
+use crate::config::{PushSettings, Settings};
 
 /// Most bytes of a file that holds a token.
 const FILE_BYTES_MAX: u64 = 4096;
@@ -20,13 +20,12 @@ const OWN_BYTES: usize = 32;
 
 /// Puts what the files of tokens hold in place. Errors name the key and the file, never what it holds.
 pub(crate) fn read_files(settings: &mut Settings, disk: &dyn Disk) -> anyhow::Result<()> {
-    let push = &mut settings.push;
-    read_file("push", "token", &mut push.token, &push.token_file, disk)?;
-    read_file("push", "password", &mut push.password, &push.password_file, disk)?;
-    for (number, also) in push.also.iter_mut().enumerate() {
-        let key = format!("push.also.{number}");
-        read_file(&key, "token", &mut also.token, &also.token_file, disk)?;
-        read_file(&key, "password", &mut also.password, &also.password_file, disk)?;
+    let PushSettings { delivery, also, .. } = &mut settings.push;
+    let also = also.iter_mut().enumerate();
+    let also = also.map(|(number, also)| (format!("push.also.{number}"), &mut also.delivery));
+    for (key, delivery) in std::iter::once(("push".to_owned(), delivery)).chain(also) {
+        read_file(&key, "token", &mut delivery.token, &delivery.token_file, disk)?;
+        read_file(&key, "password", &mut delivery.password, &delivery.password_file, disk)?;
     }
     for (number, token) in settings.server.tokens.iter_mut().enumerate() {
         read_file(&format!("server.tokens.{number}"), "token", &mut token.token, &token.token_file, disk)?;

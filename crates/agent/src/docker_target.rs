@@ -699,27 +699,18 @@ impl DockerTarget {
         if !is_gap {
             return;
         }
-        let target = &*self.facts.name;
-        match gap {
-            Gap::Rotated => {
-                self.parts.metrics.gap("rotated");
-                tracing::warn!(
-                    target,
-                    from_ns = oldest_ns,
-                    to_ns = first.1,
-                    "lines of a container were rotated away before they could be read; raise max-size or max-file of its log"
-                );
-            }
-            Gap::Damaged => {
-                self.parts.metrics.gap("damaged");
-                tracing::warn!(
-                    target,
-                    from_ns = oldest_ns,
-                    to_ns = first.1,
-                    "the engine shows nothing at a damaged place of a container's log, and lines there are left out; read them from the files of the log, see agent.docker.read"
-                );
-            }
-        }
+        let (reason, text) = match gap {
+            Gap::Rotated => (
+                "rotated",
+                "lines of a container were rotated away before they could be read; raise max-size or max-file of its log",
+            ),
+            Gap::Damaged => (
+                "damaged",
+                "the engine shows nothing at a damaged place of a container's log, and lines there are left out; read them from the files of the log, see agent.docker.read",
+            ),
+        };
+        self.parts.metrics.gap(reason);
+        tracing::warn!(target = &*self.facts.name, from_ns = oldest_ns, to_ns = first.1, "{text}");
     }
 
     /// The clock was set back, and the entries after it go on from the earlier time.

@@ -199,7 +199,7 @@ fn places_behind_a_refused_stage_are_named_as_the_file_has_them() {
 fn tokens_are_taken_over() {
     let push = |keys: &str| {
         let text = format!("clients:\n- url: http://logs:3100/loki/api/v1/push\n{keys}{FILES}");
-        taken(&text, How::default()).unwrap().0.push
+        taken(&text, How::default()).unwrap().0.push.delivery
     };
     assert_eq!(push("  bearer_token: sesame\n").token, logyard_server::Secret::new("sesame"));
     assert_eq!(push("  bearer_token_file: /run/token\n").token_file, "/run/token");
@@ -231,7 +231,8 @@ fn certificates_are_taken_over() {
     let tls = "{ca_file: /ca, cert_file: /cert, key_file: /key, server_name: store}";
     let push = taken(&text(tls), How::default()).unwrap().0.push;
     assert_eq!(push.url, "https://logs.example/a");
-    let tls = [&push.tls.ca_file, &push.tls.cert_file, &push.tls.key_file, &push.tls.server_name];
+    let tls = &push.delivery.tls;
+    let tls = [&tls.ca_file, &tls.cert_file, &tls.key_file, &tls.server_name];
     assert_eq!(tls, ["/ca", "/cert", "/key", "store"]);
     refuses(
         &text("{insecure_skip_verify: true}"),
@@ -362,14 +363,16 @@ fn what_was_given_otherwise_wins_over_the_file() {
     given.log.level = "debug".to_owned();
     given.log.format = crate::config::LogFormat::Json;
     given.push.url = "http://other:3100".to_owned();
-    given.push.timeout_secs = 7;
-    given.push.token_file = "/run/token".to_owned();
+    given.push.delivery.timeout_secs = 7;
+    given.push.delivery.token_file = "/run/token".to_owned();
     given.agent.line_bytes_max = 4_096;
     let text = WHOLE.replace("log_level: warn", "log_level: warn\n  log_format: logfmt");
     disk.write_atomic(Path::new("/promtail.yaml"), text.as_bytes()).unwrap();
     let (settings, _) = take(Path::new("/promtail.yaml"), How::default(), given.clone(), &disk).unwrap();
     assert_eq!((&settings.log, settings.agent.line_bytes_max), (&given.log, 4_096));
-    assert_eq!(settings.push, crate::config::PushSettings { tenant: "team".to_owned(), ..given.push });
+    let mut want = given.push;
+    want.delivery.tenant = "team".to_owned();
+    assert_eq!(settings.push, want);
 }
 
 #[test]
@@ -436,11 +439,12 @@ fn several_clients_become_several_destinations() {
     let push = taken(&text, How::default()).unwrap().0.push;
     let names: Vec<String> = push.all().into_iter().map(|all| format!("{} {}", all.name, all.url)).collect();
     assert_eq!(names, ["push http://logs:3100", "grafana https://logs.example", "client-3 http://more:3100"]);
-    assert_eq!((&*push.username, &*push.password_file), ("a", "/p"));
+    assert_eq!((&*push.delivery.username, &*push.delivery.password_file), ("a", "/p"));
     let [second, third] = &push.also[..] else { panic!("two more") };
+    let (second, third) = (&second.delivery, &third.delivery);
     assert_eq!((&*second.tenant, &*second.proxy, second.headers.len()), ("7", "http://proxy:3128", 1));
     assert_eq!((&*third.proxy, third.token.expose()), ("environment", "b"));
-    assert!(push.all().iter().all(|all| all.kind == logyard_agent::DestinationKind::Auto));
+    assert!(push.all().iter().all(|all| all.delivery.kind == logyard_agent::DestinationKind::Auto));
     let other = text.replace("  tenant_id: '7'\n", "  external_labels: {a: b}\n");
     refuses(&other, &["line 6: \"clients[1].external_labels\" is refused"]);
 }

@@ -133,6 +133,18 @@ async fn start_at(disk: Arc<dyn Disk>, base: &str, root: &Path) -> (Agent, Regis
     start_with(disk, base, root, ImportedPositions::default()).await
 }
 
+/// A client of a store that shows nothing and waits so many seconds.
+fn client_of(base: &str, timeout_secs: u64) -> Client {
+    let settings = ClientSettings {
+        timeout: Duration::from_secs(timeout_secs),
+        org_id: None,
+        token: None,
+        tls: None,
+        user_agent: "test".into(),
+    };
+    Client::new(base, settings).unwrap()
+}
+
 async fn start_with(
     disk: Arc<dyn Disk>,
     base: &str,
@@ -145,13 +157,6 @@ async fn start_with(
         files: vec![FileSettings { path: vec![pattern], ..FileSettings::default() }],
         ..AgentSettings::default()
     };
-    let client = ClientSettings {
-        timeout: Duration::from_secs(10),
-        org_id: None,
-        token: None,
-        tls: None,
-        user_agent: "test".into(),
-    };
     let mut registry = Registry::default();
     let parts = AgentParts {
         disk,
@@ -159,7 +164,7 @@ async fn start_with(
         clock: Arc::new(SimClock::new(1)),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
-        destinations: vec![Destination::store(Client::new(base, client).unwrap())],
+        destinations: vec![Destination::store(client_of(base, 10))],
         data_dir: root.join("data"),
         imported,
     };
@@ -263,20 +268,13 @@ async fn two_agents_do_not_share_a_folder() {
     let (_store, base) = Store::listen(0).await;
     let (agent, _registry) = start(&disk, &base).await;
     let mut registry = Registry::default();
-    let client = ClientSettings {
-        timeout: Duration::from_secs(1),
-        org_id: None,
-        token: None,
-        tls: None,
-        user_agent: "test".into(),
-    };
     let parts = AgentParts {
         disk: Arc::new(disk.clone()),
         // The simulated disk's times begin at 0, and a file unchanged for a week is read from its end.
         clock: Arc::new(SimClock::new(1)),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
-        destinations: vec![Destination::store(Client::new(&base, client).unwrap())],
+        destinations: vec![Destination::store(client_of(&base, 1))],
         data_dir: "/data".into(),
         imported: ImportedPositions::default(),
     };

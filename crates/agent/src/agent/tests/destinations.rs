@@ -98,15 +98,7 @@ async fn whole_request(connection: &mut TcpStream, bytes: &mut Vec<u8>) -> Optio
 }
 
 fn destination(name: &str, kind: DestinationKind, base: &str) -> Destination {
-    let client = ClientSettings {
-        timeout: Duration::from_secs(10),
-        org_id: None,
-        token: None,
-        tls: None,
-        user_agent: "test".into(),
-    };
-    let client = Client::new(base, client).unwrap();
-    Destination { name: name.to_owned(), kind, ..Destination::store(client) }
+    Destination { name: name.to_owned(), kind, ..Destination::store(client_of(base, 10)) }
 }
 
 async fn start_all(disk: &SimDisk, destinations: Vec<Destination>) -> (Agent, Registry) {

@@ -247,20 +247,13 @@ pub(super) async fn start_as(
     base: &str,
 ) -> (Agent, Registry) {
     let settings = AgentSettings { docker, ..AgentSettings::default() };
-    let client = ClientSettings {
-        timeout: Duration::from_secs(1),
-        org_id: None,
-        token: None,
-        tls: None,
-        user_agent: "test".into(),
-    };
     let mut registry = Registry::default();
     let parts = AgentParts {
         disk: Arc::new(disk.clone()),
         clock: Arc::<SimClock>::clone(clock),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
-        destinations: vec![Destination::store(Client::new(base, client).unwrap())],
+        destinations: vec![Destination::store(client_of(base, 1))],
         data_dir: "/data".into(),
         imported: ImportedPositions::default(),
     };

@@ -23,20 +23,13 @@ struct Rig {
 
 async fn rig(settings: AgentSettings, disk: Arc<dyn Disk>, root: &Path) -> (Arc<Store>, Agent, Registry) {
     let (store, base) = Store::listen(0).await;
-    let client = ClientSettings {
-        timeout: Duration::from_secs(10),
-        org_id: None,
-        token: None,
-        tls: None,
-        user_agent: "test".into(),
-    };
     let mut registry = Registry::default();
     let parts = AgentParts {
         disk,
         clock: Arc::new(SimClock::new(1)),
         random: Arc::new(Random::seeded(1)),
         registry: &mut registry,
-        destinations: vec![Destination::store(Client::new(&base, client).unwrap())],
+        destinations: vec![Destination::store(client_of(&base, 10))],
         data_dir: root.join("data"),
         imported: ImportedPositions::default(),
     };
