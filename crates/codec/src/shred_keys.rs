@@ -171,40 +171,51 @@ pub(crate) enum Found {
 
 /// Finds a key in the text of a template.
 pub(crate) fn find(template: &Template, format: KeyFormat, key: &[u8]) -> Found {
+    find_all(template, format, std::slice::from_ref(&key)).pop().unwrap_or(Found::Unknown)
+}
+
+/// Finds keys in the text of a template, in one walk; returns what was found of each.
+pub(crate) fn find_all(template: &Template, format: KeyFormat, keys: &[impl AsRef<[u8]>]) -> Vec<Found> {
     let mut walk = Walk { text: &template.text, at: 0, slots: 0 };
-    let mut found = Found::Absent;
-    let mut matches = 0;
+    let mut all: Vec<(&[u8], Found, u32)> = keys.iter().map(|key| (key.as_ref(), Found::Absent, 0)).collect();
     let finished = walk.for_each_key(format, |name, (text, first_slot), value| {
-        if name == key {
-            matches += 1;
-            found = match value {
-                WalkedValue::Nested => Found::Unknown,
-                form => Found::Value { text, first_slot, form },
-            };
-        }
-        // A caller that flattens or cleans names could take these for the key.
-        let is_nameless = !name.iter().any(u8::is_ascii_alphanumeric);
-        let may_flatten = value == WalkedValue::Nested && (key.contains(&b'_') || is_nameless);
-        if name != key && (may_flatten || is_alike(name, key)) {
-            matches += 2;
+        for (key, found, matches) in &mut all {
+            if name == *key {
+                *matches += 1;
+                *found = match value {
+                    WalkedValue::Nested => Found::Unknown,
+                    form => Found::Value { text: text.clone(), first_slot, form },
+                };
+                continue;
+            }
+            // A caller that flattens or cleans names could take these for the key.
+            let is_nameless = || !name.iter().any(u8::is_ascii_alphanumeric);
+            let may_flatten = || value == WalkedValue::Nested && (key.contains(&b'_') || is_nameless());
+            if is_alike(name, key) || may_flatten() {
+                *matches += 2;
+            }
         }
     });
-    match finished {
+    let certain = |(_, found, matches): (_, Found, u32)| match finished {
         Some(()) if matches <= 1 => found,
         _ => Found::Unknown,
-    }
+    };
+    all.into_iter().map(certain).collect()
 }
 
 /// Returns whether two names are equal once odd characters are replaced, and left out at both ends.
 fn is_alike(a: &[u8], b: &[u8]) -> bool {
-    fn plain(name: &[u8]) -> impl Iterator<Item = u8> {
+    fn plain(name: &[u8]) -> &[u8] {
         let is_plain = |byte: &u8| byte.is_ascii_alphanumeric();
         let start = name.iter().position(is_plain).unwrap_or(name.len());
         let end = name.iter().rposition(is_plain).map_or(start, |last| last + 1);
-        let cut = name.get(start..end).unwrap_or_default();
-        cut.iter().map(|&byte| if byte.is_ascii_alphanumeric() { byte } else { b'_' })
+        name.get(start..end).unwrap_or_default()
     }
-    a.iter().any(|&byte| byte == b'\\' || byte >= 0x80) || plain(a).eq(plain(b))
+    let replaced = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'_' };
+    let is_equal = |(&a, &b): (&u8, &u8)| a == b || replaced(a) == replaced(b);
+    let (plain_a, plain_b) = (plain(a), plain(b));
+    let is_same = plain_a.len() == plain_b.len() && plain_a.iter().zip(plain_b).all(is_equal);
+    is_same || a.iter().any(|&byte| byte == b'\\' || byte >= 0x80)
 }
 
 /// What stands in a template as a value.

@@ -13,7 +13,7 @@ use crate::block::Block;
 use crate::error::Error;
 use crate::shred_automaton::{LineAutomaton, Reading};
 use crate::shred_head::{Slot, Template};
-use crate::shred_keys::{Found, KeyFormat, WalkedValue, find};
+use crate::shred_keys::{Found, KeyFormat, WalkedValue, find_all};
 use crate::shred_split::SLOT;
 use crate::shred_values::Values;
 use crate::shredded::Shredded;
@@ -289,15 +289,15 @@ impl<'a> ReducedLines<'a> {
             KeyFormat::Json => [b"{", b"\"", b"\":", b",", b"}"],
             KeyFormat::Logfmt => [b"", b"", b"=", b" ", b""],
         };
+        let found = find_all(template, format, keys);
+        if found.contains(&Found::Unknown) {
+            return Ok((None, None));
+        }
         let (mut number, mut is_first) = (None, true);
         let mut start = self.literals.len();
         self.literals.extend_from_slice(opening);
-        for key in keys {
-            let (text, first_slot, form) = match find(template, format, key.as_bytes()) {
-                Found::Unknown => return Ok((None, None)),
-                Found::Absent => continue,
-                Found::Value { text, first_slot, form } => (text, first_slot, form),
-            };
+        for (key, found) in keys.iter().zip(found) {
+            let Found::Value { text, first_slot, form } = found else { continue };
             if !std::mem::take(&mut is_first) {
                 self.literals.extend_from_slice(between);
             }

@@ -119,6 +119,7 @@ fn counter_rate(values: &[f64], seconds: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn folds() {
@@ -142,6 +143,30 @@ mod tests {
         check(RangeOp::RateCounter, &[10.0], 0.0);
         check(RangeOp::Increase, &[10.0, 20.0, 30.0, 5.0, 15.0], 35.0);
         assert_eq!(quantile(2.0, &mut [1.0]), infinite);
+        assert_eq!(
+            quantile(0.0, &mut [-0.0, -0.0, 0.0]).to_bits(),
+            NEGATIVE_ZERO,
+            "equal ones keep their order"
+        );
         assert_eq!(fold(RangeOp::SumOverTime, None, 1.0, &mut []), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn quantiles_are_those_of_sorted_values(
+            values in proptest::collection::vec(
+                prop_oneof![8 => -3.0..3.0, 4 => (-2_i32..3).prop_map(f64::from), 1 => prop::num::f64::ANY],
+                1..40,
+            ),
+            share in prop_oneof![6 => 0.0..=1.0, 1 => Just(0.0), 1 => Just(1.0), 1 => prop::num::f64::ANY],
+        ) {
+            let mut sorted = values.clone();
+            sorted.sort_by(compare);
+            let expect = interpolate(share, sorted.len(), |rank| sorted.get(rank).copied());
+            let found = quantile(share, &mut values.clone());
+            prop_assert!(found.to_bits() == expect.to_bits() || found.is_nan() && expect.is_nan(), "{} {}", found, expect);
+        }
     }
 }

@@ -166,7 +166,8 @@ impl Sliding {
     fn settle(&mut self, until_ns: i64) -> usize {
         let mut held = 0;
         for (slide, waiting) in &mut self.series {
-            waiting.sort_unstable_by_key(|one| (one.ts_ns, one.stream, one.arrival, one.row));
+            // Made of pieces that are in order, one or two per view: this sort merges those.
+            waiting.sort_by_key(|one| (one.ts_ns, one.stream, one.arrival, one.row));
             let settled = waiting.partition_point(|one| one.ts_ns < until_ns);
             waiting.drain(..settled).for_each(|one| slide.push(one.ts_ns, one.value));
             held += slide.held() + waiting.len();

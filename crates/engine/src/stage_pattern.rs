@@ -14,32 +14,37 @@ use memchr::memmem;
 #[derive(Debug)]
 pub(crate) struct Pattern {
     parts: Vec<PatternPart>,
+    /// Finds the literal of the same place in `parts`; of a capture there is none.
+    finders: Vec<Option<memmem::Finder<'static>>>,
     hints: Hints,
 }
 
 impl Pattern {
     pub(crate) fn compile(pattern: &str, hints: Hints) -> Result<Self, String> {
-        Ok(Self { parts: pattern_parts(pattern)?, hints })
+        let parts = pattern_parts(pattern)?;
+        let finder = |part: &PatternPart| match part {
+            PatternPart::Literal(literal) => Some(memmem::Finder::new(literal.as_bytes()).into_owned()),
+            PatternPart::Capture(_) | PatternPart::Wildcard => None,
+        };
+        let finders = parts.iter().map(finder).collect();
+        Ok(Self { parts, finders, hints })
     }
 
     pub(crate) fn parse(&self, line: &[u8], labels: &mut Labels<'_>) {
         if line.is_empty() || self.hints.nothing_needed() {
             return;
         }
-        let (mut rest, mut parts) = (line, &*self.parts);
+        let (mut rest, mut parts, mut finders) = (line, &*self.parts, &*self.finders);
         if let [PatternPart::Literal(literal), others @ ..] = parts {
             let Some(after) = rest.strip_prefix(literal.as_bytes()) else { return };
-            (rest, parts) = (after, others);
+            (rest, parts, finders) = (after, others, finders.get(1..).unwrap_or_default());
         }
         // From here captures and literals take turns.
-        for pair in parts.chunks(2) {
+        for (pair, finders) in parts.chunks(2).zip(finders.chunks(2)) {
             let Some(capture) = pair.first() else { return };
-            let found = match pair.get(1) {
-                Some(PatternPart::Literal(literal)) => {
-                    memmem::find(rest, literal.as_bytes()).map(|at| (at, at + literal.len()))
-                }
-                _ => None,
-            };
+            let finder = finders.get(1).and_then(Option::as_ref);
+            let found =
+                finder.and_then(|finder| finder.find(rest).map(|at| (at, at + finder.needle().len())));
             let value = rest.get(..found.map_or(rest.len(), |(end, _)| end)).unwrap_or_default();
             if let PatternPart::Capture(name) = capture
                 && self.hints.wants(name)

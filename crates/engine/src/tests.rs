@@ -103,7 +103,7 @@ impl Select for Memory {
     }
 }
 
-fn encoded(entries: &Entries, codec: LineCodec) -> Block {
+pub(crate) fn encoded(entries: &Entries, codec: LineCodec) -> Block {
     let mut builder = BlockBuilder::new();
     builder.push_run(0, entries, 0..entries.len());
     let block = builder.finish_with(codec);
