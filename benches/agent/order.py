@@ -6,10 +6,12 @@
 BINARY is a release build with its symbols. It runs under valgrind as agent and store: at rest beside some containers, and with
 some lines from a file that are asked for. Needs valgrind and nm; the containers need root, dockerd and a static busybox.
 
-The names of the functions that ran are shortened to patterns: where nearly all of what begins with some letters ran, those
+First comes what an agent runs at rest, which is in memory all the time, then small generic functions in all their forms, then
+what else ran. The names of functions are shortened to patterns: where nearly all of what begins with some letters ran, those
 letters stand for all of it. Of a generic function the forms that ran are told apart by the compiler's hashes: without these twice as
 much code is brought together. Another compiler or crate changes hashes, and the order of such functions is lost, and memory with
-it, but nothing else: write it anew before a release.
+it, but nothing else: write it anew before a release. Where several forms of a generic function ran, and all of them take little,
+none is told apart: each that lies elsewhere costs the 64 KiB around it.
 """
 
 import argparse
@@ -28,16 +30,20 @@ ORDER = pathlib.Path(__file__).resolve().parents[2] / "crates/logyard/order.ld"
 SHARE_MIN = 0.9
 # Shorter prefixes say nothing about what they mean.
 PREFIX_MIN = 16
+# A generic function of which so many forms ran comes in all its forms, if they take no more bytes than this.
+FORMS_MIN, FORMS_BYTES_MAX = 4, 64 << 10
 HEAD = """/* Functions that an agent or a store runs at rest and with some lines, side by side: only what is used then is in memory.
    Written by benches/agent/order.py, which says how; not by hand. What is missing here costs memory and nothing else. */
 SECTIONS
 {
   .text.used :
   {
-    *(
 """
-TAIL = """    )
-  }
+GROUP = """    /* {} */
+    *(
+{}    )
+"""
+TAIL = """  }
 }
 INSERT BEFORE .text;
 """
@@ -54,15 +60,17 @@ def symbols(binary):
 
 
 def executed(profile):
-    """Names of the functions that a profile of callgrind has, those of libraries among them."""
-    names, found = {}, set()
+    """Names of the functions that a profile of callgrind has, those of libraries among them, and of which program it is."""
+    names, found, command = {}, set(), ""
     for line in open(profile):
+        if line.startswith("cmd:"):
+            command = line
         named = re.match(r"c?fn=\((\d+)\)(?: (.*))?", line)
         if named and named[2]:
             names[named[1]] = named[2].strip()
         if line.startswith("fn="):
             found.add(names[named[1]])
-    return found
+    return found, "agent" if " agent " in command else "store"
 
 
 def normal(name):
@@ -104,17 +112,29 @@ class Names:
 
 
 def profiles(binary, folder, with_docker):
-    """Runs the binary as cost.py does, under valgrind."""
+    """Runs the binary as cost.py does, under valgrind. Returns profiles at rest, if there are containers, and at work."""
     wrapper = folder / "logyard"
-    wrapper.write_text(
-        f"#!/bin/sh\nexec valgrind --tool=callgrind --demangle=no --callgrind-out-file={folder}/%p.profile {binary} \"$@\"\n"
-    )
-    wrapper.chmod(0o755)
-    for number, part in enumerate([cost.latency, cost.idle] if with_docker else [cost.latency]):
-        place = folder / str(number)
+    found = []
+    for part in [cost.latency, cost.idle] if with_docker else [cost.latency]:
+        place = folder / part.__name__
         place.mkdir()
+        wrapper.write_text(
+            f"#!/bin/sh\nexec valgrind --tool=callgrind --demangle=no --callgrind-out-file={place}/%p.profile {binary} \"$@\"\n"
+        )
+        wrapper.chmod(0o755)
         part(str(wrapper), place, 5)
-    return folder.glob("*.profile")
+        found += [(part, *executed(profile)) for profile in place.glob("*.profile")]
+    return found
+
+
+def small_forms(known, ran):
+    """All forms of the generic functions of which several ran and that are small."""
+    families = collections.defaultdict(list)
+    for size, name in known:
+        families[plain(name)].append((size, name))
+    for family in families.values():
+        if sum(name in ran for _, name in family) >= FORMS_MIN and sum(size for size, _ in family) <= FORMS_BYTES_MAX:
+            yield from (name for _, name in family)
 
 
 def main():
@@ -123,20 +143,32 @@ def main():
     parser.add_argument("--without-docker", action="store_true")
     chosen = parser.parse_args()
     known = symbols(chosen.binary)
-    ran = set()
+    at_rest, ran = set(), set()
     with tempfile.TemporaryDirectory(prefix="ly-order-") as folder:
-        for profile in profiles(chosen.binary, pathlib.Path(folder), not chosen.without_docker):
-            ran |= executed(profile)
+        for part, names, role in profiles(chosen.binary, pathlib.Path(folder), not chosen.without_docker):
+            ran |= names
+            at_rest |= names if (role, part) == ("agent", cost.latency if chosen.without_docker else cost.idle) else set()
     # One call a letter, and names of generic functions are long.
     sys.setrecursionlimit(100_000)
-    names, forms = Names(), collections.Counter(plain(name) for name in {normal(name) for _, name in known})
-    for size, name in known:
-        names.add(plain(name) if forms[plain(name)] == 1 else normal(name), size, name in ran)
+    forms = collections.Counter(plain(name) for name in {normal(name) for _, name in known})
     ran &= {name for _, name in known}
-    patterns = list(names.patterns())
-    ORDER.write_text(HEAD + "".join(f"      .text.{pattern}\n" for pattern in patterns) + TAIL)
-    size = sum(size for size, name in known if name in ran)
-    print(f"{len(ran)} of {len(known)} functions, {size / 1e6:.1f} MB, in {len(patterns)} patterns")
+    groups = [
+        ("What an agent runs at rest.", at_rest & ran),
+        ("Small generic functions in all their forms.", set(small_forms(known, ran))),
+        ("What an agent and a store run with some lines.", ran),
+    ]
+    text, before = HEAD, set()
+    for title, wanted in groups:
+        names = Names()
+        for size, name in known:
+            # What stands in a group before is taken from there, wherever else it is named.
+            names.add(plain(name) if forms[plain(name)] == 1 else normal(name), size, name in wanted and name not in before)
+        patterns = list(names.patterns())
+        text += GROUP.format(title, "".join(f"      .text.{pattern}\n" for pattern in patterns))
+        size = sum(size for size, name in known if name in wanted - before)
+        before |= wanted
+        print(f"{title} {len(wanted)} of {len(known)} functions, {size / 1e6:.1f} MB, in {len(patterns)} patterns")
+    ORDER.write_text(text + TAIL)
 
 
 if __name__ == "__main__":
