@@ -30,7 +30,7 @@ NO_COLOR
 If it is set, no colours are used unless a flag asks for them.
 .TP
 LOGQ_PAGER, PAGER
-Program that shows what is more than a screen, started without a shell; an empty name means none. Usually less \\-FRX.
+Program that shows what is more than a screen, started without a shell, with the variables that are set in front of it; an empty name means none. Usually less \\-FRX.
 .TP
 XDG_STATE_HOME
 Folder below which imports and exports note how far they got; usually ~/.local/state.

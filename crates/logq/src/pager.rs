@@ -2,7 +2,8 @@
 //!
 //! Where a terminal reads the output, it is held back until it is more than fits on the screen, and then goes to the
 //! pager; what fits is written as it is. The pager is `$LOGQ_PAGER`, else `$PAGER`, else `less -FRX`; it is started
-//! without a shell, and an empty name means none. Whoever leaves it early ends the command, quietly.
+//! without a shell, with what is set in front of it, as in `LESS=-R less`, and an empty name means none. Whoever leaves it
+//! early ends the command, quietly.
 //!
 //! Bounds: a screen of bytes is held.
 
@@ -28,6 +29,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Plan {
     /// The program and its arguments, at least one word.
     words: Vec<String>,
+    /// Variables that are set for it alone.
+    variables: Vec<(String, String)>,
     /// Whether the user named it: then it is told that it cannot be started.
     is_named: bool,
     /// Whether it is to show colours though it is named without flags: less, where nobody has set its flags.
@@ -45,13 +48,16 @@ impl Plan {
             line.words.into_iter().chain([line.current.text]).filter(|word| !word.is_empty()).collect();
         let is_none = matches!(words.first().map(String::as_str), None | Some("cat"));
         let (columns, rows) = (usize::from(columns.max(1)), usize::from(rows.max(2)));
-        let sets_less = env("LESS").is_none();
-        (!is_none).then_some(Self { words, is_named: named.is_some(), sets_less, columns, rows })
+        let variables = line.assignments.iter().filter_map(|set| set.split_once('='));
+        let variables: Vec<_> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let sets_less = env("LESS").is_none() && !variables.iter().any(|(name, _)| name == "LESS");
+        (!is_none).then_some(Self { words, variables, is_named: named.is_some(), sets_less, columns, rows })
     }
 
     fn start(&self) -> io::Result<Child> {
         let mut command = Command::new(self.words.first().map_or("less", String::as_str));
         command.args(self.words.get(1..).unwrap_or_default()).stdin(Stdio::piped());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if self.sets_less {
             command.env("LESS", "FRX");
         }
@@ -243,6 +249,16 @@ mod tests {
         let long = "é".repeat(31);
         assert_eq!(paged(&[&long], dd).1.as_deref(), Some(&*long), "rows are counted as they are shown");
         assert_eq!(paged(&["é".repeat(30).as_str()], dd).1, None);
+    }
+
+    #[test]
+    fn what_is_set_in_front_of_it_is_set_for_it() {
+        let shown = |program: &str| {
+            let program = format!("{program} sh -c 'printf %s \"$LESS|$LOGQ_TEST\" > FILE; cat > /dev/null'");
+            paged(&["a\n", "b\n", "c\n", "d\n"], &program).1
+        };
+        assert_eq!(shown("").as_deref(), Some("FRX|"));
+        assert_eq!(shown("LESS=-R LOGQ_TEST='b c'").as_deref(), Some("-R|b c"));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::write::Shell;
 /// A line as far as the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
+    /// The assignments in front of the program, such as `A=b`.
+    pub(crate) assignments: Vec<String>,
     /// The words before the one at the cursor; the first is the program.
     pub(crate) words: Vec<String>,
     /// The word at the cursor; empty if a new one begins there.
@@ -25,7 +27,7 @@ pub(crate) struct Current {
 
 /// Reads a line. `breaks` are the characters at which bash begins what it replaces. Never fails: what is open is open.
 ///
-/// Assignments in front of the program are passed over. Cost: linear in the line.
+/// Assignments in front of the program are kept apart from its words. Cost: linear in the line.
 pub(crate) fn read(line: &str, shell: Shell, breaks: &str) -> Line {
     let (mut words, mut current, mut is_begun) = (Vec::new(), Current::default(), false);
     let mut chars = line.chars().peekable();
@@ -64,8 +66,8 @@ pub(crate) fn read(line: &str, shell: Shell, breaks: &str) -> Line {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     let assignments = words.iter().take_while(|word| is_assignment(word)).count();
-    words.drain(..assignments);
-    Line { words, current }
+    let behind = words.split_off(assignments);
+    Line { assignments: words, words: behind, current }
 }
 
 /// Returns whether a backslash takes the meaning from what follows.
@@ -99,6 +101,7 @@ mod tests {
         check("logq ", &["logq"], "", None, 0);
         check("logq lab", &["logq"], "lab", None, 0);
         check("A=b _C2='d e' logq x ", &["logq", "x"], "", None, 0);
+        assert_eq!(read("A=b _C2='d e' logq x ", Shell::Bash, "").assignments, ["A=b", "_C2=d e"]);
         check("logq '{a=\"b\"}' --si", &["logq", "{a=\"b\"}"], "--si", None, 0);
         check("logq '' x", &["logq", ""], "x", None, 0);
         check(r#"logq a\ b "c \" d" 'e\"#, &["logq", "a b", "c \" d"], "e\\", Some('\''), 0);
