@@ -2,31 +2,35 @@
 //!
 //! Docker's driver cuts lines at 16 KiB and may wait for the acknowledgement of each part before it sends the next, so parts are
 //! acknowledged before their line is whole. What was acknowledged must outlive a crash: it is written to a file of its
-//! own first, and the line goes on after a start where it was. A line leaves the file once it is in the spool. A crash
-//! in between shows it, or its beginning, a second time; none loses it.
+//! own first, and the line goes on after a start, or over the sender's next connection, where it was; one that nobody goes
+//! on with for a minute is handed over as it is. A line leaves the file once it is in the spool. A crash in between shows it,
+//! or its beginning, a second time; none loses it.
 //!
 //! The file is small, written whole and seldom: long lines are rare, and senders that want no acknowledgements have
 //! nothing kept. Page: `schemas/forward-parts.md`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use logyard_model::LabelSet;
 use logyard_sys::Disk;
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::received::SentAt;
+use crate::received::{ReceiveJob, SentAt};
 
 const MAGIC: &[u8; 4] = b"LYFP";
 const VERSION: u8 = 1;
 /// Most lines of one connection that wait for their other parts, and most that are kept on disk for all.
 const LINES_MAX: usize = 64;
-/// Owner of lines that were found on disk and that no connection goes on with yet.
-const NOBODY: u64 = 0;
+/// Time after which a line that nobody goes on with is handed over as it is.
+pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// A line, or the beginning of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,11 +56,23 @@ pub(crate) struct Part<'a> {
 /// Sender and id of a line.
 type Key = (IpAddr, String);
 
+/// Who goes on with a line.
+#[derive(Debug)]
+enum Owner {
+    /// The connection that sent the newest part.
+    Connection(u64),
+    /// Whoever comes next: its connection ended, or it was found on disk.
+    Nobody {
+        since: Instant,
+        /// Labels and stages of the port that it came by; `None`: it was found on disk, which does not say.
+        job: Option<Arc<ReceiveJob>>,
+    },
+}
+
 #[derive(Debug)]
 struct Held {
     line: OpenLine,
-    /// The connection that sent the newest part.
-    owner: u64,
+    owner: Owner,
     /// Some part of it is acknowledged.
     is_promised: bool,
 }
@@ -64,6 +80,10 @@ struct Held {
 #[derive(Debug, Default)]
 struct Table {
     open: HashMap<Key, Held>,
+    /// Lines found on disk whose sender had begun another one under the same id: nobody goes on with them.
+    superseded: Vec<(Key, OpenLine)>,
+    /// Labels and stages of the port that was opened last.
+    newest_job: Option<Arc<ReceiveJob>>,
     /// Lines with acknowledged parts that are on their way to the spool, and who sent them there.
     leaving: Vec<(u64, Key, OpenLine)>,
     /// Counts changes of what is to be on disk.
@@ -107,15 +127,28 @@ impl Parts {
             Vec::new()
         });
         let is_empty = found.is_empty();
-        let held = |line| Held { line, owner: NOBODY, is_promised: true };
-        let open = found.into_iter().map(|(key, line)| (key, held(line))).collect();
+        let mut table = Table::default();
+        for (key, line) in found {
+            match table.open.entry(key) {
+                Entry::Occupied(first) => table.superseded.push((first.key().clone(), line)),
+                Entry::Vacant(place) => {
+                    let owner = Owner::Nobody { since: Instant::now(), job: None };
+                    place.insert(Held { line, owner, is_promised: true });
+                }
+            }
+        }
         Self {
             disk,
             path,
-            table: Mutex::new(Table { open, ..Table::default() }),
+            table: Mutex::new(table),
             written: tokio::sync::Mutex::new(Written { version: 0, is_empty }),
-            owners: AtomicU64::new(NOBODY + 1),
+            owners: AtomicU64::new(0),
         }
+    }
+
+    /// Notes that a port was opened: what was found on disk takes its labels and stages if nobody goes on with it.
+    pub(crate) fn opened(&self, job: &Arc<ReceiveJob>) {
+        self.table().newest_job = Some(Arc::clone(job));
     }
 
     /// Returns the number of a connection.
@@ -135,18 +168,19 @@ impl Parts {
     ) -> Vec<OpenLine> {
         let mut table = self.table();
         let mut done = Vec::new();
-        let is_own = |held: &Held| held.owner == owner;
-        if !table.open.contains_key(&key)
+        let is_own = |held: &Held| held.is_of(owner);
+        // One that another connection began counts for who goes on with it.
+        if !table.open.get(&key).is_some_and(is_own)
             && table.open.values().filter(|held| is_own(held)).count() >= LINES_MAX
         {
             done = table.take(owner, is_own);
         }
         let held = table.open.entry(key.clone()).or_insert_with(|| Held {
             line: first(),
-            owner,
+            owner: Owner::Connection(owner),
             is_promised: false,
         });
-        held.owner = owner;
+        held.owner = Owner::Connection(owner);
         if part.ordinal.is_none_or(|ordinal| ordinal > held.line.ordinal) {
             let room = line_bytes_max.saturating_sub(held.line.line.len());
             let kept = part.bytes.get(..room).unwrap_or(part.bytes);
@@ -174,27 +208,65 @@ impl Parts {
         table.version += u64::from(table.leaving.len() != count);
     }
 
-    /// Takes the lines of a connection that ended, to be handed over as they are; those with acknowledged parts stay if
-    /// the agent stops, since the next start goes on with them.
-    pub(crate) fn leave(&self, owner: u64, is_stopping: bool) -> Vec<OpenLine> {
-        self.table().take(owner, |held| held.owner == owner && !(is_stopping && held.is_promised))
+    /// Takes the lines of a connection of which nothing is acknowledged, to be handed over as they are.
+    pub(crate) fn take_unpromised(&self, owner: u64) -> Vec<OpenLine> {
+        self.table().take(owner, |held| held.is_of(owner) && !held.is_promised)
     }
 
-    /// Takes lines found on disk that nobody went on with. They are on their way to the spool as `owner`'s.
-    pub(crate) fn take_forgotten(&self, owner: u64) -> Vec<OpenLine> {
-        self.table().take(owner, |held| held.owner == NOBODY)
+    /// Leaves the lines of a connection that ended to the sender's next one. `job` has the labels and stages of its port.
+    pub(crate) fn leave(&self, owner: u64, job: &Arc<ReceiveJob>) {
+        for held in self.table().open.values_mut().filter(|held| held.is_of(owner)) {
+            held.owner = Owner::Nobody { since: Instant::now(), job: Some(Arc::clone(job)) };
+        }
+    }
+
+    /// Returns how long until lines may be forgotten; never longer than that takes.
+    pub(crate) fn forgotten_in(&self) -> Duration {
+        let table = self.table();
+        if !table.superseded.is_empty() {
+            return Duration::ZERO;
+        }
+        let waited = table.open.values().filter_map(|held| match &held.owner {
+            Owner::Nobody { since, .. } => Some(since.elapsed()),
+            Owner::Connection(_) => None,
+        });
+        FORGOTTEN_AFTER.saturating_sub(waited.max().unwrap_or_default())
+    }
+
+    /// Takes lines that nobody goes on with, each with the labels and stages of its port, if one is known. They are on
+    /// their way to the spool as `owner`'s.
+    pub(crate) fn take_forgotten(&self, owner: u64) -> Vec<(Option<Arc<ReceiveJob>>, OpenLine)> {
+        let mut table = self.table();
+        let newest = table.newest_job.clone();
+        let mut forgotten = Vec::new();
+        for (key, line) in std::mem::take(&mut table.superseded) {
+            forgotten.push((newest.clone(), line.clone()));
+            table.leaving.push((owner, key, line));
+        }
+        let due = table.open.iter().filter_map(|(key, held)| match &held.owner {
+            Owner::Nobody { since, job } if since.elapsed() >= FORGOTTEN_AFTER => {
+                Some((key.clone(), job.clone().or_else(|| newest.clone())))
+            }
+            _ => None,
+        });
+        let due: Vec<_> = due.collect();
+        for (key, job) in due {
+            forgotten.extend(table.remove(owner, &key).map(|line| (job, line)));
+        }
+        forgotten
     }
 
     /// Makes what is acknowledged durable. All open lines of the connection `owner` count as acknowledged with it; where
     /// that were too many, some come back to be handed over first.
     pub(crate) fn promise(&self, owner: u64) -> Vec<OpenLine> {
         let mut table = self.table();
-        let promised = table.open.values().filter(|held| held.is_promised).count() + table.leaving.len();
-        let new = table.open.values().filter(|held| held.owner == owner && !held.is_promised).count();
+        let promised = table.open.values().filter(|held| held.is_promised).count();
+        let promised = promised + table.superseded.len() + table.leaving.len();
+        let new = table.open.values().filter(|held| held.is_of(owner) && !held.is_promised).count();
         if promised + new > LINES_MAX {
-            return table.take(owner, |held| held.owner == owner && !held.is_promised);
+            return table.take(owner, |held| held.is_of(owner) && !held.is_promised);
         }
-        for held in table.open.values_mut().filter(|held| held.owner == owner) {
+        for held in table.open.values_mut().filter(|held| held.is_of(owner)) {
             held.is_promised = true;
         }
         table.version += new as u64;
@@ -238,6 +310,12 @@ impl Parts {
     }
 }
 
+impl Held {
+    fn is_of(&self, connection: u64) -> bool {
+        matches!(self.owner, Owner::Connection(owner) if owner == connection)
+    }
+}
+
 impl Table {
     fn take(&mut self, owner: u64, is_wanted: impl Fn(&Held) -> bool) -> Vec<OpenLine> {
         let wanted = self.open.iter().filter(|(_, held)| is_wanted(held)).map(|(key, _)| key.clone());
@@ -258,11 +336,13 @@ impl Table {
     /// Returns the file; `None`: there is nothing to keep.
     fn encode(&self) -> Option<Vec<u8>> {
         let open = self.open.iter().filter(|(_, held)| held.is_promised).map(|(key, held)| (key, &held.line));
+        let superseded = self.superseded.iter().map(|(key, line)| (key, line));
         let leaving = self.leaving.iter().map(|(_, key, line)| (key, line));
-        let mut lines: Vec<(&Key, &OpenLine)> = open.chain(leaving).collect();
+        let mut lines: Vec<(&Key, &OpenLine)> = open.chain(superseded).chain(leaving).collect();
         if lines.is_empty() {
             return None;
         }
+        // Of equal ones, that stays in front which goes on.
         lines.sort_by_key(|(key, _)| *key);
         Some(encode(&lines))
     }
@@ -450,7 +530,6 @@ mod tests {
         after.spooled(owner);
         after.keep().await.unwrap();
         assert!(!after.is_leaving(owner) && !is_there(&disk));
-        assert!(after.take_forgotten(owner).is_empty());
     }
 
     #[tokio::test]
@@ -465,24 +544,80 @@ mod tests {
         assert!(!parts.is_leaving(owner));
     }
 
-    #[tokio::test]
-    async fn a_stop_leaves_what_is_promised_and_the_end_of_a_connection_does_not() {
+    fn job() -> Arc<ReceiveJob> {
+        crate::received::tests::rig(crate::received::tests::plain()).job
+    }
+
+    /// Takes what is forgotten by now; returns it, each line with whether its port is known.
+    fn forgotten(parts: &Parts) -> Vec<(bool, Vec<u8>)> {
+        let taken = parts.take_forgotten(parts.new_owner());
+        taken.into_iter().map(|(job, open)| (job.is_some(), open.line)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_promised_waits_for_the_next_connection_and_not_for_ever() {
+        let disk = SimDisk::new();
+        let parts = parts(&disk);
+        let (one, two) = (parts.new_owner(), parts.new_owner());
+        add(&parts, one, "a", b"a", false);
+        add(&parts, one, "b", b"b", false);
+        parts.promise(one);
+        add(&parts, one, "c", b"c", false);
+        let unpromised = parts.take_unpromised(one);
+        assert_eq!(unpromised.iter().map(|line| &line.line[..]).collect::<Vec<_>>(), [b"c"]);
+        parts.leave(one, &job());
+        assert_eq!(parts.forgotten_in(), FORGOTTEN_AFTER);
+        tokio::time::advance(FORGOTTEN_AFTER / 2).await;
+        assert!(add(&parts, two, "a", b"A", false).is_empty());
+        assert_eq!((parts.forgotten_in(), forgotten(&parts)), (FORGOTTEN_AFTER / 2, vec![]));
+        tokio::time::advance(FORGOTTEN_AFTER / 2).await;
+        assert_eq!(parts.forgotten_in(), Duration::ZERO);
+        assert_eq!(forgotten(&parts), [(true, b"b".to_vec())]);
+        assert_eq!(add(&parts, two, "a", b"!", true), [b"aA!"], "it goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_on_disk_waits_as_well() {
         let disk = SimDisk::new();
         let before = parts(&disk);
         let owner = before.new_owner();
         add(&before, owner, "a", b"a", false);
         before.promise(owner);
-        add(&before, owner, "b", b"b", false);
         before.keep().await.unwrap();
-        let left = before.leave(owner, true);
-        assert_eq!(left.iter().map(|line| &line.line[..]).collect::<Vec<_>>(), [b"b"]);
+        for is_opened in [false, true] {
+            let after = parts(&disk.crash());
+            if is_opened {
+                after.opened(&job());
+            }
+            assert_eq!(forgotten(&after), []);
+            tokio::time::advance(FORGOTTEN_AFTER).await;
+            assert_eq!(forgotten(&after), [(is_opened, b"a".to_vec())]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_lines_under_one_id_are_both_kept() {
+        let disk = SimDisk::new();
+        let before = parts(&disk);
+        let owner = before.new_owner();
+        add(&before, owner, "a", b"old", false);
+        before.promise(owner);
+        add(&before, owner, "a", b"!", true);
+        add(&before, owner, "a", b"new", false);
+        before.promise(owner);
+        before.keep().await.unwrap();
+        let disk = disk.crash();
+        let after = parts(&disk);
+        assert_eq!(after.forgotten_in(), Duration::ZERO, "nobody can go on with the old one");
+        // Written anew, both are still there.
+        let other = after.new_owner();
+        add(&after, other, "b", b"b", false);
+        after.promise(other);
+        after.keep().await.unwrap();
         let after = parts(&disk.crash());
+        assert_eq!(forgotten(&after), [(false, b"old!".to_vec())]);
         let owner = after.new_owner();
-        let forgotten = after.take_forgotten(owner);
-        assert_eq!((forgotten.len(), after.is_leaving(owner)), (1, true));
-        add(&after, owner, "c", b"c", false);
-        after.promise(owner);
-        assert_eq!(after.leave(owner, false).len(), 1);
+        assert_eq!(add(&after, owner, "a", b"!", true), [b"new!"]);
     }
 
     #[test]
@@ -504,6 +639,20 @@ mod tests {
         assert_eq!(parts.promise(other).len(), 1);
     }
 
+    #[tokio::test]
+    async fn lines_that_are_taken_over_are_bounded_too() {
+        let parts = parts(&SimDisk::new());
+        let (one, two) = (parts.new_owner(), parts.new_owner());
+        add(&parts, one, "left", b"a", false);
+        assert!(parts.promise(one).is_empty());
+        parts.leave(one, &job());
+        for number in 0..LINES_MAX {
+            assert!(add(&parts, two, &number.to_string(), b"x", false).is_empty());
+        }
+        assert_eq!(add(&parts, two, "left", b"b", false).len(), LINES_MAX, "its own make room");
+        assert_eq!(add(&parts, two, "left", b"c", true), [b"abc"]);
+    }
+
     #[test]
     fn damaged_files_are_refused_and_set_aside() {
         let line = OpenLine { at: SentAt::Unknown, line: vec![0xff, 0], cut_bytes: 9, ..empty() };
@@ -520,7 +669,7 @@ mod tests {
         disk.create_dir_all(Path::new("/data")).unwrap();
         disk.write_atomic(Path::new(PATH), &file[1..]).unwrap();
         let parts = parts(&disk);
-        assert!(parts.take_forgotten(1).is_empty() && !is_there(&disk));
+        assert!(parts.table().open.is_empty() && !is_there(&disk));
         assert!(disk.metadata(Path::new("/data/forward-parts.damaged")).unwrap().is_some());
     }
 }

@@ -43,8 +43,6 @@ const METADATA_MAX: usize = 64;
 const CHUNKS_KNOWN_MAX: usize = 4_096;
 /// Longest id of a chunk; Fluentd's have 24 bytes.
 const CHUNK_ID_BYTES_MAX: usize = 256;
-/// Time after which the beginning of a line that was found on disk is handed over as it is.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Longest id of a line in parts; Docker's have 64 bytes.
 const PART_ID_BYTES_MAX: usize = 256;
 /// Longest wait for a sender that reads no acknowledgements.
@@ -113,13 +111,14 @@ pub(crate) async fn start(
         stop: parts.stop.clone(),
     };
     let parts = parts.clone();
-    let forgotten = hand_over_forgotten(Lane::new(&job, &parts), Arc::clone(&lines), parts.stop.clone());
+    lines.opened(&job);
     let accepting = receive_tcp::accept_all(listener, door, move |stream, peer| {
         let stop = parts.stop.clone();
         let mut connection = Connection {
             rules: rules.clone(),
             peer: peer.ip().to_canonical(),
             lane: Lane::new(&job, &parts),
+            job: Arc::clone(&job),
             owner: lines.new_owner(),
             lines: Arc::clone(&lines),
             held: Vec::new(),
@@ -127,24 +126,32 @@ pub(crate) async fn start(
         };
         async move { connection.run(stream, stop).await }
     });
-    Ok(tokio::spawn(async move {
-        tokio::join!(accepting, forgotten);
-    }))
+    Ok(tokio::spawn(accepting))
 }
 
-/// Hands over the beginnings of lines that were found on disk, once nobody went on with them for a while.
-async fn hand_over_forgotten(mut lane: Lane, lines: Arc<Parts>, mut stop: watch::Receiver<bool>) {
-    if stopped_within(&mut stop, FORGOTTEN_AFTER).await {
-        return;
-    }
+/// Hands over lines that nobody goes on with, as long as the agent runs: also those of ports that are closed since.
+/// `unknown` has the labels and stages of those whose port is not known.
+pub(crate) async fn hand_over_forgotten(lines: Arc<Parts>, unknown: Arc<ReceiveJob>, receiving: Receiving) {
     let owner = lines.new_owner();
-    let forgotten = lines.take_forgotten(owner);
-    if forgotten.is_empty() {
-        return;
-    }
-    forgotten.into_iter().for_each(|open| push(&mut lane, open));
-    if let Err(reason) = spool_all(&mut lane, &lines, owner).await {
-        tracing::debug!(reason, "the beginnings of lines are handed over at the next start");
+    let mut stop = receiving.stop.clone();
+    while !stopped_within(&mut stop, lines.forgotten_in()).await {
+        let forgotten = lines.take_forgotten(owner);
+        let ended = match forgotten.is_empty() {
+            // What could not be written before.
+            true => keep(&lines).await,
+            false => {
+                for (job, open) in forgotten {
+                    let mut lane = Lane::new(job.as_ref().unwrap_or(&unknown), &receiving);
+                    push(&mut lane, open);
+                    // A closed way is told of below.
+                    drop(lane.flush(true, None).await);
+                }
+                spool_all(&mut Lane::new(&unknown, &receiving), &lines, owner).await
+            }
+        };
+        if let Err(reason) = ended {
+            tracing::debug!(reason, "the file with parts of lines is not up to date");
+        }
     }
 }
 
@@ -156,6 +163,10 @@ async fn spool_all(lane: &mut Lane, lines: &Parts, owner: u64) -> Result<(), Str
         return Err("the agent stops".to_owned());
     }
     lines.spooled(owner);
+    keep(lines).await
+}
+
+async fn keep(lines: &Parts) -> Result<(), String> {
     lines.keep().await.map_err(|error| format!("cannot keep parts of lines: {error}"))
 }
 
@@ -164,6 +175,7 @@ struct Connection {
     rules: Rules,
     peer: IpAddr,
     lane: Lane,
+    job: Arc<ReceiveJob>,
     lines: Arc<Parts>,
     /// This connection among those that send parts.
     owner: u64,
@@ -213,7 +225,8 @@ impl Connection {
                 break;
             }
         }
-        for open in self.lines.leave(self.owner, is_stopping) {
+        // The others wait for the sender's next connection.
+        for open in self.lines.take_unpromised(self.owner) {
             push(&mut self.lane, open);
         }
         if self.lines.is_leaving(self.owner) {
@@ -329,6 +342,12 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.lines.leave(self.owner, &self.job);
+    }
+}
+
 impl KnownChunks {
     fn has(&self, peer: IpAddr, chunk: &[u8]) -> bool {
         self.0.iter().any(|(own, id)| *own == peer && id == chunk)
@@ -441,7 +460,10 @@ mod tests {
     use super::*;
     use crate::forward_event::tests::message;
     use crate::forward_key::tests::greet;
-    use crate::received::tests::{Rig, rig, rows};
+    use crate::received::tests::{Rig, rig, rows, shared_spool};
+    use crate::settings::AgentSettings;
+    use crate::sources::{Sources, Sourcing};
+    use crate::stage_metrics::StageMetrics;
     use logyard_sys::SimDisk;
     use std::path::Path;
     use tokio::net::TcpStream;
@@ -585,6 +607,44 @@ mod tests {
         task.await.unwrap();
     }
 
+    /// Sends a part and answers for what is handed over meanwhile, until the part is acknowledged.
+    async fn acknowledged(rig: &mut Rig, stream: &mut TcpStream, part: &[u8]) -> Vec<Vec<u8>> {
+        stream.write_all(part).await.unwrap();
+        let (mut answer, mut lines) = ([0; 10], Vec::new());
+        loop {
+            tokio::select! {
+                read = stream.read_exact(&mut answer) => {
+                    read.unwrap();
+                    return lines;
+                }
+                piece = rig.pieces.recv() => {
+                    let mut piece = piece.unwrap();
+                    for (_, entries) in &piece.chunks {
+                        lines.extend((0..entries.len()).map(|row| entries.line(row).to_vec()));
+                    }
+                    piece.spooled.take().into_iter().for_each(|spooled| spooled.send(()).unwrap());
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_goes_on_over_the_next_connection() {
+        let (mut rig, address, task) = started("").await;
+        for (last, ordinal, log, chunk, want) in [
+            ("false", "1", "a", "c1", vec![]),
+            ("false", "2", "b", "c2", vec![]),
+            ("true", "3", "c", "c3", vec![b"abc".to_vec()]),
+        ] {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            let part = part(last, ordinal, log, chunk);
+            assert_eq!(acknowledged(&mut rig, &mut stream, &part).await, want);
+        }
+        rig.stop.send_replace(true);
+        task.await.unwrap();
+        assert_eq!(rows(&mut rig.pieces), []);
+    }
+
     #[tokio::test]
     async fn a_part_that_cannot_be_kept_is_not_acknowledged() {
         let disk = SimDisk::new();
@@ -592,13 +652,87 @@ mod tests {
         disk.fail_sync(1);
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(&part("false", "1", "a", "c1")).await.unwrap();
-        // The connection is left, and the part handed over as it is: the sender sends it again.
-        assert_eq!(spooled_lines(&mut rig).await, [b"a"]);
+        rig.pieces.recv().await.unwrap().spooled.take().unwrap().send(()).unwrap();
         let mut answer = Vec::new();
         drop(timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await.unwrap());
-        assert_eq!(answer, b"");
+        assert_eq!(answer, b"", "the connection is left");
+        // So the sender sends it again.
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        assert!(acknowledged(&mut rig, &mut stream, &part("false", "1", "a", "c1")).await.is_empty());
+        let lines = acknowledged(&mut rig, &mut stream, &part("true", "2", "b", "c2")).await;
+        assert_eq!(lines, [b"ab"]);
         rig.stop.send_replace(true);
         task.await.unwrap();
+    }
+
+    /// A line of which a part is acknowledged, in the file.
+    async fn kept(disk: &SimDisk, path: &str) -> Arc<Parts> {
+        disk.create_dir_all(Path::new("/agent")).unwrap();
+        let parts = Arc::new(Parts::open(Arc::new(disk.clone()), path.into()));
+        let labels = LabelSet::from_pairs([("container", "web"), ("__forward_tag", "t")]);
+        let line = OpenLine {
+            labels,
+            metadata: LabelSet::default(),
+            at: SentAt::Unknown,
+            line: Vec::new(),
+            cut_bytes: 0,
+            ordinal: 0,
+        };
+        let owner = parts.new_owner();
+        let part = Part { bytes: b"abc", is_last: false, ordinal: Some(1) };
+        parts.add(owner, ("192.0.2.7".parse().unwrap(), "7".to_owned()), part, 10, || line);
+        parts.promise(owner);
+        parts.keep().await.unwrap();
+        let left = rig(JobSettings { job: "left", ..job_settings(&ForwardSettings::default()) });
+        parts.leave(owner, &left.job);
+        parts
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_nobody_goes_on_with_is_handed_over() {
+        let disk = SimDisk::new();
+        let parts = kept(&disk, "/agent/forward-parts").await;
+        let mut rig = rig(job_settings(&ForwardSettings::default()));
+        let handing = hand_over_forgotten(Arc::clone(&parts), Arc::clone(&rig.job), rig.parts.clone());
+        let task = tokio::spawn(handing);
+        let piece = rig.pieces.recv().await.unwrap();
+        let labels = piece.chunks[0].0.to_string();
+        assert_eq!(labels, r#"{container="web", host="nas", job="left"}"#, "those of its port");
+        rig.pieces.recv().await.unwrap().spooled.take().unwrap().send(()).unwrap();
+        while disk.metadata(Path::new("/agent/forward-parts")).unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+        rig.stop.send_replace(true);
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_reaches_the_spool_though_there_is_no_port_any_more() {
+        let disk = SimDisk::new();
+        kept(&disk, "/agent/forward-parts").await;
+        let disk = disk.crash();
+        let rig = rig(job_settings(&ForwardSettings::default()));
+        let (pieces, mut handed) = tokio::sync::mpsc::channel(64);
+        let sourcing = Sourcing {
+            dir: "/agent".into(),
+            disk: Arc::new(disk),
+            clock: Arc::clone(&rig.parts.clock),
+            random: Arc::clone(&rig.parts.staging.random),
+            metrics: rig.parts.metrics.clone(),
+            stage_metrics: StageMetrics::new(Arc::clone(&rig.parts.clock)),
+            board: rig.parts.board.clone(),
+            spool: shared_spool(),
+            pieces: pieces.into(),
+            input_ended: watch::channel(false).0,
+        };
+        let mut settings = AgentSettings { host: "nas".to_owned(), ..AgentSettings::default() };
+        settings.docker.enabled = false;
+        let sources = Sources::start(sourcing, settings).await.unwrap();
+        let piece = handed.recv().await.unwrap();
+        assert_eq!(piece.chunks[0].0.to_string(), r#"{container="web", host="nas", job="forward"}"#);
+        assert_eq!(piece.chunks[0].1.line(0), b"abc");
+        drop(handed);
+        sources.stop().await;
     }
 
     #[tokio::test]

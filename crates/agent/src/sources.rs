@@ -95,6 +95,8 @@ pub(crate) struct Sources {
     own_id: Option<String>,
     /// Lines in parts, of all ports for the forward protocol.
     forward_parts: OnceLock<Arc<Parts>>,
+    /// Hands over those that nobody goes on with.
+    forgotten: Option<(watch::Sender<bool>, JoinHandle<()>)>,
     /// Value of the label `host` where the settings give none, once it was looked for.
     found_host: Option<String>,
 }
@@ -171,6 +173,7 @@ impl Sources {
             ports: Ports::default(),
             own_id,
             forward_parts: OnceLock::new(),
+            forgotten: None,
             found_host: None,
         };
         sources.change_to(settings, true).await?;
@@ -215,6 +218,7 @@ impl Sources {
         let jobs_before = self.files.as_ref().map(|files| files.jobs.borrow().clone()).unwrap_or_default();
         let jobs = file_jobs(&files, &common_labels, line_bytes_max, &jobs_before)?;
         let (kept, new) = self.split(wanted)?;
+        let forgotten_job = forgotten_job(&common_labels, line_bytes_max)?;
         let mut prepared = Vec::new();
         let disk = Arc::clone(&self.sourcing.disk);
         for wanted in new {
@@ -250,6 +254,7 @@ impl Sources {
                 Err(error) => fault = fault.or(Some(error)),
             }
         }
+        self.hand_over_forgotten(forgotten_job, line_bytes_max);
         self.put_files(jobs, &jobs_before, &mut reloaded);
         self.note_journals().await;
         self.show_metrics();
@@ -418,9 +423,31 @@ impl Sources {
 
     /// Returns the lines in parts; read from the disk when they are needed first.
     fn forward_parts(&self) -> Arc<Parts> {
-        let Sourcing { disk, dir, .. } = &self.sourcing;
-        let open = || Arc::new(Parts::open(Arc::clone(disk), dir.join("forward-parts")));
+        let open = || Arc::new(Parts::open(Arc::clone(&self.sourcing.disk), self.forward_parts_path()));
         Arc::clone(self.forward_parts.get_or_init(open))
+    }
+
+    fn forward_parts_path(&self) -> PathBuf {
+        self.sourcing.dir.join("forward-parts")
+    }
+
+    /// Has lines in parts handed over that nobody goes on with, from when there may be any.
+    fn hand_over_forgotten(&mut self, unknown: Arc<ReceiveJob>, line_bytes_max: usize) {
+        // Without a port there are those of a process before this one; what cannot be looked at, opening tells of.
+        let may_be_some = self.forward_parts.get().is_some()
+            || !matches!(self.sourcing.disk.metadata(&self.forward_parts_path()), Ok(None));
+        if !may_be_some {
+            return;
+        }
+        // Labels and bounds may be others now. What it has taken it hands over to the end.
+        if let Some((stop, task)) = self.forgotten.take() {
+            stop.send_replace(true);
+            self.ending.push(task);
+        }
+        let (stop, stop_seen) = watch::channel(false);
+        let receiving = self.receiving(line_bytes_max, (stop_seen, "".into()));
+        let handing = source_forward::hand_over_forgotten(self.forward_parts(), unknown, receiving);
+        self.forgotten = Some((stop, tokio::spawn(handing)));
     }
 
     fn receiving(&self, line_bytes_max: usize, (stop, row): (watch::Receiver<bool>, Arc<str>)) -> Receiving {
@@ -532,6 +559,10 @@ impl Sources {
             files.stop.send_replace(true);
             tasks.push(files.task);
         }
+        if let Some((stop, task)) = self.forgotten {
+            stop.send_replace(true);
+            tasks.push(task);
+        }
         end_tasks(tasks).await;
     }
 }
@@ -558,6 +589,12 @@ pub(crate) fn note_failure(ended: Result<(), JoinError>) {
     {
         tracing::error!(%error, "a task of the agent failed, this is a bug; what it had read is read again at the next start");
     }
+}
+
+/// Returns labels and stages of lines in parts whose port nobody knows any more: those that a port has by default.
+fn forgotten_job(common: &BTreeMap<String, String>, line_bytes_max: usize) -> Result<Arc<ReceiveJob>, Error> {
+    let settings = ForwardSettings::default();
+    ReceiveJob::compile(source_forward::job_settings(&settings), common, line_bytes_max)
 }
 
 /// Lists the sources that settings name, besides files.
