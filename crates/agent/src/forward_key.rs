@@ -3,18 +3,20 @@
 //! Source: the Fluentd forward protocol specification, v1: the receiver says `HELO` with a nonce, the sender `PING` with a
 //! digest of nonce, its name and the key, the receiver `PONG` with its own, so that each knows the other without the key
 //! being sent. Users and passwords are not asked for. Everything is bounded: nobody is known yet. What follows is not
-//! encrypted by it; TLS is.
+//! encrypted by it; TLS is. Who does not know the key is told of: nothing of it arrives, and it tries again for ever.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use logyard_sys::{Disk, Random};
 use sha2::{Digest as _, Sha512};
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::Error;
 use crate::msgpack::{Ends, Item, Reader};
@@ -28,6 +30,10 @@ const KEY_FILE_BYTES_MAX: u64 = 4096;
 const NONCE_BYTES: usize = 16;
 /// Name shown to senders. Not the machine's: Fluentd takes a receiver of its own name for itself.
 const HOST: &str = "logyard";
+/// Time after which a sender without the key is told of again in warn.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(3_600);
+/// Most senders without the key that are told of in warn within that time: anybody may come.
+const TOLD_MAX: usize = 32;
 /// What is wrong with a sender that does not speak of the key.
 const NO_PING: &str = "what came is no PING of a handshake; set the sender's shared_key";
 
@@ -36,6 +42,42 @@ const NO_PING: &str = "what came is no PING of a handshake; set the sender's sha
 pub(crate) struct SharedKey {
     key: Vec<u8>,
     random: Arc<Random>,
+}
+
+/// Why a sender is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotIn {
+    /// It does not show that it knows the key.
+    Stranger(&'static str),
+    /// The connection ended before.
+    Left(String),
+}
+
+/// Tells of senders that do not know the key of a port.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers(Mutex<VecDeque<(IpAddr, Instant)>>);
+
+impl Strangers {
+    /// Tells of one: in warn once an hour for each, as long as they are few, else in debug.
+    pub(crate) fn tell(&self, peer: IpAddr, reason: &str) {
+        if self.is_due(peer) {
+            tracing::warn!(source = "forward", %peer, reason, "left a connection: nothing is taken from this sender; it is told again in an hour");
+        } else {
+            tracing::debug!(source = "forward", %peer, reason, "left a connection");
+        }
+    }
+
+    fn is_due(&self, peer: IpAddr) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while told.front().is_some_and(|(_, at)| at.elapsed() >= TELL_AGAIN_AFTER) {
+            told.pop_front();
+        }
+        let is_due = told.len() < TOLD_MAX && !told.iter().any(|(other, _)| *other == peer);
+        if is_due {
+            told.push_back((peer, Instant::now()));
+        }
+        is_due
+    }
 }
 
 impl std::fmt::Debug for SharedKey {
@@ -52,24 +94,21 @@ impl SharedKey {
     }
 
     /// Shakes hands. Errors: why the sender is not let in; it was told if it could be.
-    pub(crate) async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        stream: &mut S,
-    ) -> Result<(), String> {
+    pub(crate) async fn shake<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S) -> Result<(), NotIn> {
         match timeout(HANDSHAKE_WAIT_MAX, self.shake_unbounded(stream)).await {
             Ok(shaken) => shaken,
-            Err(_) => Err("no handshake within 10 s; set the sender's shared_key".to_owned()),
+            Err(_) => Err(NotIn::Stranger("no handshake within 10 s; set the sender's shared_key")),
         }
     }
 
-    async fn shake_unbounded<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("no handshake: {error}");
+    async fn shake_unbounded<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S) -> Result<(), NotIn> {
+        let failed = |error: std::io::Error| NotIn::Left(format!("no handshake: {error}"));
         let mut nonce = [0; NONCE_BYTES];
         self.random.fill(&mut nonce);
         stream.write_all(&helo(&nonce)).await.map_err(failed)?;
         stream.flush().await.map_err(failed)?;
         let message = read_ping(stream).await?;
-        let ping = Ping::parse(&message).ok_or(NO_PING)?;
+        let ping = Ping::parse(&message).ok_or(NotIn::Stranger(NO_PING))?;
         let want = digest([ping.salt, ping.host, &nonce, &self.key]);
         let is_known = bool::from(want.as_bytes().ct_eq(ping.digest));
         let answer = match is_known {
@@ -77,11 +116,16 @@ impl SharedKey {
             // A digest would help to guess the key.
             false => pong(false, "shared_key mismatch", ""),
         };
-        stream.write_all(&answer).await.map_err(failed)?;
-        stream.flush().await.map_err(failed)?;
+        let told = async {
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        };
+        let told = told.await;
         match is_known {
-            true => Ok(()),
-            false => Err("its shared_key is another one".to_owned()),
+            true => told.map_err(failed),
+            false => {
+                Err(NotIn::Stranger("its shared_key is another one; set that of forward.shared_key_file"))
+            }
         }
     }
 }
@@ -137,18 +181,18 @@ impl<'a> Ping<'a> {
     }
 }
 
-async fn read_ping<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, String> {
+async fn read_ping<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, NotIn> {
     let (mut held, mut ends, mut buffer) = (Vec::new(), Ends::new(), [0; 512]);
     loop {
         match ends.find(&held) {
             // A sender waits for the answer, so nothing may follow.
             Ok(Some(length)) if length == held.len() => return Ok(held),
             Ok(None) if held.len() <= PING_BYTES_MAX => {}
-            _ => return Err(NO_PING.to_owned()),
+            _ => return Err(NotIn::Stranger(NO_PING)),
         }
         match stream.read(&mut buffer).await {
             Ok(count) if count > 0 => held.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            _ => return Err("it left before the handshake was done".to_owned()),
+            _ => return Err(NotIn::Left("it left before the handshake was done".to_owned())),
         }
     }
 }
@@ -280,7 +324,20 @@ pub(crate) mod tests {
     async fn who_says_nothing_is_not_waited_for() {
         let (mut here, _there) = duplex(1 << 10);
         let reason = key("sesame").shake(&mut here).await.unwrap_err();
+        let NotIn::Stranger(reason) = reason else { panic!("{reason:?}") };
         assert!(reason.contains("no handshake within 10 s"), "{reason}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_stranger_is_told_of_now_and_again() {
+        let strangers = Strangers::default();
+        let peer = |number: u8| IpAddr::from([192, 0, 2, number]);
+        assert!(strangers.is_due(peer(0)) && !strangers.is_due(peer(0)));
+        tokio::time::advance(TELL_AGAIN_AFTER / 2).await;
+        let told = (0..u8::MAX).filter(|number| strangers.is_due(peer(*number))).count();
+        assert_eq!(told, TOLD_MAX - 1, "others too, as long as they are few");
+        tokio::time::advance(TELL_AGAIN_AFTER / 2).await;
+        assert!(strangers.is_due(peer(0)) && !strangers.is_due(peer(1)));
     }
 
     #[test]
