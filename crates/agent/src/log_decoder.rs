@@ -55,7 +55,6 @@ pub(crate) struct LogDecoder {
     first: Option<(Output, i64)>,
     /// Newest time of a part, by output.
     newest: [Option<i64>; 2],
-    parts: u64,
     untimed: u64,
 }
 
@@ -82,7 +81,7 @@ impl LogDecoder {
                 joiners: Output::ALL.map(|_| Joiner::new(JoinRule::Newline, line_bytes_max)),
             },
         };
-        Self { form, first: None, newest: [None; 2], parts: 0, untimed: 0 }
+        Self { form, first: None, newest: [None; 2], untimed: 0 }
     }
 
     /// Feeds bytes and calls `emit` for each line that they complete, in the order of the log.
@@ -93,9 +92,8 @@ impl LogDecoder {
         bytes: &[u8],
         emit: &mut dyn FnMut(LogEntry<'_>),
     ) -> Result<(), LogStreamError> {
-        let Self { form, first, newest, parts, untimed } = self;
+        let Self { form, first, newest, untimed } = self;
         let mut note = |output: Output, ts_ns: i64| {
-            *parts += 1;
             first.get_or_insert((output, ts_ns));
             if let Some(newest) = newest.get_mut(output.index()) {
                 *newest = (*newest).max(Some(ts_ns));
@@ -174,11 +172,6 @@ impl LogDecoder {
                 });
             }
         }
-    }
-
-    /// Returns how many parts of lines were read; of a terminal, whose parts are not told apart, lines.
-    pub(crate) fn parts(&self) -> u64 {
-        self.parts
     }
 
     /// Returns output and time of the first part of the response, once one was read.

@@ -2,14 +2,17 @@
 //!
 //! Zeros that a loss of power left in a file of the driver `json-file` end what the engine shows: of a read that begins
 //! before them nothing behind them is seen, though the log goes on. What begins behind them is shown. So the engine is
-//! asked for fewer and fewer of the newest parts, until it shows as many as it was asked for.
+//! asked for fewer and fewer of the newest parts, until it shows them to the very last. Parts are not counted in what it
+//! shows: those of a terminal's line cannot be told apart.
 
 use std::time::Duration;
 
 use super::{DockerTarget, Gap, IfNoSeam, Next, ReadEnd, Wish};
 use crate::docker_engine::Tail;
 use crate::log_decoder::LogDecoder;
+use crate::log_entry::Output;
 use crate::settings::Initial;
+use crate::spool_shared::stopped;
 
 /// Time that a response has to show what the engine says is there.
 pub(super) const SHOW_WITHIN: Duration = Duration::from_secs(5);
@@ -35,7 +38,11 @@ impl DockerTarget {
 
     /// Reads as many of the newest parts as the engine shows to their end. `None`: nothing was new.
     pub(super) async fn read_behind_damage(&mut self, wish: &Wish) -> Option<Next> {
-        let count = self.parts_behind_damage(wish).await?;
+        let mut stop = self.stop.clone();
+        let count = tokio::select! {
+            () = stopped(&mut stop) => return Some(Next::End),
+            count = self.parts_behind_damage(wish) => count?,
+        };
         let before = *self.filter.positions();
         let end = self.read_tail(wish, Tail::Newest(count), false, IfNoSeam::Gap(Gap::Damaged)).await;
         match end {
@@ -48,19 +55,18 @@ impl DockerTarget {
 
     /// Returns how many of the newest parts the engine shows all of; `None`: not even one.
     async fn parts_behind_damage(&self, wish: &Wish) -> Option<u32> {
-        let (mut shown, mut refused) = (0, 1);
-        while refused <= PARTS_MAX && self.shows_all(wish, refused).await {
-            (shown, refused) = (refused, refused * 8);
+        let (output, newest_ns) = self.newest_parts(wish, 1).await?.first_part()?;
+        let mut search = Search { shown: 1, refused: None };
+        while let Some(count) = search.next() {
+            search.note(count, self.shows(wish, count, (output, newest_ns)).await);
         }
-        while refused - shown > 1 {
-            let count = shown + (refused - shown) / 2;
-            if self.shows_all(wish, count).await { shown = count } else { refused = count }
-        }
-        (shown > 0).then_some(shown)
+        Some(search.shown)
     }
 
-    async fn shows_all(&self, wish: &Wish, count: u32) -> bool {
-        self.newest_parts(wish, count).await.is_some_and(|decoder| decoder.parts() >= u64::from(count))
+    /// Whether the engine shows so many of the newest parts to the newest one.
+    async fn shows(&self, wish: &Wish, count: u32, (output, newest_ns): (Output, i64)) -> bool {
+        let Some(decoder) = self.newest_parts(wish, count).await else { return false };
+        decoder.newest_ns(output).is_some_and(|ns| ns >= newest_ns)
     }
 
     /// Decodes what the engine shows of the newest parts; `None`: it gives no good answer.
@@ -76,6 +82,55 @@ impl DockerTarget {
             if count == 1 && decoder.first_part().is_some() {
                 return Some(decoder);
             }
+        }
+    }
+}
+
+/// Looks for how many of the newest parts can be shown.
+#[derive(Debug)]
+struct Search {
+    /// As many can be.
+    shown: u32,
+    /// The fewest that cannot, once some could not.
+    refused: Option<u32>,
+}
+
+impl Search {
+    /// Returns how many to ask for; `None`: it is known.
+    fn next(&self) -> Option<u32> {
+        match self.refused {
+            None => Some(self.shown.saturating_mul(8).min(PARTS_MAX)).filter(|count| *count > self.shown),
+            Some(refused) => {
+                Some(self.shown + (refused - self.shown) / 2).filter(|count| *count > self.shown)
+            }
+        }
+    }
+
+    fn note(&mut self, count: u32, is_shown: bool) {
+        if is_shown {
+            self.shown = count;
+        } else {
+            self.refused = Some(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_asked_for_than_the_bound() {
+        for most in [1, 2, 7, 8, 9, 500, PARTS_MAX - 1, PARTS_MAX, PARTS_MAX + 1, u32::MAX] {
+            let mut search = Search { shown: 1, refused: None };
+            let mut asked = 0;
+            while let Some(count) = search.next() {
+                assert!(count <= PARTS_MAX, "{count} of {most}");
+                search.note(count, count <= most);
+                asked += 1;
+            }
+            assert_eq!(search.shown, most.min(PARTS_MAX));
+            assert!(asked <= 24, "{asked} for {most}");
         }
     }
 }
