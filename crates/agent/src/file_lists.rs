@@ -2,9 +2,11 @@
 //!
 //! A list is a JSON or YAML file of groups; each names files by a pattern, in its label `__path__`, and their labels. Lists are
 //! looked at once a second and read when they differ, so a change counts at once on every file system. One that
-//! cannot be used leaves in force what it said before, as Prometheus has it; one that is gone names nothing.
+//! cannot be used leaves in force what it said before, as Prometheus has it, and so do those that cannot be looked at; one
+//! that is gone names nothing.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +35,8 @@ const META_LIST: &str = "__meta_filepath";
 #[derive(Debug, Default)]
 pub(crate) struct TargetLists {
     lists: BTreeMap<PathBuf, List>,
+    /// Folders and lists that cannot be looked at, and why.
+    hidden: BTreeMap<PathBuf, String>,
     looked_at_ns: Option<u64>,
 }
 
@@ -92,11 +96,20 @@ impl TargetLists {
             return false;
         }
         self.looked_at_ns = Some(now_ns);
-        let found = found(jobs, disk);
+        let Found { lists: found, hidden } = find(jobs, disk);
         let count = self.lists.len();
-        self.lists.retain(|path, _| found.contains_key(path));
-        let mut is_other = self.lists.len() != count;
+        let is_hidden = |path: &PathBuf| {
+            hidden.contains_key(path) || path.parent().is_some_and(|dir| hidden.contains_key(dir))
+        };
+        let is_named = |path: &PathBuf| jobs.iter().any(|job| job.is_list(path));
+        self.lists.retain(|path, _| found.contains_key(path) || is_hidden(path) && is_named(path));
+        let mut is_other = self.lists.len() != count || self.hidden != hidden;
+        self.tell_hidden(hidden);
         for (path, meta) in found {
+            // Beside those that cannot be looked at.
+            if self.lists.len() >= LISTS_MAX && !self.lists.contains_key(&path) {
+                continue;
+            }
             let seen = (meta.device, meta.inode, meta.bytes, meta.modified_ns);
             let is_known = self.lists.get(&path).is_some_and(|list| {
                 list.seen == seen && now_ns.saturating_sub(list.read_at_ns) < READ_ANEW_NS
@@ -106,6 +119,17 @@ impl TargetLists {
             }
         }
         is_other
+    }
+
+    /// Notes what cannot be looked at, and tells of what is new among it.
+    fn tell_hidden(&mut self, hidden: BTreeMap<PathBuf, String>) {
+        for (path, reason) in hidden.iter().filter(|(path, _)| !self.hidden.contains_key(*path)) {
+            tracing::warn!(
+                path = %path.display(), reason,
+                "cannot look for lists of targets, so what they said before stays in force; mend it"
+            );
+        }
+        self.hidden = hidden;
     }
 
     /// Has the next look happen at once.
@@ -159,40 +183,71 @@ impl TargetLists {
         expanded
     }
 
-    /// Returns a row for each list that cannot be used.
+    /// Returns a row for each list that cannot be used, and for each place where none can be looked for.
     pub(crate) fn faults(&self) -> Vec<TargetReport> {
-        let fault = |(path, list): (&PathBuf, &List)| {
-            Some(TargetReport {
-                kind: TargetKind::File,
-                name: path.to_string_lossy().into_owned(),
-                labels: LabelSet::default(),
-                state: TargetState::Unreadable,
-                detail: format!("as a list of targets it cannot be used: {}", list.fault.as_ref()?),
-                entries: 0,
-            })
+        let row = |path: &Path, detail: String| TargetReport {
+            kind: TargetKind::File,
+            name: path.to_string_lossy().into_owned(),
+            labels: LabelSet::default(),
+            state: TargetState::Unreadable,
+            detail,
+            entries: 0,
         };
-        self.lists.iter().filter_map(fault).collect()
+        let hidden = self.hidden.iter().map(|(path, reason)| {
+            row(
+                path,
+                format!("lists of targets cannot be looked for: {reason}; what they said stays in force"),
+            )
+        });
+        let lists = self.lists.iter().filter(|(path, _)| !self.hidden.contains_key(*path));
+        let unusable = lists.filter_map(|(path, list)| {
+            let fault = list.fault.as_ref()?;
+            Some(row(path, format!("as a list of targets it cannot be used: {fault}")))
+        });
+        hidden.chain(unusable).collect()
     }
 }
 
-fn found(jobs: &[Arc<FileJob>], disk: &dyn Disk) -> BTreeMap<PathBuf, FileMeta> {
-    let mut found = BTreeMap::new();
+/// What a look finds.
+#[derive(Debug, Default)]
+struct Found {
+    lists: BTreeMap<PathBuf, FileMeta>,
+    /// Folders and lists that cannot be looked at, and why: whether they are gone is not known.
+    hidden: BTreeMap<PathBuf, String>,
+}
+
+fn find(jobs: &[Arc<FileJob>], disk: &dyn Disk) -> Found {
+    let mut found = Found::default();
     for job in jobs {
         for dir in job.list_dirs() {
-            for item in disk.list(dir).unwrap_or_default() {
-                let path = dir.join(item.name);
-                if !job.is_list(&path) || found.len() == LISTS_MAX {
+            let items = match disk.list(dir) {
+                Ok(items) => items,
+                Err(error) if is_absence(&error) => continue,
+                Err(error) => {
+                    found.hidden.insert(dir.clone(), error.to_string());
                     continue;
                 }
-                if let Ok(Some(meta)) = disk.metadata(&path)
-                    && meta.is_file
-                {
-                    found.insert(path, meta);
+            };
+            for item in items {
+                let path = dir.join(item.name);
+                if !job.is_list(&path) || found.lists.len() == LISTS_MAX {
+                    continue;
+                }
+                match disk.metadata(&path) {
+                    Ok(Some(meta)) if meta.is_file => drop(found.lists.insert(path, meta)),
+                    Ok(_) => {}
+                    Err(error) if is_absence(&error) => {}
+                    Err(error) => drop(found.hidden.insert(path, error.to_string())),
                 }
             }
         }
     }
     found
+}
+
+/// Whether an error says that there is nothing.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Reads groups. Errors: why the list cannot be used, in a few words.
@@ -218,7 +273,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Group>, String> {
 
 /// Returns what a group names; `None`: nothing.
 fn group(raw: RawGroup) -> Result<Option<Group>, String> {
-    // Targets are machines, of which only this one is read; a group without any is switched off.
+    // Targets are machines, of which only this one is read. Promtail's page says that they may be left out, and means this
+    // machine then; an empty list names none, and switches the group off.
     if raw.targets.is_some_and(|targets| targets.is_empty()) {
         return Ok(None);
     }
@@ -341,6 +397,35 @@ mod tests {
         put(&disk, "/sd/list.json", "[]");
         assert!(lists.look(&given, &disk, 60 * SECOND));
         assert_eq!((lists.faults(), lists.expand(&given, &made).len()), (Vec::new(), 1));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_leaves_what_was_there() {
+        let disk = SimDisk::new();
+        let given = jobs(r#"{"target_lists": ["/sd/*.yml", "/more/*.yml"]}"#);
+        let mut lists = TargetLists::default();
+        put(&disk, "/more/a.yml", "[{labels: {__path__: /log/a}}]");
+        put(&disk, "/sd/b.yml", "[{labels: {__path__: /log/b}}]");
+        assert!(lists.look(&given, &disk, 0));
+        let made = lists.expand(&given, &[]);
+        assert_eq!(made.len(), 2);
+        // The folder that is listed first, the list in it, the list in the other.
+        for (number, (readable, name)) in (1..).zip([(0, "/sd"), (1, "/sd/b.yml"), (3, "/more/a.yml")]) {
+            disk.fail_reads(readable, 1);
+            assert!(lists.look(&given, &disk, number * 2 * SECOND), "it is shown");
+            let faults = lists.faults();
+            assert_eq!((faults.len(), &*faults[0].name), (1, name));
+            assert!(faults[0].detail.contains("what they said stays in force"), "{faults:?}");
+            let same = lists.expand(&given, &made);
+            assert!(same.len() == 2 && same.iter().zip(&made).all(|(a, b)| Arc::ptr_eq(a, b)));
+            assert!(lists.look(&given, &disk, (number * 2 + 1) * SECOND));
+            assert_eq!(lists.faults(), []);
+        }
+        // As is one that nobody asks for any more.
+        let given = jobs(r#"{"target_lists": ["/more/*.yml"]}"#);
+        disk.fail_reads(0, 1);
+        assert!(lists.look(&given, &disk, 60 * SECOND));
+        assert_eq!(lists.expand(&given, &made).len(), 1);
     }
 
     #[test]

@@ -210,8 +210,8 @@ pub struct FileSettings {
     /// Paths left out, in the same form.
     pub exclude: Vec<String>,
     /// Lists of more to read, in the form of Prometheus' `file_sd_configs`: files that end in `.json`, `.yml` or `.yaml`, with
-    /// one `*` behind the last `/` at most. Each group of a list names a path, in its label `__path__`, and labels; rules see the
-    /// list in `__meta_filepath`. What changes in a list counts within a second.
+    /// one `*` behind the last `/` at most. Each group of a list names a path, in its label `__path__`, and labels; its `targets` may be left out, and
+    /// nothing is read if they are an empty list. Rules see the list in `__meta_filepath`. What changes in a list counts within a second.
     pub target_lists: Vec<String>,
     /// Labels of these files' streams besides `filename`, `host` and `job`, which they may replace. With `__host__`, nothing
     /// is read but on the machine whose label `host` is that.
