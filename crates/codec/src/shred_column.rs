@@ -117,7 +117,7 @@ struct ShapePlan {
 pub(crate) fn encode(column: &ColumnValues<'_, '_>, streams: &mut Streams, out: &mut Vec<u8>) {
     let values = column.values;
     if let Some(first) = values.first()
-        && values.iter().all(|value| value == first)
+        && values.iter().all(|value| std::ptr::eq(*value, *first) || value == first)
     {
         out.push(COLUMN_CONSTANT);
         put_len(out, first.len());
@@ -392,17 +392,18 @@ fn plan_shape<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
     let found = shred_shape::find(column.values, column.ts_ns)?;
     let mut plan = ShapePlan { fields: Vec::new(), numbers: Vec::new(), nibbles: Vec::new() };
     let mut cost = 0;
-    let mut nibbles = 0;
-    if found.iter().any(|(_, field)| matches!(field, Field::Hex { .. })) {
+    let hex: Vec<_> = found.iter().filter(|(_, field)| matches!(field, Field::Hex { .. })).collect();
+    if !hex.is_empty() {
+        let mut digits = Vec::with_capacity(
+            column.values.len() * hex.iter().map(|(_, field)| field.bytes()).sum::<usize>(),
+        );
         for value in column.values {
-            for (place, field) in &found {
-                if matches!(field, Field::Hex { .. }) {
-                    let part = &value[*place..place + field.bytes()];
-                    shred_shape::pack_hex(part, &mut nibbles, &mut plan.nibbles);
-                }
+            for &&(place, ref field) in &hex {
+                digits.extend_from_slice(&value[place..place + field.bytes()]);
             }
         }
-        cost += nibbles as u64 * 4 + STREAM_BITS;
+        plan.nibbles = shred_shape::pack_hex(&digits);
+        cost += digits.len() as u64 * 4 + STREAM_BITS;
     }
     for (place, field) in found {
         cost += 16;
@@ -429,50 +430,104 @@ fn plan_shape<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
 }
 
 /// Codes by value: a hash table that borrows the values.
+///
+/// Most values have 16 bytes at most, and their first and last eight tell all of them.
 struct Index<'a> {
     values: Vec<&'a [u8]>,
-    /// Code plus one, 0 for none, and the hash of the value; a power of two of them, half of them empty.
-    places: Vec<(u32, u32)>,
+    /// First and last bytes, and the hash, of each value.
+    known: Vec<(u64, u64, u32)>,
+    /// Code plus one, 0 for none; a power of two of them, half of them empty.
+    places: Vec<u32>,
+    /// Where values lay that were asked for, and their codes: equal values often lie in one place.
+    seen: [(usize, usize, u32); SEEN],
 }
+
+/// Places that are remembered, a power of two.
+const SEEN: usize = 64;
+
+/// Factors of the hash: any odd numbers with bits all over.
+const FRONT_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+const BACK_FACTOR: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
 impl<'a> Index<'a> {
     fn new() -> Self {
-        Self { values: Vec::new(), places: vec![(0, 0); 64] }
+        let (values, known) = (Vec::new(), Vec::new());
+        Self { values, known, places: vec![0; 64], seen: [(0, 0, 0); SEEN] }
     }
 
     fn code(&mut self, value: &'a [u8]) -> u32 {
-        let [first, second, third, fourth, ..] = xxh3_64(value).to_le_bytes();
-        let hash = u32::from_le_bytes([first, second, third, fourth]);
+        let (start, bytes) = (value.as_ptr().addr(), value.len());
+        let spread = (start as u64).wrapping_mul(FRONT_FACTOR) >> 32;
+        let index = spread as usize % SEEN;
+        if let (known_start, known_bytes, code) = self.seen[index]
+            && (known_start, known_bytes) == (start, bytes)
+        {
+            return code;
+        }
+        let code = self.code_by_text(value);
+        self.seen[index] = (start, bytes, code);
+        code
+    }
+
+    fn code_by_text(&mut self, value: &'a [u8]) -> u32 {
+        let ends = ends(value);
+        let hash = hash(ends, value);
+        let code_of = |number: usize| u32::try_from(number).expect("far fewer than 2^32 values");
         let mask = self.places.len() - 1;
         let mut place = hash as usize & mask;
-        loop {
-            let (code, known) = self.places[place];
-            if code == 0 {
-                break;
-            }
-            if known == hash && self.values[code as usize - 1] == value {
-                return code - 1;
+        while let Some(number) = (self.places[place] as usize).checked_sub(1) {
+            let ((front, back, _), other) = (self.known[number], self.values[number]);
+            let may_be_equal = (front, back) == ends && other.len() == value.len();
+            if may_be_equal && (value.len() <= 16 || other == value) {
+                return code_of(number);
             }
             place = (place + 1) & mask;
         }
+        let new = self.values.len();
         self.values.push(value);
-        let code = u32::try_from(self.values.len()).expect("far fewer than 2^32 values");
-        self.places[place] = (code, hash);
+        self.known.push((ends.0, ends.1, hash));
+        self.places[place] = code_of(new + 1);
         if self.values.len() * 2 > self.places.len() {
             self.grow();
         }
-        code - 1
+        code_of(new)
     }
 
     fn grow(&mut self) {
         let mask = self.places.len() * 4 - 1;
-        let old = std::mem::replace(&mut self.places, vec![(0, 0); mask + 1]);
-        for (code, hash) in old.into_iter().filter(|(code, _)| *code != 0) {
+        self.places.clear();
+        self.places.resize(mask + 1, 0);
+        for (number, &(_, _, hash)) in (1..).zip(&self.known) {
             let mut place = hash as usize & mask;
-            while self.places[place].0 != 0 {
+            while self.places[place] != 0 {
                 place = (place + 1) & mask;
             }
-            self.places[place] = (code, hash);
+            self.places[place] = number;
         }
     }
+}
+
+/// Returns the first and the last bytes of a value: with its length all of one that has 16 bytes at most.
+fn ends(value: &[u8]) -> (u64, u64) {
+    if let (Some(front), Some(back)) = (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+        return (u64::from_le_bytes(*front), u64::from_le_bytes(*back));
+    }
+    if let (Some(front), Some(back)) = (value.first_chunk::<4>(), value.last_chunk::<4>()) {
+        return (u32::from_le_bytes(*front).into(), u32::from_le_bytes(*back).into());
+    }
+    match value {
+        [] => (0, 0),
+        [first, .., last] => (u64::from(*first) | u64::from(value[value.len() / 2]) << 8, u64::from(*last)),
+        [one] => (u64::from(*one), 0),
+    }
+}
+
+fn hash((front, back): (u64, u64), value: &[u8]) -> u32 {
+    let product = u128::from(front ^ FRONT_FACTOR) * u128::from(back ^ value.len() as u64 ^ BACK_FACTOR);
+    let mut hash = (product >> 64) as u64 ^ product as u64;
+    if value.len() > 16 {
+        hash ^= xxh3_64(value);
+    }
+    // The low bits choose the place.
+    (hash >> 32) as u32 ^ hash as u32
 }
