@@ -47,7 +47,7 @@ pub enum LineCodec {
 }
 
 impl LineCodec {
-    /// The smallest form at a speed of its own kind: zstd level 3. Higher levels gain little, see
+    /// The smallest form at a speed of its own kind: zstd level 3 for text. Higher levels gain little, see
     /// `schemas/block.md`.
     pub const BEST: Self = Self::Shredded { level: Self::BEST_LEVEL };
 

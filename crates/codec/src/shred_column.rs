@@ -1,7 +1,7 @@
 //! Encoding the values of one column: the cheapest codec by estimate. Bytes: `schemas/block.md`.
 //!
 //! Codecs are weighed by the entropy of what they would store; only text, whose repeats no count of bytes
-//! tells, is compressed for trial. Streams of equal bytes are stored once: columns that agree row by row, or
+//! tells, is compressed for trial, of long ones some parts. Streams of equal bytes are stored once: columns that agree row by row, or
 //! name the same things in other words, cost nothing after the first.
 
 use crate::compress::compress_at;
@@ -51,6 +51,9 @@ const STREAM_BITS: u64 = 24;
 const NUMBERS_BITS: u64 = 24;
 /// Smaller texts are not compressed for trial.
 const TRIAL_BYTES_MIN: usize = 256;
+/// How many parts of a large one are, and how many bytes each.
+const TRIAL_PARTS: usize = 4;
+const TRIAL_PART_BYTES: usize = 8 << 10;
 
 /// What a stream holds, so that like is compressed with like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +273,19 @@ fn codes_bits(codes: &[u8]) -> u64 {
     if codes.len() < TRIAL_BYTES_MIN {
         return entropy;
     }
-    compress_at(1, codes).map_or(entropy, |frame| entropy.min(frame.len() as u64 * 8))
+    entropy.min(trial_bytes(codes) * 8)
+}
+
+/// Estimates what zstd makes of bytes: of many, by parts of them.
+fn trial_bytes(bytes: &[u8]) -> u64 {
+    let stride = bytes.len() / TRIAL_PARTS;
+    let compressed = |raw: &[u8]| compress_at(1, raw).map_or(raw.len(), |frame| frame.len()) as u64;
+    if stride < TRIAL_PART_BYTES * 2 {
+        return compressed(bytes);
+    }
+    let parts = bytes.chunks(stride).take(TRIAL_PARTS);
+    let sample: Vec<u8> = parts.flat_map(|part| &part[..TRIAL_PART_BYTES]).copied().collect();
+    compressed(&sample) * bytes.len() as u64 / sample.len() as u64
 }
 
 /// Joins values that do not hold `\n`.
@@ -291,12 +306,8 @@ fn plan_text<'a>(values: &[&[u8]]) -> Option<Plan<'a>> {
 fn text_bits(plan: &Plan<'_>) -> u64 {
     let Plan::Text(text) = plan else { return u64::MAX >> 1 };
     let bytes = text.len();
-    let compressed = if bytes < TRIAL_BYTES_MIN {
-        bytes * 2 / 3
-    } else {
-        compress_at(1, text).map_or(bytes, |frame| frame.len())
-    };
-    compressed as u64 * 8 + STREAM_BITS
+    let compressed = if bytes < TRIAL_BYTES_MIN { bytes as u64 * 2 / 3 } else { trial_bytes(text) };
+    compressed * 8 + STREAM_BITS
 }
 
 fn plan_addresses<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
@@ -355,37 +366,64 @@ fn plan_numbers<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
 }
 
 fn plan_of_numbers(numbers: &[u64], ts_ns: Option<&[i64]>) -> NumberPlan {
-    let signed: Vec<i64> = numbers.iter().map(|number| number.cast_signed()).collect();
-    let first = signed.first().copied().unwrap_or(0);
-    let mut best = with_base(NUMBERS_DIRECT, signed.iter().copied());
-    let deltas = signed.iter().zip(signed.iter().skip(1)).map(|(before, after)| after - before);
-    let mut by_delta = with_base(NUMBERS_DELTA, deltas);
-    by_delta.rest.insert(0, 0);
-    by_delta.first = first.unsigned_abs();
+    let signed = numbers.iter().map(|number| number.cast_signed());
+    let first = signed.clone().next().unwrap_or(0);
+    let deltas = signed.clone().zip(signed.clone().skip(1)).map(|(before, after)| after - before);
+    let mut best = weigh(NUMBERS_DIRECT, signed.clone());
+    let by_delta = weigh(NUMBERS_DELTA, deltas.clone());
     if by_delta.cost < best.cost {
         best = by_delta;
     }
-    let Some(ts_ns) = ts_ns else { return best };
-    for (unit, mode) in TS_UNITS_NS.iter().zip(NUMBERS_FROM_TS..) {
-        let is_near = ts_ns.first().is_some_and(|ts_ns| (ts_ns / unit - first).abs() < NEAR_NS / unit);
-        if is_near {
-            let differences =
-                signed.iter().zip(ts_ns).map(|(number, ts_ns)| number - ts_ns.div_euclid(*unit));
-            let found = with_base(mode, differences);
+    let from_ts = |unit: i64| {
+        let ts_ns = ts_ns.unwrap_or_default().iter();
+        signed.clone().zip(ts_ns).map(move |(number, ts_ns)| number - ts_ns.div_euclid(unit))
+    };
+    for (&unit, mode) in TS_UNITS_NS.iter().zip(NUMBERS_FROM_TS..) {
+        let first_ns = ts_ns.and_then(|ts_ns| ts_ns.first());
+        if first_ns.is_some_and(|ts_ns| (ts_ns / unit - first).abs() < NEAR_NS / unit) {
+            let found = weigh(mode, from_ts(unit));
             if found.cost < best.cost {
                 best = found;
             }
         }
     }
+    // Only the best is worked out.
+    match best.mode {
+        NUMBERS_DIRECT => best.take(signed),
+        NUMBERS_DELTA => {
+            best.first = first.unsigned_abs();
+            best.rest = Vec::with_capacity(numbers.len());
+            best.rest.push(0);
+            best.take(deltas);
+        }
+        mode => best.take(from_ts(TS_UNITS_NS[usize::from(mode - NUMBERS_FROM_TS)])),
+    }
     best
 }
 
+/// Returns a plan without its numbers.
+fn weigh(mode: u8, numbers: impl Iterator<Item = i64> + Clone) -> NumberPlan {
+    let (least, most) = numbers
+        .clone()
+        .fold((i64::MAX, i64::MIN), |(least, most), number| (least.min(number), most.max(number)));
+    let base = if least > most { 0 } else { least };
+    let extra = if least >= most { NUMBERS_BITS } else { NUMBERS_BITS + 2 * STREAM_BITS };
+    let rest = numbers.map(|number| number.wrapping_sub(base).cast_unsigned());
+    NumberPlan { cost: numbers::cost_bits(rest) + extra, mode, base, first: 0, rest: Vec::new() }
+}
+
+impl NumberPlan {
+    /// Adds the numbers that the plan is for.
+    fn take(&mut self, numbers: impl Iterator<Item = i64>) {
+        let base = self.base;
+        self.rest.extend(numbers.map(|number| number.wrapping_sub(base).cast_unsigned()));
+    }
+}
+
 fn with_base(mode: u8, numbers: impl Iterator<Item = i64> + Clone) -> NumberPlan {
-    let base = numbers.clone().min().unwrap_or(0);
-    let rest: Vec<u64> = numbers.map(|number| number.wrapping_sub(base).cast_unsigned()).collect();
-    let extra =
-        if rest.iter().all(|&number| number == 0) { NUMBERS_BITS } else { NUMBERS_BITS + 2 * STREAM_BITS };
-    NumberPlan { cost: numbers::cost_bits(rest.iter().copied()) + extra, mode, base, first: 0, rest }
+    let mut plan = weigh(mode, numbers.clone());
+    plan.take(numbers);
+    plan
 }
 
 fn plan_shape<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {

@@ -31,6 +31,9 @@ const OWN_TEXT_BYTES_MIN: usize = 16 << 10;
 /// Other streams this large have one, since their bytes are distributed like no other's.
 const OWN_BYTES_MIN: usize = 1 << 10;
 
+/// The level of zstd for what is no text: hardly anything repeats there that a closer look would find.
+const QUICK_LEVEL: i32 = 1;
+
 /// Frames stored as they are.
 pub(crate) const FRAME_PLAIN: u8 = 0;
 /// Frames of zstd.
@@ -235,7 +238,7 @@ impl Split {
 
 /// Compresses streams, appends the tables of streams and frames, and returns the frames.
 fn put_frames(streams: &Streams, level: i32, head: &mut Vec<u8>) -> Vec<u8> {
-    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let (mut frames, mut levels): (Vec<Vec<u8>>, Vec<i32>) = (Vec::new(), Vec::new());
     let mut shared: [Option<usize>; 4] = [None; 4];
     put_len(head, streams.all.len());
     for (kind, bytes) in &streams.all {
@@ -251,12 +254,16 @@ fn put_frames(streams: &Streams, level: i32, head: &mut Vec<u8>) -> Vec<u8> {
             frames[frame].extend_from_slice(bytes);
             frame
         };
+        levels.resize(frames.len(), QUICK_LEVEL);
+        if *kind == StreamKind::Text {
+            levels[frame] = level;
+        }
         put_len(head, frame);
         put_len(head, bytes.len());
     }
     let mut data = Vec::new();
     put_len(head, frames.len());
-    for raw in &frames {
+    for (raw, &level) in frames.iter().zip(&levels) {
         let compressed = compress_at(level, raw).filter(|frame| frame.len() < raw.len() - raw.len() / 64);
         let (codec, stored) = match &compressed {
             Some(frame) => (FRAME_ZSTD, frame),
