@@ -1,8 +1,8 @@
 //! Encoding the values of one column: the cheapest codec by estimate. Bytes: `schemas/block.md`.
 //!
 //! Codecs are weighed by the entropy of what they would store; only text, whose repeats no count of bytes
-//! tells, is compressed for trial, of long ones some parts. Streams of equal bytes are stored once: columns that agree row by row, or
-//! name the same things in other words, cost nothing after the first.
+//! tells, is compressed for trial, of a long one some parts. Streams of equal bytes are stored once: columns that
+//! agree row by row, or name the same things in other words, cost nothing after the first.
 
 use crate::compress::compress_at;
 use crate::cursor::{put_len, put_varint, put_zigzag};

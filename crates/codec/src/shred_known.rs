@@ -21,6 +21,21 @@ pub(crate) struct Place {
     pub(crate) bytes: u32,
 }
 
+/// Returns the first eight bytes of what stands at a place of a text, zeros behind the end.
+fn front(text: &[u8], at: usize) -> u64 {
+    let text = &text[at..];
+    match text.first_chunk::<8>() {
+        Some(front) => u64::from_le_bytes(*front),
+        None => text.iter().rev().fold(0, |front, &byte| front << 8 | u64::from(byte)),
+    }
+}
+
+/// Returns whether two texts that begin so have their first bytes in common.
+fn begin_alike(front: u64, other: u64, bytes: usize) -> bool {
+    let unlike = front ^ other;
+    unlike == 0 || unlike.trailing_zeros() as usize / 8 >= bytes
+}
+
 impl Place {
     pub(crate) fn new(range: Range<usize>) -> Self {
         let number = |at: usize| u32::try_from(at).expect("a block's lines take less than 4 GiB");
@@ -45,6 +60,8 @@ pub(crate) struct KnownTemplates {
 struct Step {
     /// Where in the text of all lines lies what must come next.
     literal: Range<usize>,
+    /// Its first bytes, which most others are told by.
+    front: u64,
     then: Then,
     /// Steps behind this one, the last used first.
     ways: Vec<usize>,
@@ -63,6 +80,8 @@ enum Then {
 #[derive(Debug)]
 struct Recent {
     places: [Place; RECENT_MAX],
+    /// Their first bytes.
+    fronts: [u64; RECENT_MAX],
     count: usize,
     /// How often none was equal, less how often one was.
     misses: u32,
@@ -73,26 +92,34 @@ const MISSES_MANY: u32 = 32;
 const MISSES_MAX: u32 = 64;
 
 impl Recent {
-    fn new(place: Place) -> Self {
-        Self { places: [place; RECENT_MAX], count: 1, misses: 0 }
+    fn new(place: Place, text: &[u8]) -> Self {
+        let fronts = [front(text, place.start as usize); RECENT_MAX];
+        Self { places: [place; RECENT_MAX], fronts, count: 1, misses: 0 }
     }
 
     /// Finds the value that stands at a place of a line.
     fn find(&mut self, rule: Rule, text: &[u8], line: &Range<usize>, at: usize) -> Option<Place> {
         let tried = if self.misses < MISSES_MANY { self.count } else { 1 };
-        let is_there = |place: &Place| rule.finds(&text[at..], place.of(text));
-        if let Some(turn) = self.places[..tried].iter().position(is_there) {
+        let front_here = front(text, at);
+        let is_there = |turn: &usize| {
+            let place = self.places[*turn];
+            begin_alike(front_here, self.fronts[*turn], place.bytes as usize)
+                && rule.finds(&text[at..line.end], place.of(text))
+        };
+        if let Some(turn) = (0..tried).find(is_there) {
             self.misses = self.misses.saturating_sub(2);
             self.places[..=turn].rotate_right(1);
+            self.fronts[..=turn].rotate_right(1);
             return Some(self.places[0]);
         }
         self.misses = MISSES_MAX.min(self.misses + 1);
         // A rule looks at what lies in front of a value, too, but not beyond the line.
-        let end = line.start + rule.end(&text[line.start..], at - line.start)?;
+        let end = line.start + rule.end(&text[line.clone()], at - line.start)?;
         let place = Place::new(at..end);
         self.count = RECENT_MAX.min(self.count + 1);
         self.places[..self.count].rotate_right(1);
-        self.places[0] = place;
+        self.fronts[..self.count].rotate_right(1);
+        (self.places[0], self.fronts[0]) = (place, front_here);
         Some(place)
     }
 }
@@ -108,7 +135,7 @@ impl KnownTemplates {
         values: &mut Vec<Place>,
     ) -> Option<usize> {
         let known = values.len();
-        let found = self.try_follow(&text[..line.end], line, values);
+        let found = self.try_follow(text, line, values);
         if found.is_none() {
             values.truncate(known);
         }
@@ -123,14 +150,19 @@ impl KnownTemplates {
         let (mut at, mut from) = (line.start, None);
         loop {
             let mut turn = 0;
+            let (front_here, left) = (front(text, at), line.end - at);
             let (way, value) = loop {
                 let ways = from.map_or(&*first, |from: usize| &steps[from].ways);
                 let way = *ways.get(turn)?;
-                let Step { literal, then, .. } = &mut steps[way];
-                if text[at..].starts_with(&text[literal.clone()]) {
-                    let start = at + literal.len();
+                let Step { literal, front, then, .. } = &mut steps[way];
+                let bytes = literal.len();
+                let is_there = bytes <= left
+                    && begin_alike(front_here, *front, bytes)
+                    && (bytes <= 8 || text[at + 8..at + bytes] == text[literal.start + 8..literal.end]);
+                if is_there {
+                    let start = at + bytes;
                     let value = match then {
-                        Then::End(number) if start == text.len() => return Some(*number),
+                        Then::End(number) if start == line.end => return Some(*number),
                         Then::End(_) => None,
                         Then::Value(rule, recent) => recent.find(*rule, text, line, start),
                     };
@@ -159,7 +191,7 @@ impl KnownTemplates {
         for value in &split.values {
             let start = line.start + value.start as usize;
             let end = start + value.bytes as usize;
-            let then = Then::Value(value.rule, Recent::new(Place::new(start..end)));
+            let then = Then::Value(value.rule, Recent::new(Place::new(start..end), text));
             let Some(way) = self.way(text, from, at..start, then) else { return };
             (at, from) = (end, Some(way));
         }
@@ -184,7 +216,8 @@ impl KnownTemplates {
             return None;
         }
         let new = self.steps.len();
-        self.steps.push(Step { literal, then, ways: Vec::new() });
+        let front = front(text, literal.start);
+        self.steps.push(Step { literal, front, then, ways: Vec::new() });
         let ways = match from {
             Some(from) => &mut self.steps[from].ways,
             None => &mut self.first,
