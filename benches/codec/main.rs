@@ -21,7 +21,7 @@ mod sources;
 use cpu_time::CpuTime;
 use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use logyard_codec::{Block, KeyFormat, KeyValue, LineCodec};
+use logyard_codec::{Block, KeyFormat, KeyValue, LetterCase, LineCodec, Needles};
 use memchr::memmem::Finder;
 use sources::Source;
 use std::hint::black_box;
@@ -31,6 +31,10 @@ use std::time::Duration;
 /// What no line holds: words, which stand between values, and an id, which stands where values are.
 const ABSENT_WORDS: &str = "Zanzibar quokka";
 const ABSENT_ID: &str = "4f1e0c9b7d2a6835";
+
+/// What failures say, in few of the lines.
+const SOME_WORDS: &[&str] =
+    &["connection reset", "connection refused", "connection timed out", "session closed", "failed password"];
 
 /// Runs every case of every source.
 fn codec(criterion: &mut Criterion<CpuTime>) {
@@ -78,8 +82,16 @@ fn reading(group: &mut BenchmarkGroup<'_, CpuTime>, source: &Source, blocks: &[A
         ("count absent words", ABSENT_WORDS),
         ("count absent id", ABSENT_ID),
     ] {
-        let finder = Finder::new(needle);
-        case(name, &|block| block.count_with(&finder, 0..block.rows()).unwrap() as usize);
+        let needles = Needles::one(Finder::new(needle));
+        case(name, &|block| block.count_with(&needles, 0..block.rows()).unwrap() as usize);
+    }
+    for (name, texts, of_case) in [
+        ("count any of some words", SOME_WORDS, LetterCase::Told),
+        ("count any of some words, in either case", SOME_WORDS, LetterCase::Folded),
+    ] {
+        let texts = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+        let needles = Needles::any(texts, of_case).unwrap();
+        case(name, &|block| block.count_with(&needles, 0..block.rows()).unwrap() as usize);
     }
     case("a tenth of the lines", &|block| {
         let mut line = Vec::new();

@@ -4,7 +4,9 @@ use crate::bodies;
 use crate::cases::{Case, Work};
 use crate::corpus::made;
 use bytes::Bytes;
-use logyard_codec::{Block, BlockBuilder, EncodedBlock, Entries, LineCodec, SectionSource, encode_batch};
+use logyard_codec::{
+    Block, BlockBuilder, EncodedBlock, Entries, LetterCase, LineCodec, Needles, SectionSource, encode_batch,
+};
 use logyard_index::{ContentIndex, ContentIndexBuilder, StreamIndex};
 use logyard_model::{LabelSet, MatchOp, Matcher, Prefilter, Stream, Tenant};
 use logyard_store::{Store, StoreBatch, StoreParts, StoreSettings};
@@ -31,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "block decode, shredded", prepare: || block_decode(LineCodec::BEST) },
     Case { name: "literal search, plain", prepare: || literal_search(LineCodec::Plain) },
     Case { name: "literal search, shredded", prepare: || literal_search(LineCodec::BEST) },
+    Case { name: "set search, plain", prepare: || set_search(LineCodec::Plain) },
+    Case { name: "set search, shredded", prepare: || set_search(LineCodec::BEST) },
     Case { name: "content index build", prepare: content_build },
     Case { name: "content index lookup", prepare: content_lookup },
     Case { name: "stream index build", prepare: streams_build },
@@ -193,14 +197,24 @@ fn block_decode(codec: LineCodec) -> Work {
 }
 
 fn literal_search(codec: LineCodec) -> Work {
-    let blocks = blocks(codec);
-    let finders = ["error", "request", "Zanzibar quokka", "4f1e0c9b7d2a6835"].map(Finder::new);
+    let texts = ["error", "request", "Zanzibar quokka", "4f1e0c9b7d2a6835"];
+    search(blocks(codec), texts.map(|text| Needles::one(Finder::new(text))).into())
+}
+
+/// What failures say: any of some texts, told apart by case and not.
+fn set_search(codec: LineCodec) -> Work {
+    let texts = ["connection reset", "connection refused", "timed out", "session closed", "failed password"];
+    let any = |of_case| Needles::any(texts.map(|text| text.as_bytes().to_vec()).into(), of_case).unwrap();
+    search(blocks(codec), [LetterCase::Told, LetterCase::Folded].map(any).into())
+}
+
+fn search(blocks: Vec<Arc<Block>>, all: Vec<Needles<'static>>) -> Work {
     Box::new(move || {
         for block in &blocks {
-            for finder in &finders {
+            for needles in &all {
                 // As it comes from a disk, nothing decompressed.
                 let block = block.fresh();
-                black_box(block.count_with(finder, 0..block.rows()).unwrap());
+                black_box(block.count_with(needles, 0..block.rows()).unwrap());
             }
         }
     })

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use logyard_codec::{Block, BlockMeta, KeyFormat};
+use logyard_codec::{Block, BlockMeta, KeyFormat, Needles};
 use logyard_fuzz::crc32c;
 use memchr::memmem;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn decode(bytes: &[u8], meta: BlockMeta, read: usize) {
 fn search(block: &Block) {
     let (mut rows, mut line) = (Vec::new(), Vec::new());
     for needle in ["1", "a\":", "level=", "x y"] {
-        let _ignored = block.rows_with(&memmem::Finder::new(needle), 0..block.rows(), &mut rows);
+        let _ignored = block.rows_with(&Needles::one(memmem::Finder::new(needle)), 0..block.rows(), &mut rows);
     }
     let _ignored = block.line_into(block.rows() / 2, &mut line);
     for format in [KeyFormat::Json, KeyFormat::Logfmt] {

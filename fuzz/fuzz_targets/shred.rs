@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use logyard_codec::{Block, BlockBuilder, EncodedBlock, Entries, LineCodec, LineOutcome};
+use logyard_codec::{Block, BlockBuilder, EncodedBlock, Entries, LineCodec, LineOutcome, Needles};
 use logyard_model::LabelSet;
 use memchr::memmem;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
     let encoded = builder.finish_with(LineCodec::BEST);
     assert_ne!(encoded.line_outcome, LineOutcome::Mismatch);
     let shredded = open(encoded);
-    let finder = memmem::Finder::new(needle);
+    let needles = Needles::one(memmem::Finder::new(needle));
     let (mut expect, mut found) = (Vec::new(), Vec::new());
-    plain.rows_with(&finder, 0..plain.rows(), &mut expect).unwrap();
-    shredded.rows_with(&finder, 0..plain.rows(), &mut found).unwrap();
+    plain.rows_with(&needles, 0..plain.rows(), &mut expect).unwrap();
+    shredded.rows_with(&needles, 0..plain.rows(), &mut found).unwrap();
     assert_eq!(found, expect);
     assert_eq!(shredded.line_ends().unwrap(), plain.line_ends().unwrap());
 });

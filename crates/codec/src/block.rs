@@ -12,10 +12,10 @@ use crate::cursor::Cursor;
 use crate::entries::Entries;
 use crate::error::Error;
 use crate::lines::Lines;
+use crate::needles::Needles;
 use crate::shredded::Shredded;
 use crate::timestamps;
 use bytes::Bytes;
-use memchr::memmem;
 use std::fmt::{self, Debug};
 use std::io;
 use std::ops::Range;
@@ -211,40 +211,40 @@ impl Block {
         self.meta.is_shredded()
     }
 
-    /// Appends to `out` those of `rows` whose line holds the needle, ascending.
+    /// Appends to `out` those of `rows` whose line holds one of the texts, ascending.
     ///
-    /// The needle is found wherever it stands in a line, as in [`Lines::rows_with`]; the empty one is in every
-    /// line. Cost: on shredded lines decodes only the columns that the needle may stand in. `rows` beyond
-    /// the last are ignored.
+    /// A text is found wherever it stands in a line, as in [`Lines::rows_with`]; the empty one is in every
+    /// line. Cost: on shredded lines decodes only the columns that one of the texts may stand in; what these
+    /// needles are found in is kept, so that other rows cost nothing more. `rows` beyond the last are ignored.
     pub fn rows_with(
         &self,
-        finder: &memmem::Finder<'_>,
+        needles: &Needles<'_>,
         rows: Range<u32>,
         out: &mut Vec<u32>,
     ) -> Result<(), Error> {
         let rows = rows.start.min(self.rows())..rows.end.min(self.rows());
         match self.unbuilt_lines()? {
-            Some(_) if finder.needle().is_empty() => out.extend(rows),
+            Some(_) if needles.are_empty() => out.extend(rows),
             Some(shredded) => {
-                let found = shredded.search(self, finder, rows).map_err(|error| self.located(error))?;
-                found.push_rows(out);
+                let found = shredded.search(self, needles, &rows).map_err(|error| self.located(error))?;
+                found.push_rows(&rows, out);
             }
-            None => self.lines()?.rows_with(finder, rows, out),
+            None => self.lines()?.rows_with(needles, rows, out),
         }
         Ok(())
     }
 
-    /// Returns how many of `rows` hold the needle. Cost: as [`Block::rows_with`].
-    pub fn count_with(&self, finder: &memmem::Finder<'_>, rows: Range<u32>) -> Result<u32, Error> {
+    /// Returns how many of `rows` hold one of the texts. Cost: as [`Block::rows_with`].
+    pub fn count_with(&self, needles: &Needles<'_>, rows: Range<u32>) -> Result<u32, Error> {
         let rows = rows.start.min(self.rows())..rows.end.min(self.rows());
         if let Some(shredded) = self.unbuilt_lines()?
-            && !finder.needle().is_empty()
+            && !needles.are_empty()
         {
-            let found = shredded.search(self, finder, rows).map_err(|error| self.located(error))?;
-            return Ok(found.count());
+            let found = shredded.search(self, needles, &rows).map_err(|error| self.located(error))?;
+            return Ok(found.count(&rows));
         }
         let mut found = Vec::new();
-        self.rows_with(finder, rows, &mut found)?;
+        self.rows_with(needles, rows, &mut found)?;
         Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
     }
 

@@ -5,8 +5,9 @@
 
 use crate::cursor::{Cursor, put_len};
 use crate::error::Error;
+use crate::needles::Needles;
 use crate::shred_render::{Pen, append};
-use memchr::{memchr_iter, memmem};
+use memchr::memchr_iter;
 use std::ops::Range;
 
 /// The text of many lines in one buffer. Cost: 5 bytes per line beside its own.
@@ -63,20 +64,18 @@ impl Lines {
         row_count(self.ends.partition_point(|&end| (end as usize) < offset))
     }
 
-    /// Appends to `out` the rows whose line holds the needle, ascending.
+    /// Appends to `out` the rows whose line holds one of the texts, ascending.
     ///
     /// One pass of the searcher over the rows' text, and a step per row that is hit: rows without a hit
-    /// cost nothing of their own. The empty needle is in every line. Panics: if there are no such rows.
-    pub fn rows_with(&self, finder: &memmem::Finder<'_>, rows: Range<u32>, out: &mut Vec<u32>) {
-        let needle = finder.needle();
-        if needle.is_empty() {
+    /// cost nothing of their own. The empty text is in every line. Panics: if there are no such rows.
+    pub fn rows_with(&self, needles: &Needles<'_>, rows: Range<u32>, out: &mut Vec<u32>) {
+        if needles.are_empty() {
             out.extend(rows);
-        } else if needle.contains(&b'\n') {
+        } else if needles.have_line_ends() {
             // The needle could run over the ends of lines.
-            out.extend(rows.filter(|&row| finder.find(self.line(row)).is_some()));
+            out.extend(rows.filter(|&row| needles.are_in(self.line(row))));
         } else {
-            let find = |text: &[u8], from: usize| Some(from + finder.find(&text[from..])?);
-            self.rows_found(find, rows, out);
+            self.rows_found(|text, from| needles.find(text, from), rows, out);
         }
     }
 
@@ -85,12 +84,7 @@ impl Lines {
     /// `find` gets the text of the rows, each line followed by `\n`, and an offset in it, and returns
     /// where the first hit from there on starts; no hit may hold a `\n`. Cost: as of
     /// [`Lines::rows_with`]. Panics: if there are no such rows.
-    pub fn rows_found(
-        &self,
-        find: impl Fn(&[u8], usize) -> Option<usize>,
-        rows: Range<u32>,
-        out: &mut Vec<u32>,
-    ) {
+    fn rows_found(&self, find: impl Fn(&[u8], usize) -> Option<usize>, rows: Range<u32>, out: &mut Vec<u32>) {
         let text = self.rows_text(rows.clone());
         let (mut row, mut from) = (rows.start as usize, 0);
         let start = self.start(row.min(self.rows()));
@@ -295,6 +289,7 @@ fn row_count(rows: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memchr::memmem::Finder;
     use proptest::prelude::*;
 
     fn lines_of(all: &[Vec<u8>]) -> Lines {
@@ -305,7 +300,7 @@ mod tests {
 
     fn rows_with(lines: &Lines, needle: &[u8], rows: Range<u32>) -> Vec<u32> {
         let mut out = Vec::new();
-        lines.rows_with(&memmem::Finder::new(needle), rows, &mut out);
+        lines.rows_with(&Needles::one(Finder::new(needle)), rows, &mut out);
         out
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Template {
     pub(crate) text: Vec<u8>,
     pub(crate) slots: Range<usize>,
     pub(crate) pieces: Range<usize>,
-    /// Where its rows lie in `Shredded::rows_by_template`.
+    /// Where its rows lie among all, ordered by template.
     pub(crate) rows: Range<usize>,
 }
 
@@ -155,6 +155,15 @@ impl Head {
     /// Returns the pieces of a template.
     pub(crate) fn pieces_of(&self, template: &Template) -> &[Piece] {
         self.pieces.get(template.pieces.clone()).unwrap_or_default()
+    }
+
+    /// Returns where the fixed texts of a template lie among those of all, end to end.
+    pub(crate) fn literals_of(&self, template: &Template) -> Range<usize> {
+        match self.pieces_of(template) {
+            [first, .., last] => first.literal.start..last.literal.end,
+            [only] => only.literal.clone(),
+            [] => 0..0,
+        }
     }
 
     fn read_templates(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Error> {

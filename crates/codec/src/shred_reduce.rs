@@ -148,7 +148,7 @@ fn asked_by_template(shredded: &Shredded, rows: impl Iterator<Item = u32>) -> Ve
     for row in rows {
         let number = shredded.template_of.get(row as usize).map(|&number| usize::from(number));
         let asked = number.and_then(|number| all.get_mut(number));
-        let (Some(asked), Some(&rank)) = (asked, shredded.rank.get(row as usize)) else { continue };
+        let (Some(asked), Some(&rank)) = (asked, shredded.rank().get(row as usize)) else { continue };
         asked.ranks = match asked.rows {
             0 => rank..rank.saturating_add(1),
             _ => asked.ranks.start.min(rank)..asked.ranks.end.max(rank.saturating_add(1)),
@@ -209,7 +209,7 @@ impl<'a> ReducedLines<'a> {
         if !self.others.is_empty() && self.others.binary_search(&row).is_ok() {
             return None;
         }
-        Some((reduced, *self.shredded.rank.get(row as usize)?))
+        Some((reduced, *self.shredded.rank().get(row as usize)?))
     }
 
     /// Adds a template; `None` if its lines cannot be reduced.

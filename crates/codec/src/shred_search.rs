@@ -1,25 +1,33 @@
-//! Which shredded lines hold a literal, found without rebuilding those that need not be.
+//! Which shredded lines hold one of some texts, found without rebuilding those that need not be.
 //!
-//! A template whose fixed text holds the needle is *sure*: all its rows do. Elsewhere the needle can lie inside a
+//! A template whose fixed text holds one is *sure*: all its rows do. Elsewhere a needle can lie inside a
 //! value: the columns are searched, each in one pass. Or it can lie across the *border* of a fixed text and a
 //! value: where the text fits, the values are looked at that would have to start or end as the needle goes on or
 //! begins, and the rows are rebuilt in which one does.
+//!
+//! A block is searched as a whole, whichever of its rows are asked for, unless those are few, and what was found is
+//! kept for the rest of the query: it asks for one run after the other.
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use crate::block::Block;
 use crate::error::Error;
+use crate::needles::{LetterCase, Needles, SearchId};
 use crate::shred_head::{ColumnForm, Piece, Slot, Template};
 use crate::shred_values::{may_shape_end, may_shape_hold, may_shape_start};
 use crate::shredded::Shredded;
-use memchr::memmem;
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A search of fewer rows than one in so many rebuilds them: columns are searched as a whole.
+/// Searches of fewer rows than one in so many, all together, rebuild them: a block is searched as a whole.
 const FEW_ROWS: usize = 32;
 
 /// With more borders than that for each piece of a template its rows are rebuilt: a literal of one letter
 /// repeated can be cut anywhere.
 const BORDERS_PER_PIECE_MAX: usize = 4;
+
+/// Most searches of a block that are kept: few queries have more filters that are searched for.
+const SEARCHES_MAX: usize = 4;
 
 /// A set of rows, one bit each.
 #[derive(Debug)]
@@ -40,14 +48,14 @@ impl RowSet {
         }
     }
 
-    /// Returns how many rows it holds.
-    pub(crate) fn count(&self) -> u32 {
-        self.words.iter().map(|word| word.count_ones()).sum()
+    /// Returns how many of some rows it holds.
+    pub(crate) fn count(&self, rows: &Range<u32>) -> u32 {
+        self.words_in(rows).map(|(_, word)| word.count_ones()).sum()
     }
 
-    /// Appends the rows, ascending.
-    pub(crate) fn push_rows(&self, out: &mut Vec<u32>) {
-        for (first, &word) in (self.first..).step_by(64).zip(&self.words) {
+    /// Appends those of some rows that it holds, ascending.
+    pub(crate) fn push_rows(&self, rows: &Range<u32>, out: &mut Vec<u32>) {
+        for (first, word) in self.words_in(rows) {
             let mut rest = word;
             while rest != 0 {
                 out.push(first + rest.trailing_zeros());
@@ -55,18 +63,80 @@ impl RowSet {
             }
         }
     }
+
+    /// Returns the words that speak of some rows, without the bits of others, each with the row of its first bit.
+    fn words_in(&self, rows: &Range<u32>) -> impl Iterator<Item = (u32, u64)> {
+        let from = rows.start.saturating_sub(self.first);
+        let end = rows.end.saturating_sub(self.first).max(from);
+        let places = (0u32..).step_by(64).zip(&self.words);
+        let until = end.div_ceil(64) as usize;
+        places.take(until).skip(from as usize / 64).map(move |(place, &word)| {
+            let below = u64::MAX.checked_shl(from.saturating_sub(place)).unwrap_or(0);
+            let above = u64::MAX.checked_shl(end - place).unwrap_or(0);
+            (self.first + place, word & below & !above)
+        })
+    }
 }
 
-/// A place in a template that the needle may lie across, if the value there is as the edge wants.
+/// What was found in a block by the searches of now: no search of another query goes by it.
+#[derive(Debug, Default)]
+pub(crate) struct Searches(Mutex<VecDeque<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    search: SearchId,
+    /// Rows that were rebuilt since few were asked for.
+    rebuilt: usize,
+    rows: Option<Arc<RowSet>>,
+}
+
+impl Searches {
+    fn known(&self) -> MutexGuard<'_, VecDeque<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what a search has found, or how many rows are rebuilt for it with `more` of them.
+    fn found_or_rebuilt(&self, search: &SearchId, more: usize) -> Result<Arc<RowSet>, usize> {
+        let mut known = self.known();
+        if let Some(one) = known.iter_mut().find(|known| known.search == *search) {
+            one.rebuilt += more;
+            return one.rows.as_ref().map(Arc::clone).ok_or(one.rebuilt);
+        }
+        if known.len() == SEARCHES_MAX {
+            known.pop_front();
+        }
+        known.push_back(Known { search: search.clone(), rebuilt: more, rows: None });
+        Err(more)
+    }
+
+    fn keep(&self, search: &SearchId, rows: &Arc<RowSet>) {
+        if let Some(known) = self.known().iter_mut().find(|known| known.search == *search) {
+            known.rows = Some(Arc::clone(rows));
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let known = self.known();
+        known.iter().filter_map(|known| known.rows.as_ref()).map(|rows| rows.words.len() * 8).sum()
+    }
+}
+
+/// A place in a template that a needle may lie across, if the value there is as the edge wants.
 #[derive(Clone, Copy, Debug)]
 struct Border<'a> {
     slot: Slot,
     edge: Edge<'a>,
 }
 
-/// What a value must be for the needle to lie across one of its ends.
+/// What a value must be for a needle to lie across one of its ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Edge<'a> {
+pub(crate) struct Edge<'a> {
+    side: Side<'a>,
+    case: LetterCase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side<'a> {
     /// Start with this rest of the needle, or be the start of it.
     Start(&'a [u8]),
     /// End with this start of the needle.
@@ -77,93 +147,138 @@ impl Edge<'_> {
     /// Returns whether a value is.
     #[inline]
     pub(crate) fn fits(self, value: &[u8]) -> bool {
-        match self {
-            Self::Start(rest) => value.starts_with(rest) || rest.starts_with(value),
-            Self::End(start) => value.ends_with(start),
+        match self.side {
+            Side::Start(rest) => {
+                let both = value.len().min(rest.len());
+                let (value, rest) = (value.get(..both), rest.get(..both));
+                value.zip(rest).is_some_and(|(value, rest)| self.case.eq(value, rest))
+            }
+            Side::End(start) => self.case.ends(value, start),
         }
     }
 }
 
 impl Shredded {
-    /// Returns those of `rows` whose line holds the needle, which is not empty.
+    /// Returns rows that hold one of the texts, none of which is empty: of `rows` all that do.
     pub(crate) fn search(
         &self,
         block: &Block,
-        finder: &memmem::Finder<'_>,
-        rows: Range<u32>,
-    ) -> Result<RowSet, Error> {
-        let mut found = RowSet::new(&rows);
+        needles: &Needles<'_>,
+        rows: &Range<u32>,
+    ) -> Result<Arc<RowSet>, Error> {
+        let rebuilt = match self.searches.found_or_rebuilt(needles.id(), rows.len()) {
+            Ok(found) => return Ok(found),
+            Err(rebuilt) => rebuilt,
+        };
+        if rebuilt * FEW_ROWS < self.template_of.len() {
+            let mut found = RowSet::new(rows);
+            self.search_rebuilt(block, needles, rows.clone(), &mut found)?;
+            return Ok(Arc::new(found));
+        }
+        let found = Arc::new(self.search_all(block, needles)?);
+        self.searches.keep(needles.id(), &found);
+        Ok(found)
+    }
+
+    /// Rebuilds rows and adds those that hold one of the texts.
+    fn search_rebuilt(
+        &self,
+        block: &Block,
+        needles: &Needles<'_>,
+        rows: impl Iterator<Item = u32>,
+        found: &mut RowSet,
+    ) -> Result<(), Error> {
         let mut line = Vec::new();
-        if rows.len() * FEW_ROWS < self.template_of.len() {
-            for row in rows {
-                line.clear();
-                self.push_line(block, row, &mut line)?;
-                if finder.find(&line).is_some() {
-                    found.insert(row);
-                }
+        for row in rows {
+            line.clear();
+            self.push_line(block, row, &mut line)?;
+            if needles.are_in(&line) {
+                found.insert(row);
             }
-            return Ok(found);
+        }
+        Ok(())
+    }
+
+    fn search_all(&self, block: &Block, needles: &Needles<'_>) -> Result<RowSet, Error> {
+        let rows = u32::try_from(self.template_of.len()).unwrap_or(u32::MAX);
+        let mut found = RowSet::new(&(0..rows));
+        let is_sure = self.sure_templates(needles);
+        if is_sure.contains(&true) {
+            let is_sure = |template: &u16| is_sure.get(usize::from(*template)) == Some(&true);
+            for (word, templates) in found.words.iter_mut().zip(self.template_of.chunks(64)) {
+                let bits =
+                    templates.iter().zip(0..).map(|(template, bit)| u64::from(is_sure(template)) << bit);
+                *word = bits.fold(0, |word, bit| word | bit);
+            }
         }
         let mut is_wanted = vec![false; self.head.columns.len()];
         let mut borders = Vec::new();
         let mut is_candidate = Vec::new();
-        for template in &self.head.templates {
-            let template_rows = self.rows_of(template);
-            let within = template_rows.partition_point(|&row| row < rows.start)
-                ..template_rows.partition_point(|&row| row < rows.end);
-            let first_rank = u32::try_from(within.start).unwrap_or(u32::MAX);
-            let template_rows = template_rows.get(within).unwrap_or_default();
-            if template_rows.is_empty() {
+        for (template, _) in self.head.templates.iter().zip(&is_sure).filter(|(_, is_sure)| !**is_sure) {
+            if template.rows.is_empty() {
                 continue;
             }
             let pieces = self.head.pieces_of(template);
-            if pieces.iter().any(|piece| finder.find(self.head.literal(piece)).is_some()) {
-                template_rows.iter().for_each(|&row| found.insert(row));
-                continue;
-            }
             for slot in pieces.iter().filter_map(|piece| piece.slot) {
                 if let Some(wanted) = is_wanted.get_mut(slot.column as usize) {
                     *wanted = true;
                 }
             }
             borders.clear();
-            self.push_borders(pieces, finder.needle(), &mut borders);
+            self.push_borders(pieces, needles, &mut borders);
             if borders.is_empty() {
                 continue;
             }
             // So many that to look at each would take longer than to rebuild the rows.
             let are_many = borders.len() > pieces.len() * BORDERS_PER_PIECE_MAX;
             is_candidate.clear();
-            is_candidate.resize(template_rows.len(), are_many);
+            is_candidate.resize(template.rows.len(), are_many);
             for Border { slot, edge } in borders.iter().filter(|_| !are_many) {
-                let first = slot.base.saturating_add(first_rank);
-                self.values(block, slot.column)?.find_edge(*edge, first, &mut is_candidate);
+                self.values(block, slot.column)?.find_edge(*edge, slot.base, &mut is_candidate);
             }
-            for (&row, _) in
-                template_rows.iter().zip(&is_candidate).filter(|(_, is_candidate)| **is_candidate)
-            {
-                line.clear();
-                self.push_line(block, row, &mut line)?;
-                if finder.find(&line).is_some() {
-                    found.insert(row);
-                }
+            if !is_candidate.contains(&true) {
+                continue;
             }
+            let candidates = self.rows_of(template).iter().zip(&is_candidate);
+            let candidates = candidates.filter(|(_, is_candidate)| **is_candidate).map(|(&row, _)| row);
+            self.search_rebuilt(block, needles, candidates, &mut found)?;
         }
         let mut hits = Vec::new();
         for (column, _) in (0u32..).zip(&is_wanted).filter(|(_, wanted)| **wanted) {
             let Some(table) = self.head.columns.get(column as usize) else { continue };
-            if !may_hold(&table.form, finder.needle()) {
+            if !may_hold(&table.form, needles) {
                 continue;
             }
             hits.clear();
-            self.values(block, column)?.find(finder, table.values, &mut hits);
-            self.for_each_row(&table.slots, &hits, |row| {
-                if rows.contains(&row) {
-                    found.insert(row);
-                }
-            });
+            self.values(block, column)?.find(needles, table.values, &mut hits);
+            if !hits.is_empty() {
+                self.for_each_row(&table.slots, &hits, |row| found.insert(row));
+            }
         }
         Ok(found)
+    }
+
+    /// Returns for each template whether its fixed text holds one of the texts.
+    ///
+    /// The fixed texts of all templates lie end to end and are searched at once; a hit in several pieces is none.
+    fn sure_templates(&self, needles: &Needles<'_>) -> Vec<bool> {
+        let head = &self.head;
+        let mut is_sure = vec![false; head.templates.len()];
+        let (mut from, mut number) = (0, 0);
+        while let Some(hit) = needles.find(&head.literals, from) {
+            let others = head.templates.get(number..).unwrap_or_default();
+            number += others.partition_point(|template| head.literals_of(template).end <= hit);
+            let (Some(template), Some(is_sure)) = (head.templates.get(number), is_sure.get_mut(number))
+            else {
+                break;
+            };
+            let pieces = head.pieces_of(template);
+            let piece = pieces.get(pieces.partition_point(|piece| piece.literal.end <= hit));
+            let Some(piece) = piece else { break };
+            *is_sure = needles.are_in(head.literal(piece));
+            from = if *is_sure { head.literals_of(template).end } else { piece.literal.end };
+        }
+        is_sure
     }
 
     /// Calls `act` with the row of each value of a column; both are ascending.
@@ -188,8 +303,9 @@ impl Shredded {
         }
     }
 
-    /// Appends the borders that the needle may lie across.
-    fn push_borders<'a>(&self, pieces: &[Piece], needle: &'a [u8], out: &mut Vec<Border<'a>>) {
+    /// Appends the borders that a needle may lie across.
+    fn push_borders<'a>(&self, pieces: &[Piece], needles: &'a Needles<'_>, out: &mut Vec<Border<'a>>) {
+        let case = needles.case();
         let mut next = pieces.iter().skip(1);
         for piece in pieces {
             let follower = next.next();
@@ -198,28 +314,33 @@ impl Shredded {
             let before = self.head.literal(piece);
             let after = follower.map(|piece| self.head.literal(piece)).unwrap_or_default();
             let has_more = follower.is_some_and(|piece| piece.slot.is_some());
-            let (last_before, first_after) = (before.last(), after.first());
-            for (at, pair) in (1..).zip(needle.windows(2)) {
-                // Nearly all cuts are ruled out by the bytes beside them.
-                let enters = pair.first() == last_before;
-                let reaches = first_after.is_none() || pair.last() == first_after;
-                if !enters && !reaches {
-                    continue;
+            // The needle starts in the text before the value and reaches into it.
+            for (start, rest) in before.last().into_iter().flat_map(|&byte| needles.with_front(byte)) {
+                if case.ends(before, start) && may_start(&column.form, rest, case) {
+                    out.push(Border { slot, edge: Edge { side: Side::Start(rest), case } });
                 }
-                let Some((start, rest)) = needle.split_at_checked(at) else { continue };
-                // The needle starts in the text before the value and reaches into it.
-                if enters && before.ends_with(start) && may_start(&column.form, rest) {
-                    out.push(Border { slot, edge: Edge::Start(rest) });
-                }
-                // It starts in the value and reaches into the text behind, perhaps beyond it.
+            }
+            // It starts in the value and reaches into the text behind, perhaps beyond it.
+            let mut reach = |start: &'a [u8], rest: &'a [u8]| {
                 let goes_on = if after.len() >= rest.len() {
-                    after.starts_with(rest)
+                    case.starts(after, rest)
                 } else {
-                    has_more && rest.starts_with(after)
+                    has_more && case.starts(rest, after)
                 };
-                if reaches && goes_on && may_end(&column.form, start) {
-                    out.push(Border { slot, edge: Edge::End(start) });
+                let border = Border { slot, edge: Edge { side: Side::End(start), case } };
+                // Texts that start alike follow each other.
+                let is_known = |last: &Border<'_>| {
+                    (last.slot.column, last.slot.base) == (slot.column, slot.base)
+                        && last.edge.side == border.edge.side
+                };
+                if goes_on && !out.last().is_some_and(is_known) && may_end(&column.form, start, case) {
+                    out.push(border);
                 }
+            };
+            match after.first() {
+                Some(&byte) => needles.with_back(byte).for_each(|(start, rest)| reach(start, rest)),
+                None if has_more => needles.everywhere().for_each(|(start, rest)| reach(start, rest)),
+                None => {}
             }
         }
     }
@@ -227,32 +348,45 @@ impl Shredded {
 
 /// Returns whether a value of this form can start with `rest`, or be its start, as far as that shows without
 /// decoding it. An empty value is possible only in text, which can be anything.
-fn may_start(form: &ColumnForm, rest: &[u8]) -> bool {
+fn may_start(form: &ColumnForm, rest: &[u8], case: LetterCase) -> bool {
     let Some(byte) = rest.first() else { return true };
     match form {
         ColumnForm::Numbers(_) | ColumnForm::Addresses(_) => byte.is_ascii_digit(),
-        ColumnForm::Shape { fields, .. } => may_shape_start(fields, rest),
+        ColumnForm::Shape { fields, .. } => may_shape_start(fields, rest, case),
+        ColumnForm::Dictionary { values, .. } => may_start(values, rest, case),
         _ => true,
     }
 }
 
 /// Returns whether a value of this form can end with `start`, as far as that shows without decoding it.
-fn may_end(form: &ColumnForm, start: &[u8]) -> bool {
+fn may_end(form: &ColumnForm, start: &[u8], case: LetterCase) -> bool {
     let Some(byte) = start.last() else { return true };
     match form {
         ColumnForm::Numbers(_) => start.len() <= 20 && start.iter().all(u8::is_ascii_digit),
         ColumnForm::Addresses(_) => byte.is_ascii_digit(),
-        ColumnForm::Shape { fields, .. } => may_shape_end(fields, start),
+        ColumnForm::Shape { fields, .. } => may_shape_end(fields, start, case),
+        ColumnForm::Dictionary { values, .. } => may_end(values, start, case),
         _ => true,
     }
 }
 
-/// Returns whether values of this form can hold the needle, as far as that shows without decoding them.
-fn may_hold(form: &ColumnForm, needle: &[u8]) -> bool {
+/// Returns whether values of this form can hold one of the texts, as far as that shows without decoding them.
+pub(crate) fn may_hold(form: &ColumnForm, needles: &Needles<'_>) -> bool {
     match form {
-        ColumnForm::Numbers(_) => needle.len() <= 20 && needle.iter().all(u8::is_ascii_digit),
-        ColumnForm::Addresses(_) => needle.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'),
-        ColumnForm::Shape { fields, .. } => may_shape_hold(fields, needle),
-        _ => true,
+        ColumnForm::Numbers(_) => needles.texts().iter().any(|text| may_number_hold(text)),
+        ColumnForm::Addresses(_) => needles.texts().iter().any(|text| may_address_hold(text)),
+        ColumnForm::Shape { fields, .. } => {
+            needles.texts().iter().any(|text| may_shape_hold(fields, text, needles.case()))
+        }
+        ColumnForm::Constant(text) => needles.are_in(text),
+        ColumnForm::Dictionary { .. } | ColumnForm::Text(_) | ColumnForm::SizedText(..) => true,
     }
+}
+
+fn may_number_hold(text: &[u8]) -> bool {
+    text.len() <= 20 && text.iter().all(u8::is_ascii_digit)
+}
+
+fn may_address_hold(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
 }

@@ -89,13 +89,38 @@ fn check_search(lines: &[Vec<u8>], encoded: &EncodedBlock, needle: &[u8], rows: 
     let expect: Vec<u32> = rows.clone().filter(|&row| finder.find(&lines[row as usize]).is_some()).collect();
     let block = open(encoded);
     let mut found = Vec::new();
-    block.rows_with(&finder, rows.clone(), &mut found).unwrap();
+    let needles = Needles::one(finder.as_ref());
+    block.rows_with(&needles, rows.clone(), &mut found).unwrap();
     assert_eq!(found, expect, "needle {:?}", String::from_utf8_lossy(needle));
-    assert_eq!(block.count_with(&finder, rows.clone()).unwrap() as usize, expect.len());
+    assert_eq!(block.count_with(&needles, rows.clone()).unwrap() as usize, expect.len());
     block.lines().unwrap();
     found.clear();
-    block.rows_with(&finder, rows, &mut found).unwrap();
+    block.rows_with(&needles, rows, &mut found).unwrap();
     assert_eq!(found, expect);
+}
+
+/// Checks a search for any of some texts, whether or not rows were asked for one after the other.
+fn check_any(lines: &[Vec<u8>], encoded: &EncodedBlock, texts: &[Vec<u8>], case: LetterCase) {
+    let Some(needles) = Needles::any(texts.to_vec(), case) else { return };
+    let holds = |line: &[u8], text: &[u8]| line.windows(text.len()).any(|part| case.eq(part, text));
+    let is_hit = |row: &u32| texts.iter().any(|text| holds(&lines[*row as usize], text));
+    let rows = lines.len() as u32;
+    let expect: Vec<u32> = (0..rows).filter(is_hit).collect();
+    let (block, in_parts) = (open(encoded), open(encoded));
+    let (mut found, mut of_parts) = (Vec::new(), Vec::new());
+    block.rows_with(&needles, 0..rows, &mut found).unwrap();
+    assert_eq!(found, expect, "{texts:?}, {case:?}");
+    assert_eq!(block.count_with(&needles, 0..rows).unwrap() as usize, expect.len());
+    for first in (0..rows).step_by(7) {
+        in_parts.rows_with(&needles, first..first + 7, &mut of_parts).unwrap();
+        let in_part = expect.iter().filter(|row| (first..first + 7).contains(row)).count();
+        assert_eq!(block.count_with(&needles, first..first + 7).unwrap() as usize, in_part);
+    }
+    assert_eq!(of_parts, expect, "{texts:?}, {case:?}");
+    block.lines().unwrap();
+    found.clear();
+    block.rows_with(&needles, 0..rows, &mut found).unwrap();
+    assert_eq!(found, expect, "{texts:?}, {case:?}");
 }
 
 fn check_round_trip(lines: &[Vec<u8>], encoded: &EncodedBlock) {
@@ -270,7 +295,7 @@ fn a_search_reads_only_what_can_hold_the_needle() {
     let source = Arc::new(Counting(Bytes::from(encoded.bytes.clone()), 0.into()));
     let block = Block::open(Arc::new(encoded.meta.clone()), Arc::clone(&source) as _, 0);
     let mut found = Vec::new();
-    block.rows_with(&Finder::new("connection from"), 0..20_000, &mut found).unwrap();
+    block.rows_with(&Needles::one(Finder::new("connection from")), 0..20_000, &mut found).unwrap();
     assert_eq!(found.len(), 5000);
     // The level is a constant, which the tables hold.
     block.key_groups(KeyFormat::Json, b"level", 0..block.rows()).unwrap();
@@ -301,6 +326,39 @@ fn literals_that_can_be_cut_anywhere_are_found() {
     {
         check_search(&lines, &encoded, needle.as_bytes(), 0..400);
         check_search(&lines, &encoded, needle.as_bytes(), 17..390);
+    }
+}
+
+/// What one search has found is not taken for what another looks for, however many there are.
+#[test]
+fn searches_of_one_block_are_told_apart() {
+    let lines = log(4000);
+    let block = open(&shredded(&lines));
+    let texts = ["sonarr", "radarr", "bazarr", "GET", "user", "took", "level=warn"];
+    let all: Vec<Needles<'_>> = texts.iter().map(|text| Needles::one(Finder::new(text))).collect();
+    for first in (0..4000).step_by(100) {
+        for (needles, text) in all.iter().zip(texts) {
+            let rows = first as usize..first as usize + 100;
+            let holds = |line: &&Vec<u8>| Finder::new(text).find(line).is_some();
+            let expect = lines[rows].iter().filter(holds).count();
+            assert_eq!(block.count_with(needles, first..first + 100).unwrap() as usize, expect, "{text}");
+        }
+    }
+}
+
+#[test]
+fn any_of_some_texts_is_found() {
+    let lines = log(4000);
+    let encoded = shredded(&lines);
+    for texts in [
+        &["user sonarr in", "user radarr in", "app[7919]"][..],
+        &["app[1", "status\":20", "10.0.7", "zz", "0.1", "\"GET /BAZARR"],
+        &["USER ", " WARN", "c"],
+        &["nothing", "of this"],
+    ] {
+        let texts: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+        check_any(&lines, &encoded, &texts, LetterCase::Told);
+        check_any(&lines, &encoded, &texts, LetterCase::Folded);
     }
 }
 
@@ -342,6 +400,26 @@ proptest! {
     }
 
     #[test]
+    fn a_search_for_any_equals_a_look_at_every_line(
+        lines in proptest::collection::vec(line(), 1..80),
+        cuts in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), 1usize..9, any::<bool>()), 1..6),
+        others in proptest::collection::vec("[0-9a-zA-Z\":. =]{1,3}", 0..3),
+        is_folded in any::<bool>(),
+    ) {
+        let encoded = shredded(&lines);
+        let part = |(of, at, bytes, is_upper): &(proptest::sample::Index, proptest::sample::Index, usize, bool)| {
+            let line = of.get(&lines);
+            let start = at.index(line.len() + 1);
+            let part = &line[start..(start + bytes).min(line.len())];
+            if *is_upper { part.to_ascii_uppercase() } else { part.to_vec() }
+        };
+        let texts: Vec<Vec<u8>> =
+            cuts.iter().map(part).chain(others.into_iter().map(String::into_bytes)).filter(|text| !text.is_empty()).collect();
+        check_any(&lines, &encoded, &texts, if is_folded { LetterCase::Folded } else { LetterCase::Told });
+    }
+
+    #[test]
     fn damaged_shredded_blocks_never_panic(
         lines in proptest::collection::vec(line(), 1..40),
         at in any::<usize>(),
@@ -363,7 +441,7 @@ proptest! {
         let rows = block.rows();
         let mut out = Vec::new();
         for needle in ["1", "a\":", "x"] {
-            let _ignored = block.rows_with(&Finder::new(needle), 0..rows, &mut out);
+            let _ignored = block.rows_with(&Needles::one(Finder::new(needle)), 0..rows, &mut out);
         }
         for row in 0..rows {
             out.clear();

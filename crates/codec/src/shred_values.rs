@@ -4,13 +4,13 @@
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::lines::Lines;
+use crate::needles::{LetterCase, Needles};
 use crate::numbers;
 use crate::shred_column::{NUMBERS_DELTA, NUMBERS_DIRECT, NUMBERS_FROM_TS, TS_UNITS_NS};
 use crate::shred_head::{ColumnForm, NumbersForm};
 use crate::shred_render::{Pen, append};
 use crate::shred_search::Edge;
 use crate::shred_shape::{Field, TimeForm};
-use memchr::memmem;
 
 const WHAT: &str = "values";
 /// Values written out at a time to be searched: some 64 KiB, which stay in the cache.
@@ -48,7 +48,6 @@ pub(crate) enum Numbers {
 
 #[derive(Debug)]
 pub(crate) struct Shape {
-    fields: Vec<Field>,
     parts: Vec<Part>,
     nibbles: Vec<u8>,
     nibbles_per_value: usize,
@@ -155,21 +154,17 @@ impl Values {
         }
     }
 
-    /// Appends to `out` the numbers of the values that hold the needle, ascending, of `count` values.
-    pub(crate) fn find(&self, finder: &memmem::Finder<'_>, count: u32, out: &mut Vec<u32>) {
-        let needle = finder.needle();
+    /// Appends to `out` the numbers of the values that hold one of the texts, ascending, of `count` values.
+    pub(crate) fn find(&self, needles: &Needles<'_>, count: u32, out: &mut Vec<u32>) {
         match self {
-            Self::Text(lines) => lines.rows_with(finder, 0..count, out),
-            Self::Dictionary(dictionary) => dictionary.find(finder, out),
+            Self::Text(lines) => lines.rows_with(needles, 0..count, out),
+            Self::Dictionary(dictionary) => dictionary.find(needles, out),
             Self::Constant(text) => {
-                if finder.find(text).is_some() {
+                if needles.are_in(text) {
                     out.extend(0..count);
                 }
             }
-            Self::Numbers(_) if needle.len() > 20 || !needle.iter().all(u8::is_ascii_digit) => {}
-            Self::Addresses(_) if !needle.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') => {}
-            Self::Shape(shape) if !may_shape_hold(&shape.fields, needle) => {}
-            _ => self.find_rendered(finder, count, out),
+            Self::Numbers(_) | Self::Shape(_) | Self::Addresses(_) => self.find_rendered(needles, count, out),
         }
     }
 
@@ -207,7 +202,7 @@ impl Values {
     }
 
     /// Writes the values out, some at a time, and searches that.
-    fn find_rendered(&self, finder: &memmem::Finder<'_>, count: u32, out: &mut Vec<u32>) {
+    fn find_rendered(&self, needles: &Needles<'_>, count: u32, out: &mut Vec<u32>) {
         let mut lines = Lines::default();
         let mut found = Vec::new();
         let mut first = 0;
@@ -218,7 +213,7 @@ impl Values {
             let indexes = first..end;
             lines.write_each(indexes.len() * (bytes_max + 1), indexes, |index, pen| self.write(index, pen));
             found.clear();
-            lines.rows_with(finder, 0..end - first, &mut found);
+            lines.rows_with(needles, 0..end - first, &mut found);
             out.extend(found.iter().map(|row| row + first));
             first = end;
         }
@@ -296,10 +291,10 @@ impl Dictionary {
         self.values.get(self.code(index))
     }
 
-    fn find(&self, finder: &memmem::Finder<'_>, out: &mut Vec<u32>) {
+    fn find(&self, needles: &Needles<'_>, out: &mut Vec<u32>) {
         let mut codes = Vec::new();
         let distinct = u32::try_from(self.values.rows()).unwrap_or(u32::MAX);
-        self.values.rows_with(finder, 0..distinct, &mut codes);
+        self.values.rows_with(needles, 0..distinct, &mut codes);
         if codes.is_empty() {
             return;
         }
@@ -417,7 +412,7 @@ impl Shape {
         let nibbles = nibbles.map_or(Ok(Vec::new()), |stream| parts.stream(stream))?;
         want("bytes of hexadecimal digits", (nibbles_per_value * count).div_ceil(2), nibbles.len())?;
         let bytes = fields.iter().map(Field::bytes).sum();
-        Ok(Self { fields: fields.to_vec(), parts: filled, nibbles, nibbles_per_value, bytes })
+        Ok(Self { parts: filled, nibbles, nibbles_per_value, bytes })
     }
 
     #[inline(always)]
@@ -437,21 +432,21 @@ impl Shape {
 }
 
 /// Returns whether a value of a shape can hold the needle.
-pub(crate) fn may_shape_hold(fields: &[Field], needle: &[u8]) -> bool {
+pub(crate) fn may_shape_hold(fields: &[Field], needle: &[u8], case: LetterCase) -> bool {
     let places: Vec<PlaceClass> = fields.iter().flat_map(PlaceClass::of).collect();
     let Some(last) = places.len().checked_sub(needle.len()) else { return false };
-    (0..=last).any(|at| places.iter().skip(at).zip(needle).all(|(place, &byte)| place.may_be(byte)))
+    (0..=last).any(|at| places.iter().skip(at).zip(needle).all(|(place, &byte)| place.may_be(byte, case)))
 }
 
 /// Returns whether a value of a shape can start with a text, or be its start.
-pub(crate) fn may_shape_start(fields: &[Field], text: &[u8]) -> bool {
-    fields.iter().flat_map(PlaceClass::of).zip(text).all(|(place, &byte)| place.may_be(byte))
+pub(crate) fn may_shape_start(fields: &[Field], text: &[u8], case: LetterCase) -> bool {
+    fields.iter().flat_map(PlaceClass::of).zip(text).all(|(place, &byte)| place.may_be(byte, case))
 }
 
 /// Returns whether a value of a shape can end with a text.
-pub(crate) fn may_shape_end(fields: &[Field], text: &[u8]) -> bool {
+pub(crate) fn may_shape_end(fields: &[Field], text: &[u8], case: LetterCase) -> bool {
     let places: Vec<PlaceClass> = fields.iter().flat_map(PlaceClass::of).collect();
-    let fits = |(place, &byte): (&PlaceClass, &u8)| place.may_be(byte);
+    let fits = |(place, &byte): (&PlaceClass, &u8)| place.may_be(byte, case);
     places.len() >= text.len() && places.iter().rev().zip(text.iter().rev()).all(fits)
 }
 
@@ -477,12 +472,12 @@ impl PlaceClass {
         }
     }
 
-    fn may_be(self, byte: u8) -> bool {
+    fn may_be(self, byte: u8, case: LetterCase) -> bool {
         match self {
-            Self::Fixed(fixed) => fixed == byte,
+            Self::Fixed(fixed) => case.of(fixed) == byte,
             Self::Digit => byte.is_ascii_digit(),
             Self::Hex { is_upper } => {
-                let range = if is_upper { b'A'..=b'F' } else { b'a'..=b'f' };
+                let range = if is_upper && case == LetterCase::Told { b'A'..=b'F' } else { b'a'..=b'f' };
                 byte.is_ascii_digit() || range.contains(&byte)
             }
             Self::Any => byte.is_ascii_digit() || byte.is_ascii_punctuation(),

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::lines::Lines;
 use crate::shred_head::{Column, Head, Piece, Slot, Template};
 use crate::shred_render::append;
+use crate::shred_search::Searches;
 use crate::shred_values::{self, Parts, Values};
 use bytes::Bytes;
 use std::sync::OnceLock;
@@ -23,14 +24,22 @@ const WHAT: &str = "values";
 pub(crate) struct Shredded {
     pub(crate) head: Head,
     pub(crate) template_of: Vec<u16>,
-    /// For each row its place among the rows of its template.
-    pub(crate) rank: Vec<u32>,
-    /// All rows by template, ascending within each.
-    pub(crate) rows_by_template: Vec<u32>,
+    /// Made when it is first needed: a search that finds nothing, or whole templates, does without.
+    order: OnceLock<Order>,
     columns: Vec<OnceLock<Values>>,
     frames: Vec<OnceLock<Bytes>>,
     /// The section that the frames lie in.
     section: SectionMeta,
+    pub(crate) searches: Searches,
+}
+
+/// Rows and templates.
+#[derive(Debug)]
+struct Order {
+    /// For each row its place among the rows of its template.
+    rank: Vec<u32>,
+    /// All rows by template, ascending within each.
+    rows_by_template: Vec<u32>,
 }
 
 impl Shredded {
@@ -47,34 +56,48 @@ impl Shredded {
             template_of = all;
             Ok(counts)
         })?;
-        let mut next: Vec<usize> = head.templates.iter().map(|template| template.rows.start).collect();
-        let mut rank = Vec::with_capacity(rows);
-        let mut rows_by_template = vec![0; rows];
-        for (row, &number) in (0u32..).zip(&template_of) {
-            let number = usize::from(number);
-            let (Some(place), Some(template)) = (next.get_mut(number), head.templates.get(number)) else {
-                continue;
-            };
-            rank.push(u32::try_from(*place - template.rows.start).unwrap_or(u32::MAX));
-            if let Some(slot) = rows_by_template.get_mut(*place) {
-                *slot = row;
-            }
-            *place += 1;
-        }
         let columns = head.columns.iter().map(|_| OnceLock::new()).collect();
         let frames = head.frames.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self { head, template_of, rank, rows_by_template, columns, frames, section })
+        let (order, searches) = (OnceLock::new(), Searches::default());
+        Ok(Self { head, template_of, order, columns, frames, section, searches })
+    }
+
+    fn order(&self) -> &Order {
+        self.order.get_or_init(|| {
+            let rows = self.template_of.len();
+            let templates = &self.head.templates;
+            let mut next: Vec<usize> = templates.iter().map(|template| template.rows.start).collect();
+            let mut rank = Vec::with_capacity(rows);
+            let mut rows_by_template = vec![0; rows];
+            for (row, &number) in (0u32..).zip(&self.template_of) {
+                let number = usize::from(number);
+                let (Some(place), Some(template)) = (next.get_mut(number), templates.get(number)) else {
+                    continue;
+                };
+                rank.push(u32::try_from(*place - template.rows.start).unwrap_or(u32::MAX));
+                if let Some(slot) = rows_by_template.get_mut(*place) {
+                    *slot = row;
+                }
+                *place += 1;
+            }
+            Order { rank, rows_by_template }
+        })
+    }
+
+    /// Returns for each row its place among the rows of its template.
+    pub(crate) fn rank(&self) -> &[u32] {
+        &self.order().rank
     }
 
     /// Returns the rows of a template, ascending.
     pub(crate) fn rows_of(&self, template: &Template) -> &[u32] {
-        self.rows_by_template.get(template.rows.clone()).unwrap_or_default()
+        self.order().rows_by_template.get(template.rows.clone()).unwrap_or_default()
     }
 
     /// Returns the template of a row, and the row's place among the template's rows.
     pub(crate) fn place_of(&self, row: u32) -> Option<(&Template, u32)> {
         let number = *self.template_of.get(row as usize)?;
-        Some((self.head.templates.get(usize::from(number))?, *self.rank.get(row as usize)?))
+        Some((self.head.templates.get(usize::from(number))?, *self.rank().get(row as usize)?))
     }
 
     /// Returns the values of a column.
@@ -143,7 +166,7 @@ impl Shredded {
             steps.push((piece.literal.start, piece.literal.end, values));
         }
         let mut lines = Lines::default();
-        let rows_of = self.template_of.iter().zip(&self.rank);
+        let rows_of = self.template_of.iter().zip(self.rank());
         lines.write_each(want, rows_of, |(&template, &rank), pen| {
             let Some(template) = self.head.templates.get(usize::from(template)) else { return };
             for &(start, end, values) in steps.get(template.pieces.clone()).unwrap_or_default() {
@@ -181,7 +204,9 @@ impl Shredded {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         let head = &self.head;
-        self.template_of.len() * (2 + 4 + 4)
+        let order = |order: &Order| (order.rank.len() + order.rows_by_template.len()) * 4;
+        self.template_of.len() * 2
+            + self.order.get().map_or(0, order)
             + head.literals.len()
             + head.pieces.len() * size_of::<Piece>()
             + head.slots.len() * size_of::<Slot>()
@@ -192,6 +217,7 @@ impl Shredded {
                 .map(|column| size_of::<Column>() + column.get().map_or(0, Values::heap_bytes))
                 .sum::<usize>()
             + self.frames.iter().map(|frame| frame.get().map_or(0, Bytes::len)).sum::<usize>()
+            + self.searches.heap_bytes()
     }
 }
 

@@ -101,7 +101,7 @@ fn decode_any_block(bytes: &[u8]) {
     assert_eq!(block.timestamps().map_or(rows, <[i64]>::len), rows);
     assert_eq!(block.line_ends().map_or(rows, <[u32]>::len), rows);
     let (mut found, mut line) = (Vec::new(), Vec::new());
-    if block.rows_with(&memchr::memmem::Finder::new("1"), 0..block.rows(), &mut found).is_ok() {
+    if block.rows_with(&Needles::one(memchr::memmem::Finder::new("1")), 0..block.rows(), &mut found).is_ok() {
         assert!(found.is_sorted() && found.last().is_none_or(|&row| row < block.rows()));
     }
     if let Ok(Some(groups)) = block.key_groups(KeyFormat::Json, b"level", 0..block.rows()) {

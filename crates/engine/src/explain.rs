@@ -186,8 +186,8 @@ impl Writer<'_> {
                 facts.push((name, stages(places)));
             }
         }
-        if let Some(scout) = pipeline.scout() {
-            facts.push(("looked for first", quoted(&String::from_utf8_lossy(scout.finder.needle()))));
+        if let Some((_, search)) = pipeline.scout() {
+            facts.push(("looked for first", alternatives(search.needles.texts())));
         }
         let counts = self.scans.next().map(counts).unwrap_or_default();
         PlanStep { step: format!("scan {selector}"), facts, counts, inputs: Vec::new() }
@@ -224,16 +224,20 @@ fn columns(pipeline: &Pipeline, grouping: Option<&Grouping>, all: bool) -> Strin
 
 /// Says what a block must hold to be read.
 fn required(prefilter: &Prefilter) -> Option<String> {
-    let text = |literal: &Vec<u8>| quoted(&String::from_utf8_lossy(literal));
-    let mut parts: Vec<String> = prefilter.literals.iter().map(text).collect();
-    for group in &prefilter.any_of {
-        let mut shown: Vec<String> = group.iter().take(GROUP_SHOWN_MAX).map(text).collect();
-        if group.len() > GROUP_SHOWN_MAX {
-            shown.push(format!("{} more", group.len() - GROUP_SHOWN_MAX));
-        }
-        parts.push(format!("one of {}", shown.join(" or ")));
-    }
+    let literals = prefilter.literals.iter().map(std::slice::from_ref).map(alternatives);
+    let groups = prefilter.any_of.iter().map(|group| format!("one of {}", alternatives(group)));
+    let parts: Vec<String> = literals.chain(groups).collect();
     (!parts.is_empty()).then(|| parts.join(", and "))
+}
+
+/// Says which texts, or the first of them.
+fn alternatives(texts: &[Vec<u8>]) -> String {
+    let text = |text: &Vec<u8>| quoted(&String::from_utf8_lossy(text));
+    let mut shown: Vec<String> = texts.iter().take(GROUP_SHOWN_MAX).map(text).collect();
+    if texts.len() > GROUP_SHOWN_MAX {
+        shown.push(format!("{} more", texts.len() - GROUP_SHOWN_MAX));
+    }
+    shown.join(" or ")
 }
 
 fn instant(ns: i64) -> String {
@@ -329,6 +333,7 @@ mod tests {
     block must hold: one of "x" or "y"
     on raw lines: |= "x" or "y"
     then: | json
+    looked for first: "x" or "y"
     labels extracted: none: parsers do not run
     columns: levels, metadata, lines"#
         );

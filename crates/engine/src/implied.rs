@@ -12,7 +12,7 @@ use crate::implied_key::KeyTest;
 use crate::labels::{DETECTED_LEVEL, is_reserved};
 use crate::prefilter::regex_groups;
 use crate::stage_label_filter::LabelTest;
-use logyard_codec::{Block, KeyFormat};
+use logyard_codec::{Block, KeyFormat, Needles};
 use logyard_logql::{LabelFilter, LogExpr, StageKind, Unwrap};
 use logyard_model::{LabelSet, MatchOp, Matcher, compile_anchored};
 use memchr::memmem;
@@ -22,8 +22,8 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(crate) struct Implied {
     label: String,
-    text: memmem::Finder<'static>,
-    escape: memmem::Finder<'static>,
+    text: Needles<'static>,
+    escape: Needles<'static>,
     /// What shredded lines are asked instead.
     key: Option<KeyTest>,
 }
@@ -79,7 +79,7 @@ impl Implied {
 
     /// Returns whether an entry with the line may pass.
     pub(crate) fn may_pass(&self, line: &[u8]) -> bool {
-        self.text.find(line).is_some() || self.escape.find(line).is_some()
+        self.text.are_in(line) || self.escape.are_in(line)
     }
 
     /// Appends the rows that may pass, ascending.
@@ -184,8 +184,8 @@ fn push(label: &str, text: Option<&str>, key: Option<KeyTest>, found: &mut Vec<I
     if is_reserved(label) || label.starts_with(DETECTED_LEVEL) {
         return;
     }
-    let finder = |text: &str| memmem::Finder::new(text.as_bytes()).into_owned();
-    found.push(Implied { label: label.to_owned(), text: finder(text), escape: finder("\\u"), key });
+    let needle = |text: &str| Needles::one(memmem::Finder::new(text.as_bytes()).into_owned());
+    found.push(Implied { label: label.to_owned(), text: needle(text), escape: needle("\\u"), key });
 }
 
 #[cfg(test)]
@@ -201,8 +201,10 @@ mod tests {
 
     fn check(query: &str, expect: &[(&str, &str)]) {
         let found = of(query);
-        let pairs: Vec<_> =
-            found.iter().map(|one| (&*one.label, std::str::from_utf8(one.text.needle()).unwrap())).collect();
+        let pairs: Vec<_> = found
+            .iter()
+            .map(|one| (&*one.label, std::str::from_utf8(&one.text.texts()[0]).unwrap()))
+            .collect();
         assert_eq!(pairs, expect, "{query}");
     }
 

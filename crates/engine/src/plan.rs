@@ -11,7 +11,8 @@
 //!   elsewhere: lines without that text are not parsed (`implied`).
 //! - Where one parser is all that reads lines, shredded lines are rebuilt with what it looks at alone, and those that
 //!   are then alike run through the stages once.
-//! - Among line filters the longest text that a line must hold is looked for first, over all lines at once.
+//! - Among line filters the longest text that a line must hold, or the texts of which it must hold one, is looked for
+//!   first, over all lines at once.
 //!
 //! `PushDown::Off` leaves all of this out, for tests to compare.
 
@@ -20,12 +21,11 @@ use crate::implied::Implied;
 use crate::labels::{Base, DETECTED_LEVEL, Labels, is_reserved};
 use crate::prefilter::require;
 use crate::stage::{Entry, Stage, stage_error};
-use crate::stage_line_filter::LineTest;
+use crate::stage_line_filter::{LineTest, Search};
 use crate::stage_parse::{Hints, filter_names};
 use logyard_codec::{KeyFormat, Reduction};
 use logyard_logql::{Formatted, Grouping, LogExpr, LogRange, RangeAggregation, RangeOp, StageKind, Unwrap};
 use logyard_model::{LabelSet, Prefilter};
-use memchr::memmem;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
@@ -49,7 +49,8 @@ pub(crate) struct Pipeline {
     /// How many of the stages, from the first, filter by labels that entries bring along.
     head: usize,
     pub(crate) prefilter: Prefilter,
-    scout: Option<Scout>,
+    /// Which of the line filters is searched for first.
+    scout: Option<usize>,
     /// What lines must hold for label filters behind parsers to pass.
     pub(crate) implied: Vec<Implied>,
     push_down: PushDown,
@@ -59,17 +60,6 @@ pub(crate) struct Pipeline {
     /// A label whose value no stage looks at, nor the grouping: any number of a line is one for `unwrap`.
     number: Option<String>,
 }
-
-/// A text that every wanted line holds.
-#[derive(Debug)]
-pub(crate) struct Scout {
-    pub(crate) finder: memmem::Finder<'static>,
-    /// The line filter that asks for this text and nothing else, if there is one.
-    pub(crate) answers: Option<usize>,
-}
-
-/// Texts shorter than this are in most lines: looking for them first is in vain, unless that is a filter.
-const SCOUT_BYTES_MIN: usize = 3;
 
 /// Which columns of a block a pipeline reads for the labels of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +132,7 @@ impl Pipeline {
             }
         }
         let head = if push_down == PushDown::On { head_of(&stages) } else { 0 };
-        let scout = scout_of(&line_filters, &prefilter);
+        let scout = scout_of(&line_filters);
         let implied = if push_down == PushDown::On { Implied::of(log, None) } else { Vec::new() };
         let hints = hints.clone();
         Ok(Self {
@@ -161,9 +151,10 @@ impl Pipeline {
         })
     }
 
-    /// Returns a text that every wanted line holds and that is worth looking for first.
-    pub(crate) fn scout(&self) -> Option<&Scout> {
-        self.scout.as_ref()
+    /// Returns which of the line filters is worth being searched for first, over all lines at once.
+    pub(crate) fn scout(&self) -> Option<(usize, &Search)> {
+        let index = self.scout?;
+        Some((index, self.line_filters.get(index)?.search()?))
     }
 
     /// Returns where the stages stand in the query, by when they run: the label filters that run before
@@ -357,22 +348,15 @@ fn number_of(log: &LogExpr, unwrap: &Unwrap, grouping: Option<&Grouping>) -> Opt
     (unwrap.conversion.is_none() && !names.contains(&unwrap.label)).then(|| unwrap.label.clone())
 }
 
-fn scout_of(line_filters: &[LineTest], prefilter: &Prefilter) -> Option<Scout> {
-    let needle =
-        |test: &LineTest| test.required_text().map(|finder| finder.needle().len()).filter(|bytes| *bytes > 0);
-    let texts = line_filters.iter().enumerate().filter_map(|(index, test)| Some((index, needle(test)?)));
-    let longest_text = texts.max_by_key(|(_, bytes)| *bytes);
-    let longest_literal = prefilter.literals.iter().max_by_key(|literal| literal.len());
-    match (longest_text, longest_literal) {
-        (Some((index, _)), _) => {
-            let finder = line_filters.get(index)?.required_text()?.clone();
-            Some(Scout { finder, answers: Some(index) })
-        }
-        (None, Some(literal)) if literal.len() >= SCOUT_BYTES_MIN => {
-            Some(Scout { finder: memmem::Finder::new(literal).into_owned(), answers: None })
-        }
-        (None, _) => None,
-    }
+/// Returns the filter that leaves most to others if it comes first: one that is answered by a search at best, then
+/// the one whose shortest text is longest.
+fn scout_of(line_filters: &[LineTest]) -> Option<usize> {
+    let shortest =
+        |search: &Search| search.needles.texts().iter().map(Vec::len).min().filter(|bytes| *bytes > 0);
+    let searches = line_filters.iter().enumerate().filter_map(|(index, test)| Some((index, test.search()?)));
+    let ranked =
+        searches.filter_map(|(index, search)| Some((index, (search.is_answer(), shortest(search)?))));
+    ranked.max_by_key(|(_, rank)| *rank).map(|(index, _)| index)
 }
 
 /// Marks each `line_format` whose line no later stage reads, nor the aggregation.

@@ -142,49 +142,64 @@ fn rows_by_labels(block: &Block, run: &RunView, rows: Rows, pipeline: &Pipeline)
 
 /// Returns those of the rows whose line passes all line filters.
 fn rows_by_line(block: &Block, mut rows: Rows, pipeline: &Pipeline) -> Result<Rows, Error> {
-    let mut answered = None;
-    if let (Some(scout), Rows::All(span)) = (pipeline.scout(), &rows) {
+    let mut filters: Vec<&LineTest> = pipeline.line_filters.iter().collect();
+    if let Rows::All(span) = &rows {
+        let span = span.clone();
         let mut found = Vec::new();
-        block.rows_with(&scout.finder, span.clone(), &mut found)?;
-        rows = Rows::Some(found);
-        answered = scout.answers;
+        match pipeline.scout() {
+            Some((_, search)) if !search.decides() => {
+                // The filter is tested with the others, on lines that are rebuilt once.
+                search.candidates(block, span, &mut found)?;
+                rows = Rows::Some(found);
+            }
+            scout => {
+                let negated = || filters.iter().position(|test| test.searches_blocks());
+                if let Some(first) = scout.map(|(index, _)| index).or_else(negated) {
+                    filters.remove(first).rows(block, span, &mut found)?;
+                    rows = Rows::Some(found);
+                }
+            }
+        }
     }
-    if let Rows::All(span) = &rows
-        && let Some(first) = pipeline.line_filters.iter().position(LineTest::searches_blocks)
-        && let Some(test) = pipeline.line_filters.get(first)
-    {
+    let mut rest = Vec::new();
+    for test in filters {
+        let Some(span) = searchable_span(&rows).filter(|_| test.is_answered_by_search()) else {
+            rest.push(test);
+            continue;
+        };
         let mut found = Vec::new();
-        test.rows(block, span.clone(), &mut found)?;
-        rows = Rows::Some(found);
-        answered = Some(first);
+        test.rows(block, span, &mut found)?;
+        rows = rows.retain(|row| found.binary_search(&row).is_ok());
     }
-    let filters = pipeline.line_filters.iter().enumerate();
-    let filters: Vec<_> =
-        filters.filter(|(index, _)| Some(*index) != answered).map(|(_, test)| test).collect();
-    if filters.is_empty() || rows.len() == 0 {
+    if rest.is_empty() || rows.len() == 0 {
         return Ok(rows);
     }
-    rows.retain_lines(block, |line| filters.iter().all(|test| test.passes(line)))
+    rows.retain_lines(block, |line| rest.iter().all(|test| test.passes(line)))
+}
+
+/// Returns the span of the rows if a search of all of it takes less than a look at each of the rows.
+fn searchable_span(rows: &Rows) -> Option<Range<u32>> {
+    match rows {
+        Rows::All(span) => Some(span.clone()),
+        Rows::Some(rows) => {
+            let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return None };
+            let span = *first..last + 1;
+            (rows.len() * FEW_ROWS >= span.len()).then_some(span)
+        }
+    }
 }
 
 /// Returns those of the rows whose line holds what a later label filter asks for.
 fn rows_that_may_pass(block: &Block, rows: Rows, implied: &Implied) -> Result<Rows, Error> {
+    let Some(span) = searchable_span(&rows) else {
+        return rows.retain_lines(block, |line| implied.may_pass(line));
+    };
     let mut found = Vec::new();
-    match rows {
-        Rows::All(span) => {
-            implied.rows(block, span, &mut found)?;
-            Ok(Rows::Some(found))
-        }
-        Rows::Some(rows) => {
-            let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Rows::Some(rows)) };
-            let span = *first..last + 1;
-            if rows.len() * FEW_ROWS < span.len() {
-                return Rows::Some(rows).retain_lines(block, |line| implied.may_pass(line));
-            }
-            implied.rows(block, span, &mut found)?;
-            Ok(Rows::Some(rows).retain(|row| found.binary_search(&row).is_ok()))
-        }
-    }
+    implied.rows(block, span, &mut found)?;
+    Ok(match rows {
+        Rows::All(_) => Rows::Some(found),
+        rows => rows.retain(|row| found.binary_search(&row).is_ok()),
+    })
 }
 
 /// Of fewer rows than one in so many, each line is looked at; else all of their span are searched.

@@ -4,7 +4,8 @@
 
 use crate::error::Error;
 use crate::line_source::LineSource;
-use logyard_codec::Block;
+use crate::prefilter::{LONG_FORMS, Sought};
+use logyard_codec::{Block, LetterCase, Needles};
 use logyard_logql::{LineFilter, LineFilterArg, LineFilterOp, PatternPart, pattern_parts, quoted};
 use logyard_model::translate;
 use memchr::memmem;
@@ -17,7 +18,7 @@ use std::ops::Range;
 pub(crate) struct LineTest {
     alternatives: Vec<Alternative>,
     negated: bool,
-    /// How to find, in the text of many lines at once, all lines that an alternative may be found in.
+    /// How to find, in many lines at once, all lines that an alternative may be found in.
     search: Option<Search>,
 }
 
@@ -29,25 +30,25 @@ enum Alternative {
     Address(AddressTest),
 }
 
-/// A search over many lines; what it looks for holds no newline, so that no hit crosses lines.
+/// A search over many lines.
 #[derive(Debug)]
-struct Search {
-    needles: Needles,
-    /// Whether a hit is all that the filter asks for.
-    is_exact: bool,
+pub(crate) struct Search {
+    /// Every line in which an alternative is found holds one, but for those with one of `doubtful`.
+    pub(crate) needles: Needles<'static>,
+    /// What lines may hold in place of letters of the needles.
+    doubtful: Option<Needles<'static>>,
+    /// Whether an alternative is found in every line that holds one of the needles.
+    is_answer: bool,
 }
 
-#[derive(Debug)]
-enum Needles {
-    One(Box<memmem::Finder<'static>>),
-    Any(Regex),
-}
+/// Texts shorter than this are in most lines: looking for them first is in vain, unless that is the filter.
+const SEARCH_BYTES_MIN: usize = 3;
 
 impl LineTest {
     pub(crate) fn compile(filter: &LineFilter) -> Result<Self, String> {
         let alternatives = filter.args.iter().map(|arg| Alternative::compile(filter.op, arg));
         let alternatives: Vec<_> = alternatives.collect::<Result<_, _>>()?;
-        let search = Search::new(&alternatives);
+        let search = Search::new(filter, &alternatives);
         Ok(Self { alternatives, negated: filter.op.is_negated(), search })
     }
 
@@ -59,17 +60,19 @@ impl LineTest {
         self.alternatives.iter().any(|alternative| alternative.found_in(line))
     }
 
+    /// Returns the search that finds what the filter asks for, if there is one and the filter is not negated.
+    pub(crate) fn search(&self) -> Option<&Search> {
+        self.search.as_ref().filter(|_| !self.negated)
+    }
+
+    /// Returns whether one pass over many lines tells those that pass, without a look at any.
+    pub(crate) fn is_answered_by_search(&self) -> bool {
+        self.search.as_ref().is_some_and(Search::is_answer)
+    }
+
     /// Returns whether one pass over many lines tells those apart that need no look of their own.
     pub(crate) fn searches_blocks(&self) -> bool {
         self.search.is_some()
-    }
-
-    /// Returns the searcher if the filter is nothing but one substring that must occur.
-    pub(crate) fn required_text(&self) -> Option<&memmem::Finder<'static>> {
-        match &*self.alternatives {
-            [Alternative::Text(finder)] if !self.negated => Some(finder),
-            _ => None,
-        }
     }
 
     /// Appends the rows that pass, ascending.
@@ -86,30 +89,25 @@ impl LineTest {
             return Ok(());
         };
         let mut found = Vec::new();
-        match &search.needles {
-            Needles::One(finder) => block.rows_with(finder, rows.clone(), &mut found)?,
-            Needles::Any(_) if block.is_shredded() => {
-                for alternative in &self.alternatives {
-                    let Alternative::Text(finder) = alternative else { continue };
-                    block.rows_with(finder, rows.clone(), &mut found)?;
-                }
-                found.sort_unstable();
-                found.dedup();
-            }
-            Needles::Any(regex) => {
-                let find = |text: &[u8], from| regex.find_at(text, from).map(|hit| hit.start());
-                block.lines()?.rows_found(find, rows.clone(), &mut found);
-            }
+        block.rows_with(&search.needles, rows.clone(), &mut found)?;
+        let mut in_doubt = Vec::new();
+        if let Some(doubtful) = &search.doubtful {
+            block.rows_with(doubtful, rows.clone(), &mut in_doubt)?;
         }
-        if !search.is_exact && !found.is_empty() {
-            let mut lines = LineSource::new(block, found.len())?;
-            let mut kept = Vec::new();
-            for row in found {
+        if search.is_answer {
+            in_doubt.retain(|row| found.binary_search(row).is_err());
+        } else {
+            in_doubt.append(&mut found);
+        }
+        if !in_doubt.is_empty() {
+            let mut lines = LineSource::new(block, in_doubt.len())?;
+            for row in in_doubt {
                 if self.is_found_in(lines.line(row)?) {
-                    kept.push(row);
+                    found.push(row);
                 }
             }
-            found = kept;
+            found.sort_unstable();
+            found.dedup();
         }
         if !self.negated {
             out.append(&mut found);
@@ -127,28 +125,56 @@ impl LineTest {
 
 impl Search {
     /// Finds out how to search for any of the alternatives, if there is a way.
-    fn new(alternatives: &[Alternative]) -> Option<Self> {
-        let one = |text: &[u8], is_exact: bool| {
-            let is_useful = !text.contains(&b'\n') && (is_exact || !text.is_empty());
-            let needles = Needles::One(Box::new(memmem::Finder::new(text).into_owned()));
-            is_useful.then_some(Self { needles, is_exact })
-        };
-        match alternatives {
-            [Alternative::Text(finder)] => return one(finder.needle(), true),
-            [Alternative::Address(test)] => return one(test.required_text()?.as_bytes(), false),
-            // What a regular expression or a pattern asks for is found when a query is planned.
-            [_] => return None,
-            _ => {}
+    fn new(filter: &LineFilter, alternatives: &[Alternative]) -> Option<Self> {
+        if let [Alternative::Text(finder)] = alternatives {
+            // The empty text, too, and one that holds a newline.
+            let needles = Needles::one((**finder).clone());
+            return Some(Self { needles, doubtful: None, is_answer: true });
         }
-        let text = |alternative: &Alternative| match alternative {
-            Alternative::Text(finder) => std::str::from_utf8(finder.needle()).map(regex::escape).ok(),
-            _ => None,
-        };
-        let texts: Vec<String> = alternatives.iter().map(text).collect::<Option<_>>()?;
-        let is_searchable = !texts.iter().any(|text| text.is_empty() || text.contains('\n'));
-        let regex =
-            if is_searchable { RegexBuilder::new(&texts.join("|")).build().ok()? } else { return None };
-        Some(Self { needles: Needles::Any(regex), is_exact: true })
+        let mut each =
+            alternatives.iter().zip(&filter.args).map(|(alternative, arg)| alternative.sought(arg));
+        let first = each.next()??;
+        let sought = each.try_fold(first, |all, sought| all.or(sought?))?;
+        let shortest = sought.texts.iter().map(Vec::len).min().unwrap_or_default();
+        if !sought.is_answer && shortest < SEARCH_BYTES_MIN {
+            return None;
+        }
+        let needles = Needles::any(sought.texts, sought.case)?;
+        let long_forms =
+            || Needles::any(LONG_FORMS.map(|form| form.as_bytes().to_vec()).into(), LetterCase::Told);
+        let doubtful = if sought.may_be_long { Some(long_forms()?) } else { None };
+        Some(Self { needles, doubtful, is_answer: sought.is_answer })
+    }
+
+    /// Returns whether hits need no look of their own, though a few other lines may.
+    pub(crate) fn decides(&self) -> bool {
+        self.is_answer
+    }
+
+    /// Returns whether every line that passes has a hit.
+    pub(crate) fn finds_all(&self) -> bool {
+        self.doubtful.is_none()
+    }
+
+    /// Returns whether the hits are all that is asked for.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.is_answer && self.doubtful.is_none()
+    }
+
+    /// Appends the rows that are to be looked at, ascending; others are not found.
+    pub(crate) fn candidates(
+        &self,
+        block: &Block,
+        rows: Range<u32>,
+        out: &mut Vec<u32>,
+    ) -> Result<(), Error> {
+        block.rows_with(&self.needles, rows.clone(), out)?;
+        if let Some(doubtful) = &self.doubtful {
+            block.rows_with(doubtful, rows, out)?;
+            out.sort_unstable();
+            out.dedup();
+        }
+        Ok(())
     }
 }
 
@@ -179,6 +205,17 @@ impl Alternative {
                     None => Ok(Self::Pattern(parts)),
                 }
             }
+        }
+    }
+
+    /// Returns what to look for in many lines so that it is found.
+    fn sought(&self, arg: &LineFilterArg) -> Option<Sought> {
+        match (self, arg) {
+            (Self::Text(finder), _) => Sought::of_text(finder.needle(), true),
+            (Self::Regex(_), LineFilterArg::Text(pattern)) => Sought::of_regex(pattern),
+            (Self::Regex(_), LineFilterArg::Ip(_)) => None,
+            (Self::Pattern(parts), _) => Sought::of_pattern(parts),
+            (Self::Address(test), _) => Sought::of_text(test.required_text()?.as_bytes(), false),
         }
     }
 
@@ -321,9 +358,11 @@ fn candidate(text: &[u8]) -> Option<fn(&u8) -> bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use logyard_codec::Entries;
+    use bytes::Bytes;
+    use logyard_codec::{BlockBuilder, Entries, LineCodec};
     use logyard_logql::{Expr, StageKind, parse};
     use logyard_model::LabelSet;
+    use std::sync::Arc;
 
     fn compile(filter: &str) -> Result<LineTest, String> {
         let Expr::Log(log) = parse(&format!("{{a=\"1\"}} {filter}")).unwrap() else { panic!("{filter}") };
@@ -345,6 +384,85 @@ mod tests {
         test.rows(&Block::from_entries(entries), 1..expect.len() as u32 + 1, &mut rows).unwrap();
         let passing = (1..).zip(expect).filter(|(_, (_, passes))| *passes).map(|(row, _)| row);
         assert_eq!(rows, passing.collect::<Vec<u32>>(), "{filter}");
+    }
+
+    /// Lines of few forms, which are shredded, and some that are like no other.
+    fn lines() -> Vec<String> {
+        let words = ["reset", "Refused", "CLOSED", "timed out", "ok"];
+        let line = |row: usize| match row % 5 {
+            0 => format!("conn{} error {} after {} ms", row % 7, words[row / 5 % 5], row * 7919 % 1000),
+            1 => format!(
+                "{{\"msg\":\"connection {}\",\"id\":\"{:08x}\"}}",
+                words[row / 5 % 5],
+                row * 2_654_435_761
+            ),
+            2 => format!("level=warn task{} msg=\"Session {}\" n={row}", row % 3, words[row / 7 % 5]),
+            3 => format!(
+                "10.0.{}.{} - failed pa\u{17f}{}word for user{}",
+                row % 9,
+                row % 250,
+                ["s", "\u{17f}"][row / 5 % 2],
+                row % 11
+            ),
+            _ if row % 35 == 4 => format!("line\nof {row} CONNECTION reset"),
+            _ => {
+                format!("Failed Password for user{} from 10.0.0.{} port {}", row % 13, row % 250, 1000 + row)
+            }
+        };
+        (0..2_000).map(line).collect()
+    }
+
+    #[test]
+    fn shredded_lines_are_found_as_plain_ones() {
+        let mut entries = Entries::new();
+        let lines = lines();
+        lines.iter().for_each(|line| entries.push(0, line.as_bytes(), "", &LabelSet::default()));
+        let mut builder = BlockBuilder::new();
+        builder.push_run(0, &entries, 0..entries.len());
+        let encoded = builder.finish_with(LineCodec::BEST);
+        let open =
+            || Block::open(Arc::new(encoded.meta.clone()), Arc::new(Bytes::from(encoded.bytes.clone())), 0);
+        assert!(open().is_shredded());
+        for filter in [
+            r#"|= "error""#,
+            r#"|= "error" or "Session timed""#,
+            r#"!= "error" or "Session timed""#,
+            r#"|~ "(?:connection|Session|conn3 error) (?:reset|CLOSED|timed out)""#,
+            r#"!~ "(?:connection|Session) (?:reset|CLOSED|timed out)""#,
+            r#"|~ "(?i)failed password|session closed""#,
+            r#"!~ "(?i)failed password|session closed""#,
+            r#"|~ "(?i)connection RESET""#,
+            r#"|~ "(?i:connection) reset""#,
+            r#"|~ "(?i)task1|user1[0-2] from""#,
+            r#"|~ "user1 from 10.0.0.1[0-9] port""#,
+            r#"|~ "error.*5 ms""#,
+            r#"|~ "^conn3""#,
+            r#"|~ "1[0-9] ms$""#,
+            r#"|~ "n=1?7|port 10[05]""#,
+            r#"|> "conn<_> error <_> after <_>""#,
+            r#"!> "<_>connection reset<_>""#,
+            r#"|= ip("10.0.3.0/24")"#,
+            r#"|= "user7" or ip("10.0.3.0/24")"#,
+            r#"|~ "line\nof""#,
+            r#"|= "line\nof""#,
+            r#"|~ "[0-9]{3}""#,
+        ] {
+            let test = compile(filter).unwrap();
+            let (whole, in_parts) = (open(), open());
+            let expect: Vec<u32> = (0u32..)
+                .zip(&lines)
+                .filter(|(_, line)| test.passes(line.as_bytes()))
+                .map(|(row, _)| row)
+                .collect();
+            assert!(!expect.is_empty() && expect.len() < lines.len(), "{filter}");
+            let (mut rows, mut of_parts) = (Vec::new(), Vec::new());
+            test.rows(&whole, 0..2_000, &mut rows).unwrap();
+            assert_eq!(rows, expect, "{filter}");
+            for first in (0..2_000).step_by(50) {
+                test.rows(&in_parts, first..first + 50, &mut of_parts).unwrap();
+            }
+            assert_eq!(of_parts, expect, "{filter}");
+        }
     }
 
     #[test]

@@ -98,11 +98,11 @@ impl TextQuery {
     /// `text` is whole lines, each but perhaps the last ended by a newline, which is not handed on. Stops at the first
     /// error of `take`. Cost: where the filters ask for a text, one search over all and a look at the lines with hits.
     pub fn find<E>(&self, text: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let scout = match self.pipelines.as_slice() {
-            [one] => one.scout(),
+        let search = match self.pipelines.as_slice() {
+            [one] => one.scout().map(|(_, search)| search).filter(|search| search.finds_all()),
             _ => None,
         };
-        let Some(scout) = scout else {
+        let Some(search) = search else {
             let mut rest = text;
             while !rest.is_empty() {
                 let end = memchr(b'\n', rest).unwrap_or(rest.len());
@@ -114,15 +114,15 @@ impl TextQuery {
             }
             return Ok(());
         };
-        if scout.finder.needle().contains(&b'\n') {
+        let needles = &search.needles;
+        if needles.texts().iter().any(|text| text.contains(&b'\n')) {
             // No line holds a newline.
             return Ok(());
         }
         // Where a hit is all that is asked for, no line is tested again.
-        let is_answer =
-            scout.answers.is_some() && self.pipelines.iter().all(|one| one.line_filters.len() == 1);
+        let is_answer = search.is_answer() && self.pipelines.iter().all(|one| one.line_filters.len() == 1);
         let mut rest = text;
-        while let Some(hit) = scout.finder.find(rest) {
+        while let Some(hit) = needles.find(rest, 0) {
             let (before, from_hit) = rest.split_at(hit);
             let start = memrchr(b'\n', before).map_or(0, |at| at + 1);
             let end = hit + memchr(b'\n', from_hit).unwrap_or(from_hit.len());
