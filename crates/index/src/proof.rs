@@ -12,6 +12,8 @@ use crate::token::{ID_BYTES_MIN, PART_BYTES, PART_COVER_BYTES, Shape, Token, cla
 use crate::words::Words;
 use bytes::Bytes;
 use logyard_model::Prefilter;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// The open indexes of one segment: any of them may be missing, and proves nothing then.
 #[derive(Debug)]
@@ -54,9 +56,19 @@ impl ContentIndex {
         }
         for group in &prefilter.any_of {
             let mut holders = NumberSet::none(self.ids.blocks());
+            // `(connection|session) (reset|closed)` asks for the same words again and again.
+            let mut known: HashMap<Token<'_>, Option<NumberSet>> = HashMap::new();
             for literal in group {
                 let mut of_one = candidates.clone();
-                self.narrow(literal, &mut of_one)?;
+                for token in tokens(literal) {
+                    let of_token = match known.entry(token) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(place) => place.insert(self.holders(token, &candidates)?),
+                    };
+                    if let Some(of_token) = of_token {
+                        of_one.keep(of_token);
+                    }
+                }
                 holders.extend(&of_one);
             }
             candidates.keep(&holders);

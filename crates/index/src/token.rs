@@ -80,7 +80,7 @@ pub(crate) fn shape(token: &[u8]) -> Shape {
 }
 
 /// A token found in a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Token<'a> {
     pub(crate) bytes: &'a [u8],
     /// It begins where the text does: in a literal it may be the end of a longer token.
