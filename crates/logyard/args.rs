@@ -453,7 +453,8 @@ pub(crate) struct Flags {
     #[arg(long, global = true)]
     pub(crate) expand_env: bool,
 
-    /// Leave out what a promtail.yaml asks for and the agent cannot do, with a warning
+    /// Leave out what a promtail.yaml asks for and the agent cannot do, with a warning; jobs whose lines would be others without
+    /// it are left out whole
     #[arg(long, global = true)]
     pub(crate) skip_unsupported: bool,
 }

@@ -17,7 +17,7 @@ impl Mapped {
             };
             if !pattern.starts_with('/') {
                 let text = format!("is refused: {pattern:?} is no absolute path");
-                self.refuse([at, place!["labels", "__path__"]].concat(), text);
+                self.refuse_source([at, place!["labels", "__path__"]].concat(), text);
                 continue;
             }
             if labels.contains_key("__host__") {
@@ -42,11 +42,11 @@ impl Mapped {
             for (file, pattern) in lists.files.iter().enumerate() {
                 if let Err(reason) = FileSettings::check_list(pattern) {
                     let at = [at.clone(), place!["files", file]].concat();
-                    self.refuse(at, format!("is refused: {reason}"));
+                    self.refuse_source(at, format!("is refused: {reason}"));
                 }
             }
             if lists.files.is_empty() {
-                self.refuse(
+                self.refuse_source(
                     [at, place!["files"]].concat(),
                     "is refused: it is empty; want files such as /etc/targets/*.yml",
                 );

@@ -29,7 +29,7 @@ pub(crate) struct How {
 pub(crate) struct Taken {
     /// Keys with another effect.
     pub(crate) notes: Vec<String>,
-    /// Keys left out because they cannot be honoured.
+    /// Keys left out because they cannot be honoured, and jobs left out for them.
     pub(crate) refused: Vec<String>,
     pub(crate) positions: ImportedPositions,
 }
@@ -54,13 +54,14 @@ pub(crate) fn take(
     let mapped = map(&file, settings, refused);
     let lines =
         |remarks: &[Remark]| remarks.iter().map(|remark| promtail::shown(path, &text, remark)).collect();
-    let refused: Vec<String> = lines(&mapped.refused);
+    let mut refused: Vec<String> = lines(&mapped.refused);
     if !refused.is_empty() && !how.skip_unsupported {
         anyhow::bail!(
             "cannot use {}\nmend these, or leave them out with --skip-unsupported",
             refused.join("\n")
         );
     }
+    refused.extend::<Vec<String>>(lines(&mapped.left_out));
     let positions = match &mapped.positions {
         Some(path) => read_positions(path, &mapped.journals, disk)?,
         None => ImportedPositions::default(),

@@ -21,12 +21,16 @@ pub(crate) struct Mapped {
     pub(crate) notes: Vec<Remark>,
     /// Keys that cannot be honoured.
     pub(crate) refused: Vec<Remark>,
+    /// Jobs that are left out for it.
+    pub(crate) left_out: Vec<Remark>,
     /// The file of positions to take over.
     pub(crate) positions: Option<PathBuf>,
     /// Rules and stages of the first job, which the standard input goes through.
     pub(crate) first: (Vec<RelabelSettings>, Vec<StageSettings>),
-    /// A rule or stage of the first job cannot be used.
+    /// Not all of the first job can be honoured.
     pub(crate) is_first_left_out: bool,
+    /// Something is refused of the job at hand without which its lines would be others.
+    is_job_spoiled: bool,
     /// Names of jobs that read journals, and the numbers of those in `agent.journal`.
     pub(crate) journals: Vec<(String, usize)>,
 }
@@ -39,9 +43,11 @@ pub(crate) fn map(file: &PromtailFile, settings: Settings, refused: Vec<Remark>)
         settings,
         notes: Vec::new(),
         refused,
+        left_out: Vec::new(),
         positions,
         first: Default::default(),
         is_first_left_out: false,
+        is_job_spoiled: false,
         journals: Vec::new(),
     };
     mapped.settings.agent.docker.enabled = false;
@@ -71,7 +77,14 @@ impl Mapped {
         self.notes.push(Remark { path, text: text.into() });
     }
 
+    /// Refuses a key. One of a job leaves the job out: without it lines would be others, or go elsewhere.
     pub(crate) fn refuse(&mut self, path: Vec<Step>, text: impl Into<String>) {
+        self.is_job_spoiled = true;
+        self.refused.push(Remark { path, text: text.into() });
+    }
+
+    /// Refuses one of several sources of a job; the others are read.
+    pub(crate) fn refuse_source(&mut self, path: Vec<Step>, text: impl Into<String>) {
         self.refused.push(Remark { path, text: text.into() });
     }
 
@@ -163,7 +176,51 @@ impl Mapped {
         Some(StageSettings { limit: Some(limit), ..StageSettings::default() })
     }
 
+    /// Takes a job, or leaves it out as a whole.
     fn job(
+        &mut self,
+        index: usize,
+        job: &PromtailJob,
+        external: &[(String, String)],
+        limit: Option<&StageSettings>,
+    ) {
+        let agent = &self.settings.agent;
+        let docker = agent.docker.clone();
+        let counts = [
+            agent.files.len(),
+            agent.syslog.len(),
+            agent.gelf.len(),
+            agent.loki_push.len(),
+            agent.journal.len(),
+            self.journals.len(),
+        ];
+        // Stages were taken out while the file was read.
+        let stages = place!["scrape_configs", index, "pipeline_stages"];
+        self.is_job_spoiled = self.refused.iter().any(|remark| remark.path.starts_with(&stages));
+        self.sources(index, job, external, limit);
+        if !self.is_job_spoiled {
+            return;
+        }
+        let [files, syslog, gelf, loki_push, journal, journals] = counts;
+        let agent = &mut self.settings.agent;
+        agent.docker = docker;
+        agent.files.truncate(files);
+        agent.syslog.truncate(syslog);
+        agent.gelf.truncate(gelf);
+        agent.loki_push.truncate(loki_push);
+        agent.journal.truncate(journal);
+        self.journals.truncate(journals);
+        self.is_first_left_out |= index == 0;
+        let why = "is left out whole: without what is refused of it, lines would be others or go elsewhere";
+        self.left_out.push(match &job.job_name {
+            Some(name) => {
+                Remark { path: place!["scrape_configs", index, "job_name"], text: format!("{name:?} {why}") }
+            }
+            None => Remark { path: place!["scrape_configs", index], text: why.to_owned() },
+        });
+    }
+
+    fn sources(
         &mut self,
         index: usize,
         job: &PromtailJob,
@@ -173,12 +230,11 @@ impl Mapped {
         let at = |key: &str| place!["scrape_configs", index, key];
         let rules = job.relabel_configs.clone().unwrap_or_default();
         let stages = job.pipeline_stages.clone().unwrap_or_default();
-        let is_whole = self.check_job(index, &rules, &stages);
+        self.check_job(index, &rules, &stages);
         let encoding = job.encoding.clone().unwrap_or_default();
         if !FileSettings::has_encoding(&encoding) {
             let text = format!("is refused: {encoding:?} is no encoding; want an IANA name such as utf-16le");
             self.refuse(at("encoding"), text);
-            return;
         }
         let decompress = job.decompression.as_ref().is_some_and(|form| form.enabled == Some(true));
         if decompress {
@@ -192,11 +248,6 @@ impl Mapped {
         let relabel: Vec<RelabelSettings> = rules.into_iter().chain(rules_last).collect();
         let stages: Vec<StageSettings> =
             limit.cloned().into_iter().chain(stages).chain(stages_last).collect();
-        if !is_whole {
-            // Without a rule or a stage the job might let out what it was to keep back.
-            self.is_first_left_out |= index == 0;
-            return;
-        }
         if index == 0 {
             self.first = (relabel.clone(), stages.clone());
         }
@@ -213,7 +264,7 @@ impl Mapped {
         for (number, docker) in job.docker_sd_configs.iter().flatten().enumerate() {
             let at = place!["scrape_configs", index, "docker_sd_configs", number];
             if self.settings.agent.docker.enabled {
-                self.refuse(at, "is refused: one engine is read once; join all docker_sd_configs to one, with rules for what differs");
+                self.refuse_source(at, "is refused: one engine is read once; join all docker_sd_configs to one, with rules for what differs");
                 continue;
             }
             self.docker(&at, docker);
@@ -224,9 +275,8 @@ impl Mapped {
         self.receivers(index, job, &relabel, &stages);
     }
 
-    /// Finds rules and stages that cannot be used, with their lines. Returns whether there are none.
-    fn check_job(&mut self, index: usize, rules: &[RelabelSettings], stages: &[StageSettings]) -> bool {
-        let before = self.refused.len();
+    /// Finds rules and stages that cannot be used, with their lines.
+    fn check_job(&mut self, index: usize, rules: &[RelabelSettings], stages: &[StageSettings]) {
         let line_bytes_max = self.settings.agent.line_bytes_max as usize;
         let faults = [
             ("relabel_configs", Relabeling::compile(rules).err()),
@@ -242,7 +292,6 @@ impl Mapped {
             let at = in_file(at, &self.refused);
             self.refuse(at, format!("cannot be used: {}", fault.reason()));
         }
-        self.refused.len() == before
     }
 
     fn docker(&mut self, at: &[Step], docker: &PromtailDocker) {

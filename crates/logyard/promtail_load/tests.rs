@@ -406,7 +406,46 @@ fn a_job_with_a_stage_that_cannot_be_used_is_left_out_whole() {
     let (settings, taken) = taken(&format!("{FILES}{bad}"), how).unwrap();
     assert!(taken.refused[0].contains("line 6: \"scrape_configs[1].pipeline_stages[0].replace.expression\""));
     let paths: Vec<String> = settings.agent.files.into_iter().flat_map(|files| files.path).collect();
-    assert_eq!((paths.join(" "), taken.refused.len()), ("/a".to_owned(), 1));
+    assert_eq!((paths.join(" "), taken.refused.len()), ("/a".to_owned(), 2), "the stage and the job");
+}
+
+#[test]
+fn a_job_whose_lines_would_be_others_is_left_out_whole() {
+    let files = "  static_configs: [{labels: {__path__: /b}}]\n";
+    let docker = "  docker_sd_configs:\n  - host: unix:///var/run/docker.sock\n";
+    for (job, key) in [
+        (format!("{files}  pipeline_stages: [{{tenant: {{source: t}}}}]\n"), "pipeline_stages[0].tenant"),
+        (
+            format!(
+                "{files}  pipeline_stages: [{{match: {{selector: '{{a=\"b\"}}', stages: [{{tenant: {{value: t}}}}]}}}}]\n"
+            ),
+            "pipeline_stages[0].match.stages[0].tenant",
+        ),
+        (
+            format!("{files}{docker}    filters: [{{name: network, values: [web]}}]\n"),
+            "docker_sd_configs[0].filters[0].name",
+        ),
+        (format!("{docker}    bearer_token: a\n"), "docker_sd_configs[0].bearer_token"),
+        (format!("{files}  syslog: {{listen_address: ':1', syslog_format: cef}}\n"), "syslog.syslog_format"),
+    ] {
+        let how = How { skip_unsupported: true, ..How::default() };
+        let (settings, taken) = taken(&format!("{FILES}- job_name: j\n{job}"), how).unwrap();
+        let agent = settings.agent;
+        assert_eq!((agent.files.len(), agent.syslog.len(), agent.docker.enabled), (1, 0, false), "{job}");
+        assert!(agent.docker.filters.is_empty(), "{job}");
+        assert!(taken.refused[0].contains(&format!("\"scrape_configs[1].{key}\" is refused")), "{taken:?}");
+        let said = "line 4: \"scrape_configs[1].job_name\" \"j\" is left out whole: ";
+        assert!(taken.refused.last().is_some_and(|last| last.contains(said)), "{taken:?}");
+    }
+}
+
+#[test]
+fn sources_that_are_refused_leave_a_jobs_others() {
+    let how = How { skip_unsupported: true, ..How::default() };
+    let groups = "  static_configs: [{labels: {__path__: /b}}, {labels: {__path__: c}}]\n";
+    let job = format!("{groups}  kafka: {{brokers: []}}\n  file_sd_configs: [{{files: [a.yml]}}]\n");
+    let (settings, taken) = taken(&format!("{FILES}- job_name: j\n{job}"), how).unwrap();
+    assert_eq!((settings.agent.files.len(), taken.refused.len()), (2, 3), "{taken:?}");
 }
 
 #[test]
