@@ -264,6 +264,10 @@ pub(crate) enum ConfigCommand {
         /// The file
         #[arg(value_name = "FILE")]
         file: PathBuf,
+
+        /// Print passwords, tokens and headers as they are, not as ***
+        #[arg(long)]
+        show_secrets: bool,
     },
 }
 

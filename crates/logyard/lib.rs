@@ -106,9 +106,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Store => command_run::run(Role::Store, source, (settings, taken), disk),
         Command::Config { command: None } => command_config::run(&settings, &*disk),
-        Command::Config { command: Some(ConfigCommand::FromPromtail { file }) } => {
+        Command::Config { command: Some(ConfigCommand::FromPromtail { file, show_secrets }) } => {
             match promtail_load::take(&file, source.how(), settings, &*disk) {
-                Ok((settings, taken)) => command_config::run_from_promtail(&settings, &taken),
+                Ok((settings, taken)) => command_config::run_from_promtail(&settings, &taken, show_secrets),
                 Err(error) => return fail(&error, WRONG_USE),
             }
         }

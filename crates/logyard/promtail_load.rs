@@ -7,11 +7,13 @@ use logyard_agent::{
     FileSettings, GelfSettings, ImportedPositions, JournalSettings, LokiPushSettings, RelabelSettings,
     SyslogSettings,
 };
+use logyard_rules::{Step, name_of};
+use logyard_server::Secret;
 use logyard_sys::Disk;
 use serde_yaml_ng::Value;
 
 use crate::config::Settings;
-use crate::promtail::{self, Remark};
+use crate::promtail::{self, Remark, place};
 use crate::promtail_env::expand;
 use crate::promtail_map::map;
 
@@ -85,13 +87,56 @@ fn read_positions(
     ImportedPositions::parse_promtail(&bytes, journals).map_err(anyhow::Error::msg).with_context(what)
 }
 
-/// Writes settings as a config file of ours, without what has its default anyhow.
+/// Writes settings as a config file of ours, with its secrets, without what has its default anyhow.
 pub(crate) fn print_short(settings: &Settings) -> anyhow::Result<String> {
+    let mut short = short(settings)?;
+    for (path, secret) in secrets(settings) {
+        let place = path.iter().try_fold(&mut short, |value, step| match step {
+            Step::Key(key) => value.get_mut(key),
+            Step::Item(index) => value.get_mut(index),
+        });
+        *place.context("find a secret")? = secret.expose().into();
+    }
+    Ok(serde_yaml_ng::to_string(&short)?)
+}
+
+/// Writes them with `***` for secrets, and says in front which those are.
+pub(crate) fn print_hiding(settings: &Settings) -> anyhow::Result<String> {
+    let names: Vec<String> = secrets(settings).into_iter().map(|(path, _)| name_of(&path)).collect();
+    let text = serde_yaml_ng::to_string(&short(settings)?)?;
+    if names.is_empty() {
+        return Ok(text);
+    }
+    Ok(format!(
+        "# Not shown: {}. Fill in where *** stands, name a file as token_file or password_file, or print with --show-secrets.\n{text}",
+        names.join(", ")
+    ))
+}
+
+fn short(settings: &Settings) -> anyhow::Result<Value> {
     let printed = |settings: &Settings| -> anyhow::Result<Value> {
         Ok(serde_yaml_ng::from_str(&crate::config::print(settings)?)?)
     };
-    let short = without_defaults(printed(settings)?, &printed(&Settings::default())?)?;
-    Ok(serde_yaml_ng::to_string(&short)?)
+    without_defaults(printed(settings)?, &printed(&Settings::default())?)
+}
+
+/// Returns the secrets of clients, and where they stand.
+fn secrets(settings: &Settings) -> Vec<(Vec<Step>, &Secret)> {
+    let push = &settings.push;
+    let mut clients = vec![(place!["push"], &push.delivery)];
+    let also = push.also.iter().enumerate();
+    clients.extend(also.map(|(number, also)| (place!["push", "also", number], &also.delivery)));
+    let mut all = Vec::new();
+    for (at, client) in clients {
+        let below = |steps: Vec<Step>| [at.clone(), steps].concat();
+        all.push((below(place!["token"]), &client.token));
+        all.push((below(place!["password"]), &client.password));
+        all.extend(
+            client.headers.iter().map(|(name, secret)| (below(place!["headers", name.as_str()]), secret)),
+        );
+    }
+    all.retain(|(_, secret)| !secret.is_empty());
+    all
 }
 
 fn without_defaults(value: Value, default: &Value) -> anyhow::Result<Value> {

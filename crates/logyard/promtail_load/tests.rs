@@ -484,6 +484,14 @@ fn several_clients_become_several_destinations() {
     assert_eq!((&*second.tenant, &*second.proxy, second.headers.len()), ("7", "http://proxy:3128", 1));
     assert_eq!((&*third.proxy, third.token.expose()), ("environment", "b"));
     assert!(push.all().iter().all(|all| all.delivery.kind == logyard_agent::DestinationKind::Auto));
+    // They are printed with what lets the agent in, or say what is missing.
+    let settings = taken(&text.replace("password_file: /p", "password: /p"), How::default()).unwrap().0;
+    let file = Some(("short.yaml".into(), print_short(&settings).unwrap()));
+    let again = crate::config::load(&crate::Sources { file, ..crate::Sources::default() }).unwrap();
+    assert_eq!(again, settings);
+    let hidden = print_hiding(&settings).unwrap();
+    let want = "# Not shown: push.password, push.also[0].headers.X-Key, push.also[1].token. Fill in where *** stands";
+    assert!(hidden.starts_with(want) && !hidden.contains("sesame"), "{hidden}");
     let other = text.replace("  tenant_id: '7'\n", "  external_labels: {a: b}\n");
     refuses(&other, &["line 6: \"clients[1].external_labels\" is refused"]);
 }
