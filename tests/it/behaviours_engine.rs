@@ -1,10 +1,12 @@
 //! Behaviours of the agent on a real engine: names and numbers are those of the list that the agent is held to.
 
+use crate::clients::outside;
 use crate::engine::{Engine, IMAGE, numbered};
 use crate::http;
 use crate::process::Logyard;
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -137,6 +139,68 @@ fn b04_b05_b06_each_run_is_read_once() {
     assert_eq!(polite, ["run", "bye"].repeat(3));
     assert_eq!(logyard.lines(r#"{container="crashing"}"#), ["run", "last"].repeat(4));
     logyard.assert_quiet_but_for(&[]);
+}
+
+#[test]
+fn b04_containers_that_end_at_once_are_read_whole_or_not_at_all() {
+    let engine = Engine::start();
+    let mut logyard = Logyard::new(&engine.host(), &[]);
+    logyard.start();
+    for number in 0..50 {
+        let script = format!("for l in a b c; do echo {number:02} $l; done");
+        engine.docker(&["run", "--rm", "--network", "none", IMAGE, "/bin/sh", "-c", &script]);
+    }
+    engine.run("last", &[], "echo last");
+    logyard.wait_for_lines(r#"{container="last"}"#, 1, WITHIN);
+    let lines = logyard.lines(r#"{container=~".+", container!="last"}"#);
+    let read: BTreeSet<&str> = lines.iter().filter_map(|line| line.split_once(' ')).map(|of| of.0).collect();
+    let want: Vec<String> =
+        read.iter().flat_map(|number| ["a", "b", "c"].map(|letter| format!("{number} {letter}"))).collect();
+    assert_eq!(lines, want);
+    println!("{} of 50 containers were there long enough", read.len());
+    assert!(!read.is_empty());
+    logyard.assert_quiet_but_for(&[]);
+}
+
+#[test]
+fn b29_a_clock_set_back_suppresses_nothing() {
+    let engine = Engine::start();
+    let library =
+        format!("libfaketime/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+    let library = outside(&library);
+    let folder = tempfile::tempdir().unwrap();
+    let clock = folder.path().join("clock");
+    fs::write(&clock, "+0\n").unwrap();
+    let mut logyard = Logyard::new(&engine.host(), &[]).with_variables(&[
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap()),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ]);
+    logyard.start();
+    let wait = "while [ ! -e /go ]; do sleep 0.1; done";
+    engine.run("stepped", &[], &format!("echo before; {wait}; echo after; sleep 600"));
+    let query = r#"{container="stepped"}"#;
+    logyard.wait_for_lines(query, 1, WITHIN);
+    // The engine's own clock is the machine's, which other programs need: what it would write is written for it.
+    fs::write(&clock, "-10\n").unwrap();
+    for number in 1..=5 {
+        let format = "--date=10 seconds ago";
+        let time = Command::new("date").args(["--utc", format, "+%Y-%m-%dT%H:%M:%S.%NZ"]).output().unwrap();
+        let time = String::from_utf8(time.stdout).unwrap();
+        let row =
+            format!("{{\"log\":\"line {number}\\n\",\"stream\":\"stdout\",\"time\":\"{}\"}}\n", time.trim());
+        engine.append_to_log("stepped", row.as_bytes());
+        thread::sleep(Duration::from_millis(50));
+    }
+    let want: Vec<String> = (1..=5).map(|number| format!("line {number}")).collect();
+    let want = [&want[..], &["before".to_owned()]].concat();
+    assert_eq!(logyard.wait_for_lines(query, 6, WITHIN), want, "in the order of their times");
+    assert!(logyard.metric("logyard_agent_clock_steps_total") >= 1.0);
+    engine.docker(&["exec", "stepped", "/bin/sh", "-c", ": > /go"]);
+    let want = [&want[..], &["after".to_owned()]].concat();
+    assert_eq!(logyard.wait_for_lines(query, 7, WITHIN), want);
+    logyard.assert_quiet_but_for(&["clock"]);
 }
 
 #[test]
@@ -278,6 +342,15 @@ fn b16_b17_b18_damaged_cut_and_long_logs_cost_and_repeat_nothing() {
     for name in ["damaged", "hollow", "cut"] {
         engine.run(name, &[], told);
     }
+    // The third line has several parts.
+    engine.run(
+        "typed",
+        &["-t"],
+        &told.replace(
+            "echo line $n;",
+            r#"if [ $n = 3 ]; then head -c 40000 /dev/zero | tr '\0' x; echo; else echo line $n; fi;"#,
+        ),
+    );
     let tell = |name: &str, number: usize| {
         engine.docker(&["exec", name, "/bin/sh", "-c", &format!(": > /go{number}")]);
     };
@@ -285,7 +358,7 @@ fn b16_b17_b18_damaged_cut_and_long_logs_cost_and_repeat_nothing() {
         let want: Vec<String> = (1..=count).map(|number| format!("line {number}")).collect();
         assert_eq!(logyard.wait_for_lines(&format!(r#"{{container="{name}"}}"#), count, WITHIN), want);
     };
-    for name in ["damaged", "hollow", "cut"] {
+    for name in ["damaged", "hollow", "typed", "cut"] {
         tell(name, 1);
         wait(&logyard, name, 1);
     }
@@ -295,16 +368,20 @@ fn b16_b17_b18_damaged_cut_and_long_logs_cost_and_repeat_nothing() {
     wait(&logyard, "cut", 2);
     logyard.kill();
     engine.append_to_log("damaged", &[0; 4096]);
-    engine.append_to_log("hollow", &[0; 4_000]);
+    for name in ["hollow", "typed"] {
+        engine.append_to_log(name, &[0; 4_000]);
+    }
     engine.cut_log("cut");
     tell("cut", 3);
-    for number in 2..=4 {
-        tell("hollow", number);
-    }
-    let until = std::time::Instant::now() + WITHIN;
-    while !String::from_utf8_lossy(&fs::read(engine.log_path("hollow")).unwrap()).contains("line 4") {
-        assert!(std::time::Instant::now() < until, "lines are written while the agent is away");
-        thread::sleep(Duration::from_millis(100));
+    for name in ["hollow", "typed"] {
+        for number in 2..=4 {
+            tell(name, number);
+        }
+        let until = std::time::Instant::now() + WITHIN;
+        while !String::from_utf8_lossy(&fs::read(engine.log_path(name)).unwrap()).contains("line 4") {
+            assert!(std::time::Instant::now() < until, "lines are written while the agent is away");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
     logyard.start();
     wait(&logyard, "cut", 3);
@@ -334,9 +411,14 @@ fn b16_b17_b18_damaged_cut_and_long_logs_cost_and_repeat_nothing() {
 
     // What the agent was away for comes by itself, but for the line in whose row the zeros stand, if the engine shows
     // that to nobody.
-    let mut hollow = logyard.wait_for_lines(r#"{container="hollow"}"#, 3, WITHIN);
-    hollow.retain(|line| line != "line 2");
-    assert_eq!(hollow, ["line 1", "line 3", "line 4"]);
+    for (name, third) in [("hollow", "line 3"), ("typed", &*"x".repeat(40_000))] {
+        let mut lines = logyard.wait_for_lines(&format!(r#"{{container="{name}"}}"#), 3, WITHIN);
+        let is_told =
+            logyard.log().lines().any(|line| line.contains("a damaged place") && line.contains(name));
+        assert!(is_told || lines.contains(&"line 2".to_owned()), "{name}: what is left out is told");
+        lines.retain(|line| line != "line 2");
+        assert_eq!(lines, ["line 1", third, "line 4"], "{name}");
+    }
     logyard.assert_quiet_but_for(&["rotated away", "a damaged place"]);
 }
 

@@ -164,9 +164,11 @@ fn b20_an_engine_that_is_away_is_asked_seldom() {
     thread::sleep(Duration::from_secs(8));
     let before = asked.load(Ordering::SeqCst);
     assert!(before > 0, "it was asked at all");
-    thread::sleep(Duration::from_secs(10));
+    let away = std::env::var("LOGYARD_AWAY_SECS").map_or(10, |secs| secs.parse().unwrap());
+    thread::sleep(Duration::from_secs(away));
     let since = asked.load(Ordering::SeqCst) - before;
-    assert!(since <= 8, "{since} connections in 10 s");
+    println!("{since} connections in {away} s");
+    assert!(since as u64 <= away / 5 + 6, "{since} connections in {away} s");
     assert_eq!(logyard.targets()["engine"], serde_json::Value::Null);
     assert!(logyard.targets()["engine_problem"].as_str().unwrap().contains("docker.sock"));
     logyard.assert_quiet_but_for(&["engine"]);

@@ -22,6 +22,8 @@ pub struct Logyard {
     namespace: Option<String>,
     /// Programs that it finds first.
     programs: Option<PathBuf>,
+    /// Variables besides those of this process.
+    variables: Vec<(String, String)>,
     port: u16,
     /// What `logq` shows, and the scheme of addresses.
     logq_flags: Vec<String>,
@@ -42,6 +44,7 @@ impl Logyard {
             address: "127.0.0.1".to_owned(),
             namespace: None,
             programs: None,
+            variables: Vec::new(),
             port: free_port(),
             logq_flags: Vec::new(),
             scheme: "http",
@@ -90,6 +93,12 @@ impl Logyard {
         self
     }
 
+    /// Sets variables for all starts to come.
+    pub fn with_variables(mut self, variables: &[(&str, &str)]) -> Self {
+        self.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self
+    }
+
     /// Also has the process tell what happens to containers, which most tests have no use for.
     pub fn with_lifecycle(mut self) -> Self {
         self.has_lifecycle = true;
@@ -129,6 +138,7 @@ impl Logyard {
             .args(more)
             .env("DOCKER_HOST", &self.docker_host)
             .env("LOGYARD_AGENT__DOCKER__LIFECYCLE_ENTRIES", self.has_lifecycle.to_string())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
