@@ -43,6 +43,39 @@ pub(crate) const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "pattern stage, shredded lines",
+        prepare: || {
+            shredded(
+                "text",
+                "sum by (status) (count_over_time({app=\"shop\"} \
+                 | pattern `<ip> - <_> [<_>] \"<method> <path> <_>\" <status> <size> <_>` [all]))",
+            )
+        },
+    },
+    Case {
+        name: "regexp stage, shredded lines",
+        prepare: || {
+            shredded(
+                "text",
+                "sum by (user) (count_over_time({app=\"shop\"} \
+                 | regexp `Failed password for (?:invalid user )?(?P<user>\\S+) from` [all]))",
+            )
+        },
+    },
+    Case {
+        name: "json stage and unwrap, shredded lines",
+        prepare: || {
+            shredded(
+                "json",
+                r#"quantile_over_time(0.99, {app="shop"} | json | unwrap bytes [all]) by (status)"#,
+            )
+        },
+    },
+    Case {
+        name: "logfmt stage, shredded lines",
+        prepare: || shredded("logfmt", r#"sum by (status) (count_over_time({app="shop"} | logfmt [all]))"#),
+    },
+    Case {
         name: "line_format stage",
         prepare: || {
             query(
@@ -78,6 +111,10 @@ pub(crate) const CASES: &[Case] = &[
 
 fn query(kind: &str, text: &str) -> Work {
     repeated(1, Memory::new(&made(kind, BYTES)).prepare(text))
+}
+
+fn shredded(kind: &str, text: &str) -> Work {
+    repeated(1, Memory::shredded(&made(kind, BYTES)).prepare(text))
 }
 
 fn steps(text: &str) -> Work {

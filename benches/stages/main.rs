@@ -10,6 +10,7 @@
 mod cases;
 mod corpus;
 mod cpu_time;
+#[allow(dead_code, reason = "some of it is for `instructions` only")]
 mod memory;
 
 use cpu_time::CpuTime;

@@ -1,7 +1,7 @@
 //! Blocks in memory behind the engine's `Select`, and queries made ready to run over them.
 
 use crate::corpus::Corpus;
-use logyard_codec::{Block, BlockView, Entries, RunView};
+use logyard_codec::{Block, BlockBuilder, BlockView, Entries, LineCodec, RunView};
 use logyard_engine::{
     Cancel, Engine, EngineSettings, QueryKind, QueryRequest, QueryResult, Select, SelectError, SelectRequest,
 };
@@ -22,7 +22,22 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Lays the lines out in blocks that need no decoding.
     pub(crate) fn new(corpus: &Corpus) -> Self {
+        Self::with_blocks(corpus, Block::from_entries)
+    }
+
+    /// Lays the lines out in blocks as compaction writes them, which each query decodes.
+    pub(crate) fn shredded(corpus: &Corpus) -> Self {
+        Self::with_blocks(corpus, |entries| {
+            let mut builder = BlockBuilder::new();
+            builder.push_run(0, &entries, 0..entries.len());
+            let encoded = builder.finish_with(LineCodec::AlwaysShredded);
+            Block::open(Arc::new(encoded.meta), Arc::new(bytes::Bytes::from(encoded.bytes)), 0)
+        })
+    }
+
+    fn with_blocks(corpus: &Corpus, make: impl Fn(Entries) -> Block) -> Self {
         let labels = [("app", "shop"), ("container", "shop-1"), ("host", "h1"), ("job", "docker")];
         let stream = Arc::new(Stream::new(&Tenant::single(), LabelSet::from_pairs(labels)));
         let mut memory = Self { views: Vec::new(), end_ns: 0 };
@@ -31,16 +46,16 @@ impl Memory {
             memory.end_ns += GAP_NS;
             entries.push(memory.end_ns, line.as_bytes(), "", &LabelSet::default());
             if entries.line_bytes() >= BLOCK_BYTES {
-                memory.push(&stream, std::mem::take(&mut entries));
+                memory.push(&stream, std::mem::take(&mut entries), &make);
             }
         }
         if !entries.is_empty() {
-            memory.push(&stream, entries);
+            memory.push(&stream, entries, &make);
         }
         memory
     }
 
-    fn push(&mut self, stream: &Arc<Stream>, entries: Entries) {
+    fn push(&mut self, stream: &Arc<Stream>, entries: Entries, make: impl Fn(Entries) -> Block) {
         let run = RunView {
             stream: Arc::clone(stream),
             rows: 0..entries.len() as u32,
@@ -49,11 +64,7 @@ impl Memory {
             raw_bytes: entries.line_bytes(),
         };
         let arrival = self.views.len() as u64;
-        self.views.push(BlockView {
-            block: Arc::new(Block::from_entries(entries)),
-            runs: vec![run],
-            arrival,
-        });
+        self.views.push(BlockView { block: Arc::new(make(entries)), runs: vec![run], arrival });
     }
 
     /// Returns the number of entries.
