@@ -88,18 +88,18 @@ pub struct Block {
     meta: Arc<BlockMeta>,
     /// Absent for entries that were never encoded.
     source: Option<(Arc<dyn SectionSource>, u64)>,
-    decoded: Arc<Decoded>,
+    /// Had from the source at the first need, if the handle shares it; with how much was decoded then.
+    decoded: OnceLock<(Arc<Decoded>, usize)>,
     /// The lines of a shredded block, if all were asked for.
     rebuilt: OnceLock<Lines>,
-    /// How much was decoded when the handle was made, if it shares that.
-    shared_before: Option<usize>,
+    is_shared: bool,
 }
 
 impl Block {
     /// Opens a block that starts at `base_offset` of `source`. Cost: reads nothing yet.
     pub fn open(meta: Arc<BlockMeta>, source: Arc<dyn SectionSource>, base_offset: u64) -> Self {
-        let (decoded, rebuilt) = (Arc::default(), OnceLock::new());
-        Self { meta, source: Some((source, base_offset)), decoded, rebuilt, shared_before: None }
+        let (decoded, rebuilt) = (OnceLock::new(), OnceLock::new());
+        Self { meta, source: Some((source, base_offset)), decoded, rebuilt, is_shared: false }
     }
 
     /// Makes a decoded block of one run from sorted entries, without a copy.
@@ -121,8 +121,8 @@ impl Block {
             levels: levels.into(),
             metadata: metadata.into(),
         };
-        let (decoded, rebuilt) = (Arc::new(decoded), OnceLock::new());
-        Self { meta: Arc::new(meta), source: None, decoded, rebuilt, shared_before: None }
+        let (decoded, rebuilt) = (OnceLock::from((Arc::new(decoded), 0)), OnceLock::new());
+        Self { meta: Arc::new(meta), source: None, decoded, rebuilt, is_shared: false }
     }
 
     /// Returns a handle of the same block with nothing decoded, so that what is decoded through it goes
@@ -136,17 +136,16 @@ impl Block {
         }
     }
 
-    /// Returns a handle of the same block with as much decoded as its source has kept. What is decoded through it is
-    /// given to the source in the end. Cost: as [`Block::fresh`].
+    /// Returns a handle of the same block with as much decoded as its source has kept, which it is asked for at the first
+    /// need. What is decoded through the handle is given to the source in the end. Cost: as [`Block::fresh`].
     pub fn shared(self: &Arc<Self>) -> Arc<Self> {
         let Some((source, base_offset)) = &self.source else { return Arc::clone(self) };
-        let decoded = source.kept().unwrap_or_default();
         Arc::new(Self {
             meta: Arc::clone(&self.meta),
             source: Some((Arc::clone(source), *base_offset)),
-            shared_before: Some(decoded.heap_bytes()),
-            decoded,
+            decoded: OnceLock::new(),
             rebuilt: OnceLock::new(),
+            is_shared: true,
         })
     }
 
@@ -162,7 +161,7 @@ impl Block {
 
     /// Returns the timestamp of each row; ascending within each run.
     pub fn timestamps(&self) -> Result<&[i64], Error> {
-        let decoded = self.get_or_decode(&self.decoded.ts_ns, || {
+        let decoded = self.get_or_decode(&self.decoded().ts_ns, || {
             let rows = self.row_count()?;
             match self.meta.section(SECTION_TS) {
                 Some(section) if section.codec == CODEC_NUMBERS => {
@@ -178,10 +177,10 @@ impl Block {
 
     /// Returns where each line ends, as [`Lines::ends`] does, without touching the text.
     pub fn line_ends(&self) -> Result<&[u32], Error> {
-        if let Some(lines) = self.rebuilt.get().or_else(|| self.decoded.lines.get()) {
+        if let Some(lines) = self.rebuilt.get().or_else(|| self.decoded().lines.get()) {
             return Ok(lines.ends());
         }
-        let decoded = self.get_or_decode(&self.decoded.ends, || match self.shredded()? {
+        let decoded = self.get_or_decode(&self.decoded().ends, || match self.shredded()? {
             Some(shredded) => shredded.line_ends(self),
             None => self.decode_ends(),
         })?;
@@ -192,13 +191,13 @@ impl Block {
     /// [`Block::line_into`] for what does not. Columns are kept only if something else asked for them before.
     pub fn lines(&self) -> Result<&Lines, Error> {
         if self.is_shredded() {
-            return self.get_or_decode(&self.rebuilt, || match self.decoded.shredded.get() {
+            return self.get_or_decode(&self.rebuilt, || match self.decoded().shredded.get() {
                 Some(shredded) => shredded.lines(self, self.meta.raw_bytes),
                 None => self.decode_shredded()?.lines(self, self.meta.raw_bytes),
             });
         }
-        self.get_or_decode(&self.decoded.lines, || {
-            let ends = match self.decoded.ends.get() {
+        self.get_or_decode(&self.decoded().lines, || {
+            let ends = match self.decoded().ends.get() {
                 Some(ends) => ends.clone(),
                 None => self.decode_ends()?,
             };
@@ -264,12 +263,23 @@ impl Block {
         }
     }
 
+    /// Returns what is decoded so far.
+    fn decoded(&self) -> &Decoded {
+        let (decoded, _) = self.decoded.get_or_init(|| {
+            let source = self.source.as_ref().filter(|_| self.is_shared);
+            let decoded = source.and_then(|(source, _)| source.kept()).unwrap_or_default();
+            let bytes = decoded.heap_bytes();
+            (decoded, bytes)
+        });
+        decoded
+    }
+
     /// Returns the shredded form of the lines; `None` if they are plain.
     pub(crate) fn shredded(&self) -> Result<Option<&Shredded>, Error> {
         if !self.is_shredded() {
             return Ok(None);
         }
-        self.get_or_decode(&self.decoded.shredded, || self.decode_shredded()).map(Some)
+        self.get_or_decode(&self.decoded().shredded, || self.decode_shredded()).map(Some)
     }
 
     fn decode_shredded(&self) -> Result<Shredded, Error> {
@@ -288,35 +298,38 @@ impl Block {
 
     /// Returns the levels.
     pub fn levels(&self) -> Result<&LevelColumn, Error> {
-        self.get_or_decode(&self.decoded.levels, || self.decode_column(SECTION_LEVEL, "levels"))
+        self.get_or_decode(&self.decoded().levels, || self.decode_column(SECTION_LEVEL, "levels"))
     }
 
     /// Returns the structured metadata.
     pub fn metadata(&self) -> Result<&MetadataColumn, Error> {
-        self.get_or_decode(&self.decoded.metadata, || self.decode_column(SECTION_METADATA, "metadata"))
+        self.get_or_decode(&self.decoded().metadata, || self.decode_column(SECTION_METADATA, "metadata"))
     }
 
     /// Returns whether lines, or parts of them, have been decoded from their compressed form.
     pub fn has_decoded_lines(&self) -> bool {
-        let Decoded { lines, shredded, .. } = &*self.decoded;
+        let is_decoded =
+            |decoded: &Decoded| decoded.lines.get().is_some() || decoded.shredded.get().is_some();
         self.source.is_some()
-            && (lines.get().is_some() || shredded.get().is_some() || self.rebuilt.get().is_some())
+            && (self.rebuilt.get().is_some() || self.decoded.get().is_some_and(|(all, _)| is_decoded(all)))
     }
 
     /// Returns about how much memory the sections decoded so far take.
     pub fn heap_bytes(&self) -> usize {
-        self.decoded.heap_bytes() + self.rebuilt.get().map_or(0, Lines::heap_bytes)
+        let decoded = self.decoded.get().map_or(0, |(decoded, _)| decoded.heap_bytes());
+        decoded + self.rebuilt.get().map_or(0, Lines::heap_bytes)
     }
 
     /// Returns how much of [`Block::heap_bytes`] is shared with other handles; 0 unless it is one that shares.
     pub fn shared_bytes(&self) -> usize {
-        if self.shared_before.is_some() { self.decoded.heap_bytes() } else { 0 }
+        let decoded = self.decoded.get().filter(|_| self.is_shared);
+        decoded.map_or(0, |(decoded, _)| decoded.heap_bytes())
     }
 
     /// Returns how much of [`Block::heap_bytes`] was decoded since the handle was made, by other handles too if it
     /// shares with them.
     pub fn new_bytes(&self) -> usize {
-        self.heap_bytes().saturating_sub(self.shared_before.unwrap_or(0))
+        self.heap_bytes().saturating_sub(self.decoded.get().map_or(0, |(_, before)| *before))
     }
 
     fn get_or_decode<'a, T>(
@@ -432,8 +445,10 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let (Some(_), Some((source, _))) = (self.shared_before, &self.source) {
-            source.keep(&self.decoded);
+        if let (true, Some((source, _)), Some((decoded, _))) =
+            (self.is_shared, &self.source, self.decoded.get())
+        {
+            source.keep(decoded);
         }
     }
 }

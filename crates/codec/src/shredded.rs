@@ -10,12 +10,13 @@ use crate::block_meta::{SECTION_RAW_BYTES_MAX, SectionMeta};
 use crate::compress::decompress;
 use crate::error::Error;
 use crate::lines::Lines;
-use crate::shred_head::{Column, Head, Piece, Slot, Template};
+use crate::shred_head::{Column, Frame, Head, Piece, Slot, Stream, Template};
 use crate::shred_render::append;
 use crate::shred_search::Searches;
 use crate::shred_values::{self, Parts, Values};
 use bytes::Bytes;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const WHAT: &str = "values";
 
@@ -28,6 +29,10 @@ pub(crate) struct Shredded {
     order: OnceLock<Order>,
     columns: Vec<OnceLock<Values>>,
     frames: Vec<OnceLock<Bytes>>,
+    /// What the tables take.
+    table_bytes: usize,
+    /// What the columns and frames take that are decoded so far.
+    decoded_bytes: AtomicUsize,
     /// The section that the frames lie in.
     section: SectionMeta,
     pub(crate) searches: Searches,
@@ -58,8 +63,18 @@ impl Shredded {
         })?;
         let columns = head.columns.iter().map(|_| OnceLock::new()).collect();
         let frames = head.frames.iter().map(|_| OnceLock::new()).collect();
-        let (order, searches) = (OnceLock::new(), Searches::default());
-        Ok(Self { head, template_of, order, columns, frames, section, searches })
+        let table_bytes = table_bytes(&head, rows);
+        Ok(Self {
+            head,
+            template_of,
+            order: OnceLock::new(),
+            columns,
+            frames,
+            table_bytes,
+            decoded_bytes: AtomicUsize::new(0),
+            section,
+            searches: Searches::default(),
+        })
     }
 
     fn order(&self) -> &Order {
@@ -109,9 +124,13 @@ impl Shredded {
         if let Some(values) = kept.get() {
             return Ok(values);
         }
-        let parts = ColumnParts { shredded: self, block, column, frames: &self.frames };
+        let (frames, decoded_bytes) = (&self.frames, Some(&self.decoded_bytes));
+        let parts = ColumnParts { shredded: self, block, column, frames, decoded_bytes };
         let values = Values::decode(&column.form, column.values as usize, &parts)?;
-        Ok(kept.get_or_init(|| values))
+        Ok(kept.get_or_init(|| {
+            self.decoded_bytes.fetch_add(values.heap_bytes(), Ordering::Relaxed);
+            values
+        }))
     }
 
     /// Appends the line of a row; `out` keeps what was appended before an error.
@@ -152,7 +171,7 @@ impl Shredded {
         let frames: Vec<OnceLock<Bytes>> = self.frames.iter().map(OnceLock::clone).collect();
         let mut decoded = Vec::with_capacity(self.columns.len());
         for (kept, column) in self.columns.iter().zip(&self.head.columns) {
-            let parts = ColumnParts { shredded: self, block, column, frames: &frames };
+            let parts = ColumnParts { shredded: self, block, column, frames: &frames, decoded_bytes: None };
             let decode = || Values::decode(&column.form, column.values as usize, &parts);
             decoded.push(if kept.get().is_some() { None } else { Some(decode()?) });
         }
@@ -203,22 +222,24 @@ impl Shredded {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let head = &self.head;
-        let order = |order: &Order| (order.rank.len() + order.rows_by_template.len()) * 4;
-        self.template_of.len() * 2
-            + self.order.get().map_or(0, order)
-            + head.literals.len()
-            + head.pieces.len() * size_of::<Piece>()
-            + head.slots.len() * size_of::<Slot>()
-            + head.templates.iter().map(|template| template.text.len() + size_of::<Template>()).sum::<usize>()
-            + self
-                .columns
-                .iter()
-                .map(|column| size_of::<Column>() + column.get().map_or(0, Values::heap_bytes))
-                .sum::<usize>()
-            + self.frames.iter().map(|frame| frame.get().map_or(0, Bytes::len)).sum::<usize>()
-            + self.searches.heap_bytes()
+        self.table_bytes + self.decoded_bytes.load(Ordering::Relaxed) + self.searches.heap_bytes()
     }
+}
+
+/// Returns about what the tables of a block of so many rows take, the order of rows counted in before it is made.
+fn table_bytes(head: &Head, rows: usize) -> usize {
+    let texts: usize = head.templates.iter().map(|template| template.text.len()).sum();
+    let slots: usize = head.columns.iter().map(|column| column.slots.len() * size_of::<u32>()).sum();
+    rows * (2 + 4 + 4)
+        + head.literals.len()
+        + texts
+        + slots
+        + head.templates.len() * size_of::<Template>()
+        + head.pieces.len() * size_of::<Piece>()
+        + head.slots.len() * size_of::<Slot>()
+        + head.columns.len() * (size_of::<Column>() + size_of::<OnceLock<Values>>())
+        + head.streams.len() * size_of::<Stream>()
+        + head.frames.len() * (size_of::<Frame>() + size_of::<OnceLock<Bytes>>())
 }
 
 /// What one column is decoded from.
@@ -228,6 +249,8 @@ struct ColumnParts<'a> {
     column: &'a Column,
     /// Frames of several streams, once decompressed.
     frames: &'a [OnceLock<Bytes>],
+    /// Where they are counted, if they are kept.
+    decoded_bytes: Option<&'a AtomicUsize>,
 }
 
 impl Parts for ColumnParts<'_> {
@@ -254,7 +277,12 @@ impl Parts for ColumnParts<'_> {
             Some(whole) => whole,
             None => {
                 let whole = Bytes::from(read()?);
-                kept.get_or_init(|| whole)
+                kept.get_or_init(|| {
+                    if let Some(decoded_bytes) = self.decoded_bytes {
+                        decoded_bytes.fetch_add(whole.len(), Ordering::Relaxed);
+                    }
+                    whole
+                })
             }
         };
         Ok(whole.get(stream.range.clone()).unwrap_or_default().to_vec())

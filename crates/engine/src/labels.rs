@@ -9,7 +9,7 @@ use crate::parsed::Parsed;
 use crate::stage_distinct::NO_COMBINATION;
 use logyard_model::LabelSet;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Name of the error label.
 pub(crate) const ERROR: &str = "__error__";
@@ -19,6 +19,9 @@ pub(crate) const ERROR_DETAILS: &str = "__error_details__";
 pub(crate) const PRESERVE_ERROR: &str = "__preserve_error__";
 /// Name of the label that the level column holds.
 pub(crate) const DETECTED_LEVEL: &str = "detected_level";
+
+/// The empty set of all entries that have none, so that whoever groups entries by their sets finds equal ones by address.
+pub(crate) static NO_LABELS: LazyLock<Arc<LabelSet>> = LazyLock::new(Arc::default);
 
 /// Labels that an entry brings along: shared by all entries of one stream, level and metadata.
 #[derive(Clone, Debug)]
@@ -253,8 +256,11 @@ impl<'a> Labels<'a> {
         };
         let stream = share(&base.stream, &self.buffers.gone_stream);
         let metadata = share(&base.metadata, &self.buffers.gone_metadata);
-        let parsed = LabelSet::from_pairs(self.buffers.parsed.iter().chain(self.error_pair()));
-        (stream, metadata, Arc::new(parsed))
+        let mut parsed = self.buffers.parsed.iter().chain(self.error_pair()).peekable();
+        if parsed.peek().is_none() {
+            return (stream, metadata, Arc::clone(&NO_LABELS));
+        }
+        (stream, metadata, Arc::new(LabelSet::from_pairs(parsed)))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::line_source::line_of;
 use crate::log_context::{self, Around};
 use crate::plan::{Columns, Pipeline};
 use crate::request::{LogEntry, QueryResult, QueryStats};
-use crate::scan::{ByCodes, LabelColumns, rows_of};
+use crate::scan::{ByCodes, Codes, LabelColumns, rows_of};
 use crate::stage::Entry;
 use crate::stage_distinct::NO_COMBINATION;
 use logyard_codec::{Block, BlockView, RunView};
@@ -213,16 +213,16 @@ impl LogQuery<'_> {
     fn find_in_view(&self, index: usize, bound: Option<Place>, found: &mut Found) -> Result<u64, Error> {
         let Some(view) = self.views.get(index) else { return Ok(0) };
         let block = self.kept.get(index as u32).unwrap_or_else(|| self.context.blocks.open(&view.block));
+        let open = HashMap::from([(index as u32, Arc::clone(&block))]);
         let mut places = Vec::new();
-        for (run_index, run) in view.runs.iter().enumerate() {
-            if self.only.is_some_and(|only| run.stream.id != only) {
+        // No entry behind this time can be in the answer.
+        let mut last_ns = bound.map(|bound| bound.ts_ns);
+        for (run_index, run) in self.runs_by_nearest(view) {
+            if !self.range.overlaps(run.min_ns, run.max_ns) {
                 continue;
             }
-            let beyond = bound.is_some_and(|bound| {
-                if self.is_backward { run.max_ns < bound.ts_ns } else { run.min_ns > bound.ts_ns }
-            });
-            if beyond || !self.range.overlaps(run.min_ns, run.max_ns) {
-                continue;
+            if last_ns.is_some_and(|last_ns| self.is_behind(self.nearest_of(run), last_ns)) {
+                break;
             }
             // Views and runs are fewer than u32 counts.
             let first = Place {
@@ -234,12 +234,15 @@ impl LogQuery<'_> {
                 run: run_index as u32,
                 combination: NO_COMBINATION,
             };
-            self.find_in_run(&block, run, first, &mut places, &mut found.stats)?;
+            self.find_in_run(&block, run, (first, last_ns), &mut places, &mut found.stats)?;
+            // Not before there are twice as many, so that each place is sorted a few times at most.
+            if self.interval_ns == 0 && places.len() / 2 >= self.limit {
+                self.shorten(&mut places, &open)?;
+                let last = self.last_of(&places, self.limit).and_then(|last| places.get(last));
+                last_ns = last.map(|place| place.ts_ns).or(last_ns);
+            }
         }
-        places.sort_unstable_by(|a, b| self.order(a, b));
-        self.drop_copies(&mut places, &HashMap::from([(index as u32, Arc::clone(&block))]))?;
-        self.keep_first(&mut places, &HashSet::new());
-        self.cut(&mut places, self.limit);
+        self.shorten(&mut places, &open)?;
         self.context.memory.hold(places.len() as u64 * PLACE_BYTES)?;
         let bytes = self.context.blocks.note(&block, &mut found.stats);
         if !places.is_empty() {
@@ -250,12 +253,43 @@ impl LogQuery<'_> {
         Ok(bytes)
     }
 
-    /// Adds the places of a run; `place` is one of them but for time, stream and row.
+    /// Puts the places of a view in order, and drops those that cannot be in the answer.
+    fn shorten(&self, places: &mut Vec<Place>, open: &HashMap<u32, Arc<Block>>) -> Result<(), Error> {
+        places.sort_unstable_by(|a, b| self.order(a, b));
+        self.drop_copies(places, open)?;
+        self.keep_first(places, &HashSet::new());
+        self.cut(places, self.limit);
+        Ok(())
+    }
+
+    /// Returns the runs of a view with their places in it, those first whose entries could come first in the answer.
+    fn runs_by_nearest<'v>(&self, view: &'v BlockView) -> Vec<(usize, &'v RunView)> {
+        let is_wanted = |run: &RunView| self.only.is_none_or(|only| run.stream.id == only);
+        let mut runs: Vec<_> = view.runs.iter().enumerate().filter(|(_, run)| is_wanted(run)).collect();
+        runs.sort_by_key(|(_, run)| self.nearest_of(run));
+        if self.is_backward {
+            runs.reverse();
+        }
+        runs
+    }
+
+    /// Returns the time of the run's entry that could come first in the answer.
+    fn nearest_of(&self, run: &RunView) -> i64 {
+        if self.is_backward { run.max_ns } else { run.min_ns }
+    }
+
+    /// Returns whether a time comes behind another in the order of the answer.
+    fn is_behind(&self, ts_ns: i64, other_ns: i64) -> bool {
+        if self.is_backward { ts_ns < other_ns } else { ts_ns > other_ns }
+    }
+
+    /// Adds the places of a run; `place` is one of them but for time, stream and row. Entries behind `bound_ns` are of no
+    /// use.
     fn find_in_run(
         &self,
         block: &Block,
         run: &RunView,
-        place: Place,
+        (place, bound_ns): (Place, Option<i64>),
         places: &mut Vec<Place>,
         stats: &mut QueryStats,
     ) -> Result<(), Error> {
@@ -276,6 +310,9 @@ impl LogQuery<'_> {
         for row in rows {
             let Some(ts_ns) = ts_ns.get(row as usize) else { continue };
             if found >= most && last_ns != Some(*ts_ns) {
+                break;
+            }
+            if bound_ns.is_some_and(|bound_ns| self.is_behind(*ts_ns, bound_ns)) {
                 break;
             }
             // A template may keep a thread for a while.
@@ -396,11 +433,15 @@ impl LogQuery<'_> {
                 return Ok(0);
             };
             let columns = LabelColumns::new(&block, Columns::ALL)?;
+            // Made once per stream, level and metadata: most entries share theirs with others.
+            let mut bases: HashMap<(u32, Codes), Base> = HashMap::new();
             for index in group {
                 self.context.request.cancel.check()?;
                 let Some(place) = places.get(*index) else { continue };
-                let stream = self.labels_of(place.stream);
-                let entry = build_entry(&self.pipeline, &block, &columns, &stream, (place.ts_ns, place.row))?;
+                let base = bases
+                    .entry((place.stream, columns.codes(place.row)))
+                    .or_insert_with(|| columns.base(&self.labels_of(place.stream), place.row));
+                let entry = build_entry(&self.pipeline, &block, base, (place.ts_ns, place.row))?;
                 self.context.memory.hold(entry_bytes(&entry))?;
                 built.push((*index, entry));
             }
@@ -416,14 +457,12 @@ impl LogQuery<'_> {
 fn build_entry(
     pipeline: &Pipeline,
     block: &Block,
-    columns: &LabelColumns<'_>,
-    stream: &Arc<LabelSet>,
+    base: &Base,
     (ts_ns, row): (i64, u32),
 ) -> Result<LogEntry, Error> {
-    let base = columns.base(stream, row);
-    let mut entry = Entry { line: line_of(block, row)?, ts_ns, labels: Labels::new(&base) };
+    let mut entry = Entry { line: line_of(block, row)?, ts_ns, labels: Labels::new(base) };
     pipeline.apply(&mut entry);
-    Ok(finished(entry, &base))
+    Ok(finished(entry, base))
 }
 
 /// Builds line and labels of an entry if it passes.
@@ -506,6 +545,9 @@ impl<'a> RunTest<'a> {
 
     /// Returns the combination of values of an entry that passes.
     pub(crate) fn combination(&mut self, row: u32, ts_ns: i64) -> Result<Option<Hash128>, Error> {
+        if self.pipeline.is_filters_only() {
+            return Ok(Some(NO_COMBINATION));
+        }
         let codes = self.columns.codes(row);
         if let Some(known) = self.known.get(&codes).filter(|_| self.labels_only) {
             return Ok(*known);

@@ -3,7 +3,7 @@
 use crate::dedupe::rows_between;
 use crate::error::Error;
 use crate::implied::Implied;
-use crate::labels::Base;
+use crate::labels::{Base, NO_LABELS};
 use crate::line_source::LineSource;
 use crate::plan::{Columns, Pipeline};
 use crate::request::QueryStats;
@@ -243,7 +243,7 @@ impl<'a> LabelColumns<'a> {
         let level = self.levels.map_or("", |column| column.value(index));
         match self.metadata {
             Some(column) => Base::new(stream, level, column.shared_value(index)),
-            None => Base::new(stream, level, &Arc::new(LabelSet::default())),
+            None => Base::new(stream, level, &NO_LABELS),
         }
     }
 }
