@@ -2,8 +2,9 @@
 //! anything, and removes files that nobody reads.
 //!
 //! One thread, one job at a time. Between blocks it looks up: it stops when the store closes, waits while
-//! queries run (for a while: under queries without end it goes on, a block at a time), and rests so that it
-//! takes no more than its share of one core. A job starts only if the disk has room for its output and for
+//! queries run (for a while: under queries without end it goes on, a block at a time) and while pushes fill a head
+//! within a second (likewise, and only until many flushed segments wait), and rests so that it takes no more than its
+//! share of one core. A job starts only if the disk has room for its output and for
 //! `compaction.free_bytes_min` and `disk.free_bytes_min`. A job that fails is tried again later, after a pause that doubles.
 //!
 //! The thread stands behind the others also for the processor, where the system knows such a thing of threads: a block
@@ -20,7 +21,7 @@ use crate::shared::{Phase, Shared, View};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Time between looks at what is due, without news.
@@ -31,6 +32,15 @@ const SWEEP_WAIT: Duration = Duration::from_secs(1);
 
 /// Longest wait for queries before a block.
 pub(crate) const QUERY_WAIT: Duration = Duration::from_millis(250);
+
+/// Longest wait for a flood of pushes before a block: what they need of the processor they get first.
+pub(crate) const FLOOD_WAIT: Duration = Duration::from_secs(1);
+
+/// Time in which a head fills during a flood. Compaction keeps up with heads that fill more slowly.
+const FLOOD_FILL_NS: u64 = 1_000_000_000;
+
+/// Flushed segments from which on a flood is not waited for: they cost queries, and a flood may last.
+const FLOOD_SEGMENTS_MAX: usize = 64;
 
 /// Longest time that counts as work on one block: a machine that slept meanwhile did not work.
 const WORK_MAX: Duration = Duration::from_secs(10);
@@ -45,6 +55,8 @@ pub(crate) struct Maintenance {
     state: Mutex<State>,
     wake: Condvar,
     queries: AtomicUsize,
+    /// In monotonic time: when the flood of pushes is over, unless another full head is heard of.
+    flood_until_ns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +98,14 @@ impl Maintenance {
     pub(crate) fn stop(&self) {
         self.state.lock().is_stopping = true;
         self.wake.notify_all();
+    }
+
+    /// Tells that a head is full, `age_ns` after its first entry.
+    pub(crate) fn note_full_head(&self, age_ns: u64, now_ns: u64) {
+        if age_ns <= FLOOD_FILL_NS {
+            // The next one is late by as much again: then the flood is over.
+            self.flood_until_ns.store(now_ns.saturating_add(age_ns.saturating_mul(2)), Ordering::Relaxed);
+        }
     }
 
     #[cfg(test)]
@@ -135,9 +155,28 @@ impl<'a> Pace<'a> {
         let share = self.shared.settings.compaction.cpu_share_max.clamp(0.01, 1.0);
         let worked_ns = self.shared.clock.monotonic_ns().saturating_sub(self.since_ns);
         let rest = Duration::from_nanos(worked_ns).min(WORK_MAX).mul_f64(1.0 / share - 1.0);
-        let goes_on = self.shared.maintenance.give_way(rest);
+        let goes_on = self.shared.maintenance.give_way(rest) && wait_for_flood(self.shared);
         self.since_ns = self.shared.clock.monotonic_ns();
         if goes_on { Ok(()) } else { Err(Error::unavailable("cannot compact: the store is closing")) }
+    }
+}
+
+/// Waits for the end of a flood of pushes. Returns whether to go on.
+fn wait_for_flood(shared: &Shared) -> bool {
+    let mut wait_max = FLOOD_WAIT;
+    loop {
+        let until_ns = shared.maintenance.flood_until_ns.load(Ordering::Relaxed);
+        let left = Duration::from_nanos(until_ns.saturating_sub(shared.clock.monotonic_ns())).min(wait_max);
+        let segments = shared.view().segments;
+        let flushed = segments.iter().filter(|segment| segment.record.level == 0).count();
+        drop(segments);
+        if left.is_zero() || flushed >= FLOOD_SEGMENTS_MAX {
+            return true;
+        }
+        if !shared.maintenance.give_way(left) {
+            return false;
+        }
+        wait_max = wait_max.saturating_sub(left);
     }
 }
 

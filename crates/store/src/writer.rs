@@ -302,6 +302,9 @@ impl Writer {
             || active.bytes() >= settings.head_bytes_max
             || self.log.bytes() >= settings.wal_bytes_max
             || age_ns >= settings.age_secs_max.saturating_mul(SECOND_NS);
+        if active.bytes() >= settings.head_bytes_max {
+            self.shared.maintenance.note_full_head(age_ns, now_ns);
+        }
         if is_due {
             self.seal();
         }

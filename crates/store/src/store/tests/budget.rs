@@ -1,7 +1,7 @@
 //! Compaction keeps to what it may take: of the processor, of memory, and behind queries. Of the disk: `compaction.rs`.
 
 use super::*;
-use crate::maintenance::{Pace, QUERY_WAIT, Worker};
+use crate::maintenance::{FLOOD_WAIT, Pace, QUERY_WAIT, Worker};
 use logyard_sys::RealClock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -86,6 +86,26 @@ fn check_pace(store: &Store, clock: &SimClock) {
     let (waited, _) = timed(|| pace.step());
     assert!(waited >= QUERY_WAIT, "{waited:?}");
     drop(other);
+}
+
+#[test]
+fn compaction_waits_for_a_flood_of_pushes() {
+    let clock = Arc::new(SimClock::new(NOON_NS));
+    let store = open_sharing(1.0, &clock);
+    let shared = &store.inner.shared;
+    let step = || timed(|| Pace::new(shared).step().unwrap()).0;
+    let millis = Duration::from_millis;
+    let (fill_ns, now_ns) = (50_000_000, shared.clock.monotonic_ns());
+    shared.maintenance.note_full_head(fill_ns * 1000, now_ns);
+    assert!(step() < FLOOD_WAIT / 2, "heads that fill slowly are no flood");
+    // The clock of the store stands still: for compaction, the flood never ends.
+    shared.maintenance.note_full_head(fill_ns, now_ns);
+    assert!(step() >= FLOOD_WAIT, "a block at a time it goes on");
+    clock.advance(millis(70));
+    let waited = step();
+    assert!(waited >= millis(30), "what is left of it: {waited:?}");
+    clock.advance(millis(31));
+    assert!(step() < FLOOD_WAIT / 2, "no other head has filled meanwhile");
 }
 
 #[test]
