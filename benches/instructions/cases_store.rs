@@ -9,7 +9,7 @@ use logyard_codec::{
 };
 use logyard_index::{ContentIndex, ContentIndexBuilder, StreamIndex};
 use logyard_model::{LabelSet, MatchOp, Matcher, Prefilter, Stream, Tenant};
-use logyard_store::{Store, StoreBatch, StoreParts, StoreSettings};
+use logyard_store::{Encoded, Store, StoreBatch, StoreParts, StoreSettings};
 use logyard_sys::{Random, SimClock, SimDisk};
 use logyard_wal::{Log, LogSettings};
 use logyard_wire::loki_push::{PushRequest, decode_json, decode_protobuf};
@@ -141,7 +141,7 @@ fn store_append() -> Work {
                 tenant: tenant.clone(),
                 id: None,
                 chunks: vec![(Arc::clone(&stream), entries)],
-                encoded: Some(Bytes::from(encoded)),
+                encoded: Some(Encoded::Batch(Bytes::from(encoded))),
             };
             runtime.block_on(store.append(batch)).unwrap();
         }

@@ -7,7 +7,7 @@ use criterion::BenchmarkGroup;
 use criterion::measurement::Measurement as _;
 use logyard_codec::encode_batch;
 use logyard_model::{Tenant, TimeRange};
-use logyard_store::{Store, StoreBatch, StoreParts, StoreSettings};
+use logyard_store::{Encoded, Store, StoreBatch, StoreParts, StoreSettings};
 use logyard_sys::{Random, SimClock, SimDisk};
 use std::path::Path;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(crate) fn measure(group: &mut BenchmarkGroup<'_, CpuTime>, streams: &Streams
 fn batches(streams: &Streams) -> Vec<StoreBatch> {
     let batch = |chunk| {
         let mut batch = StoreBatch { tenant: Tenant::single(), id: None, chunks: vec![chunk], encoded: None };
-        batch.encoded = Some(Bytes::from(encode_batch(&encodable(&batch))));
+        batch.encoded = Some(Encoded::Batch(Bytes::from(encode_batch(&encodable(&batch)))));
         batch
     };
     streams.chunks().into_iter().map(batch).collect()

@@ -11,7 +11,7 @@ const RAW_BYTES_MAX: usize = 1 << 20;
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
     let [_, flags, name_bytes, ..] = *bytes else { return };
-    let batch_at = 3 + usize::from(name_bytes) + if flags == 0 { 0 } else { 32 };
+    let batch_at = 3 + usize::from(name_bytes) + if flags & 1 == 0 { 0 } else { 32 };
     if batch_at + 4 <= bytes.len() {
         let (front, _) = bytes.split_at(bytes.len() - 4);
         let crc = crc32c(&front[batch_at..]);

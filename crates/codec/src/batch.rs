@@ -115,12 +115,7 @@ fn decode_chunks(raw: &[u8]) -> Result<Batch, Error> {
 }
 
 fn put_entries(out: &mut Vec<u8>, entries: &Entries) {
-    put_len(out, entries.len());
-    let mut before = 0i64;
-    for &ts_ns in entries.ts_ns() {
-        put_zigzag(out, ts_ns.wrapping_sub(before));
-        before = ts_ns;
-    }
+    put_times(out, entries.ts_ns());
     entries.lines().encode_lengths(out);
     out.extend_from_slice(entries.lines().text());
     entries.levels().encode(out);
@@ -128,13 +123,8 @@ fn put_entries(out: &mut Vec<u8>, entries: &Entries) {
 }
 
 fn get_entries(cursor: &mut Cursor<'_>) -> Result<Entries, Error> {
-    let rows = cursor.count()?;
-    let mut ts_ns = Vec::with_capacity(rows);
-    let mut before = 0i64;
-    for _ in 0..rows {
-        before = before.wrapping_add(cursor.zigzag()?);
-        ts_ns.push(before);
-    }
+    let ts_ns = get_times(cursor)?;
+    let rows = ts_ns.len();
     let ends = Lines::decode_ends(cursor, rows)?;
     let text_bytes = ends.last().map_or(0, |&end| end as usize + 1);
     let text = cursor.take(text_bytes)?.to_vec();
@@ -142,4 +132,26 @@ fn get_entries(cursor: &mut Cursor<'_>) -> Result<Entries, Error> {
     let levels = Column::decode(cursor, rows)?.make_canonical();
     let metadata = Column::decode(cursor, rows)?.make_canonical();
     Ok(Entries::from_columns(ts_ns, lines, levels, metadata))
+}
+
+/// Appends the count of timestamps, and what each adds to the one before.
+pub(crate) fn put_times(out: &mut Vec<u8>, ts_ns: &[i64]) {
+    put_len(out, ts_ns.len());
+    let mut before = 0i64;
+    for &ts_ns in ts_ns {
+        put_zigzag(out, ts_ns.wrapping_sub(before));
+        before = ts_ns;
+    }
+}
+
+/// Reads what [`put_times`] writes.
+pub(crate) fn get_times(cursor: &mut Cursor<'_>) -> Result<Vec<i64>, Error> {
+    let rows = cursor.count()?;
+    let mut ts_ns = Vec::with_capacity(rows);
+    let mut before = 0i64;
+    for _ in 0..rows {
+        before = before.wrapping_add(cursor.zigzag()?);
+        ts_ns.push(before);
+    }
+    Ok(ts_ns)
 }

@@ -45,6 +45,20 @@ impl Entries {
         Self::default()
     }
 
+    /// Makes room for entries to come; more may come all the same.
+    pub fn reserve(&mut self, rows: usize, line_bytes: usize) {
+        self.ts_ns.reserve(rows);
+        self.lines.reserve(rows, line_bytes);
+    }
+
+    /// Removes all entries, and leaves room for as many again.
+    pub fn clear(&mut self) {
+        let (rows, line_bytes) = (self.len(), self.lines.text().len());
+        // Freed before as much is asked for: an allocator gives the same pages again.
+        *self = Self::default();
+        self.reserve(rows, line_bytes);
+    }
+
     /// Adds an entry at the end.
     ///
     /// `level` is empty for none; `metadata` does not hold `detected_level`. Panics: if all lines together

@@ -1,7 +1,7 @@
 //! The compressed forms of entries: the chunk on the wire and in the WAL, the block on disk.
 //!
-//! Owns: [`Entries`] (the columns of one stream), the batch of chunks ([`encode_batch`]), the block
-//! ([`BlockBuilder`], [`Block`]) and the search of its text without a step per line ([`Lines`]).
+//! Owns: [`Entries`] (the columns of one stream), the batch of chunks ([`encode_batch`]), the table beside a push that
+//! is kept as it came ([`encode_text_table`]), the block ([`BlockBuilder`], [`Block`]) and the search of its text without a step per line ([`Lines`]).
 //! A block keeps its lines plain, or shredded into templates and columns (`shred_*.rs`), which is about half
 //! as large; [`Block`] answers alike for both, and searches shredded lines without rebuilding them.
 //! Deliberately absent: files, sockets, LogQL, and what a stream may hold.
@@ -40,6 +40,8 @@ mod shred_tokens;
 mod shred_values;
 mod shred_write;
 mod shredded;
+mod snappy;
+mod text_batch;
 mod timestamps;
 mod view;
 
@@ -66,4 +68,6 @@ pub use needles::{LetterCase, Needles};
 pub use shred_automaton::{LineAutomaton, Reading};
 pub use shred_keys::{KeyFormat, KeyGroup, KeyValue, KeyValues};
 pub use shred_reduce::{ReducedLines, Reduction};
+pub use snappy::{pack_snappy, unpack_snappy, unpack_snappy_into};
+pub use text_batch::{TextChunk, decode_text_table, encode_text_table};
 pub use view::{BlockView, RunView};

@@ -99,6 +99,17 @@ impl Lines {
         }
     }
 
+    /// Makes room for lines to come, of so many bytes together.
+    pub(crate) fn reserve(&mut self, rows: usize, line_bytes: usize) {
+        self.text.reserve(line_bytes.saturating_add(rows));
+        self.ends.reserve(rows);
+    }
+
+    /// Returns no lines, with room for some.
+    pub(crate) fn with_capacity(text_bytes: usize, rows: usize) -> Self {
+        Self { text: Vec::with_capacity(text_bytes), ends: Vec::with_capacity(rows) }
+    }
+
     /// Adds a line. Panics: if the text passes 4 GiB, which callers are far from.
     pub(crate) fn push(&mut self, line: &[u8]) {
         self.text.extend_from_slice(line);
@@ -164,8 +175,7 @@ impl Lines {
 
     /// Keeps the lines that `order` names, in its order.
     pub(crate) fn gather(&mut self, order: &[u32]) {
-        let mut gathered =
-            Self { text: Vec::with_capacity(self.text.len()), ends: Vec::with_capacity(order.len()) };
+        let mut gathered = Self::with_capacity(self.text.len(), order.len());
         for &row in order {
             gathered.push(self.line(row));
         }

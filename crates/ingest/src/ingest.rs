@@ -16,9 +16,9 @@ use crate::reason::Reason;
 use crate::settings::IngestSettings;
 use crate::verdict::Verdict;
 use bytes::Bytes;
-use logyard_codec::{BatchId, Entries, encode_batch};
+use logyard_codec::{BatchId, Entries, TextChunk, encode_batch, encode_text_table};
 use logyard_model::{LabelSet, Tenant};
-use logyard_store::{Store, StoreBatch};
+use logyard_store::{Encoded, Store, StoreBatch};
 use logyard_sys::Clock;
 use logyard_wire::body::{Encoding, unpack};
 use logyard_wire::documents::{self, FieldNames};
@@ -32,6 +32,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bodies up to this size, unpacked, are prepared on the runtime's own threads: at most about half a millisecond.
 const INLINE_BYTES_MAX: usize = 16 << 10;
+
+/// Quarters of the bytes of its lines that a body and the table beside it may take to be kept as it came. What packs
+/// badly, or was rejected, or is said twice in the table, takes more; then packing the lines anew pays.
+const PACKED_QUARTERS_MAX: usize = 3;
 
 /// Wait that is suggested when the store cannot take a batch.
 const UNAVAILABLE_WAIT: Duration = Duration::from_secs(1);
@@ -245,7 +249,7 @@ impl Ingest {
         id: Option<BatchId>,
         prepared: Prepared,
     ) -> Result<Verdict, Error> {
-        let Prepared { chunks, encoded, mut verdict, received, entries, bytes } = prepared;
+        let Prepared { chunks, encoded, mut verdict, received, entries, bytes, .. } = prepared;
         let inner = &self.inner;
         if !chunks.is_empty() {
             let batch = StoreBatch { tenant, id, chunks, encoded };
@@ -281,8 +285,13 @@ impl Inner {
             self.metrics.refused(form);
             return Err(Error::new(Kind::Empty, "error at least one valid stream is required for ingestion"));
         }
-        let prepared = self.with_context(&push.tenant, |ctx| prepare::prepare(ctx, form, &request));
-        Ok(prepared.inspect_err(|_| self.metrics.refused(form))?)
+        let prepared = self.with_context(&push.tenant, |ctx| match unpacked.snappy() {
+            Some(_) => prepare::prepare_with_places(ctx, form, &request, unpacked.bytes()),
+            None => prepare::prepare(ctx, form, &request),
+        });
+        let mut prepared = prepared.inspect_err(|_| self.metrics.refused(form))?;
+        prepared.encoded = unpacked.snappy().and_then(|snappy| keep_packed(&prepared, snappy));
+        Ok(prepared)
     }
 
     fn prepare_otlp(&self, push: LokiPush) -> Result<Prepared, Error> {
@@ -340,7 +349,7 @@ impl Inner {
         if prepared.encoded.is_none() && !prepared.chunks.is_empty() {
             let chunks: Vec<(&LabelSet, &Entries)> =
                 prepared.chunks.iter().map(|(stream, entries)| (&stream.labels, entries)).collect();
-            prepared.encoded = Some(Bytes::from(encode_batch(&chunks)));
+            prepared.encoded = Some(Encoded::Batch(Bytes::from(encode_batch(&chunks))));
         }
         Ok(prepared)
     }
@@ -363,6 +372,24 @@ impl Inner {
         }
         self.metrics.count(received, &verdict);
     }
+}
+
+/// Keeps a body as it came, with a table of where its lines lie, if that takes little beside the lines that are kept:
+/// packing them anew takes longer than all the rest of a push.
+fn keep_packed(prepared: &Prepared, snappy: &Bytes) -> Option<Encoded> {
+    let starts = prepared.starts.as_ref()?;
+    let worth_bytes = usize::try_from(prepared.bytes).unwrap_or(usize::MAX) / 4 * PACKED_QUARTERS_MAX;
+    // Before the table is made: much of the body may have been rejected.
+    if snappy.len() > worth_bytes {
+        return None;
+    }
+    let chunks = prepared.chunks.iter().zip(starts);
+    let chunks: Vec<TextChunk<'_>> = chunks
+        .map(|((stream, entries), starts)| TextChunk { labels: &stream.labels, entries, starts })
+        .collect();
+    let table = encode_text_table(&chunks);
+    let is_worth = table.len() + snappy.len() <= worth_bytes;
+    is_worth.then(|| Encoded::Text { table: Bytes::from(table), snappy: snappy.clone() })
 }
 
 fn finished<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
@@ -393,6 +420,7 @@ mod tests {
     use logyard_model::{Prefilter, TimeRange};
     use logyard_store::{StoreParts, StoreSettings};
     use logyard_sys::{Random, SimClock, SimDisk};
+    use logyard_wire::loki_push_encode::encode_push;
     use std::path::Path;
     use std::pin::pin;
     use std::task::{Context as TaskContext, Poll, Waker};
@@ -404,10 +432,14 @@ mod tests {
     }
 
     fn ingest() -> Ingest {
+        ingest_at(&SimDisk::new())
+    }
+
+    fn ingest_at(disk: &SimDisk) -> Ingest {
         let clock: Arc<dyn Clock> = Arc::new(SimClock::new(NOW_NS));
         let mut registry = Registry::default();
         let parts = StoreParts {
-            disk: Arc::new(SimDisk::new()),
+            disk: Arc::new(disk.clone()),
             clock: Arc::clone(&clock),
             random: Arc::new(Random::seeded(1)),
             registry: &mut registry,
@@ -434,10 +466,86 @@ mod tests {
         let prepared = inner.prepare_loki(push(None)).unwrap();
         assert!(prepared.encoded.is_none());
         let prepared = inner.admit(&Tenant::single(), prepared).unwrap();
-        let batch = decode_batch(&prepared.encoded.unwrap(), 1 << 20).unwrap();
+        let Some(Encoded::Batch(encoded)) = prepared.encoded else { panic!("no batch") };
+        let batch = decode_batch(&encoded, 1 << 20).unwrap();
         assert_eq!(batch.chunks.len(), 1);
         assert_eq!(batch.chunks[0].labels, prepared.chunks[0].0.labels);
         assert_eq!(batch.chunks[0].entries.line(0), b"line");
+    }
+
+    /// Everything that a store holds, in order.
+    fn all_lines(store: &Store) -> Vec<String> {
+        let views = store.select(&Tenant::single(), &[], TimeRange::ALL, &Prefilter::default()).unwrap();
+        let of_view = |view: logyard_codec::BlockView| {
+            let (ts_ns, lines) =
+                (view.block.timestamps().unwrap().to_vec(), view.block.lines().unwrap().clone());
+            let levels = view.block.levels().unwrap().clone();
+            let labels = view.runs[0].stream.labels.to_string();
+            let line = move |row: u32| {
+                let text = String::from_utf8(lines.line(row).to_vec()).unwrap();
+                format!("{labels} {} {text} {}", ts_ns[row as usize], levels.value(row as usize))
+            };
+            (0..view.block.rows()).map(line).collect::<Vec<_>>()
+        };
+        let mut all: Vec<String> = views.into_iter().flat_map(of_view).collect();
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn a_push_that_is_logged_as_it_came_is_replayed_as_it_was() {
+        let disk = SimDisk::new();
+        let ingest = ingest_at(&disk);
+        let labels = ["web", "db"].map(|app| LabelSet::from_pairs([("app", app)]));
+        let mut entries = Entries::new();
+        for number in 0..200 {
+            let line =
+                format!("level=warn request {number} took {} ms on the way to the database", number * 7);
+            entries.push(NOW_NS + number, line.as_bytes(), "", &LabelSet::default());
+        }
+        // Too old: the body holds it, and nothing else does.
+        entries.push(1, b"level=error rejected", "", &LabelSet::default());
+        let body = encode_push(&[(&labels[0], &entries), (&labels[1], &entries)]);
+        let push = || LokiPush {
+            body: body.clone().into(),
+            content_type: Some("application/x-protobuf".to_owned()),
+            ..push(None)
+        };
+        let prepared = ingest.inner.prepare_loki(push()).unwrap();
+        assert!(matches!(prepared.encoded, Some(Encoded::Text { .. })));
+        let verdict = run(ingest.push_loki(push())).unwrap();
+        assert_eq!((verdict.accepted(), verdict.rejected()), (400, 2));
+        let before = all_lines(&ingest.inner.store);
+        assert_eq!(before.len(), 400);
+        assert!(
+            before[0]
+                .starts_with(&format!("{{app=\"db\", service_name=\"db\"}} {NOW_NS} level=warn request 0 "))
+        );
+        assert!(before.iter().all(|line| line.ends_with("database warn")));
+        drop(ingest);
+        assert_eq!(all_lines(&ingest_at(&disk.crash()).inner.store), before);
+    }
+
+    #[test]
+    fn a_push_of_which_little_is_kept_is_packed_anew() {
+        let ingest = ingest();
+        let labels = LabelSet::from_pairs([("app", "web")]);
+        let mut entries = Entries::new();
+        entries.push(NOW_NS, b"kept", "", &LabelSet::default());
+        (0..500).for_each(|number| {
+            entries.push(number, b"0123456789 too old", "", &LabelSet::default());
+        });
+        let body = encode_push(&[(&labels, &entries)]).into();
+        let prepared = ingest.inner.prepare_loki(LokiPush {
+            body,
+            content_type: Some("application/x-protobuf".to_owned()),
+            ..push(None)
+        });
+        let prepared = prepared.unwrap();
+        assert_eq!(prepared.entries, 1);
+        assert!(prepared.encoded.is_none());
+        let prepared = ingest.inner.admit(&Tenant::single(), prepared).unwrap();
+        assert!(matches!(prepared.encoded, Some(Encoded::Batch(_))));
     }
 
     #[test]

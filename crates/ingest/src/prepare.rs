@@ -12,9 +12,9 @@ use crate::settings::IngestSettings;
 use crate::stream_labels;
 use crate::validate::{EntryFacts, Fault, Validator};
 use crate::verdict::{LateEntries, Verdict};
-use bytes::Bytes;
 use logyard_codec::Entries;
 use logyard_model::{LabelSet, Stream, StreamId, Tenant};
+use logyard_store::Encoded;
 use logyard_wire::go_time::GoTime;
 use logyard_wire::json_text::lossy;
 use logyard_wire::loki_push::{Pair, PushRequest};
@@ -27,7 +27,9 @@ use std::sync::Arc;
 pub(crate) struct Prepared {
     pub(crate) chunks: Vec<(Arc<Stream>, Entries)>,
     /// The batch as it came, if it holds exactly `chunks`.
-    pub(crate) encoded: Option<Bytes>,
+    pub(crate) encoded: Option<Encoded>,
+    /// Where in the unpacked body the lines lie: by chunk, then by entry. `None` if some lie elsewhere.
+    pub(crate) starts: Option<Vec<Vec<u32>>>,
     /// Rejections so far; nothing is accepted yet.
     pub(crate) verdict: Verdict,
     pub(crate) received: Received,
@@ -62,7 +64,25 @@ pub(crate) fn prepare_noting(
     request: &PushRequest<'_>,
     note: &mut dyn FnMut(usize, usize, Reason),
 ) -> Result<Prepared, logyard_wire::Error> {
-    let mut builder = Builder::new(ctx, form);
+    fill(Builder::new(ctx, form), request, note)
+}
+
+/// Prepares a Loki push as [`prepare`] does, and tells where in its unpacked body the lines lie.
+pub(crate) fn prepare_with_places(
+    ctx: &Context<'_>,
+    form: Form,
+    request: &PushRequest<'_>,
+    body: &[u8],
+) -> Result<Prepared, logyard_wire::Error> {
+    let places = Places { body, starts: Vec::new() };
+    fill(Builder { places: Some(places), ..Builder::new(ctx, form) }, request, &mut |_, _, _| {})
+}
+
+fn fill(
+    mut builder: Builder<'_>,
+    request: &PushRequest<'_>,
+    note: &mut dyn FnMut(usize, usize, Reason),
+) -> Result<Prepared, logyard_wire::Error> {
     let streams = request.streams.iter().enumerate().filter(|(_, stream)| !stream.entries.is_empty());
     // All labels are read before any entry is looked at: a fault in one fails the request cheaply.
     let labels: Vec<_> =
@@ -100,11 +120,42 @@ pub(crate) struct Builder<'a> {
     ctx: &'a Context<'a>,
     validator: Validator<'a>,
     chunks: Vec<(Arc<Stream>, Entries)>,
+    places: Option<Places<'a>>,
     index: HashMap<StreamId, usize>,
     verdict: Verdict,
     received: Received,
     entries: u64,
     bytes: u64,
+}
+
+/// Where the lines of the chunks lie in a body.
+struct Places<'a> {
+    body: &'a [u8],
+    /// By chunk, then by entry.
+    starts: Vec<Vec<u32>>,
+}
+
+impl Places<'_> {
+    /// Notes where the next line of a chunk lies. Returns whether it lies in the body.
+    fn add(&mut self, chunk: usize, line: &[u8]) -> bool {
+        if self.starts.len() <= chunk {
+            self.starts.resize_with(chunk + 1, Vec::new);
+        }
+        // What no line is told of lies nowhere.
+        let start = match line {
+            [] => Some(0),
+            _ => line.as_ptr().addr().checked_sub(self.body.as_ptr().addr()),
+        };
+        let is_inside = |start: &usize| self.body.get(*start..).is_some_and(|rest| rest.len() >= line.len());
+        let start = start.filter(is_inside).and_then(|start| u32::try_from(start).ok());
+        match (start, self.starts.get_mut(chunk)) {
+            (Some(start), Some(starts)) => {
+                starts.push(start);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A stream of the request while its entries are added.
@@ -122,6 +173,7 @@ impl<'a> Builder<'a> {
             ctx,
             validator: Validator::new(ctx.settings, ctx.now_ns),
             chunks: Vec::new(),
+            places: None,
             index: HashMap::new(),
             verdict: Verdict::default(),
             received: Received { form, entries: 0, bytes: 0, repaired_lines: 0 },
@@ -158,6 +210,9 @@ impl<'a> Builder<'a> {
         if chunk == self.chunks.len() {
             self.chunks.push((Arc::new(stream), Entries::default()));
         }
+        if let Some((_, chunk_entries)) = self.chunks.get_mut(chunk) {
+            chunk_entries.reserve(entries, bytes);
+        }
         let level = self
             .chunks
             .get(chunk)
@@ -179,9 +234,14 @@ impl<'a> Builder<'a> {
 
     pub(crate) fn finish(mut self) -> Prepared {
         self.chunks.retain(|(_, entries)| !entries.is_empty());
+        let starts = self.places.map(|mut places| {
+            places.starts.retain(|starts| !starts.is_empty());
+            places.starts
+        });
         Prepared {
             chunks: self.chunks,
             encoded: None,
+            starts,
             verdict: self.verdict,
             received: self.received,
             entries: self.entries,
@@ -248,6 +308,12 @@ impl OpenStream<'_, '_> {
                 Cow::Owned(text)
             }
         };
+        if self.builder.places.as_mut().is_some_and(|places| match &line {
+            Cow::Borrowed(text) => !places.add(self.chunk, text.as_bytes()),
+            Cow::Owned(_) => true,
+        }) {
+            self.builder.places = None;
+        }
         let own = if metadata.is_empty() { None } else { metadata.remove(level::DETECTED_LEVEL) };
         let level = match given_level {
             Some(level) => level,
@@ -426,6 +492,30 @@ mod tests {
         let prepared = prepare(&ctx, Form::LokiJson, &request).unwrap();
         assert_eq!(rows(&prepared)[0].0, "caf\u{fffd} x");
         assert_eq!(prepared.received.repaired_lines, 1);
+    }
+
+    #[test]
+    fn places_tell_where_the_lines_that_are_kept_lie() {
+        let settings = IngestSettings { line_bytes_max: 5, ..IngestSettings::default() };
+        let tenant = Tenant::single();
+        let ctx = Context { settings: &settings, tenant: &tenant, now_ns: NOW_NS, newest_ns: &|_| None };
+        let run = |json: &str| {
+            let request = decode_json(json.as_bytes()).unwrap();
+            prepare_with_places(&ctx, Form::LokiJson, &request, json.as_bytes()).unwrap()
+        };
+        let json = format!(
+            r#"{{"streams":[{{"stream":{{"a":"1"}},"values":[["1","old"]]}},{{"stream":{{"a":"2"}},"values":[["{NOW_NS}","one"],["{NOW_NS}","too long"],["{NOW_NS}",""],["{NOW_NS}","two"]]}},{{"stream":{{"a":"3"}},"values":[["{NOW_NS}","three"]]}},{{"stream":{{"a":"2"}},"values":[["{NOW_NS}","four"]]}}]}}"#
+        );
+        let prepared = run(&json);
+        let starts = prepared.starts.unwrap();
+        assert_eq!(starts.iter().map(Vec::len).collect::<Vec<_>>(), [4, 1]);
+        for ((_, entries), starts) in prepared.chunks.iter().zip(&starts) {
+            for (row, start) in starts.iter().enumerate() {
+                assert!(json.as_bytes()[*start as usize..].starts_with(entries.line(row)));
+            }
+        }
+        // With an escape, a line is not as it stands in the body.
+        assert_eq!(run(&json.replace("two", "t\\two")).starts, None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::verdict::Verdict;
 use bytes::Bytes;
 use logyard_codec::{Batch, Chunk, Entries};
 use logyard_model::{Label, LabelSet, Stream};
+use logyard_store::Encoded;
 use logyard_wire::go_time::GoTime;
 use logyard_wire::label_text;
 use std::collections::HashSet;
@@ -88,7 +89,8 @@ fn pass_on(ctx: &Context<'_>, batch: Batch, encoded: Bytes) -> Prepared {
     let entries = chunks.iter().map(|(_, entries)| entries.len() as u64).sum();
     let bytes = chunks.iter().map(|(_, entries)| entries.raw_bytes()).sum();
     let received = Received { form: Form::Native, entries, bytes, repaired_lines: 0 };
-    Prepared { chunks, encoded: Some(encoded), verdict: Verdict::default(), received, entries, bytes }
+    let encoded = Some(Encoded::Batch(encoded));
+    Prepared { chunks, encoded, starts: None, verdict: Verdict::default(), received, entries, bytes }
 }
 
 fn rebuild(ctx: &Context<'_>, batch: &Batch) -> Prepared {
@@ -145,7 +147,7 @@ mod tests {
     #[test]
     fn clean_batches_pass_untouched() {
         let prepared = run(FINAL, &[(NOW_NS, b"x", "info")]);
-        assert_eq!(prepared.encoded.as_deref(), Some(&b"encoded"[..]));
+        assert!(matches!(prepared.encoded, Some(Encoded::Batch(bytes)) if *bytes == *b"encoded"));
         assert_eq!((prepared.entries, prepared.chunks.len()), (1, 1));
     }
 
@@ -160,7 +162,7 @@ mod tests {
         let old = run(FINAL, &[(1, b"x", "info"), (NOW_NS, b"y", "info")]);
         assert_eq!((old.entries, old.verdict.rejected()), (1, 1));
         for prepared in [labels, level, line, old] {
-            assert_eq!(prepared.encoded, None);
+            assert!(prepared.encoded.is_none());
         }
     }
 }

@@ -357,7 +357,7 @@ mod tests {
         let segments = replay("segment", |bytes| check_segment(bytes).is_ok());
         assert_eq!(segments, ["version_1_day_1", "version_1_day_2"]);
         let records = replay("wal_record", |bytes| check_wal_record(bytes, 1 << 20).is_ok());
-        assert_eq!(records, ["version_1_1", "version_1_without_id"]);
+        assert_eq!(records, ["version_1_1", "version_1_text", "version_1_without_id"]);
         let edits = replay("catalog_record", |bytes| check_catalog_record(bytes).is_ok());
         let known = [
             "version_1_1",
@@ -417,6 +417,8 @@ mod tests {
         let record = check_wal_record(&sample("wal_record", "version_1_1"), 1 << 20).unwrap();
         assert_eq!((record.tenant, record.entries), (Tenant::single(), 1));
         assert_eq!(record.id.map(|id| id.sequence), Some(3));
+        let text = check_wal_record(&sample("wal_record", "version_1_text"), 1 << 20).unwrap();
+        assert_eq!((text.chunks, text.entries, text.raw_bytes), (1, 2, 11));
         let error = check_wal_record(&sample("wal_record", "version_1_1"), 1).unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt);
         let edit = check_catalog_record(&sample("catalog_record", "version_1_2")).unwrap();

@@ -100,4 +100,4 @@ pub use settings::{
     RetentionSettings, SnapshotSettings, StoreSettings, SyncMode, WalSettings,
 };
 pub use stats::Stats;
-pub use store::{Appended, LostSegment, Readiness, Store, StoreBatch, StoreParts, StoreRules};
+pub use store::{Appended, Encoded, LostSegment, Readiness, Store, StoreBatch, StoreParts, StoreRules};

@@ -26,8 +26,8 @@ pub(crate) struct PendingBatch {
     pub(crate) tenant: Tenant,
     pub(crate) id: Option<BatchId>,
     pub(crate) chunks: Vec<(Arc<Stream>, Entries)>,
-    /// The WAL record.
-    pub(crate) record: Bytes,
+    /// The WAL record, in parts.
+    pub(crate) record: [Bytes; 2],
     /// What it counts for the queue's bound.
     pub(crate) bytes: u64,
     pub(crate) reply: Reply<Appended>,
@@ -243,7 +243,10 @@ mod tests {
     fn batch(bytes: u64) -> (PendingBatch, oneshot::Receiver<Result<Appended>>) {
         let (reply, answer) = oneshot::channel();
         let tenant = Tenant::single();
-        (PendingBatch { tenant, id: None, chunks: Vec::new(), record: Bytes::new(), bytes, reply }, answer)
+        (
+            PendingBatch { tenant, id: None, chunks: Vec::new(), record: Default::default(), bytes, reply },
+            answer,
+        )
     }
 
     #[test]

@@ -73,8 +73,22 @@ pub struct StoreBatch {
     pub id: Option<BatchId>,
     /// Entries by stream, already checked against all limits.
     pub chunks: Vec<(Arc<Stream>, Entries)>,
-    /// The codec batch of exactly these chunks, if the caller has it; saves encoding them again.
-    pub encoded: Option<Bytes>,
+    /// Exactly these chunks as the WAL keeps them, if the caller has that; saves encoding them again.
+    pub encoded: Option<Encoded>,
+}
+
+/// The chunks of a batch as the WAL keeps them: `schemas/wal.md`.
+#[derive(Clone, Debug)]
+pub enum Encoded {
+    /// A codec batch.
+    Batch(Bytes),
+    /// A push as it came, and where the lines lie in it.
+    Text {
+        /// What [`logyard_codec::encode_text_table`] makes.
+        table: Bytes,
+        /// The text in which the lines lie, as a block of snappy.
+        snappy: Bytes,
+    },
 }
 
 /// The acknowledgement of a batch.
@@ -317,12 +331,13 @@ impl Store {
         let encoded = batch.encoded.unwrap_or_else(|| {
             let chunks: Vec<(&LabelSet, &Entries)> =
                 batch.chunks.iter().map(|(stream, entries)| (&stream.labels, entries)).collect();
-            Bytes::from(encode_batch(&chunks))
+            Encoded::Batch(Bytes::from(encode_batch(&chunks)))
         });
-        let record = Bytes::from(wal_record::encode(&batch.tenant, batch.id.as_ref(), &encoded));
+        let record = wal_record::encode(&batch.tenant, batch.id.as_ref(), &encoded);
+        let record_bytes = record.iter().map(Bytes::len).sum::<usize>();
         let limit = WAL_SETTINGS.record_bytes_max;
-        if record.len() > limit as usize {
-            let got = record.len();
+        if record_bytes > limit as usize {
+            let got = record_bytes;
             let text = format!(
                 "cannot store batch of {got} compressed bytes: limit is {limit}; send smaller batches"
             );
@@ -333,7 +348,7 @@ impl Store {
             tenant: batch.tenant,
             id: batch.id,
             chunks: batch.chunks,
-            bytes: bytes + record.len() as u64,
+            bytes: bytes + record_bytes as u64,
             record,
             reply,
         };

@@ -158,7 +158,7 @@ impl Writer {
                 (Some(error), _) => Fate::Refused(error.clone()),
                 (None, Some(id)) if self.windows.is_known(id) => Fate::Known,
                 (None, Some(id)) if in_group.contains(id) => Fate::Repeated,
-                (None, id) => match self.log.append(&batch.record) {
+                (None, id) => match self.log.append_parts(&batch.record.each_ref().map(|part| &**part)) {
                     Ok(sequence) => {
                         in_group.extend(*id);
                         Fate::Written(sequence)

@@ -114,19 +114,25 @@ impl Log {
     /// Errors: `Limited` for a payload beyond `record_bytes_max`, which changes nothing; `Unavailable` as
     /// [`Log::sync`]. Cost: mostly a copy; a sync of the full file when a new one begins.
     pub fn append(&mut self, payload: &[u8]) -> Result<u64, Error> {
+        self.append_parts(&[payload])
+    }
+
+    /// Adds a record whose payload is the parts joined, as [`Log::append`] does: saves joining them before.
+    pub fn append_parts(&mut self, parts: &[&[u8]]) -> Result<u64, Error> {
         self.check_usable()?;
         let limit = self.settings.record_bytes_max;
-        if payload.len() > limit as usize {
-            return Err(Error::TooLarge { got: payload.len(), limit });
+        let payload_bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+        if payload_bytes > limit as usize {
+            return Err(Error::TooLarge { got: payload_bytes, limit });
         }
         if self.open_file().bytes >= self.settings.file_bytes_max {
             self.rotate()?;
         }
         let sequence = self.next_sequence;
-        put_record(&mut self.buffer, sequence, payload);
+        put_record(&mut self.buffer, sequence, parts);
         self.next_sequence += 1;
         let file = self.open_file_mut();
-        file.bytes += (RECORD_HEADER_BYTES + payload.len()) as u64;
+        file.bytes += (RECORD_HEADER_BYTES + payload_bytes) as u64;
         file.records += 1;
         if self.buffer.len() >= BUFFER_BYTES_MAX {
             self.write_buffer()?;

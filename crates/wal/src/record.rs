@@ -49,13 +49,14 @@ pub(crate) fn read_file_header(bytes: &[u8]) -> FileHeader {
     }
 }
 
-/// Appends a record to `out`.
-pub(crate) fn put_record(out: &mut Vec<u8>, sequence: u64, payload: &[u8]) {
-    let bytes = u32::try_from(payload.len()).expect("the caller has checked the limit, which has 32 bits");
+/// Appends a record to `out`, whose payload is the parts joined.
+pub(crate) fn put_record(out: &mut Vec<u8>, sequence: u64, parts: &[&[u8]]) {
+    let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+    let bytes = u32::try_from(bytes).expect("the caller has checked the limit, which has 32 bits");
     out.extend_from_slice(&bytes.to_le_bytes());
-    out.extend_from_slice(&record_crc(sequence, payload).to_le_bytes());
+    out.extend_from_slice(&record_crc(sequence, parts).to_le_bytes());
     out.extend_from_slice(&sequence.to_le_bytes());
-    out.extend_from_slice(payload);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 /// The header of a record, not yet believed.
@@ -85,14 +86,15 @@ impl RecordHeader {
 
     /// Returns whether `payload` is what was written.
     pub(crate) fn fits(&self, payload: &[u8]) -> bool {
-        payload.len() == self.payload_bytes as usize && record_crc(self.sequence, payload) == self.crc32c
+        payload.len() == self.payload_bytes as usize && record_crc(self.sequence, &[payload]) == self.crc32c
     }
 }
 
 /// The checksum runs over sequence and payload; a wrong length fails it by cutting elsewhere. Zeros, which
 /// a file system may leave for lost data, are no record: sequences start at 1.
-fn record_crc(sequence: u64, payload: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&sequence.to_le_bytes()), payload)
+fn record_crc(sequence: u64, parts: &[&[u8]]) -> u32 {
+    let of_sequence = crc32c::crc32c(&sequence.to_le_bytes());
+    parts.iter().fold(of_sequence, |crc, part| crc32c::crc32c_append(crc, part))
 }
 
 #[cfg(test)]

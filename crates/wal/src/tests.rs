@@ -257,7 +257,7 @@ fn a_payload_that_looks_like_a_record_is_not_taken_for_one() {
     let disk = SimDisk::new();
     let (mut log, _, _) = open(&disk, 0);
     let mut inner = Vec::new();
-    record::put_record(&mut inner, 2, b"never written");
+    record::put_record(&mut inner, 2, &[b"never written"]);
     log.append(&inner).unwrap();
     log.append(b"two").unwrap();
     log.sync().unwrap();
@@ -351,7 +351,7 @@ fn replayed_records_are_durable_even_if_nobody_synced_them() {
         let (log, _, _) = open(&disk, 0);
         drop(log);
         let mut record = Vec::new();
-        record::put_record(&mut record, 1, b"written by a process that was killed");
+        record::put_record(&mut record, 1, &[b"written by a process that was killed"]);
         disk.append_file(&log_files(&disk)[0]).unwrap().write_all(&record).unwrap();
         assert_eq!(open(&disk.crash(), 0).2.len(), 0);
         open(&disk, from);

@@ -64,19 +64,22 @@ pub fn unpack(body: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes
 /// Errors: `Invalid` for corrupt data, `Limited` when the announced size is above `bytes_max`; the
 /// announced size is checked before memory is taken for it.
 pub fn unpack_snappy(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
-    let corrupt = || Error::invalid("snappy: corrupt input");
-    if bytes.is_empty() {
-        return Err(corrupt());
-    }
-    let announced = snap::raw::decompress_len(bytes).map_err(|_| corrupt())?;
-    // The densest element makes 64 bytes out of 3, so a larger announcement is a lie.
-    if announced > bytes.len().saturating_mul(22).saturating_add(64) {
-        return Err(corrupt());
-    }
-    if announced > bytes_max {
-        return Err(too_large(bytes_max));
-    }
-    snap::raw::Decoder::new().decompress_vec(bytes).map_err(|_| corrupt())
+    let mut raw = Vec::new();
+    unpack_snappy_into(bytes, bytes_max, &mut raw)?;
+    Ok(raw)
+}
+
+/// Undoes snappy's block format as [`unpack_snappy`] does, to the front of a buffer, which grows if it has to. Returns
+/// how many bytes there are.
+pub(crate) fn unpack_snappy_into(
+    bytes: &[u8],
+    bytes_max: usize,
+    buffer: &mut Vec<u8>,
+) -> Result<usize, Error> {
+    logyard_codec::unpack_snappy_into(bytes, bytes_max, buffer).map_err(|error| match error.kind() {
+        logyard_codec::Kind::Limited => too_large(bytes_max),
+        _ => Error::invalid("snappy: corrupt input"),
+    })
 }
 
 fn looks_like_zlib(body: &[u8]) -> bool {

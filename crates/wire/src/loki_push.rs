@@ -6,13 +6,14 @@
 //! Memory: the caller's bound holds twice, for the unpacked body and for what is decoded from it (see
 //! `budget`). Streams without entries are dropped as they are read, and counted.
 
-use crate::body::{Encoding, unpack, unpack_snappy};
+use crate::body::{Encoding, unpack, unpack_snappy_into};
 use crate::budget::{Budget, Mark};
 use crate::go_time::{GoTime, YEAR_ONE_SECS};
 pub use crate::loki_push_entries::{EntryIter, PushEntries, PushEntry};
 use crate::{Error, loki_push_json, loki_push_protobuf};
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// A decoded push request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,8 +123,48 @@ impl Format {
 #[derive(Debug)]
 pub struct UnpackedPush {
     format: Format,
-    bytes: Bytes,
+    text: Text,
+    snappy: Option<Bytes>,
     decoded_bytes_max: usize,
+}
+
+/// An unpacked body.
+#[derive(Debug)]
+enum Text {
+    Shared(Bytes),
+    /// The front of a buffer of this thread's, which gets it back.
+    Own {
+        buffer: Vec<u8>,
+        bytes: usize,
+    },
+}
+
+/// Largest buffer that a thread keeps for the next body: agents send bodies of about a megabyte of text. Asked for anew
+/// each time, its pages would often have gone back to the system, and fetching them takes longer than filling them.
+const KEPT_BYTES_MAX: usize = 2 << 20;
+
+thread_local! {
+    static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Text {
+    fn unpack(snappy: &[u8], bytes_max: usize) -> Result<Self, Error> {
+        let mut text = Self::Own { buffer: KEPT.take(), bytes: 0 };
+        if let Self::Own { buffer, bytes } = &mut text {
+            *bytes = unpack_snappy_into(snappy, bytes_max, buffer)?;
+        }
+        Ok(text)
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        if let Self::Own { buffer, .. } = self
+            && (1..=KEPT_BYTES_MAX).contains(&buffer.capacity())
+        {
+            KEPT.set(std::mem::take(buffer));
+        }
+    }
 }
 
 /// Undoes packing and compression of a push body.
@@ -139,11 +180,11 @@ pub fn unpack_push(
     let encoding = Encoding::from_header(content_encoding)?;
     let bytes = unpack(body, encoding, bytes_max)?;
     let format = Format::of(content_type, &bytes);
-    let bytes = match format {
-        Format::Json => bytes,
-        Format::Protobuf => unpack_snappy(&bytes, bytes_max)?.into(),
+    let (text, snappy) = match format {
+        Format::Json => (Text::Shared(bytes), None),
+        Format::Protobuf => (Text::unpack(&bytes, bytes_max)?, Some(bytes)),
     };
-    Ok(UnpackedPush { format, bytes, decoded_bytes_max: bytes_max })
+    Ok(UnpackedPush { format, text, snappy, decoded_bytes_max: bytes_max })
 }
 
 impl UnpackedPush {
@@ -152,9 +193,17 @@ impl UnpackedPush {
         self.format
     }
 
-    /// Returns the size of the unpacked body in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
+    /// Returns the unpacked body.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.text {
+            Text::Shared(bytes) => bytes,
+            Text::Own { buffer, bytes } => buffer.get(..*bytes).unwrap_or_default(),
+        }
+    }
+
+    /// Returns the block of snappy that the body was unpacked from, if there was one.
+    pub fn snappy(&self) -> Option<&Bytes> {
+        self.snappy.as_ref()
     }
 
     /// Decodes the whole request, or nothing of it.
@@ -164,8 +213,8 @@ impl UnpackedPush {
     /// Cost: linear; at most that memory on top of the body, and one string of the body for JSON's escapes.
     pub fn decode(&self) -> Result<PushRequest<'_>, Error> {
         match self.format {
-            Format::Json => loki_push_json::decode(&self.bytes, self.decoded_bytes_max),
-            Format::Protobuf => loki_push_protobuf::decode(&self.bytes, self.decoded_bytes_max),
+            Format::Json => loki_push_json::decode(self.bytes(), self.decoded_bytes_max),
+            Format::Protobuf => loki_push_protobuf::decode(self.bytes(), self.decoded_bytes_max),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use logyard_codec::Entries;
+use logyard_codec::{Entries, pack_snappy};
 use logyard_model::LabelSet;
 
 use crate::protobuf_write as put;
@@ -38,7 +38,7 @@ pub fn encode_push(chunks: &[(&LabelSet, &Entries)]) -> Vec<u8> {
         put::bytes(&mut request, 1, &stream);
     }
     // It fails beyond 4 GiB only, which bounds on batches keep far away; an empty body is refused by every store.
-    snap::raw::Encoder::new().compress_vec(&request).unwrap_or_default()
+    pack_snappy(&request).unwrap_or_default()
 }
 
 fn write_entry(out: &mut Vec<u8>, inner: &mut Vec<u8>, entries: &Entries, row: usize) {

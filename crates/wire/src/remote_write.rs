@@ -4,6 +4,7 @@
 //! recording rule have one sample at a time.
 
 use crate::Error;
+use logyard_codec::pack_snappy;
 use logyard_model::LabelSet;
 
 /// Type of the body.
@@ -35,8 +36,7 @@ pub fn encode<'a>(samples: impl IntoIterator<Item = WriteSample<'a>>) -> Result<
     for sample in samples {
         put_bytes(&mut message, 1, &series(sample));
     }
-    let packed = snap::raw::Encoder::new().compress_vec(&message);
-    packed.map_err(|error| Error::limited(format!("cannot pack samples: {error}")))
+    pack_snappy(&message).map_err(|error| Error::limited(format!("cannot pack samples: {error}")))
 }
 
 fn series(sample: WriteSample<'_>) -> Vec<u8> {
