@@ -144,6 +144,40 @@ impl BlockBuilder {
         self.finish_with(LineCodec::Plain)
     }
 
+    /// Encodes entries, which are sorted, as a block of one run with plain lines. Cost: as of
+    /// [`BlockBuilder::finish`], without a copy of the lines; there is no text of tokens.
+    ///
+    /// Panics: as [`BlockBuilder::push_run`] and [`BlockBuilder::finish`].
+    pub fn encode_run(stream_ref: u32, entries: &Entries) -> EncodedBlock {
+        assert!(entries.is_sorted(), "the entries of a run are in order of time");
+        assert!(
+            entries.len() <= BLOCK_ROWS_MAX as usize,
+            "a block of {} rows could not be read",
+            entries.len()
+        );
+        let mut parts = Parts::default();
+        let run = RunMeta {
+            stream_ref,
+            first_row: 0,
+            rows: u32::try_from(entries.len()).expect("rows are within BLOCK_ROWS_MAX"),
+            min_ns: entries.min_ns(),
+            max_ns: entries.max_ns(),
+            raw_bytes: entries.line_bytes(),
+        };
+        parts.put_timestamps([entries.ts_ns()].into_iter());
+        parts.put_plain_lines(entries.lines());
+        parts.put_columns(entries.levels(), entries.metadata_column());
+        let meta = BlockMeta {
+            rows: run.rows,
+            raw_bytes: run.raw_bytes,
+            min_ns: run.min_ns,
+            max_ns: run.max_ns,
+            sections: parts.sections,
+        };
+        let line_outcome = LineOutcome::Plain;
+        EncodedBlock { bytes: parts.bytes, meta, runs: vec![run], line_outcome, token_text: Vec::new() }
+    }
+
     /// Encodes the block, its lines in the smaller of the forms allowed.
     ///
     /// Shredded lines are decoded and compared before they are taken, and must save a tenth of what plain
@@ -157,12 +191,7 @@ impl BlockBuilder {
         });
         parts.put_timestamps(runs);
         let (mut parts, line_outcome, token_text) = self.with_lines(parts, codec);
-        if !self.levels.is_all_none() {
-            parts.put_column(SECTION_LEVEL, &self.levels);
-        }
-        if !self.metadata.is_all_none() {
-            parts.put_column(SECTION_METADATA, &self.metadata);
-        }
+        parts.put_columns(&self.levels, &self.metadata);
         let meta = self.meta_of(parts.sections);
         let token_text = token_text.unwrap_or_else(|| self.lines.into_text());
         EncodedBlock { bytes: parts.bytes, meta, runs: self.runs, line_outcome, token_text }
@@ -210,10 +239,7 @@ impl BlockBuilder {
     }
 
     fn with_plain_lines(&self, mut parts: Parts) -> Parts {
-        let mut lengths = Vec::new();
-        self.lines.encode_lengths(&mut lengths);
-        parts.put(SECTION_LENGTHS, LEVEL, &lengths);
-        parts.put(SECTION_LINES, LEVEL, self.lines.text());
+        parts.put_plain_lines(&self.lines);
         parts
     }
 
@@ -292,6 +318,22 @@ struct Parts {
 }
 
 impl Parts {
+    fn put_plain_lines(&mut self, lines: &Lines) {
+        let mut lengths = Vec::with_capacity(lines.rows() * 2);
+        lines.encode_lengths(&mut lengths);
+        self.put(SECTION_LENGTHS, LEVEL, &lengths);
+        self.put(SECTION_LINES, LEVEL, lines.text());
+    }
+
+    fn put_columns(&mut self, levels: &LevelColumn, metadata: &MetadataColumn) {
+        if !levels.is_all_none() {
+            self.put_column(SECTION_LEVEL, levels);
+        }
+        if !metadata.is_all_none() {
+            self.put_column(SECTION_METADATA, metadata);
+        }
+    }
+
     fn put_column<T: crate::ColumnValue + ?Sized>(&mut self, kind: u8, column: &Column<T>) {
         let mut raw = Vec::new();
         column.encode(&mut raw);

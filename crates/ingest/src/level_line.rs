@@ -16,7 +16,7 @@ const JSON_DEPTH_MAX: usize = 2;
 pub(crate) fn detect(line: &[u8]) -> &'static str {
     let field = if is_object(line) {
         json_field(line)
-    } else if line.contains(&b'=') {
+    } else if has_level_key(line) {
         logfmt_field(line)
     } else {
         None
@@ -31,6 +31,20 @@ fn is_object(line: &[u8]) -> bool {
 
 /// Level fields without regard to case, for logfmt, in order of preference.
 const FOLDED_FIELDS: [&str; 6] = ["level", "log.level", "severity", "severitytext", "lvl", "severity_text"];
+
+/// Returns whether there is a level field's name with `=` behind it: without one, a line need not be read as logfmt.
+fn has_level_key(line: &[u8]) -> bool {
+    memchr::memchr_iter(b'=', line).any(|at| {
+        let front = line.get(..at).unwrap_or_default();
+        // The last letters of all names, which few other keys share.
+        let is_likely = matches!(front.last(), Some(b'l' | b'L' | b'y' | b'Y' | b't' | b'T'));
+        is_likely
+            && FOLDED_FIELDS.iter().any(|field| {
+                let name = front.len().checked_sub(field.len()).and_then(|start| front.get(start..));
+                name.is_some_and(|name| name.eq_ignore_ascii_case(field.as_bytes()))
+            })
+    })
+}
 
 fn is_json_field(name: &[u8]) -> bool {
     // Of each spelling the forms that Loki lists: lower, upper, capitalised.
@@ -88,7 +102,20 @@ fn json_field(text: &[u8]) -> Option<&[u8]> {
 
 /// Returns the place of the closing quote of a JSON string that begins at `at`.
 fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
     loop {
+        // Eight bytes at a time. The lowest of the zero bytes is found exactly, which is the first one in the text.
+        while let Some(word) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let word = u64::from_le_bytes(*word);
+            let (quote, escape) = (word ^ (ONES * b'"' as u64), word ^ (ONES * b'\\' as u64));
+            let zeros = (quote.wrapping_sub(ONES) & !quote | escape.wrapping_sub(ONES) & !escape) & HIGH;
+            if zeros != 0 {
+                at += zeros.trailing_zeros() as usize / 8;
+                break;
+            }
+            at += 8;
+        }
         match text.get(at)? {
             b'"' => return Some(at),
             b'\\' => at += 2,

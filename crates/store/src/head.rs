@@ -30,6 +30,9 @@ const ENTRY_BYTES: u64 = 24;
 /// compress about as well as the blocks of a segment.
 const FREEZE_BYTES: u64 = 256 << 10;
 
+/// Raw bytes of a frozen block at most: what a batch brings at once is not cut into smaller ones.
+const FROZEN_BYTES_MAX: u64 = 4 * FREEZE_BYTES;
+
 /// Rows of an open buffer at which it is frozen.
 const FREEZE_ROWS: usize = 16_384;
 
@@ -345,11 +348,11 @@ impl HeadStream {
         let removed = buffer.open.sort_and_dedupe();
         // Made whole before anything is changed: an error leaves the entries where they are.
         let mut frozen = Vec::new();
-        for rows in split_rows(&buffer.open, FREEZE_BYTES * 2, BLOCK_ROWS_MAX as usize) {
+        for rows in split_rows(&buffer.open, FROZEN_BYTES_MAX, BLOCK_ROWS_MAX as usize) {
             frozen.push(Frozen::new(&buffer.open, rows)?);
         }
         buffer.frozen.append(&mut frozen);
-        buffer.open = Entries::default();
+        buffer.open.clear();
         Ok(removed)
     }
 
@@ -431,9 +434,13 @@ pub(crate) fn block_of(arrival: u64) -> u32 {
 
 impl Frozen {
     fn new(entries: &Entries, rows: Range<usize>) -> Result<Self> {
-        let mut builder = BlockBuilder::new();
-        builder.push_run(0, entries, rows);
-        let block = builder.finish();
+        let block = if rows == (0..entries.len()) {
+            BlockBuilder::encode_run(0, entries)
+        } else {
+            let mut builder = BlockBuilder::new();
+            builder.push_run(0, entries, rows);
+            builder.finish()
+        };
         let [run] = block.runs.as_slice() else {
             return Err(Error::internal(format!("a block of one run came back with {}", block.runs.len())));
         };

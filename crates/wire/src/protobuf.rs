@@ -29,6 +29,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the next field, `None` at the end.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Error> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -59,6 +60,7 @@ impl<'a> Fields<'a> {
         Ok(*head)
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
         let (head, rest) =
             self.rest.split_at_checked(length).ok_or_else(|| corrupt("length beyond the end"))?;
@@ -66,7 +68,23 @@ impl<'a> Fields<'a> {
         Ok(head)
     }
 
+    /// Nearly all are keys, of one byte, and lengths, of one or two.
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Error> {
+        match *self.rest {
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            [low, high, ref rest @ ..] if high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.varint_long(),
+        }
+    }
+
+    fn varint_long(&mut self) -> Result<u64, Error> {
         let mut number = 0_u64;
         for (index, &byte) in self.rest.iter().take(10).enumerate() {
             // The tenth byte holds one bit.
