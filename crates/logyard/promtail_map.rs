@@ -136,7 +136,7 @@ impl Mapped {
                 ("sync_period", positions.sync_period.is_some(), effectless),
                 ("ignore_invalid_yaml", positions.ignore_invalid_yaml.is_some(), effectless),
             ];
-            self.note_given(&place!["positions"], keys);
+            self.note_given(&[Step::from("positions")], keys);
         }
         if file.target_config.as_ref().is_some_and(|targets| targets.sync_period.is_some()) {
             let text = "has no effect: files are searched for every 10 s";
