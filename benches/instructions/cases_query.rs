@@ -2,6 +2,7 @@
 
 use crate::cases::{Case, Work};
 use crate::corpus::made;
+use crate::kept;
 use crate::memory::Memory;
 use logyard_engine::QueryResult;
 use logyard_model::LabelSet;
@@ -94,6 +95,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "log query, last 100 of all",
         prepare: || repeated(10, Memory::new(&made("text", BYTES)).prepare(r#"{app="shop"} |= "peer""#)),
     },
+    Case { name: "log query, last 100, blocks kept", prepare: || repeated(10, kept::last_lines(BYTES)) },
     Case {
         name: "range aggregation, counts",
         prepare: || {

@@ -20,6 +20,7 @@ mod cases_store;
 #[allow(dead_code, reason = "some of it is for `stages` only")]
 mod corpus;
 mod count;
+mod kept;
 #[path = "../stages/memory.rs"]
 #[allow(dead_code, reason = "some of it is for `stages` only")]
 mod memory;
