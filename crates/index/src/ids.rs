@@ -5,7 +5,7 @@
 //! ```text
 //! magic "LYID"   version u16   reserved u16   blocks u32
 //! per block:     flags u8 (1 = holds words that are in no dictionary, 2 = some ids are in the dictionary only,
-//!                4 = ids of 24 bytes and more are in the filter by their parts, too)
+//!                4 = ids of 17 bytes and more are in the filter by their parts, too)
 //!                masks 3 × u64: by class, bit n set for ids of n + 1 bytes, bit 63 for 64 and more
 //!                filter bytes u32
 //! the filters of the blocks, end to end

@@ -15,7 +15,7 @@ pub(crate) const ID_BYTES_MIN: usize = 6;
 
 /// Of ids from this length on, the parts are in the filter, too: a shorter id that is searched for would otherwise find
 /// every block with a longer one that could hold it, as containers' ids and traces' are in most.
-pub(crate) const CUT_BYTES_MIN: usize = 24;
+pub(crate) const CUT_BYTES_MIN: usize = 17;
 
 /// Ids are cut to this length: few are longer, and they would fill the filter.
 pub(crate) const CUT_BYTES_MAX: usize = 256;
