@@ -153,7 +153,12 @@ impl Alertmanager {
         )
         .unwrap();
         let log = std::fs::File::options().create(true).append(true).open(folder.join("alertmanager.log"));
-        let child = Command::new(outside("prometheus-alertmanager/usr/bin/prometheus-alertmanager"))
+        // It wants its templates where the distribution installs them, which is so for its eyes alone.
+        let program = outside("prometheus-alertmanager/usr/bin/prometheus-alertmanager");
+        let package = program.ancestors().nth(2).unwrap();
+        let child = Command::new("unshare")
+            .args(["--mount", "sh", "-c", r#"mount --bind "$0/share" /usr/share && exec "$@""#])
+            .args([package, &program])
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.path={}", folder.join("alertmanager").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
