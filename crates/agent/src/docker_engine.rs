@@ -1,8 +1,9 @@
 //! Calls to a Docker or Podman engine.
 //!
-//! Lists, inspections and events go through bollard. The bytes of logs do not: its decoder guesses the
+//! Events and facts of the engine go through bollard. The bytes of logs do not: its decoder guesses the
 //! form of the response from the first byte, hides the daemon's errors among the lines and leaves
-//! timestamps inside long terminal lines. Logs are a plain `GET` over a connection of their own.
+//! timestamps inside long terminal lines. Logs are a plain `GET` over a connection of their own. So are lists and
+//! inspections, which bollard's models read once `engine_states` has seen them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use bollard::errors::Error as BollardError;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, EventMessage, HostConfigLogConfig,
 };
-use bollard::query_parameters::{EventsOptions, ListContainersOptions};
+use bollard::query_parameters::EventsOptions;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -25,6 +26,7 @@ use logyard_pipeline::parse_size;
 use logyard_sys::Disk;
 
 use crate::engine_place::{Connection, EnginePlace, Way};
+use crate::engine_states::{tell_inspected, tell_listed};
 use crate::labels::ContainerFacts;
 use crate::log_join::JoinRule;
 use crate::report::EngineReport;
@@ -38,6 +40,8 @@ const BOLLARD_TIMEOUT_SECS: u64 = 120;
 const READ_BYTES: usize = 64 << 10;
 /// Longest error text read.
 const ERROR_BYTES_MAX: usize = 16 << 10;
+/// Largest list or inspection read: some ten thousand containers.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Size at which the driver `local` rotates if nobody says otherwise.
 const LOCAL_ROTATION_BYTES: u64 = 20_000_000;
@@ -202,19 +206,29 @@ impl Engine {
 
     /// Lists all containers, running or not.
     pub(crate) async fn list(&self) -> Result<Vec<Listed>, EngineError> {
-        let options = ListContainersOptions { all: true, ..Default::default() };
-        let list = self.docker.list_containers(Some(options)).await;
-        let list = list.map_err(|error| EngineError::new(format!("cannot list containers: {error}")))?;
+        let failed = |error: &str| EngineError::new(format!("cannot list containers: {error}"));
+        let mut list = match self.shown("containers/json?all=1").await {
+            Ok(list) => list,
+            Err(OpenError::NotFound) => return Err(failed("the engine knows of no such thing")),
+            Err(OpenError::Unreadable(text) | OpenError::Failed(text)) => return Err(failed(&text)),
+        };
+        tell_listed(&mut list);
+        let list: Vec<ContainerSummary> =
+            serde_json::from_value(list).map_err(|error| failed(&error.to_string()))?;
         Ok(list.into_iter().filter_map(listed).collect())
     }
 
     /// Inspects a container; `None` if it is gone.
     pub(crate) async fn inspect(&self, id: &str) -> Result<Option<Inspected>, EngineError> {
-        match self.docker.inspect_container(id, None).await {
-            Ok(answer) => Ok(Some(inspected(answer))),
-            Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-            Err(error) => Err(EngineError::new(format!("cannot inspect container {id}: {error}"))),
-        }
+        let failed = |error: &str| EngineError::new(format!("cannot inspect container {id}: {error}"));
+        let mut container = match self.shown(&format!("containers/{id}/json")).await {
+            Ok(container) => container,
+            Err(OpenError::NotFound) => return Ok(None),
+            Err(OpenError::Unreadable(text) | OpenError::Failed(text)) => return Err(failed(&text)),
+        };
+        tell_inspected(&mut container);
+        let container = serde_json::from_value(container).map_err(|error| failed(&error.to_string()))?;
+        Ok(Some(inspected(container)))
     }
 
     /// Opens the events of containers from `since_ns` on.
@@ -244,22 +258,37 @@ impl Engine {
             Tail::All => "all".to_owned(),
         };
         let follow = u8::from(follow);
-        let version = &self.report.api_version;
-        let path = format!(
-            "/v{version}/containers/{id}/logs?stdout=1&stderr=1&timestamps=1&follow={follow}&tail={tail}"
-        );
+        let path = format!("containers/{id}/logs?stdout=1&stderr=1&timestamps=1&follow={follow}&tail={tail}");
         match tokio::time::timeout(ANSWER_TIMEOUT, self.get(&path)).await {
+            Ok(Err(OpenError::Failed(error))) => {
+                Err(OpenError::Failed(format!("cannot open the log: {error}")))
+            }
             Ok(opened) => opened,
             Err(_) => Err(OpenError::Failed("the engine did not open the log within 30 s".to_owned())),
         }
     }
 
+    /// Returns what the engine shows at a path, read whole.
+    async fn shown(&self, path: &str) -> Result<serde_json::Value, OpenError> {
+        let failed = |error: &dyn std::fmt::Display| OpenError::Failed(error.to_string());
+        let read = async {
+            let LogResponse { body, _connection } = self.get(path).await?;
+            let body =
+                Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| failed(&error))?;
+            serde_json::from_slice(&body.to_bytes()).map_err(|error| failed(&error))
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, read).await {
+            Ok(shown) => shown,
+            Err(_) => Err(OpenError::Failed("the engine did not answer within 30 s".to_owned())),
+        }
+    }
+
+    /// Asks for a path below that of the API's version. Errors of transport come as `Failed`.
     async fn get(&self, path: &str) -> Result<LogResponse, OpenError> {
-        let failed =
-            |error: &dyn std::fmt::Display| OpenError::Failed(format!("cannot open the log: {error}"));
+        let failed = |error: &dyn std::fmt::Display| OpenError::Failed(error.to_string());
         let stream = self.way.connect().await.map_err(|error| failed(&error))?;
         let (mut sender, connection) = handshake(stream).await.map_err(|error| failed(&error))?;
-        let request = hyper::Request::get(path)
+        let request = hyper::Request::get(format!("/v{}/{path}", self.report.api_version))
             .header(hyper::header::HOST, "engine")
             .body(Empty::<Bytes>::new())
             .map_err(|error| failed(&error))?;
@@ -356,7 +385,7 @@ fn refusal(status: u16, message: &str) -> OpenError {
     }
     if status == 403 {
         return OpenError::Unreadable(format!(
-            "the engine refuses to show the log ({message}); a socket proxy must allow CONTAINERS, EVENTS, INFO, PING and VERSION"
+            "the engine refuses to show it ({message}); a socket proxy must allow CONTAINERS, EVENTS, INFO, PING and VERSION"
         ));
     }
     OpenError::Failed(format!("the engine answered {status}: {message}"))

@@ -26,6 +26,7 @@ mod docker_engine;
 mod docker_target;
 mod dry_run;
 mod engine_place;
+mod engine_states;
 mod error;
 mod file_form;
 mod file_jobs;
