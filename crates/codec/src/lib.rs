@@ -68,6 +68,6 @@ pub use needles::{LetterCase, Needles};
 pub use shred_automaton::{LineAutomaton, Reading};
 pub use shred_keys::{KeyFormat, KeyGroup, KeyValue, KeyValues};
 pub use shred_reduce::{ReducedLines, Reduction};
-pub use snappy::{pack_snappy, unpack_snappy, unpack_snappy_into};
+pub use snappy::{pack_snappy, unpack_snappy, unpack_snappy_into, unpacked_snappy_bytes};
 pub use text_batch::{TextChunk, decode_text_table, encode_text_table};
 pub use view::{BlockView, RunView};

@@ -12,6 +12,12 @@ pub fn pack_snappy(raw: &[u8]) -> Result<Vec<u8>, Error> {
     packed.map_err(|_| Error::Limited { what: WHAT.into(), unit: "raw bytes", got, limit })
 }
 
+/// Returns how many bytes a block says that it is unpacked. Errors: `Corrupt` for bytes that say nothing.
+pub fn unpacked_snappy_bytes(packed: &[u8]) -> Result<u64, Error> {
+    let announced = snap::raw::decompress_len(packed).map_err(|_| Error::corrupt(WHAT, "corrupt input"))?;
+    Ok(announced as u64)
+}
+
 /// Unpacks one block that came from outside.
 ///
 /// Errors: `Corrupt` for bytes that are no block, or are nothing at all; `Limited` if it says that it is more than
@@ -56,6 +62,7 @@ mod tests {
     fn blocks_round_trip_within_their_bound() {
         let packed = pack_snappy(&[7; 5000]).unwrap();
         assert_eq!(unpack_snappy(&packed, 5000).unwrap(), [7; 5000]);
+        assert_eq!(unpacked_snappy_bytes(&packed).unwrap(), 5000);
         assert_eq!(unpack_snappy(&packed, 4999).unwrap_err().kind(), Kind::Limited);
         // Announces 4 GiB in five bytes.
         let lie = unpack_snappy(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0], usize::MAX).unwrap_err();

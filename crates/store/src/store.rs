@@ -26,7 +26,7 @@ use crate::space::Space;
 use crate::storage_report::{self, StorageQuery, StorageReport};
 use crate::{Stats, wal_record};
 use bytes::Bytes;
-use logyard_codec::{BatchId, BlockView, Entries, encode_batch};
+use logyard_codec::{BatchId, BlockView, Entries, encode_batch, unpacked_snappy_bytes};
 use logyard_model::{LabelSet, Matcher, Prefilter, Stream, StreamId, Tenant, TimeRange};
 use logyard_sys::{Clock, Disk, LockGuard, Random};
 use parking_lot::{Mutex, RwLock};
@@ -89,6 +89,19 @@ pub enum Encoded {
         /// The text in which the lines lie, as a block of snappy.
         snappy: Bytes,
     },
+}
+
+impl Encoded {
+    /// Whether replay, which unpacks no more than that, can read it. A text may hold far more than the chunks that were
+    /// taken from it.
+    fn is_within(&self, raw_bytes_max: u64) -> bool {
+        match self {
+            Self::Batch(_) => true,
+            Self::Text { snappy, .. } => {
+                unpacked_snappy_bytes(snappy).is_ok_and(|bytes| bytes <= raw_bytes_max)
+            }
+        }
+    }
 }
 
 /// The acknowledgement of a batch.
@@ -328,7 +341,8 @@ impl Store {
             );
             return Err(Error::invalid(text));
         }
-        let encoded = batch.encoded.unwrap_or_else(|| {
+        let encoded = batch.encoded.filter(|encoded| encoded.is_within(BATCH_RAW_BYTES_MAX as u64));
+        let encoded = encoded.unwrap_or_else(|| {
             let chunks: Vec<(&LabelSet, &Entries)> =
                 batch.chunks.iter().map(|(stream, entries)| (&stream.labels, entries)).collect();
             Encoded::Batch(Bytes::from(encode_batch(&chunks)))

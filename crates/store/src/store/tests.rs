@@ -249,6 +249,19 @@ fn segment_files(disk: &SimDisk) -> Vec<PathBuf> {
 }
 
 #[test]
+fn a_text_that_replay_would_not_unpack_is_not_kept_as_it_came() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let mut large = batch("a", None, &[(10, "line")]);
+    // What a push of one line and 2 GiB of nothing begins with.
+    let snappy = bytes::Bytes::from_static(&[0x80, 0x80, 0x80, 0x80, 0x08]);
+    large.encoded = Some(Encoded::Text { table: bytes::Bytes::new(), snappy });
+    assert_eq!(append(&store, large).unwrap(), stored());
+    drop(store);
+    assert_eq!(lines(&open(&disk)), ["line"]);
+}
+
+#[test]
 fn appended_entries_are_visible_at_once_and_after_flush_and_restart() {
     let disk = SimDisk::new();
     let store = open(&disk);
