@@ -9,7 +9,7 @@ use logyard_client::{Client, ClientOptions, ClientSettings, Login, Proxy, Tls, T
 use logyard_model::{Tenant, Tenants};
 use logyard_server::Secret;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Name of the destination that `push` itself is.
 pub(crate) const FIRST_NAME: &str = "push";
@@ -24,6 +24,7 @@ const FROM_ENVIRONMENT: &str = "environment";
 pub struct PushSettings {
     /// Address of the store. Default `http://logyard:3100`, the name such a container usually has.
     /// With `logyard all` it is the same process, whatever stands here.
+    #[serde(serialize_with = "hiding_password")]
     pub url: String,
     /// How it is spoken to.
     #[serde(flatten)]
@@ -41,6 +42,7 @@ pub struct DestinationSettings {
     /// `also-1` and so on.
     pub name: String,
     /// Address of the store, such as `http://loki:3100`.
+    #[serde(serialize_with = "hiding_password")]
     pub url: String,
     /// How it is spoken to.
     #[serde(flatten)]
@@ -72,6 +74,7 @@ pub struct DeliverySettings {
     pub headers: BTreeMap<String, Secret>,
     /// Through whom it is called: the address of a proxy, or `environment` for what `HTTP_PROXY`, `HTTPS_PROXY` and
     /// `NO_PROXY` say. Default empty: nobody, whatever the environment says.
+    #[serde(serialize_with = "hiding_password")]
     pub proxy: String,
     /// Whom to trust and what to show, with a `url` that begins with `https`.
     pub tls: PushTlsSettings,
@@ -82,6 +85,20 @@ pub struct DeliverySettings {
     pub when_full: WhenFull,
     /// Most bytes, compressed, that wait for it. Default 0: as many as agent.spool.bytes_max lets wait for all.
     pub spool_bytes_max: u64,
+}
+
+/// Returns an address with `***` for the password in it: of `http://user:password@host` the user is shown, what stands there
+/// alone may be a token.
+pub(crate) fn without_password(address: &str) -> String {
+    let Some((before, host)) = address.rsplit_once('@') else { return address.to_owned() };
+    let (scheme, login) = before.split_once("://").map_or(("", before), |(scheme, login)| (scheme, login));
+    let user = login.split_once(':').map_or(String::new(), |(user, _)| format!("{user}:"));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{user}***@{host}")
+}
+
+fn hiding_password<S: Serializer>(address: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&without_password(address))
 }
 
 impl Default for DeliverySettings {
@@ -256,6 +273,21 @@ mod tests {
         assert_eq!((all.len(), &*all[0].name, &*all[0].url), (1, "push", "http://logyard:3100"));
         let first = all[0].destination(0, None).unwrap();
         assert_eq!((first.kind, first.client.base()), (DestinationKind::Logyard, "http://logyard:3100"));
+    }
+
+    #[test]
+    fn passwords_of_addresses_are_not_shown() {
+        for (address, want) in [
+            ("http://logyard:3100", "http://logyard:3100"),
+            ("environment", "environment"),
+            ("https://7:glc_x@logs.example/a", "https://7:***@logs.example/a"),
+            ("http://me:p@ss:/w?d@proxy:3128", "http://me:***@proxy:3128"),
+            ("http://token@proxy", "http://***@proxy"),
+            ("me:sesame@proxy", "me:***@proxy"),
+            ("", ""),
+        ] {
+            assert_eq!(without_password(address), want);
+        }
     }
 
     #[test]

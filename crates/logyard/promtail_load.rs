@@ -8,11 +8,11 @@ use logyard_agent::{
     SyslogSettings,
 };
 use logyard_rules::{Step, name_of};
-use logyard_server::Secret;
 use logyard_sys::Disk;
 use serde_yaml_ng::Value;
 
 use crate::config::Settings;
+use crate::config_push::without_password;
 use crate::promtail::{self, Remark, place};
 use crate::promtail_env::expand;
 use crate::promtail_map::map;
@@ -95,7 +95,7 @@ pub(crate) fn print_short(settings: &Settings) -> anyhow::Result<String> {
             Step::Key(key) => value.get_mut(key),
             Step::Item(index) => value.get_mut(index),
         });
-        *place.context("find a secret")? = secret.expose().into();
+        *place.context("find a secret")? = secret.into();
     }
     Ok(serde_yaml_ng::to_string(&short)?)
 }
@@ -120,20 +120,22 @@ fn short(settings: &Settings) -> anyhow::Result<Value> {
     without_defaults(printed(settings)?, &printed(&Settings::default())?)
 }
 
-/// Returns the secrets of clients, and where they stand.
-fn secrets(settings: &Settings) -> Vec<(Vec<Step>, &Secret)> {
+/// Returns the secrets of clients, addresses with a password among them, and where they stand.
+fn secrets(settings: &Settings) -> Vec<(Vec<Step>, &str)> {
     let push = &settings.push;
-    let mut clients = vec![(place!["push"], &push.delivery)];
+    let mut clients = vec![(place!["push"], &push.url, &push.delivery)];
     let also = push.also.iter().enumerate();
-    clients.extend(also.map(|(number, also)| (place!["push", "also", number], &also.delivery)));
+    clients.extend(also.map(|(number, also)| (place!["push", "also", number], &also.url, &also.delivery)));
     let mut all = Vec::new();
-    for (at, client) in clients {
+    for (at, url, client) in clients {
         let below = |steps: Vec<Step>| [at.clone(), steps].concat();
-        all.push((below(place!["token"]), &client.token));
-        all.push((below(place!["password"]), &client.password));
-        all.extend(
-            client.headers.iter().map(|(name, secret)| (below(place!["headers", name.as_str()]), secret)),
-        );
+        let addresses = [("url", url), ("proxy", &client.proxy)];
+        let hiding = addresses.into_iter().filter(|(_, address)| without_password(address) != **address);
+        all.extend(hiding.map(|(key, address)| (below(place![key]), address.as_str())));
+        all.push((below(place!["token"]), client.token.expose()));
+        all.push((below(place!["password"]), client.password.expose()));
+        let headers = client.headers.iter();
+        all.extend(headers.map(|(name, secret)| (below(place!["headers", name.as_str()]), secret.expose())));
     }
     all.retain(|(_, secret)| !secret.is_empty());
     all

@@ -492,6 +492,26 @@ fn several_clients_become_several_destinations() {
     let hidden = print_hiding(&settings).unwrap();
     let want = "# Not shown: push.password, push.also[0].headers.X-Key, push.also[1].token. Fill in where *** stands";
     assert!(hidden.starts_with(want) && !hidden.contains("sesame"), "{hidden}");
+    // An address may hold a password, too.
+    let text =
+        text.replace("http://logs:", "http://me:one@logs:").replace("http://proxy:", "http://me:two@proxy:");
+    let settings = taken(&text, How::default()).unwrap().0;
+    let shown = print_short(&settings).unwrap();
+    assert!(
+        shown.contains("http://me:one@logs:3100") && shown.contains("http://me:two@proxy:3128"),
+        "{shown}"
+    );
+    for hidden in [print_hiding(&settings).unwrap(), crate::config::print(&settings).unwrap()] {
+        assert!(!hidden.contains("one@") && !hidden.contains("two@"), "{hidden}");
+        assert!(
+            hidden.contains("http://me:***@logs:3100") && hidden.contains("http://me:***@proxy:3128"),
+            "{hidden}"
+        );
+    }
+    let want =
+        "# Not shown: push.url, push.also[0].proxy, push.also[0].headers.X-Key, push.also[1].token. Fill";
+    let hidden = print_hiding(&settings).unwrap();
+    assert!(hidden.starts_with(want), "{hidden}");
     let other = text.replace("  tenant_id: '7'\n", "  external_labels: {a: b}\n");
     refuses(&other, &["line 6: \"clients[1].external_labels\" is refused"]);
 }
