@@ -1,12 +1,13 @@
 //! `logyard all`, `agent` and `store`: start, wait for a signal, stop in order.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use logyard_sys::{Clock, Disk, RealClock};
+use logyard_sys::{Clock, Disk, ProgramPages, RealClock};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, interval_at};
 
 use crate::assemble::{Parts, Running};
 use crate::banner;
@@ -25,6 +26,13 @@ const RELOADS_WAITING_MAX: usize = 4;
 
 /// How long threads that do not matter any more may hold up the end.
 const LAST_THREADS_WAIT: Duration = Duration::from_secs(1);
+
+/// When the pages of the program that only the start used are let go of: by then what is there is being read.
+const FIRST_LETTING_GO: Duration = Duration::from_secs(10);
+
+/// How often pages are let go of later: what a query or a burst of lines ran need not stay for good, and what is used comes back
+/// within a millisecond.
+const LETTING_GO_PAUSE: Duration = Duration::from_mins(10);
 
 /// What the process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +64,7 @@ pub(crate) fn run(
     (settings, promtail): (Settings, Taken),
     disk: Arc<dyn Disk>,
 ) -> anyhow::Result<()> {
+    let pages = ProgramPages::at_start();
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let own_log = OwnLog::default();
     logging::start(&settings.log, Arc::clone(&clock), own_log.clone())?;
@@ -68,7 +77,7 @@ pub(crate) fn run(
         .build()
         .context("cannot start threads")?;
     let parts = Parts { disk, clock, own_log, imported: promtail.positions };
-    let result = runtime.block_on(serve(role, (source, settings), parts));
+    let result = runtime.block_on(serve(role, (source, settings), parts, pages));
     // Everything is in order by now; a thread stuck in a dead mount must not keep the process alive.
     runtime.shutdown_timeout(LAST_THREADS_WAIT);
     result
@@ -78,6 +87,7 @@ async fn serve(
     role: Role,
     (source, settings): (SettingsSource, Settings),
     parts: Parts,
+    pages: io::Result<ProgramPages>,
 ) -> anyhow::Result<()> {
     // Before anything else: a signal during the start must not end it half-way.
     let mut signals = Signals::new().context("cannot take over signals")?;
@@ -91,7 +101,8 @@ async fn serve(
     running.settle().await;
     let banner = banner::text(&running.facts(data_dir));
     // The banner is a courtesy; without a reader it is not needed.
-    drop(std::io::stderr().lock().write_all(banner.as_bytes()));
+    drop(io::stderr().lock().write_all(banner.as_bytes()));
+    let mut resting = Resting::new(pages);
     let reason = loop {
         tokio::select! {
             name = signals.wait() => break Ok(name),
@@ -99,6 +110,7 @@ async fn serve(
             ended = running.server_ended() => break Err(ended),
             // Takes seconds at most, and a signal that comes meanwhile is not forgotten.
             () = hangups.wait() => drop(running.reload(&source).await),
+            () = resting.wait() => resting.let_go(),
             Some(asking) = asked.recv() => {
                 let came_of_it = running.reload(&source).await.map_err(|error| format!("{error:#}"));
                 // Who asked may be gone by now.
@@ -115,5 +127,34 @@ async fn serve(
     match reason {
         Ok(_) => stopped,
         Err(error) => Err(error),
+    }
+}
+
+/// Keeps out of memory what of the program is not used. A courtesy: where the system does not know how, all stays as it is.
+struct Resting {
+    pages: io::Result<ProgramPages>,
+    pauses: Interval,
+}
+
+impl Resting {
+    fn new(pages: io::Result<ProgramPages>) -> Self {
+        if let Err(error) = &pages {
+            tracing::debug!(%error, "cannot find the pages of the program, so those that are not used stay");
+        }
+        Self { pages, pauses: interval_at(Instant::now() + FIRST_LETTING_GO, LETTING_GO_PAUSE) }
+    }
+
+    /// Waits for the next time. Safe to cancel.
+    async fn wait(&mut self) {
+        match &self.pages {
+            Ok(_) => drop(self.pauses.tick().await),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn let_go(&mut self) {
+        let Err(error) = self.pages.as_ref().map_or(Ok(()), ProgramPages::let_go) else { return };
+        tracing::debug!(%error, "cannot let go of pages of the program that are not used");
+        self.pages = Err(error);
     }
 }
