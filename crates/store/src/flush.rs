@@ -9,6 +9,7 @@
 use crate::batch_window::WindowRecord;
 use crate::catalog_record::{Edit, SegmentRecord};
 use crate::error::Result;
+use crate::freezer;
 use crate::head::{Head, HeadStream};
 use crate::lineage::Lineage;
 use crate::locality;
@@ -137,6 +138,8 @@ impl Flush {
     ) -> Result<Vec<Arc<Stream>>> {
         head_streams.sort_by(|left, right| locality::compare(&left.stream.labels, &right.stream.labels));
         for (stream_ref, head_stream) in (0_u32..).zip(&head_streams) {
+            // The freezer may not have come to it yet.
+            freezer::freeze(shared, head_stream);
             let (frozen, open) = head_stream.pieces();
             let removed = merge(&frozen, open, |piece| match piece {
                 Piece::Whole(frozen) => {

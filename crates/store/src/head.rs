@@ -4,7 +4,7 @@
 //! - A stream holds *frozen* blocks (compressed, each sorted) and one *open* buffer in order of arrival.
 //!   Entries may come in any order.
 //! - Readers copy handles of frozen blocks and the open buffer under the stream's lock, then work without it.
-//! - A sealed head never changes again and answers until its segments are in the catalog.
+//! - A sealed head gets no more entries and answers until its segments are in the catalog.
 //!
 //! Accounting counts raw bytes plus [`ENTRY_BYTES`] per entry, so that empty lines are not free.
 
@@ -170,7 +170,7 @@ impl Head {
         } else {
             buffer.open.append(&entries);
         }
-        let is_full = buffer.open.raw_bytes() >= FREEZE_BYTES || buffer.open.len() >= FREEZE_ROWS;
+        let is_full = buffer.is_full();
         drop(buffer);
         if is_full {
             full.push(head_stream);
@@ -342,18 +342,16 @@ impl HeadStream {
         self.buffer.lock()
     }
 
-    /// Compresses the open buffer. Returns how many entries were dropped as equal to another.
-    pub(crate) fn freeze(&self) -> Result<usize> {
+    /// Compresses the open buffer if it is full. Returns how many entries were dropped as equal to another.
+    pub(crate) fn freeze_if_full(&self) -> Result<usize> {
         let mut buffer = self.buffer.lock();
-        let removed = buffer.open.sort_and_dedupe();
-        // Made whole before anything is changed: an error leaves the entries where they are.
-        let mut frozen = Vec::new();
-        for rows in split_rows(&buffer.open, FROZEN_BYTES_MAX, BLOCK_ROWS_MAX as usize) {
-            frozen.push(Frozen::new(&buffer.open, rows)?);
-        }
-        buffer.frozen.append(&mut frozen);
-        buffer.open.clear();
-        Ok(removed)
+        if buffer.is_full() { buffer.freeze() } else { Ok(0) }
+    }
+
+    /// Compresses the open buffer, however little it holds.
+    #[cfg(test)]
+    pub(crate) fn freeze(&self) -> Result<usize> {
+        self.buffer.lock().freeze()
     }
 
     /// Returns the frozen blocks and a copy of the open buffer, in order of arrival.
@@ -414,6 +412,25 @@ impl HeadStream {
             let block = Arc::new(Block::from_entries(entries));
             views.push(BlockView { block, runs: vec![run], arrival: arrival(order, open_index) });
         }
+    }
+}
+
+impl Buffer {
+    fn is_full(&self) -> bool {
+        self.open.raw_bytes() >= FREEZE_BYTES || self.open.len() >= FREEZE_ROWS
+    }
+
+    /// Compresses the open entries. Returns how many were dropped as equal to another.
+    fn freeze(&mut self) -> Result<usize> {
+        let removed = self.open.sort_and_dedupe();
+        // Made whole before anything is changed: an error leaves the entries where they are.
+        let mut frozen = Vec::new();
+        for rows in split_rows(&self.open, FROZEN_BYTES_MAX, BLOCK_ROWS_MAX as usize) {
+            frozen.push(Frozen::new(&self.open, rows)?);
+        }
+        self.frozen.append(&mut frozen);
+        self.open.clear();
+        Ok(removed)
     }
 }
 

@@ -48,6 +48,7 @@ mod error;
 pub mod export;
 mod flush;
 mod folder;
+mod freezer;
 pub mod fsck;
 mod head;
 pub mod import;

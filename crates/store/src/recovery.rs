@@ -9,13 +9,14 @@ use crate::catalog_record::{Edit, SegmentRecord};
 use crate::error::{Error, Kind, Result};
 use crate::flush::Flush;
 use crate::folder::Folder;
+use crate::freezer::freeze;
 use crate::queue::FlushNews;
 use crate::recovery_lineage;
 use crate::recovery_orphans;
 use crate::shared::{Phase, Shared, quarantine_file};
 use crate::snapshot;
 use crate::wal_record;
-use crate::writer::{Writer, freeze, trim};
+use crate::writer::{Writer, trim};
 use logyard_model::Stream;
 use logyard_sys::Disk;
 use logyard_wal::{Log, LogSettings};
@@ -310,7 +311,7 @@ fn apply_record(shared: &Shared, payload: &[u8], windows: &mut BatchWindows) -> 
         let stream = shared.reads.interner.share(Stream::new(&record.tenant, chunk.labels));
         active.append(&record.tenant, &stream, chunk.entries, now_ns, &mut full);
     }
-    freeze(shared, &full);
+    full.iter().for_each(|head_stream| freeze(shared, head_stream));
     if let Some(id) = &record.id {
         windows.mark(id);
     }

@@ -2,7 +2,7 @@
 //!
 //! Group commit: take everything queued, append it to the WAL, sync once, then append to the head, then
 //! acknowledge. While a sync runs the next group gathers, so nothing waits on purpose: a lone batch is
-//! acknowledged after one sync, a crowd shares one.
+//! acknowledged after one sync, a crowd shares one. Full buffers of the head are compressed by the freezer meanwhile.
 //!
 //! The head is sealed between two groups, hence at a record boundary: `wal_done` and the batch windows in the
 //! catalog describe exactly the sealed entries.
@@ -11,7 +11,7 @@ use crate::Appended;
 use crate::batch_window::BatchWindows;
 use crate::error::{Error, Result};
 use crate::flush::Flush;
-use crate::head::HeadStream;
+use crate::freezer::Freezer;
 use crate::queue::{FlushNews, PendingBatch, Reply, Stop};
 use crate::settings::SyncMode;
 use crate::shared::{FlushGuard, Phase, Shared};
@@ -31,6 +31,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     log: Log,
     windows: BatchWindows,
+    freezer: Freezer,
     /// Last record that is in the head. May be ahead of the log: see [`Writer::done`].
     applied: u64,
     /// A stop came while the flush kept failing: the sealed head stays as it is, in memory and in the WAL.
@@ -61,6 +62,7 @@ enum Fate {
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, log: Log, windows: BatchWindows, applied: u64) -> Self {
         Self {
+            freezer: Freezer::start(&shared),
             shared,
             log,
             windows,
@@ -263,7 +265,7 @@ impl Writer {
             // The asker may have gone away; the batch is stored all the same.
             drop(batch.reply.send(answer));
         }
-        freeze(&self.shared, &full);
+        self.freezer.freeze(full);
         self.shared.metrics.head_bytes.set(i64::try_from(active.bytes()).unwrap_or(i64::MAX));
         self.shared.metrics.head_entries.set(i64::try_from(active.entries()).unwrap_or(i64::MAX));
     }
@@ -384,6 +386,7 @@ impl Writer {
 
     fn finish(mut self) {
         self.join_flush();
+        self.freezer.stop();
         if !self.log.is_poisoned()
             && let Err(error) = self.log.sync()
         {
@@ -399,18 +402,6 @@ pub(crate) fn trim(shared: &Shared, log: &mut Log, below: u64) {
         shared.turn_read_only(&store_error(error));
     } else {
         tracing::warn!(%error, "cannot trim the WAL yet");
-    }
-}
-
-/// Compresses full buffers; a failure leaves them as they are, to be tried again when they grow.
-pub(crate) fn freeze(shared: &Shared, full: &[Arc<HeadStream>]) {
-    for head_stream in full {
-        match head_stream.freeze() {
-            Ok(removed) => {
-                shared.metrics.duplicate_entries.inc_by(removed as u64);
-            }
-            Err(error) => tracing::error!(?error, "cannot compress a buffer of the head"),
-        }
     }
 }
 

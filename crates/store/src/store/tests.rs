@@ -12,6 +12,7 @@ mod faults;
 mod files;
 mod follow;
 mod formats;
+mod freezing;
 mod import;
 mod kept_blocks;
 mod model;
