@@ -155,16 +155,13 @@ impl SegmentReads {
     }
 
     fn read_tail(&self, segment: &Segment, file_bytes: u64, tail_bytes: u64) -> io::Result<Vec<u8>> {
-        let mut tail = vec![0; usize::try_from(tail_bytes).unwrap_or(usize::MAX)];
-        self.file(segment)?.read_exact_at(&mut tail, file_bytes - tail_bytes)?;
-        Ok(tail)
+        let bytes = usize::try_from(tail_bytes).unwrap_or(usize::MAX);
+        self.file(segment)?.read_part(file_bytes - tail_bytes, bytes)
     }
 
     /// Reads a block of a segment as it lies in the file.
     pub(crate) fn read_block(&self, segment: &Segment, row: &BlockRow) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; row.bytes as usize];
-        self.file(segment)?.read_exact_at(&mut buffer, row.offset)?;
-        Ok(buffer)
+        self.file(segment)?.read_part(row.offset, row.bytes as usize)
     }
 
     /// Returns a block of a segment by its number, not yet decoded.
@@ -450,14 +447,13 @@ impl SectionSource for SegmentSource {
             io::Error::new(error.kind(), format!("cannot read {bytes} bytes at offset {offset}: {error}"))
         };
         let file = self.reads.file(&self.segment).map_err(named)?;
-        let mut buffer = vec![0; bytes as usize];
-        file.read_exact_at(&mut buffer, offset).map_err(|error| {
+        let part = file.read_part(offset, bytes as usize).map_err(|error| {
             if error.kind() == io::ErrorKind::UnexpectedEof {
                 self.note("the file ends before it");
             }
             named(error)
         })?;
-        Ok(Bytes::from(buffer))
+        Ok(Bytes::from(part))
     }
 
     fn name(&self) -> Option<String> {

@@ -112,6 +112,13 @@ pub trait ReadFile: Send + Sync + Debug {
     /// Fills `buffer` from `offset`. Errors: `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Returns `bytes` bytes from `offset`. Errors: `UnexpectedEof` if the file ends before.
+    fn read_part(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut part = vec![0; bytes];
+        self.read_exact_at(&mut part, offset)?;
+        Ok(part)
+    }
+
     /// Reads up to `buffer.len()` bytes from `offset`; 0 at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
