@@ -76,8 +76,7 @@ pub(crate) fn plan(
     for (partition, mut records) in partitions {
         records.sort_by(|(left, _), (right, _)| (left.order, &left.ulid).cmp(&(right.order, &right.ulid)));
         let (tenant, day, _) = &partition;
-        let is_over = now_ns >= day_last_ns(*day).saturating_add(QUIET_NS)
-            && !growing.contains(&(tenant.clone(), *day));
+        let is_over = is_over(*day, now_ns) && !growing.contains(&(tenant.clone(), *day));
         // Neighbours without a wall between them.
         let stretches = records.split(|(_, is_lost)| *is_lost);
         let era = |record: &SegmentRecord| walls.iter().filter(|wall| **wall < record.order).count();
@@ -97,6 +96,11 @@ pub(crate) fn plan(
     }
     jobs.sort_by_key(|job| (job.partition.1, job.bytes));
     jobs
+}
+
+/// Returns whether a day is over, so that what is flushed of it is merged at once.
+pub(crate) fn is_over(day: i32, now_ns: i64) -> bool {
+    now_ns >= day_last_ns(day).saturating_add(QUIET_NS)
 }
 
 impl Job {

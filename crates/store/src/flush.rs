@@ -1,5 +1,7 @@
 //! Flush: a sealed head becomes segments, one per tenant, day and retention class, and one catalog edit.
-//! Blocks that were compressed in the head are written as they are, unless their times overlap.
+//! Blocks that were compressed in the head are written as they are, unless their times overlap. What lines hold is
+//! indexed unless a compaction is about to do that: on a day that goes on, a segment may wait for hours until others
+//! are there to be merged with, and every search for something rare would read all of it.
 //!
 //! Order: segment files durable under their names → catalog edit durable → readers switch in one step → the
 //! WAL is trimmed. A crash in between leaves segments that the catalog does not list, and the
@@ -8,6 +10,7 @@
 
 use crate::batch_window::WindowRecord;
 use crate::catalog_record::{Edit, SegmentRecord};
+use crate::compaction_plan::is_over;
 use crate::error::Result;
 use crate::freezer;
 use crate::head::{Head, HeadStream};
@@ -15,6 +18,7 @@ use crate::lineage::Lineage;
 use crate::locality;
 use crate::merge::{Piece, merge};
 use crate::queue::FlushNews;
+use crate::segment_content::WORDS_RAW_BYTES_MIN;
 use crate::segment_write::{SegmentPlace, SegmentWriter};
 use crate::shared::Shared;
 use logyard_codec::{LineCodec, RunMeta};
@@ -122,6 +126,10 @@ impl Flush {
             line_codec: LineCodec::Plain,
         };
         let mut writer = SegmentWriter::create(&*shared.disk, &shared.folder, place)?;
+        if !is_soon_compacted(shared, *day) {
+            let raw_bytes: u64 = head_streams.iter().map(|head_stream| head_stream.line_bytes()).sum();
+            writer.index_lines(raw_bytes >= WORDS_RAW_BYTES_MIN);
+        }
         let streams = self.write_streams(shared, head_streams, &mut writer);
         let record = streams.and_then(|streams| writer.finish(&streams, &Lineage::default()));
         if record.is_err() {
@@ -152,4 +160,9 @@ impl Flush {
         }
         Ok(head_streams.iter().map(|head_stream| Arc::clone(&head_stream.stream)).collect())
     }
+}
+
+/// Returns whether what is flushed of a day is written anew at once.
+fn is_soon_compacted(shared: &Shared, day: i32) -> bool {
+    shared.settings.compaction.enabled && is_over(day, shared.clock.now_ns())
 }

@@ -360,6 +360,12 @@ impl HeadStream {
         (buffer.frozen.clone(), buffer.open.clone())
     }
 
+    /// Returns the bytes of all lines.
+    pub(crate) fn line_bytes(&self) -> u64 {
+        let buffer = self.buffer.lock();
+        buffer.frozen.iter().map(|frozen| frozen.run.raw_bytes).sum::<u64>() + buffer.open.line_bytes()
+    }
+
     fn newest_ns(&self) -> Option<i64> {
         let buffer = self.buffer.lock();
         let frozen = buffer.frozen.iter().map(|frozen| frozen.run.max_ns);

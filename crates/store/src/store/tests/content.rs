@@ -68,6 +68,27 @@ fn an_id_opens_the_blocks_that_can_hold_it() {
 }
 
 #[test]
+fn what_is_flushed_is_indexed_unless_a_compaction_is_about_to_do_it() {
+    let check = |hours, compaction, is_indexed: bool| {
+        let disk = SimDisk::new();
+        let clock = Arc::new(SimClock::new(NOON_NS + hours * HOUR_NS));
+        let mut settings = StoreSettings::default();
+        settings.compaction.enabled = compaction;
+        let store = open_at(&disk, settings, &clock).unwrap();
+        run(store.recovered()).unwrap();
+        let lines = [format!("trace={} one", trace(1)), format!("trace={} two", trace(2))];
+        append(&store, batch("a", None, &[(NOON_NS, &lines[0]), (NOON_NS + 1, &lines[1])])).unwrap();
+        run(store.flush()).unwrap();
+        assert_eq!(store.inner.shared.view().segments.len(), 1);
+        assert_eq!(blocks(&store, &trace(2)), 1);
+        assert_eq!(blocks(&store, &trace(3)), usize::from(!is_indexed));
+    };
+    check(0, true, true);
+    check(48, true, false);
+    check(48, false, true);
+}
+
+#[test]
 fn damaged_indexes_cost_speed_only() {
     let disk = SimDisk::new();
     let store = filled(&disk, 12);
