@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Raw bytes of a segment from which on a dictionary pays: opening one takes 0.2 ms, searching a block 2 ms.
 pub(crate) const WORDS_RAW_BYTES_MIN: u64 = 4 << 20;
 
-/// Bytes of these indexes kept in memory: those of the segments that dashboards ask again and again.
-pub(crate) const CONTENT_CACHE_BYTES: u64 = 8 << 20;
+/// Bytes of these indexes kept in memory: of 900 MiB of lines, a homelab's week. Opening those of 100 MiB anew takes a
+/// query 0.6 ms.
+pub(crate) const CONTENT_CACHE_BYTES: u64 = 16 << 20;
 
 /// Longest section that is read: that of a segment of 2 GiB has about 100 MiB.
 const SECTION_BYTES_MAX: u64 = 512 << 20;
@@ -85,7 +86,7 @@ fn open(reads: &SegmentReads, segment: &Segment, index: &SegmentIndex) -> Result
         tracing::warn!(%path, error, "dictionary of words unreadable, use the ids alone");
     }
     let content = Arc::new(content);
-    reads.contents.insert(segment.key(), Arc::clone(&content), weight as u64);
+    reads.contents.offer(segment.key(), Arc::clone(&content), weight as u64);
     Ok(content)
 }
 
@@ -93,12 +94,11 @@ fn read(reads: &SegmentReads, segment: &Segment, section: &TocSection) -> Result
     let offset = section.offset;
     let bytes = usize::try_from(section.bytes).ok().filter(|_| section.bytes <= SECTION_BYTES_MAX);
     let bytes = bytes.ok_or_else(|| format!("section of {} bytes at offset {offset}", section.bytes))?;
-    let mut buffer = vec![0; bytes];
     let file = reads.file(segment).map_err(|error| error.to_string())?;
-    file.read_exact_at(&mut buffer, offset).map_err(|error| error.to_string())?;
-    let (want, got) = (section.crc32c, crc32c(&buffer));
+    let part = file.read_part(offset, bytes).map_err(|error| error.to_string())?;
+    let (want, got) = (section.crc32c, crc32c(&part));
     if want != got {
         return Err(format!("checksum mismatch at offset {offset} (want {want:08x}, got {got:08x})"));
     }
-    Ok(buffer.into())
+    Ok(part.into())
 }
