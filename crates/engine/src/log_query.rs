@@ -537,7 +537,8 @@ impl<'a> RunTest<'a> {
         stream: Arc<LabelSet>,
     ) -> Result<Self, Error> {
         let none = logyard_logql::Grouping::default();
-        let needed = pipeline.columns(&run.stream.labels, Some(&none));
+        // It does not matter here which labels are left.
+        let (needed, _) = pipeline.columns_without_error(&run.stream.labels, Some(&none));
         let columns = LabelColumns::new(block, needed)?;
         let labels_only = pipeline.labels_only();
         Ok(Self { pipeline, block, columns, stream, labels_only, known: ByCodes::new() })

@@ -182,7 +182,7 @@ impl Pipeline {
 
     /// Returns the columns that decide [`Pipeline::head_passes`].
     pub(crate) fn head_columns(&self, stream: &LabelSet) -> Columns {
-        columns_of(self.stages.iter().take(self.head), &self.hints, stream, Vec::new())
+        columns_of(self.stages.iter().take(self.head), &self.hints, stream, Vec::new()).0
     }
 
     /// Returns whether counts of whole runs may stand for their entries.
@@ -255,43 +255,52 @@ impl Pipeline {
     /// Returns the columns that decide whether an entry passes and, with a grouping, which of its
     /// labels are left; without a grouping all labels count.
     pub(crate) fn columns(&self, stream: &LabelSet, grouping: Option<&Grouping>) -> Columns {
-        let Some(Grouping { without: false, labels }) = grouping else { return Columns::ALL };
+        match self.columns_without_error(stream, grouping) {
+            (columns, false) => columns,
+            (_, true) => Columns::ALL,
+        }
+    }
+
+    /// Returns the columns that decide whether an entry passes and, unless it ends with an error, which of its labels
+    /// are left; and whether one may end so. An entry with an error keeps all labels.
+    pub(crate) fn columns_without_error(
+        &self,
+        stream: &LabelSet,
+        grouping: Option<&Grouping>,
+    ) -> (Columns, bool) {
+        let Some(Grouping { without: false, labels }) = grouping else { return (Columns::ALL, false) };
         columns_of(self.stages.iter(), &self.hints, stream, labels.iter().map(|name| &**name).collect())
     }
 }
 
 /// Returns the columns that decide what some stages make of an entry, and the values of `names` behind
-/// them.
+/// them; and whether a stage may note an error.
 fn columns_of<'a>(
     stages: impl Iterator<Item = &'a Stage>,
     hints: &'a Hints,
     stream: &LabelSet,
     mut names: Vec<&'a str>,
-) -> Columns {
-    let (mut parses, mut may_fail) = (false, false);
+) -> (Columns, bool) {
+    let mut may_fail = false;
     for stage in stages {
         match stage {
             Stage::LabelFilter(test) => {
                 test.names(&mut names);
                 may_fail |= test.may_fail();
             }
-            // These note no error: what they make is decided by which of the few names are taken.
-            Stage::Pattern(_) | Stage::Regexp(_) => {
-                let Some(needed) = hints.needed() else { return Columns::ALL };
+            // What these make is decided by which of the few names are taken.
+            Stage::Json(_) | Stage::Logfmt(_) | Stage::Pattern(_) | Stage::Regexp(_) => {
+                let Some(needed) = hints.needed() else { return (Columns::ALL, false) };
                 names.extend(needed.iter().map(|name| &**name));
-                parses = true;
+                may_fail |= matches!(stage, Stage::Json(_) | Stage::Logfmt(_));
             }
             Stage::DropKeep(stage) => names.extend(stage.read_names()),
             Stage::Distinct(stage) => names.extend(stage.names()),
             Stage::LineFilter(_) | Stage::Decolorize(_) | Stage::Context => {}
             // A parser reads the line, and metadata to see which names are taken; a template may read
             // any label.
-            _ => return Columns::ALL,
+            _ => return (Columns::ALL, false),
         }
-    }
-    // An entry with an error keeps all labels.
-    if parses && may_fail {
-        return Columns::ALL;
     }
     let mut columns = Columns { levels: false, metadata: false };
     for name in names {
@@ -301,7 +310,7 @@ fn columns_of<'a>(
         columns.levels |= name == DETECTED_LEVEL || name.ends_with("_extracted");
         columns.metadata |= name != DETECTED_LEVEL;
     }
-    columns
+    (columns, may_fail)
 }
 
 /// Returns how many of the stages, up to the last label filter, look at nothing but labels.
@@ -436,5 +445,6 @@ mod tests {
         assert_eq!(columns(r#"{a="1"} | a="1" | t="2""#, Some(by(&["a"]))), (false, true));
         assert_eq!(columns(r#"{a="1"}"#, None), (true, true));
         assert_eq!(columns(r#"{a="1"} | drop detected_level"#, None), (true, true));
+        assert_eq!(columns(r#"{a="1"} | a>1"#, Some(by(&["a"]))), (true, true), "an error keeps all labels");
     }
 }

@@ -40,6 +40,29 @@ struct Counting<'a> {
     needs_bytes: bool,
 }
 
+/// What counting the rows of one run takes beside the columns of their labels.
+struct OfRun<'a> {
+    stream: &'a Arc<LabelSet>,
+    /// The steps of all entries, if they are the same.
+    whole: Option<Range<usize>>,
+    ts_ns: &'a [i64],
+    line_ends: Option<&'a [u32]>,
+    /// Absent if labels tell all.
+    lines: Option<LineSource<'a>>,
+}
+
+/// What is done with an entry that ends with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errors {
+    /// It is counted under all its labels.
+    Count,
+    /// It is left: not all of its labels are known yet.
+    Stop,
+}
+
+/// An entry that ends with an error, under [`Errors::Stop`].
+struct Faulty;
+
 /// Evaluates a range aggregation; `grouping` is the one that decides the series.
 pub(crate) fn evaluate(
     context: &Context<'_>,
@@ -209,24 +232,28 @@ impl Counting<'_> {
         copies: &[u32],
         counts: &mut Counts,
     ) -> Result<(), Error> {
-        let needed = match self.unwrap {
-            Some(_) => Columns::ALL,
-            None => self.pipeline.columns(&run.stream.labels, self.grouping),
-        };
+        let stream = &run.stream.labels;
         if !self.pipeline.labels_only() {
             let rows = rows_of(block, run, self.range, copies, &self.pipeline, &mut counts.stats)?;
             if rows.len() == 0 {
                 return Ok(());
             }
-            let columns = LabelColumns::new(block, needed)?;
-            return self.count_rows(context, (block, &columns, run), &rows, counts);
+            let (needed, may_fail) = match self.unwrap {
+                Some(_) => (Columns::ALL, false),
+                None => self.pipeline.columns_without_error(stream, self.grouping),
+            };
+            return self.count_rows(context, (block, run), &rows, (needed, may_fail), counts);
         }
+        let needed = match self.unwrap {
+            Some(_) => Columns::ALL,
+            None => self.pipeline.columns(stream, self.grouping),
+        };
         let columns = LabelColumns::new(block, needed)?;
         if columns.are_constant() {
-            let base = columns.base(&Arc::new(run.stream.labels.clone()), run.rows.start);
+            let base = columns.base(&Arc::new(stream.clone()), run.rows.start);
             let mut buffers = Buffers::default();
-            let found = self.series_of(&base, run.min_ns, &[], &mut buffers, counts);
-            let Some((series, _)) = found else { return Ok(()) };
+            let found = self.series_of(&base, run.min_ns, &[], &mut buffers, counts, Errors::Count);
+            let Some((series, _)) = found.unwrap_or_default() else { return Ok(()) };
             return self.count_constant(block, run, copies, series, counts);
         }
         if let (false, Some(steps)) = (self.needs_bytes, self.steps_of_whole(run, copies)) {
@@ -237,35 +264,59 @@ impl Counting<'_> {
         if rows.len() == 0 {
             return Ok(());
         }
-        self.count_rows(context, (block, &columns, run), &rows, counts)
+        self.count_rows(context, (block, run), &rows, (needed, false), counts)
     }
 
-    /// Counts rows one by one.
+    /// Counts rows one by one. `may_fail` says that the columns do for entries without an error only.
     fn count_rows(
         &self,
         context: &Context<'_>,
-        (block, columns, run): (&Block, &LabelColumns<'_>, &RunView),
+        (block, run): (&Block, &RunView),
         rows: &Rows,
+        (needed, may_fail): (Columns, bool),
         counts: &mut Counts,
     ) -> Result<(), Error> {
-        let stream = Arc::new(run.stream.labels.clone());
-        let labels_only = self.pipeline.labels_only();
         // Entries that all belong to the same steps need no look at their times.
         let whole =
             if self.pipeline.reads_time() { None } else { self.window.steps_of_span(run.min_ns, run.max_ns) };
         let ts_ns = if whole.is_some() { &[] } else { block.timestamps()? };
         let line_ends = if self.needs_bytes { Some(block.line_ends()?) } else { None };
-        let mut finder = StepFinder::new(self.window);
-        let changes_line = self.pipeline.changes_line();
-        let mut known: ByCodes<Option<(usize, i64)>> = ByCodes::new();
-        let (mut bases, mut buffers) = (Bases::new(columns, &stream), Buffers::default());
-        let mut lines = match labels_only {
+        let lines = match self.pipeline.labels_only() {
             true => None,
             false => Some(LineSource::for_stages(block, rows, &self.pipeline)?),
         };
+        let stream = Arc::new(run.stream.labels.clone());
+        let mut of_run = OfRun { stream: &stream, whole, ts_ns, line_ends, lines };
+        let columns = LabelColumns::new(block, needed)?;
+        let errors = if may_fail { Errors::Stop } else { Errors::Count };
+        let counted = self.count_by_columns(context, &mut of_run, &columns, (rows, 0), errors, counts)?;
+        if counted < rows.len() {
+            let columns = LabelColumns::new(block, Columns::ALL)?;
+            let rest = (rows, counted);
+            self.count_by_columns(context, &mut of_run, &columns, rest, Errors::Count, counts)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the rows from a place among them on; returns the place of the first that was not counted.
+    fn count_by_columns(
+        &self,
+        context: &Context<'_>,
+        of_run: &mut OfRun<'_>,
+        columns: &LabelColumns<'_>,
+        (rows, from): (&Rows, usize),
+        errors: Errors,
+        counts: &mut Counts,
+    ) -> Result<usize, Error> {
+        let OfRun { stream, ref whole, ts_ns, line_ends, ref mut lines } = *of_run;
+        let labels_only = lines.is_none();
+        let mut finder = StepFinder::new(self.window);
+        let changes_line = self.pipeline.changes_line();
+        let mut known: ByCodes<Option<(usize, i64)>> = ByCodes::new();
+        let (mut bases, mut buffers) = (Bases::new(columns, stream), Buffers::default());
         let mut by_class: ByClass<Option<(usize, i64)>> =
             ByClass::new(lines.as_ref().map_or(0, LineSource::classes));
-        for row in rows.iter() {
+        for (place_of_row, row) in rows.iter().enumerate().skip(from) {
             let codes = columns.codes(row);
             let class = lines.as_ref().and_then(|lines| lines.class_of(row));
             let mut place = class.and_then(|class| by_class.place(codes, class));
@@ -280,7 +331,8 @@ impl Counting<'_> {
                     context.request.cancel.check()?;
                     let line = lines.as_mut().map_or(Ok(&[][..]), |lines| lines.line(row))?;
                     let ts_ns = ts_ns.get(row as usize).copied().unwrap_or_default();
-                    let series = self.series_of(bases.of(row), ts_ns, line, &mut buffers, counts);
+                    let found = self.series_of(bases.of(row), ts_ns, line, &mut buffers, counts, errors);
+                    let Ok(series) = found else { return Ok(place_of_row) };
                     if labels_only {
                         known.insert(codes, series);
                     }
@@ -294,13 +346,13 @@ impl Counting<'_> {
             counts.stats.entries_passed += 1;
             let stored_bytes = line_ends.map_or(0, |ends| line_bytes(ends, row));
             let bytes = if changes_line { final_bytes } else { stored_bytes };
-            match (&whole, ts_ns.get(row as usize)) {
+            match (whole, ts_ns.get(row as usize)) {
                 (Some(steps), _) => counts.add(series, steps, 1, bytes),
                 (None, Some(ts)) => counts.add(series, &finder.steps_of(*ts), 1, bytes),
                 (None, None) => {}
             }
         }
-        Ok(())
+        Ok(rows.len())
     }
 
     /// Counts a run whose entries all belong to one series.
@@ -363,8 +415,8 @@ impl Counting<'_> {
         let mut passed = 0;
         for (row, entries) in rows_by_codes.into_values() {
             let base = columns.base(&stream, row);
-            let found = self.series_of(&base, run.min_ns, &[], &mut buffers, counts);
-            let Some((series, _)) = found else { continue };
+            let found = self.series_of(&base, run.min_ns, &[], &mut buffers, counts, Errors::Count);
+            let Some((series, _)) = found.unwrap_or_default() else { continue };
             counts.add(series, steps, entries, 0);
             passed += entries.unsigned_abs();
         }
@@ -381,7 +433,7 @@ impl Counting<'_> {
     }
 
     /// Runs the stages; returns the series that the entry counts for, and the length of its line as the
-    /// stages left it.
+    /// stages left it. `Err` for one that ends with an error, if those are to be left.
     fn series_of(
         &self,
         base: &Base,
@@ -389,17 +441,21 @@ impl Counting<'_> {
         line: &[u8],
         buffers: &mut Buffers,
         counts: &mut Counts,
-    ) -> Option<(usize, i64)> {
+        errors: Errors,
+    ) -> Result<Option<(usize, i64)>, Faulty> {
         let labels = Labels::reusing(base, std::mem::take(buffers));
         let mut entry = Entry { line: Cow::Borrowed(line), ts_ns, labels };
         let passes = self.pipeline.apply(&mut entry)
             && self.unwrap.as_ref().is_none_or(|unwrap| unwrap.value(&mut entry.labels).is_some());
+        if passes && errors == Errors::Stop && entry.labels.error.is_some() {
+            return Err(Faulty);
+        }
         let found = passes.then(|| {
             let bytes = i64::try_from(entry.line.len()).unwrap_or(i64::MAX);
             (counts.series_of(&entry.labels, &self.which), bytes)
         });
         *buffers = entry.labels.into_buffers();
-        found
+        Ok(found)
     }
 }
 

@@ -282,7 +282,19 @@ fn only_what_is_needed_is_decoded() {
     check(
         r#"sum(count_over_time({app="a"} | json | n = 1 [1m]))"#,
         60,
-        &[SECTION_LEVEL, SECTION_METADATA, SECTION_LENGTHS, SECTION_LINES],
+        &[SECTION_METADATA, SECTION_LENGTHS, SECTION_LINES],
     );
     check(r#"sum(count_over_time({app="a"} |= "n" [5s]))"#, 5, &lines);
+}
+
+#[test]
+fn an_entry_with_an_error_keeps_all_labels() {
+    let engine = Engine::new(EngineSettings { threads: 1, ..EngineSettings::default() });
+    for stages in ["| app > 1", r#"|= "n" | app > 1"#, "| json | app > 1", r#"| json | n = 1 | app > 1"#] {
+        let query = format!(r#"sum by (app) (count_over_time({{app="a"}} {stages} [1m]))"#);
+        let error = engine.run(&one_block(), &request(&query, range(0, 60, 60))).unwrap_err().to_string();
+        for label in [r#"app="a""#, r#"detected_level="info""#, r#"trace="1""#] {
+            assert!(error.contains(label), "{query}: {error}");
+        }
+    }
 }
