@@ -5,10 +5,10 @@ use logyard_codec::Block;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Decoded bytes of the blocks that one query shares with others: enough for a page, or a panel of a dashboard. A query
-/// over more goes on with blocks of its own, which go with it, so that it neither sweeps out what others ask again
-/// and again, nor makes what is kept of those grow.
-const SHARED_BYTES_MAX: u64 = 6 << 20;
+/// Decoded bytes of the blocks that one query shares with others: enough for a page, or a panel of a dashboard, be it of a
+/// field of JSON over a week of a busy container (a twentieth of the text). A query over more goes on with blocks of its own,
+/// which go with it, so that it neither sweeps out what others ask again and again, nor makes what is kept of those grow.
+const SHARED_BYTES_MAX: u64 = 14 << 20;
 
 /// See the module doc. One for each query.
 #[derive(Debug, Default)]

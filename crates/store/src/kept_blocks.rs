@@ -26,8 +26,8 @@ pub(crate) struct BlockKey {
 }
 
 /// Of so many parts of all bytes one is left to blocks on trial. A query lets less than that outlast it, see the module
-/// `shared_blocks` of the engine, so when it comes again it finds all.
-const TRIAL_PART: u64 = 3;
+/// `shared_blocks` of the engine, so when it comes again it finds all, and may keep it.
+const TRIAL_PART: u64 = 2;
 
 /// What an entry takes beside what is decoded: it bounds the number of small ones.
 const ENTRY_BYTES: u64 = 1024;

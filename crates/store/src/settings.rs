@@ -209,13 +209,13 @@ impl Default for SnapshotSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct CacheSettings {
     /// Bytes of decoded blocks that are kept between queries: those that dashboards ask for again and again. Only queries
-    /// fill it; what was used longest ago goes first, and a query over much leaves little. 0 keeps none. Default 24 MiB.
+    /// fill it; what was used longest ago goes first, and a query over much leaves little. 0 keeps none. Default 32 MiB.
     pub blocks_bytes_max: u64,
 }
 
 impl Default for CacheSettings {
     fn default() -> Self {
-        Self { blocks_bytes_max: 24 * MIB }
+        Self { blocks_bytes_max: 32 * MIB }
     }
 }
 
