@@ -273,8 +273,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Group>, String> {
 
 /// Returns what a group names; `None`: nothing.
 fn group(raw: RawGroup) -> Result<Option<Group>, String> {
-    // Targets are machines, of which only this one is read. Promtail's page says that they may be left out, and means this
-    // machine then; an empty list names none, and switches the group off.
+    // Targets are machines, of which only this one is read. Promtail's page says that they may be left out, and its static
+    // groups mean this machine then; of a list it reads nothing, without a word, which nobody who names files can want.
+    // An empty list of targets names none, and switches the group off.
     if raw.targets.is_some_and(|targets| targets.is_empty()) {
         return Ok(None);
     }
