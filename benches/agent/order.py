@@ -6,8 +6,8 @@
 BINARY is a release build with its symbols. It runs under valgrind as agent and store: at rest beside some containers, and with
 some lines from a file that are asked for. Needs valgrind and nm; the containers need root, dockerd and a static busybox.
 
-First comes what an agent runs at rest, which is in memory all the time, then small generic functions in all their forms, then
-what else ran. The names of functions are shortened to patterns: where nearly all of what begins with some letters ran, those
+First comes what an agent runs at rest, once it is started: that is in memory all the time. Then what it runs to start and to stop,
+small generic functions in all their forms, and what else ran. The names of functions are shortened to patterns: where nearly all of what begins with some letters ran, those
 letters stand for all of it. Of a generic function the forms that ran are told apart by the compiler's hashes: without these twice as
 much code is brought together. Another compiler or crate changes hashes, and the order of such functions is lost, and memory with
 it, but nothing else: write it anew before a release. Where several forms of a generic function ran, and all of them take little,
@@ -22,6 +22,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 import cost
 
@@ -32,6 +34,8 @@ SHARE_MIN = 0.9
 PREFIX_MIN = 16
 # A generic function of which so many forms ran comes in all its forms, if they take no more bytes than this.
 FORMS_MIN, FORMS_BYTES_MAX = 4, 64 << 10
+# An agent is at rest so many seconds after its start under valgrind, and runs all that it then does within so many more.
+STARTED_SECS, AT_REST_SECS = 25, 80
 HEAD = """/* Functions that an agent or a store runs at rest and with some lines, side by side: only what is used then is in memory.
    Written by benches/agent/order.py, which says how; not by hand. What is missing here costs memory and nothing else. */
 SECTIONS
@@ -111,10 +115,19 @@ class Names:
             yield from node.patterns(prefix + letter)
 
 
+def split(place):
+    """Has the profiles of a store and its agent begin anew when the agent has started, and again before it stops."""
+    while len(list(place.glob("*.profile"))) < 2:
+        time.sleep(0.1)
+    for wait in [STARTED_SECS, AT_REST_SECS]:
+        time.sleep(wait)
+        told = subprocess.DEVNULL
+        subprocess.run(["callgrind_control", "--dump"], check=True, stdout=told, stderr=told)
+
+
 def profiles(binary, folder, with_docker):
-    """Runs the binary as cost.py does, under valgrind. Returns profiles at rest, if there are containers, and at work."""
+    """Runs the binary as cost.py does, under valgrind. Yields the names of functions, of which role, and whether it was at rest."""
     wrapper = folder / "logyard"
-    found = []
     for part in [cost.latency, cost.idle] if with_docker else [cost.latency]:
         place = folder / part.__name__
         place.mkdir()
@@ -122,9 +135,17 @@ def profiles(binary, folder, with_docker):
             f"#!/bin/sh\nexec valgrind --tool=callgrind --demangle=no --callgrind-out-file={place}/%p.profile {binary} \"$@\"\n"
         )
         wrapper.chmod(0o755)
-        part(str(wrapper), place, 5)
-        found += [(part, *executed(profile)) for profile in place.glob("*.profile")]
-    return found
+        # The other part is too short to be split: without containers what an agent runs to start counts as at rest.
+        is_split = part is cost.idle
+        splitting = threading.Thread(target=split, args=[place], daemon=True)
+        if is_split:
+            splitting.start()
+        # An idle agent is watched from half a minute on.
+        part(str(wrapper), place, AT_REST_SECS if is_split else 5)
+        if is_split:
+            splitting.join()
+        for profile in place.glob("*.profile*"):
+            yield (*executed(profile), profile.suffix == ".2" or not with_docker)
 
 
 def small_forms(known, ran):
@@ -143,17 +164,19 @@ def main():
     parser.add_argument("--without-docker", action="store_true")
     chosen = parser.parse_args()
     known = symbols(chosen.binary)
-    at_rest, ran = set(), set()
+    at_rest, started, ran = set(), set(), set()
     with tempfile.TemporaryDirectory(prefix="ly-order-") as folder:
-        for part, names, role in profiles(chosen.binary, pathlib.Path(folder), not chosen.without_docker):
+        for names, role, is_at_rest in profiles(chosen.binary, pathlib.Path(folder), not chosen.without_docker):
             ran |= names
-            at_rest |= names if (role, part) == ("agent", cost.latency if chosen.without_docker else cost.idle) else set()
+            if role == "agent":
+                (at_rest if is_at_rest else started).update(names)
     # One call a letter, and names of generic functions are long.
     sys.setrecursionlimit(100_000)
     forms = collections.Counter(plain(name) for name in {normal(name) for _, name in known})
     ran &= {name for _, name in known}
     groups = [
         ("What an agent runs at rest.", at_rest & ran),
+        ("What an agent runs besides.", started & ran),
         ("Small generic functions in all their forms.", set(small_forms(known, ran))),
         ("What an agent and a store run with some lines.", ran),
     ]
