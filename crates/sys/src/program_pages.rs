@@ -18,6 +18,9 @@ const LIST_BYTES_MAX: u64 = 1 << 20;
 /// Where a process is told of its mappings, each with the pages that are its own.
 const LIST: &str = "/proc/self/smaps";
 
+/// What is told of a mapping's pages that are not, or not any more, those of its file.
+const OWN_PAGES: [&str; 2] = ["Anonymous", "Swap"];
+
 /// The parts of this process's memory that are as they are in the files of the program and its libraries: code and constants.
 #[derive(Debug)]
 pub struct ProgramPages {
@@ -65,16 +68,25 @@ impl ProgramPages {
 }
 
 /// Picks the mappings of files that nobody can write to and that hold nothing but what is in the file. What was relocated at the
-/// start, and made unwritable after, is not among them: its pages are the process's own.
+/// start, and made unwritable after, is not among them: its pages are the process's own, in memory or swapped out.
 fn unchanged(list: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut candidate = None;
+    let (mut found, mut candidate, mut told) = (Vec::new(), None, 0);
     for line in list.lines() {
         if let Some(range) = mapping(line) {
-            candidate = range;
-        } else if let Some(own) = line.strip_prefix("Anonymous:") {
-            // Where the line is missing nothing is known, so nothing is taken.
-            found.extend(candidate.take().filter(|_| own.trim() == "0 kB"));
+            (candidate, told) = (range, 0);
+            continue;
+        }
+        let Some((name, size)) = line.split_once(':') else { continue };
+        if !OWN_PAGES.contains(&name) {
+            continue;
+        }
+        told += 1;
+        if size.trim() != "0 kB" {
+            candidate = None;
+        }
+        // Where one of them is missing nothing is known, so nothing is taken.
+        if told == OWN_PAGES.len() {
+            found.extend(candidate.take());
         }
     }
     found
@@ -102,24 +114,38 @@ mod tests {
 Size:                  8 kB
 Rss:                   8 kB
 Anonymous:             0 kB
+Swap:                  0 kB
+SwapPss:               0 kB
 VmFlags: rd mr mw me
 55d2000-55d6000 r-xp 00002000 fe:00 1 /usr/bin/logyard
 Anonymous:             0 kB
+Swap:                  0 kB
 55d6000-55d7000 r--p 00006000 fe:00 1 /usr/bin/logyard
 Anonymous:             4 kB
-55d7000-55d8000 rw-p 00007000 fe:00 1 /usr/bin/logyard
+Swap:                  0 kB
+55d7000-55d8000 r--p 00007000 fe:00 1 /usr/bin/logyard
 Anonymous:             0 kB
+Swap:                  4 kB
+55d8000-55d9000 rw-p 00007000 fe:00 1 /usr/bin/logyard
+Anonymous:             0 kB
+Swap:                  0 kB
 56000000-56010000 rw-p 00000000 00:00 0 [heap]
 Anonymous:            20 kB
+Swap:                  0 kB
 7f0000-7f1000 r--s 00000000 fe:00 9 /shared
 Anonymous:             0 kB
+Swap:                  0 kB
 7f1000-7f2000 r-xp 00000000 00:00 0 [vdso]
 Anonymous:             0 kB
+Swap:                  0 kB
 7f2000-7f4000 r--p 00000000 00:00 0
 Anonymous:             0 kB
+Swap:                  0 kB
 7f4000-7f8000 r-xp 00001000 fe:00 2 /usr/lib/libc with a space.so (deleted)
 Anonymous:             0 kB
+Swap:                  0 kB
 7f8000-7f9000 r-xp 00001000 fe:00 2 /usr/lib/old
+Anonymous:             0 kB
 ";
 
     #[test]
@@ -129,6 +155,6 @@ Anonymous:             0 kB
             [0x55d_0000..0x55d_2000, 0x55d_2000..0x55d_6000, 0x7f_4000..0x7f_8000]
         );
         assert_eq!(unchanged(""), []);
-        assert_eq!(unchanged("x-y r-xp 0 0 0 /a\nAnonymous: 0 kB\n2-1 r-xp 0 0 0 /a\nAnonymous: 0 kB\n"), []);
+        assert_eq!(unchanged("2-1 r-xp 0 0 0 /a\nAnonymous: 0 kB\nSwap: 0 kB\n"), []);
     }
 }
