@@ -3,8 +3,8 @@
 //!
 //! One thread, one job at a time. Between blocks it looks up: it stops when the store closes, waits while
 //! queries run (for a while: under queries without end it goes on, a block at a time) and while pushes fill a head
-//! within a second (likewise, and only until many flushed segments wait), and rests so that it takes no more than its
-//! share of one core. A job starts only if the disk has room for its output and for
+//! within a second (likewise, and only until many flushed segments wait), and rests after some blocks so that it takes no
+//! more than its share of one core. A job starts only if the disk has room for its output and for
 //! `compaction.free_bytes_min` and `disk.free_bytes_min`. A job that fails is tried again later, after a pause that doubles.
 //!
 //! The thread stands behind the others also for the processor, where the system knows such a thing of threads: a block
@@ -42,6 +42,10 @@ const FLOOD_FILL_NS: u64 = 1_000_000_000;
 /// Flushed segments from which on a flood is not waited for: they cost queries, and a flood may last.
 const FLOOD_SEGMENTS_MAX: usize = 64;
 
+/// Shortest rest. The allocator gives back what lies unused meanwhile, some megabytes for each block, and asking the system
+/// for them again after every block cost a tenth of all work.
+const REST_MIN: Duration = Duration::from_millis(250);
+
 /// Longest time that counts as work on one block: a machine that slept meanwhile did not work.
 const WORK_MAX: Duration = Duration::from_secs(10);
 
@@ -55,6 +59,8 @@ pub(crate) struct Maintenance {
     state: Mutex<State>,
     wake: Condvar,
     queries: AtomicUsize,
+    /// Work that no rest was taken for yet, of this job and those before.
+    unrested_ns: AtomicU64,
     /// In monotonic time: when the flood of pushes is over, unless another full head is heard of.
     flood_until_ns: AtomicU64,
 }
@@ -152,12 +158,23 @@ impl<'a> Pace<'a> {
 
     /// To be called before each block. Errors: `Kind::Unavailable` when the store closes.
     pub(crate) fn step(&mut self) -> Result<()> {
-        let share = self.shared.settings.compaction.cpu_share_max.clamp(0.01, 1.0);
         let worked_ns = self.shared.clock.monotonic_ns().saturating_sub(self.since_ns);
-        let rest = Duration::from_nanos(worked_ns).min(WORK_MAX).mul_f64(1.0 / share - 1.0);
+        let rest = self.rest_after(Duration::from_nanos(worked_ns).min(WORK_MAX));
         let goes_on = self.shared.maintenance.give_way(rest) && wait_for_flood(self.shared);
         self.since_ns = self.shared.clock.monotonic_ns();
         if goes_on { Ok(()) } else { Err(Error::unavailable("cannot compact: the store is closing")) }
+    }
+
+    /// Returns how long to rest now, with work that was not rested for yet; a rest that would be short is put off.
+    fn rest_after(&self, worked: Duration) -> Duration {
+        let share = self.shared.settings.compaction.cpu_share_max.clamp(0.01, 1.0);
+        let unrested = &self.shared.maintenance.unrested_ns;
+        let all = worked + Duration::from_nanos(unrested.load(Ordering::Relaxed));
+        let rest = all.mul_f64(1.0 / share - 1.0);
+        let is_put_off = rest < REST_MIN;
+        let left_ns = if is_put_off { u64::try_from(all.as_nanos()).unwrap_or(u64::MAX) } else { 0 };
+        unrested.store(left_ns, Ordering::Relaxed);
+        if is_put_off { Duration::ZERO } else { rest }
     }
 }
 
