@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 
 /// Most buffers that wait. Each holds about 256 KiB, or what a batch brought at once.
-const WAITING_MAX: usize = 4;
+const WAITING_MAX: usize = 2;
 
 /// The writer's side of the thread.
 #[derive(Debug)]
