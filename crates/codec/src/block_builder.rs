@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// How many parts of the lines tell what plain ones would take, and how many bytes each.
 const SAMPLES: usize = 4;
-const SAMPLE_BYTES: usize = 64 << 10;
+const SAMPLE_BYTES: usize = 16 << 10;
 
 /// Collects runs into one block. Cost: one copy of the lines; compression at the end.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +47,7 @@ pub enum LineCodec {
 }
 
 impl LineCodec {
-    /// The smallest form at a speed of its own kind: zstd level 3. Higher levels gain little, see
+    /// The smallest form at a speed of its own kind: zstd level 3 for text. Higher levels gain little, see
     /// `schemas/block.md`.
     pub const BEST: Self = Self::Shredded { level: Self::BEST_LEVEL };
 
@@ -255,7 +255,7 @@ impl BlockBuilder {
         let sample: Vec<u8> =
             text.chunks(stride).flat_map(|part| &part[..part.len().min(SAMPLE_BYTES)]).copied().collect();
         let frame = compress_at(LEVEL, &sample).map_or(sample.len(), |frame| frame.len());
-        // The text is some ten times the sample, and both are far from 2^32 bytes.
+        // The text is some thirty times the sample, and both are far from 2^32 bytes.
         bytes as u64 * sample.len() as u64 * 3 < frame as u64 * text.len() as u64 * 2
     }
 

@@ -31,6 +31,7 @@ mod shred_automaton;
 mod shred_column;
 mod shred_head;
 mod shred_keys;
+mod shred_known;
 mod shred_reduce;
 mod shred_render;
 mod shred_search;

@@ -1,8 +1,8 @@
 //! Encoding the values of one column: the cheapest codec by estimate. Bytes: `schemas/block.md`.
 //!
 //! Codecs are weighed by the entropy of what they would store; only text, whose repeats no count of bytes
-//! tells, is compressed for trial. Streams of equal bytes are stored once: columns that agree row by row, or
-//! name the same things in other words, cost nothing after the first.
+//! tells, is compressed for trial, of a long one some parts. Streams of equal bytes are stored once: columns that
+//! agree row by row, or name the same things in other words, cost nothing after the first.
 
 use crate::compress::compress_at;
 use crate::cursor::{put_len, put_varint, put_zigzag};
@@ -51,6 +51,9 @@ const STREAM_BITS: u64 = 24;
 const NUMBERS_BITS: u64 = 24;
 /// Smaller texts are not compressed for trial.
 const TRIAL_BYTES_MIN: usize = 256;
+/// How many parts of a large one are, and how many bytes each.
+const TRIAL_PARTS: usize = 4;
+const TRIAL_PART_BYTES: usize = 8 << 10;
 
 /// What a stream holds, so that like is compressed with like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +120,7 @@ struct ShapePlan {
 pub(crate) fn encode(column: &ColumnValues<'_, '_>, streams: &mut Streams, out: &mut Vec<u8>) {
     let values = column.values;
     if let Some(first) = values.first()
-        && values.iter().all(|value| value == first)
+        && values.iter().all(|value| std::ptr::eq(*value, *first) || value == first)
     {
         out.push(COLUMN_CONSTANT);
         put_len(out, first.len());
@@ -270,7 +273,19 @@ fn codes_bits(codes: &[u8]) -> u64 {
     if codes.len() < TRIAL_BYTES_MIN {
         return entropy;
     }
-    compress_at(1, codes).map_or(entropy, |frame| entropy.min(frame.len() as u64 * 8))
+    entropy.min(trial_bytes(codes) * 8)
+}
+
+/// Estimates what zstd makes of bytes: of many, by parts of them.
+fn trial_bytes(bytes: &[u8]) -> u64 {
+    let stride = bytes.len() / TRIAL_PARTS;
+    let compressed = |raw: &[u8]| compress_at(1, raw).map_or(raw.len(), |frame| frame.len()) as u64;
+    if stride < TRIAL_PART_BYTES * 2 {
+        return compressed(bytes);
+    }
+    let parts = bytes.chunks(stride).take(TRIAL_PARTS);
+    let sample: Vec<u8> = parts.flat_map(|part| &part[..TRIAL_PART_BYTES]).copied().collect();
+    compressed(&sample) * bytes.len() as u64 / sample.len() as u64
 }
 
 /// Joins values that do not hold `\n`.
@@ -291,12 +306,8 @@ fn plan_text<'a>(values: &[&[u8]]) -> Option<Plan<'a>> {
 fn text_bits(plan: &Plan<'_>) -> u64 {
     let Plan::Text(text) = plan else { return u64::MAX >> 1 };
     let bytes = text.len();
-    let compressed = if bytes < TRIAL_BYTES_MIN {
-        bytes * 2 / 3
-    } else {
-        compress_at(1, text).map_or(bytes, |frame| frame.len())
-    };
-    compressed as u64 * 8 + STREAM_BITS
+    let compressed = if bytes < TRIAL_BYTES_MIN { bytes as u64 * 2 / 3 } else { trial_bytes(text) };
+    compressed * 8 + STREAM_BITS
 }
 
 fn plan_addresses<'a>(values: &[&'a [u8]]) -> Option<(u64, Plan<'a>)> {
@@ -355,54 +366,82 @@ fn plan_numbers<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
 }
 
 fn plan_of_numbers(numbers: &[u64], ts_ns: Option<&[i64]>) -> NumberPlan {
-    let signed: Vec<i64> = numbers.iter().map(|number| number.cast_signed()).collect();
-    let first = signed.first().copied().unwrap_or(0);
-    let mut best = with_base(NUMBERS_DIRECT, signed.iter().copied());
-    let deltas = signed.iter().zip(signed.iter().skip(1)).map(|(before, after)| after - before);
-    let mut by_delta = with_base(NUMBERS_DELTA, deltas);
-    by_delta.rest.insert(0, 0);
-    by_delta.first = first.unsigned_abs();
+    let signed = numbers.iter().map(|number| number.cast_signed());
+    let first = signed.clone().next().unwrap_or(0);
+    let deltas = signed.clone().zip(signed.clone().skip(1)).map(|(before, after)| after - before);
+    let mut best = weigh(NUMBERS_DIRECT, signed.clone());
+    let by_delta = weigh(NUMBERS_DELTA, deltas.clone());
     if by_delta.cost < best.cost {
         best = by_delta;
     }
-    let Some(ts_ns) = ts_ns else { return best };
-    for (unit, mode) in TS_UNITS_NS.iter().zip(NUMBERS_FROM_TS..) {
-        let is_near = ts_ns.first().is_some_and(|ts_ns| (ts_ns / unit - first).abs() < NEAR_NS / unit);
-        if is_near {
-            let differences =
-                signed.iter().zip(ts_ns).map(|(number, ts_ns)| number - ts_ns.div_euclid(*unit));
-            let found = with_base(mode, differences);
+    let from_ts = |unit: i64| {
+        let ts_ns = ts_ns.unwrap_or_default().iter();
+        signed.clone().zip(ts_ns).map(move |(number, ts_ns)| number - ts_ns.div_euclid(unit))
+    };
+    for (&unit, mode) in TS_UNITS_NS.iter().zip(NUMBERS_FROM_TS..) {
+        let first_ns = ts_ns.and_then(|ts_ns| ts_ns.first());
+        if first_ns.is_some_and(|ts_ns| (ts_ns / unit - first).abs() < NEAR_NS / unit) {
+            let found = weigh(mode, from_ts(unit));
             if found.cost < best.cost {
                 best = found;
             }
         }
     }
+    // Only the best is worked out.
+    match best.mode {
+        NUMBERS_DIRECT => best.take(signed),
+        NUMBERS_DELTA => {
+            best.first = first.unsigned_abs();
+            best.rest = Vec::with_capacity(numbers.len());
+            best.rest.push(0);
+            best.take(deltas);
+        }
+        mode => best.take(from_ts(TS_UNITS_NS[usize::from(mode - NUMBERS_FROM_TS)])),
+    }
     best
 }
 
+/// Returns a plan without its numbers.
+fn weigh(mode: u8, numbers: impl Iterator<Item = i64> + Clone) -> NumberPlan {
+    let (least, most) = numbers
+        .clone()
+        .fold((i64::MAX, i64::MIN), |(least, most), number| (least.min(number), most.max(number)));
+    let base = if least > most { 0 } else { least };
+    let extra = if least >= most { NUMBERS_BITS } else { NUMBERS_BITS + 2 * STREAM_BITS };
+    let rest = numbers.map(|number| number.wrapping_sub(base).cast_unsigned());
+    NumberPlan { cost: numbers::cost_bits(rest) + extra, mode, base, first: 0, rest: Vec::new() }
+}
+
+impl NumberPlan {
+    /// Adds the numbers that the plan is for.
+    fn take(&mut self, numbers: impl Iterator<Item = i64>) {
+        let base = self.base;
+        self.rest.extend(numbers.map(|number| number.wrapping_sub(base).cast_unsigned()));
+    }
+}
+
 fn with_base(mode: u8, numbers: impl Iterator<Item = i64> + Clone) -> NumberPlan {
-    let base = numbers.clone().min().unwrap_or(0);
-    let rest: Vec<u64> = numbers.map(|number| number.wrapping_sub(base).cast_unsigned()).collect();
-    let extra =
-        if rest.iter().all(|&number| number == 0) { NUMBERS_BITS } else { NUMBERS_BITS + 2 * STREAM_BITS };
-    NumberPlan { cost: numbers::cost_bits(rest.iter().copied()) + extra, mode, base, first: 0, rest }
+    let mut plan = weigh(mode, numbers.clone());
+    plan.take(numbers);
+    plan
 }
 
 fn plan_shape<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
     let found = shred_shape::find(column.values, column.ts_ns)?;
     let mut plan = ShapePlan { fields: Vec::new(), numbers: Vec::new(), nibbles: Vec::new() };
     let mut cost = 0;
-    let mut nibbles = 0;
-    if found.iter().any(|(_, field)| matches!(field, Field::Hex { .. })) {
+    let hex: Vec<_> = found.iter().filter(|(_, field)| matches!(field, Field::Hex { .. })).collect();
+    if !hex.is_empty() {
+        let mut digits = Vec::with_capacity(
+            column.values.len() * hex.iter().map(|(_, field)| field.bytes()).sum::<usize>(),
+        );
         for value in column.values {
-            for (place, field) in &found {
-                if matches!(field, Field::Hex { .. }) {
-                    let part = &value[*place..place + field.bytes()];
-                    shred_shape::pack_hex(part, &mut nibbles, &mut plan.nibbles);
-                }
+            for &&(place, ref field) in &hex {
+                digits.extend_from_slice(&value[place..place + field.bytes()]);
             }
         }
-        cost += nibbles as u64 * 4 + STREAM_BITS;
+        plan.nibbles = shred_shape::pack_hex(&digits);
+        cost += digits.len() as u64 * 4 + STREAM_BITS;
     }
     for (place, field) in found {
         cost += 16;
@@ -429,50 +468,104 @@ fn plan_shape<'a>(column: &ColumnValues<'a, '_>) -> Option<(u64, Plan<'a>)> {
 }
 
 /// Codes by value: a hash table that borrows the values.
+///
+/// Most values have 16 bytes at most, and their first and last eight tell all of them.
 struct Index<'a> {
     values: Vec<&'a [u8]>,
-    /// Code plus one, 0 for none, and the hash of the value; a power of two of them, half of them empty.
-    places: Vec<(u32, u32)>,
+    /// First and last bytes, and the hash, of each value.
+    known: Vec<(u64, u64, u32)>,
+    /// Code plus one, 0 for none; a power of two of them, half of them empty.
+    places: Vec<u32>,
+    /// Where values lay that were asked for, and their codes: equal values often lie in one place.
+    seen: [(usize, usize, u32); SEEN],
 }
+
+/// Places that are remembered, a power of two.
+const SEEN: usize = 64;
+
+/// Factors of the hash: any odd numbers with bits all over.
+const FRONT_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+const BACK_FACTOR: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
 impl<'a> Index<'a> {
     fn new() -> Self {
-        Self { values: Vec::new(), places: vec![(0, 0); 64] }
+        let (values, known) = (Vec::new(), Vec::new());
+        Self { values, known, places: vec![0; 64], seen: [(0, 0, 0); SEEN] }
     }
 
     fn code(&mut self, value: &'a [u8]) -> u32 {
-        let [first, second, third, fourth, ..] = xxh3_64(value).to_le_bytes();
-        let hash = u32::from_le_bytes([first, second, third, fourth]);
+        let (start, bytes) = (value.as_ptr().addr(), value.len());
+        let spread = (start as u64).wrapping_mul(FRONT_FACTOR) >> 32;
+        let index = spread as usize % SEEN;
+        if let (known_start, known_bytes, code) = self.seen[index]
+            && (known_start, known_bytes) == (start, bytes)
+        {
+            return code;
+        }
+        let code = self.code_by_text(value);
+        self.seen[index] = (start, bytes, code);
+        code
+    }
+
+    fn code_by_text(&mut self, value: &'a [u8]) -> u32 {
+        let ends = ends(value);
+        let hash = hash(ends, value);
+        let code_of = |number: usize| u32::try_from(number).expect("far fewer than 2^32 values");
         let mask = self.places.len() - 1;
         let mut place = hash as usize & mask;
-        loop {
-            let (code, known) = self.places[place];
-            if code == 0 {
-                break;
-            }
-            if known == hash && self.values[code as usize - 1] == value {
-                return code - 1;
+        while let Some(number) = (self.places[place] as usize).checked_sub(1) {
+            let ((front, back, _), other) = (self.known[number], self.values[number]);
+            let may_be_equal = (front, back) == ends && other.len() == value.len();
+            if may_be_equal && (value.len() <= 16 || other == value) {
+                return code_of(number);
             }
             place = (place + 1) & mask;
         }
+        let new = self.values.len();
         self.values.push(value);
-        let code = u32::try_from(self.values.len()).expect("far fewer than 2^32 values");
-        self.places[place] = (code, hash);
+        self.known.push((ends.0, ends.1, hash));
+        self.places[place] = code_of(new + 1);
         if self.values.len() * 2 > self.places.len() {
             self.grow();
         }
-        code - 1
+        code_of(new)
     }
 
     fn grow(&mut self) {
         let mask = self.places.len() * 4 - 1;
-        let old = std::mem::replace(&mut self.places, vec![(0, 0); mask + 1]);
-        for (code, hash) in old.into_iter().filter(|(code, _)| *code != 0) {
+        self.places.clear();
+        self.places.resize(mask + 1, 0);
+        for (number, &(_, _, hash)) in (1..).zip(&self.known) {
             let mut place = hash as usize & mask;
-            while self.places[place].0 != 0 {
+            while self.places[place] != 0 {
                 place = (place + 1) & mask;
             }
-            self.places[place] = (code, hash);
+            self.places[place] = number;
         }
     }
+}
+
+/// Returns the first and the last bytes of a value: with its length all of one that has 16 bytes at most.
+fn ends(value: &[u8]) -> (u64, u64) {
+    if let (Some(front), Some(back)) = (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+        return (u64::from_le_bytes(*front), u64::from_le_bytes(*back));
+    }
+    if let (Some(front), Some(back)) = (value.first_chunk::<4>(), value.last_chunk::<4>()) {
+        return (u32::from_le_bytes(*front).into(), u32::from_le_bytes(*back).into());
+    }
+    match value {
+        [] => (0, 0),
+        [first, .., last] => (u64::from(*first) | u64::from(value[value.len() / 2]) << 8, u64::from(*last)),
+        [one] => (u64::from(*one), 0),
+    }
+}
+
+fn hash((front, back): (u64, u64), value: &[u8]) -> u32 {
+    let product = u128::from(front ^ FRONT_FACTOR) * u128::from(back ^ value.len() as u64 ^ BACK_FACTOR);
+    let mut hash = (product >> 64) as u64 ^ product as u64;
+    if value.len() > 16 {
+        hash ^= xxh3_64(value);
+    }
+    // The low bits choose the place.
+    (hash >> 32) as u32 ^ hash as u32
 }

@@ -24,6 +24,11 @@ const FIELD_HEX_UPPER: u8 = 2;
 const FIELD_DIGITS: u8 = 3;
 const FIELD_TIME: u8 = 4;
 
+const IS_DIGIT: u8 = 1;
+const IS_LOWER: u8 = 2;
+const IS_UPPER: u8 = 4;
+const IS_OTHER: u8 = 8;
+
 /// A part of a shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
@@ -230,42 +235,16 @@ fn digits(cursor: &mut Cursor<'_>, limit: usize) -> Result<usize, Error> {
     Ok(digits)
 }
 
-/// Appends hexadecimal digits to those that `out` holds `count` of, one to a half byte.
-pub(crate) fn pack_hex(digits: &[u8], count: &mut usize, out: &mut Vec<u8>) {
-    for &digit in digits {
-        let nibble = match digit {
-            b'0'..=b'9' => digit - b'0',
-            _ => (digit & 0xdf).wrapping_sub(b'A' - 10) & 15,
-        };
-        match out.last_mut() {
-            Some(last) if *count % 2 == 1 => *last |= nibble,
-            _ => out.push(nibble << 4),
-        }
-        *count += 1;
-    }
+/// Returns hexadecimal digits as half bytes, the first in the upper half, a zero behind an odd number of them.
+pub(crate) fn pack_hex(digits: &[u8]) -> Vec<u8> {
+    // What a letter adds to its low bits is in no digit.
+    let nibble = |digit: u8| (digit & 15) + (digit >> 6) * 9;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let mut out = Vec::with_capacity(pairs.len() + rest.len());
+    out.extend(pairs.iter().map(|&[first, second]| nibble(first) << 4 | nibble(second)));
+    out.extend(rest.iter().map(|&digit| nibble(digit) << 4));
+    out
 }
-
-const IS_DIGIT: u8 = 1;
-const IS_LOWER: u8 = 2;
-const IS_UPPER: u8 = 4;
-const IS_OTHER: u8 = 8;
-
-#[allow(clippy::indexing_slicing, reason = "worked out while compiling, which would fail")]
-const CLASSES: [u8; 256] = {
-    let mut classes = [IS_OTHER; 256];
-    let mut byte = 0;
-    while byte < 6 {
-        classes[b'a' as usize + byte] = IS_LOWER;
-        classes[b'A' as usize + byte] = IS_UPPER;
-        byte += 1;
-    }
-    let mut digit = 0;
-    while digit < 10 {
-        classes[b'0' as usize + digit] = IS_DIGIT;
-        digit += 1;
-    }
-    classes
-};
 
 /// Finds the shape of values that are not all equal: its fields, each with its place in a value.
 ///
@@ -276,20 +255,7 @@ pub(crate) fn find(values: &[&[u8]], ts_ns: Option<&[i64]>) -> Option<Vec<(usize
     if !(1..=SHAPE_BYTES_MAX).contains(&bytes) || others.iter().any(|value| value.len() != bytes) {
         return None;
     }
-    let mut seen: Vec<(u8, u8)> = first.iter().map(|&byte| (class(byte), 0)).collect();
-    for (row, value) in others.iter().enumerate() {
-        for ((classes, differs), (&byte, &at_first)) in seen.iter_mut().zip(value.iter().zip(*first)) {
-            *classes |= class(byte);
-            *differs |= byte ^ at_first;
-        }
-        // Most texts of one length show soon that they have no shape.
-        if row % 64 == 0 && seen.iter().any(|&(classes, differs)| differs != 0 && !has_digits_only(classes)) {
-            return None;
-        }
-    }
-    if seen.iter().any(|&(classes, differs)| differs != 0 && !has_digits_only(classes)) {
-        return None;
-    }
+    let seen = look_at(first, others)?;
     let mut fields = Vec::new();
     let mut text = Vec::new();
     let mut at = 0;
@@ -333,8 +299,38 @@ pub(crate) fn find(values: &[&[u8]], ts_ns: Option<&[i64]>) -> Option<Vec<(usize
     Some(fields)
 }
 
+/// Returns for each place of values of one length the classes of its bytes, and how they differ from the first value's.
+///
+/// Most texts of one length show soon that they have no shape: for those returns nothing.
+fn look_at(first: &[u8], others: &[&[u8]]) -> Option<Vec<(u8, u8)>> {
+    // Arrays of their own and no table, so that many places are looked at in one step.
+    let (mut classes, mut differs) = (vec![0; first.len()], vec![0; first.len()]);
+    classes.iter_mut().zip(first).for_each(|(classes, &byte)| *classes = class(byte));
+    let has_shape = |classes: &[u8], differs: &[u8]| {
+        classes.iter().zip(differs).all(|(&classes, &differs)| differs == 0 || has_digits_only(classes))
+    };
+    for (row, value) in others.iter().enumerate() {
+        differs
+            .iter_mut()
+            .zip(*value)
+            .zip(first)
+            .for_each(|((differs, byte), first)| *differs |= byte ^ first);
+        classes.iter_mut().zip(*value).for_each(|(classes, &byte)| *classes |= class(byte));
+        if row % 64 == 0 && !has_shape(&classes, &differs) {
+            return None;
+        }
+    }
+    has_shape(&classes, &differs).then(|| classes.into_iter().zip(differs).collect())
+}
+
+#[inline(always)]
 fn class(byte: u8) -> u8 {
-    CLASSES.get(usize::from(byte)).copied().unwrap_or(IS_OTHER)
+    let is_digit = byte.wrapping_sub(b'0') < 10;
+    let is_lower = byte.wrapping_sub(b'a') < 6;
+    let is_upper = byte.wrapping_sub(b'A') < 6;
+    let of = |is_one: bool, class: u8| u8::from(is_one) * class;
+    let known = of(is_digit, IS_DIGIT) | of(is_lower, IS_LOWER) | of(is_upper, IS_UPPER);
+    known | of(!(is_digit | is_lower | is_upper), IS_OTHER)
 }
 
 /// Returns whether the classes are those of decimal digits, or of hexadecimal ones of one case.
@@ -478,11 +474,9 @@ mod tests {
 
     #[test]
     fn hexadecimal_digits_are_packed_without_a_gap() {
-        let (mut out, mut count) = (Vec::new(), 0);
-        for part in ["abc", "0", "12345"] {
-            pack_hex(part.as_bytes(), &mut count, &mut out);
-        }
-        assert_eq!((out.as_slice(), count), (&[0xab, 0xc0, 0x12, 0x34, 0x50][..], 9));
+        let out = pack_hex(b"abc012345");
+        assert_eq!(out, [0xab, 0xc0, 0x12, 0x34, 0x50]);
+        assert_eq!(pack_hex(b"09afAF"), [0x09, 0xaf, 0xaf]);
         let mut text = Vec::new();
         append(&mut text, 7, |pen| {
             pen.hex(&out, 1, 4, true);

@@ -9,7 +9,7 @@
 //! from. In objects it is the key of the value, elsewhere the text in front of it; so the port behind ` port `
 //! is one column over all the lines that hold one.
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr2, memchr3};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -19,7 +19,7 @@ pub(crate) const SLOT: u8 = 0;
 pub(crate) const ESCAPE: u8 = 1;
 
 /// Longer lines are not split: one value.
-const LINE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const LINE_BYTES_MAX: usize = 64 << 10;
 /// Lines of more values are not split.
 const VALUES_MAX: usize = 512;
 /// Longer quoted texts are split like any other text.
@@ -57,12 +57,32 @@ enum Quotes {
     Text,
 }
 
+/// How a value was found, and so how the value of another line is found in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Up to the end of the line.
+    Line,
+    /// A token of this class.
+    Token { class: u64 },
+    /// The first token of a bare JSON value that begins so many bytes before it.
+    BareToken { class: u64, bytes_before: u32 },
+    /// What stands between quotes of plain text.
+    Quoted,
+    /// A text up to its closing quote, kept whole.
+    Text { class: u64 },
+    /// A bare JSON value, kept whole.
+    JsonBare { class: u64 },
+    /// A bare value of a pair, kept whole.
+    PairBare { class: u64 },
+}
+
 /// A value: where it lies in the line, and the column it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotValue {
     pub(crate) start: u32,
     pub(crate) bytes: u32,
     pub(crate) column_key: u64,
+    pub(crate) rule: Rule,
 }
 
 /// The parts of one line. Reused from line to line.
@@ -76,12 +96,15 @@ pub(crate) struct Split {
     /// Whether the line holds a byte that stands for something else in a template.
     has_marks: bool,
     last_key: u64,
+    /// Whether another line with the same text between its values, each found by its rule, is of the same template.
+    pub(crate) has_rules: bool,
 }
 
 impl Default for Split {
     fn default() -> Self {
         let (template, values) = (Vec::new(), Vec::new());
-        Self { splitter: Splitter::Whole, template, values, literal: 0, has_marks: false, last_key: 0 }
+        let splitter = Splitter::Whole;
+        Self { splitter, template, values, literal: 0, has_marks: false, last_key: 0, has_rules: false }
     }
 }
 
@@ -104,7 +127,8 @@ impl Split {
     /// Makes the line one value.
     pub(crate) fn keep_whole(&mut self, line: &[u8]) {
         self.start(Splitter::Whole);
-        self.push_value(line, 0, line.len(), 0);
+        self.has_rules = false;
+        self.push_value(line, 0, line.len(), 0, Rule::Line);
     }
 
     fn start(&mut self, splitter: Splitter) {
@@ -113,6 +137,7 @@ impl Split {
         self.values.clear();
         self.literal = 0;
         self.last_key = 0;
+        self.has_rules = !self.has_marks;
     }
 
     fn try_split(&mut self, line: &[u8], splitter: Splitter) -> bool {
@@ -146,11 +171,11 @@ impl Split {
         self.literal = end;
     }
 
-    fn push_value(&mut self, line: &[u8], start: usize, end: usize, column_key: u64) {
+    fn push_value(&mut self, line: &[u8], start: usize, end: usize, column_key: u64, rule: Rule) {
         self.push_literal(line, start);
         self.template.push(SLOT);
         let place = |at: usize| u32::try_from(at).expect("lines are shorter than 4 GiB");
-        self.values.push(SlotValue { start: place(start), bytes: place(end - start), column_key });
+        self.values.push(SlotValue { start: place(start), bytes: place(end - start), column_key, rule });
         self.literal = end;
         self.last_key = column_key;
     }
@@ -161,7 +186,8 @@ impl Split {
         let near = &context[context.len().saturating_sub(CONTEXT_BYTES)..];
         let before = if near.len() < CONTEXT_BYTES_MIN { self.last_key } else { 0 };
         let key = xxh3_64_with_seed(near, class ^ before.rotate_left(17));
-        self.push_value(line, start, end, key);
+        let rule = if class == CLASS_QUOTED { Rule::Quoted } else { Rule::Token { class } };
+        self.push_value(line, start, end, key, rule);
     }
 
     /// Splits plain text between two places of a line.
@@ -176,7 +202,11 @@ impl Split {
                             self.push_plain(line, at + 1, end, CLASS_QUOTED);
                             at = end + 1;
                         }
-                        _ => at += 1,
+                        _ => {
+                            // What comes behind made this quote no border.
+                            self.has_rules &= quotes == Quotes::Text;
+                            at += 1;
+                        }
                     }
                 }
                 byte if !is_in_token(byte) => at += 1,
@@ -192,22 +222,23 @@ impl Split {
     }
 
     /// Adds the value of a key; a part of it if that is alike from line to line.
-    fn push_keyed(&mut self, line: &[u8], start: usize, end: usize, key: u64) {
-        let value = &line[start..end];
-        if !is_composed(value) {
-            let is_text_with_id = holds_id(value) && token(value, 0).0 != value.len();
-            if !is_text_with_id {
-                let is_timed = value.len() > 8 && value.iter().filter(|&&byte| byte == b':').count() > 1;
-                let class = if is_timed { CLASS_TIME + value.len() as u64 } else { 0 };
-                self.push_value(line, start, end, key ^ class);
-                return;
-            }
+    fn push_keyed(&mut self, line: &[u8], start: usize, end: usize, key: u64, whole: fn(u64) -> Rule) {
+        if let Some(class) = whole_class(&line[start..end]) {
+            self.push_value(line, start, end, key ^ class, whole(class));
+            return;
         }
         self.push_literal(line, start);
         self.last_key = key;
+        let first = self.values.len();
         // A quote inside is an escaped one, and must stay beside its escape.
         self.plain(line, start, end, Quotes::Text);
         self.push_literal(line, end);
+        if let Some(value) = self.values.get_mut(first)
+            && let (Rule::Token { class }, Rule::JsonBare { .. }) = (value.rule, whole(0))
+        {
+            let start = u32::try_from(start).expect("lines are shorter than 4 GiB");
+            value.rule = Rule::BareToken { class, bytes_before: value.start - start };
+        }
     }
 
     fn logfmt(&mut self, line: &[u8]) -> Option<()> {
@@ -222,14 +253,11 @@ impl Split {
             at = key_end + 1;
             if line.get(at) == Some(&b'"') {
                 let end = at + 1 + string_end(&line[at + 1..])?;
-                self.push_keyed(line, at + 1, end, key);
+                self.push_keyed(line, at + 1, end, key, |class| Rule::Text { class });
                 at = end + 1;
             } else {
-                let end = memchr(b' ', &line[at..]).map_or(line.len(), |bytes| at + bytes);
-                if line[at..end].iter().any(|&byte| byte <= b' ' || matches!(byte, b'"' | b'=' | b'\\')) {
-                    return None;
-                }
-                self.push_keyed(line, at, end, key);
+                let end = at + pair_bare_end(&line[at..])?;
+                self.push_keyed(line, at, end, key, |class| Rule::PairBare { class });
                 at = end;
             }
             pairs += 1;
@@ -270,18 +298,13 @@ impl Split {
                 }
                 b'"' => {
                     let end = at + 1 + string_end(&line[at + 1..])?;
-                    self.push_keyed(line, at + 1, end, key);
+                    self.push_keyed(line, at + 1, end, key, |class| Rule::Text { class });
                     at = end + 1;
                 }
                 _ => {
-                    let is_bare =
-                        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-                    let bytes = line[at..].iter().take_while(|byte| is_bare(byte)).count();
-                    if !is_json_bare(&line[at..at + bytes]) {
-                        return None;
-                    }
-                    self.push_keyed(line, at, at + bytes, key);
-                    at += bytes;
+                    let end = at + json_bare_end(&line[at..])?;
+                    self.push_keyed(line, at, end, key, |class| Rule::JsonBare { class });
+                    at = end;
                 }
             }
             // What follows a value: ends of objects and arrays, then a comma and the next value.
@@ -311,6 +334,84 @@ impl Split {
                     _ => return None,
                 }
             }
+        }
+    }
+}
+
+/// Returns the class of a value that is kept whole: what its column is told by beside its key. `None` for one that is split.
+fn whole_class(value: &[u8]) -> Option<u64> {
+    let (mut kinds, mut colons) = (0, 0);
+    for &byte in value {
+        kinds |= KINDS[byte as usize];
+        colons += usize::from(byte == b':');
+    }
+    // Words alone are neither numbers with punctuation nor ids.
+    if kinds & DIGIT != 0 {
+        let is_text_with_id = || holds_id(value) && token(value, 0).0 != value.len();
+        if is_composed(value) || is_text_with_id() {
+            return None;
+        }
+    }
+    let is_timed = value.len() > 8 && colons > 1;
+    Some(if is_timed { CLASS_TIME + value.len() as u64 } else { 0 })
+}
+
+/// Returns the length of a bare value of a pair; `None` for what is none.
+fn pair_bare_end(text: &[u8]) -> Option<usize> {
+    let end = text.iter().position(|&byte| byte <= b' ' || matches!(byte, b'"' | b'=' | b'\\'));
+    let end = end.unwrap_or(text.len());
+    text.get(end).is_none_or(|&byte| byte == b' ').then_some(end)
+}
+
+fn is_in_bare(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
+}
+
+/// Returns the length of a bare JSON value; `None` for what is none.
+fn json_bare_end(text: &[u8]) -> Option<usize> {
+    let end = text.iter().take_while(|&&byte| is_in_bare(byte)).count();
+    is_json_bare(&text[..end]).then_some(end)
+}
+
+impl Rule {
+    /// Returns whether the rule finds in front of a text what it found before: most values are equal to one before them.
+    pub(crate) fn finds(self, text: &[u8], known: &[u8]) -> bool {
+        let behind = text.get(known.len()).copied();
+        let is_end = match self {
+            Self::Text { .. } | Self::Quoted => behind == Some(b'"'),
+            Self::JsonBare { .. } => behind.is_some_and(|byte| !is_in_bare(byte)),
+            Self::PairBare { .. } => behind.is_none_or(|byte| byte == b' '),
+            // What may stand in times, addresses and UUIDs could make more of it.
+            Self::Token { .. } => {
+                behind.is_none_or(|byte| !is_in_token(byte) && !matches!(byte, b':' | b'.' | b'-' | b','))
+            }
+            Self::Line | Self::BareToken { .. } => false,
+        };
+        is_end && text.starts_with(known)
+    }
+
+    /// Returns where the value at `at` ends; `None` if the rule finds none there.
+    pub(crate) fn end(self, line: &[u8], at: usize) -> Option<usize> {
+        let text = &line[at..];
+        let whole = |bytes: usize, class: u64| (whole_class(&text[..bytes])? == class).then_some(at + bytes);
+        let of_class = |class: u64| {
+            let (end, found) = if is_in_token(*text.first()?) { token(line, at) } else { return None };
+            (found == class).then_some(end)
+        };
+        match self {
+            Self::Line => Some(line.len()),
+            Self::Token { class } => of_class(class),
+            Self::BareToken { class, bytes_before } => {
+                json_bare_end(&line[at.checked_sub(bytes_before as usize)?..])?;
+                of_class(class)
+            }
+            Self::Quoted => {
+                let bytes = quoted_end(text)?;
+                (!holds_id(&text[..bytes])).then_some(at + bytes)
+            }
+            Self::Text { class } => whole(string_end(text)?, class),
+            Self::JsonBare { class } => whole(json_bare_end(text)?, class),
+            Self::PairBare { class } => whole(pair_bare_end(text)?, class),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::compress::compress_at;
 use crate::cursor::{put_len, put_varint};
 use crate::lines::Lines;
 use crate::shred_column::{self, ColumnValues, StreamKind, Streams};
+use crate::shred_known::{KnownTemplates, Place};
 use crate::shred_split::{SlotValue, Split, Splitter};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -29,6 +30,9 @@ const COLUMN_VALUES_MIN: usize = 4;
 const OWN_TEXT_BYTES_MIN: usize = 16 << 10;
 /// Other streams this large have one, since their bytes are distributed like no other's.
 const OWN_BYTES_MIN: usize = 1 << 10;
+
+/// The level of zstd for what is no text: hardly anything repeats there that a closer look would find.
+const QUICK_LEVEL: i32 = 1;
 
 /// Frames stored as they are.
 pub(crate) const FRAME_PLAIN: u8 = 0;
@@ -55,14 +59,17 @@ struct Template {
     values: Vec<Place>,
 }
 
-/// Where a value lies in the text of all lines.
-#[derive(Clone, Copy)]
-struct Place {
-    start: u32,
-    bytes: u32,
-}
-
 impl Template {
+    fn of(split: &Split) -> Self {
+        Self {
+            splitter: split.splitter,
+            text: split.template.clone(),
+            keys: split.values.iter().map(|value| value.column_key).collect(),
+            ts_ns: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
     fn rows(&self) -> usize {
         self.ts_ns.len()
     }
@@ -102,8 +109,7 @@ pub(crate) fn encode(lines: &Lines, ts_ns: &[i64], level: i32) -> Option<Shredde
         for &(number, slot) in slots {
             let template = &split.templates[number];
             let places = template.values[slot..].iter().step_by(template.keys.len());
-            let text = |place: &Place| &lines.text()[place.start as usize..][..place.bytes as usize];
-            values.extend(places.map(text));
+            values.extend(places.map(|place| place.of(lines.text())));
             values_ts_ns.extend_from_slice(&template.ts_ns);
         }
         let column = ColumnValues { values: &values, ts_ns: Some(&values_ts_ns) };
@@ -131,49 +137,48 @@ impl SplitLines {
             template_of: Vec::with_capacity(lines.rows()),
             value_counts: HashMap::new(),
         };
-        let mut split = Split::default();
+        let (mut split, mut known) = (Split::default(), KnownTemplates::default());
         let (mut slots, mut whole, mut values, mut start) = (0, None, 0, 0);
+        let mut places = Vec::new();
         for (row, &ts_ns) in (0..rows).zip(ts_ns) {
             let line = lines.line(row);
-            split.split(line);
-            let number = match found.entry(split.key()) {
-                Entry::Occupied(known) if split.is_of(&all.templates[*known.get()]) => *known.get(),
-                Entry::Vacant(place)
-                    if all.templates.len() < TEMPLATES_MAX - 1 && slots + split.values.len() < SLOTS_MAX =>
-                {
-                    slots += split.values.len();
-                    all.templates.push(Template {
-                        splitter: split.splitter,
-                        text: split.template.clone(),
-                        keys: split.values.iter().map(|value| value.column_key).collect(),
-                        ts_ns: Vec::new(),
-                        values: Vec::new(),
-                    });
-                    *place.insert(all.templates.len() - 1)
-                }
-                // Too many templates, or two whose keys collide.
-                _ => {
-                    split.keep_whole(line);
-                    *whole.get_or_insert_with(|| {
-                        let (text, keys) = (split.template.clone(), vec![WHOLE_KEY]);
-                        all.templates.push(Template {
-                            splitter: Splitter::Whole,
-                            text,
-                            keys,
-                            ts_ns: Vec::new(),
-                            values: Vec::new(),
-                        });
-                        all.templates.len() - 1
-                    })
+            let range = start as usize..start as usize + line.len();
+            places.clear();
+            let number = match known.follow(lines.text(), &range, &mut places) {
+                Some(number) => number,
+                None => {
+                    split.split(line);
+                    let number = match found.entry(split.key()) {
+                        Entry::Occupied(known) if split.is_of(&all.templates[*known.get()]) => *known.get(),
+                        Entry::Vacant(place)
+                            if all.templates.len() < TEMPLATES_MAX - 1
+                                && slots + split.values.len() < SLOTS_MAX =>
+                        {
+                            slots += split.values.len();
+                            all.templates.push(Template::of(&split));
+                            *place.insert(all.templates.len() - 1)
+                        }
+                        // Too many templates, or two whose keys collide.
+                        _ => {
+                            split.keep_whole(line);
+                            *whole.get_or_insert_with(|| {
+                                all.templates.push(Template::of(&split));
+                                all.templates.len() - 1
+                            })
+                        }
+                    };
+                    known.learn(&split, lines.text(), &range, number);
+                    let place = |value: &SlotValue| Place { start: start + value.start, bytes: value.bytes };
+                    places.extend(split.values.iter().map(place));
+                    number
                 }
             };
             let template = &mut all.templates[number];
             template.ts_ns.push(ts_ns);
-            let place = |value: &SlotValue| Place { start: start + value.start, bytes: value.bytes };
-            template.values.extend(split.values.iter().map(place));
+            template.values.extend_from_slice(&places);
             all.template_of.push(u32::try_from(number).expect("templates are at most TEMPLATES_MAX"));
             start = lines.ends()[row as usize] + 1;
-            values += split.values.len();
+            values += places.len();
             if values > VALUES_MAX {
                 return None;
             }
@@ -233,7 +238,7 @@ impl Split {
 
 /// Compresses streams, appends the tables of streams and frames, and returns the frames.
 fn put_frames(streams: &Streams, level: i32, head: &mut Vec<u8>) -> Vec<u8> {
-    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let (mut frames, mut levels): (Vec<Vec<u8>>, Vec<i32>) = (Vec::new(), Vec::new());
     let mut shared: [Option<usize>; 4] = [None; 4];
     put_len(head, streams.all.len());
     for (kind, bytes) in &streams.all {
@@ -249,12 +254,16 @@ fn put_frames(streams: &Streams, level: i32, head: &mut Vec<u8>) -> Vec<u8> {
             frames[frame].extend_from_slice(bytes);
             frame
         };
+        levels.resize(frames.len(), QUICK_LEVEL);
+        if *kind == StreamKind::Text {
+            levels[frame] = level;
+        }
         put_len(head, frame);
         put_len(head, bytes.len());
     }
     let mut data = Vec::new();
     put_len(head, frames.len());
-    for raw in &frames {
+    for (raw, &level) in frames.iter().zip(&levels) {
         let compressed = compress_at(level, raw).filter(|frame| frame.len() < raw.len() - raw.len() / 64);
         let (codec, stored) = match &compressed {
             Some(frame) => (FRAME_ZSTD, frame),
