@@ -3,12 +3,12 @@
 use crate::error::Error;
 use crate::ids::{BlockIds, IdsBuilder, hash, part_hashes};
 use crate::token::{CLASSES, CUT_BYTES_MAX, CUT_BYTES_MIN, Class, ID_BYTES_MIN, Shape};
-use crate::token_set::TokenSet;
+use crate::token_set::{SHORT_IDS_MAX, TokenSet};
 use crate::words::WordsBuilder;
 
 /// Ids of one class and length that are as few as this in a block go into the dictionary: they are names with
 /// a digit (`worker12`, `h264`), and there a needle that is part of them can find them.
-const LISTED_IDS_MAX: usize = 48;
+const LISTED_IDS_MAX: usize = SHORT_IDS_MAX as usize;
 /// Their text is this long at most: what a dictionary takes is bounded.
 const LISTED_FEW_BYTES_MAX: usize = 16 << 10;
 /// Long ids go there, too, while their text is short: a block that holds a few hundred long tokens would otherwise be a
@@ -88,11 +88,10 @@ impl ContentIndexBuilder {
             }
         }
         self.ids.add_block(block)?;
-        if let Some(dictionary) = &mut self.words {
-            words.sort_unstable();
-            if !dictionary.add_block(words.into_iter())? {
-                self.words = None;
-            }
+        if let Some(dictionary) = &mut self.words
+            && !dictionary.add_block(words.into_iter())?
+        {
+            self.words = None;
         }
         Ok(())
     }

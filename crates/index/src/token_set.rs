@@ -4,7 +4,7 @@
 //! how soon a token is known again: its first and last eight bytes are two words that tell all of it if it has
 //! 16 bytes at most, and those are nearly all. Short numbers, which are not indexed, are not even looked up.
 
-use crate::token::{Class, NUMBER_BYTES_MIN, Shape, WORD_BYTES_MAX};
+use crate::token::{Class, ID_BYTES_MIN, NUMBER_BYTES_MIN, Shape, WORD_BYTES_MAX};
 use xxhash_rust::xxh3::xxh3_64;
 
 const DIGIT: u8 = 1;
@@ -33,6 +33,10 @@ const KINDS: [u8; 256] = {
 const FRONT_FACTOR: u64 = 0x9e37_79b9_7f4a_7c01;
 const BACK_FACTOR: u64 = 0x01c6_a4a7_935b_d1e9;
 
+/// Of ids that are too short for the filter, so many of one class and length are returned: more are in no dictionary, and
+/// then only their length counts.
+pub(crate) const SHORT_IDS_MAX: u32 = 48;
+
 /// A table of tokens, kept from text to text for its memory.
 #[derive(Debug, Default)]
 pub(crate) struct TokenSet {
@@ -52,10 +56,14 @@ struct Known {
 }
 
 impl TokenSet {
-    /// Returns each token of a text once, but for short numbers. Cost: about 2 ns per byte of text.
+    /// Returns each token of a text once, but for short numbers and for ids beyond [`SHORT_IDS_MAX`].
+    ///
+    /// Cost: about 2 ns per byte of text.
     pub(crate) fn distinct<'a>(&'a mut self, text: &'a [u8]) -> impl Iterator<Item = (&'a [u8], Shape)> {
         self.tokens.clear();
         self.places.fill(0);
+        // How many short ids there are: lower-case hexadecimal ones and others, by their bytes.
+        let mut short_ids = [[0; ID_BYTES_MIN]; 2];
         let mut at = 0;
         while at < text.len() {
             let (start, mut kinds) = (at, 0);
@@ -67,14 +75,25 @@ impl TokenSet {
             }
             let is_short_number = kinds == DIGIT && at - start < NUMBER_BYTES_MIN;
             if at > start && !is_short_number {
-                self.add(text, start, at - start, kinds);
+                let bytes = at - start;
+                match short_ids[usize::from(kinds & OTHER != 0)].get_mut(bytes) {
+                    Some(count) if kinds & DIGIT != 0 => {
+                        if *count < SHORT_IDS_MAX {
+                            *count += u32::from(self.add(text, start, bytes, kinds));
+                        }
+                    }
+                    _ => {
+                        self.add(text, start, bytes, kinds);
+                    }
+                }
             }
             at += 1;
         }
         self.tokens.iter().map(|token| (token.text(text), token.shape()))
     }
 
-    fn add(&mut self, text: &[u8], start: usize, bytes: usize, kinds: u8) {
+    /// Returns whether the token is new.
+    fn add(&mut self, text: &[u8], start: usize, bytes: usize, kinds: u8) -> bool {
         if self.tokens.len() * 2 >= self.places.len() {
             self.grow();
         }
@@ -90,12 +109,13 @@ impl TokenSet {
             let known = &self.tokens[number];
             let is_same = known.front == front && known.back == back && known.bytes == bytes;
             if is_same && (bytes <= 16 || known.text(text) == token.text(text)) {
-                return;
+                return false;
             }
             place = (place + 1) & mask;
         }
         self.tokens.push(token);
         self.places[place] = u32::try_from(self.tokens.len()).expect("a block has fewer than 2^32 bytes");
+        true
     }
 
     fn grow(&mut self) {
@@ -161,9 +181,15 @@ mod tests {
     fn check(set: &mut TokenSet, text: &[u8]) {
         let all = tokens(text).map(|token| (token.bytes, shape(token.bytes)));
         let expect: BTreeMap<&[u8], Shape> = all.filter(|(_, shape)| *shape != Shape::ShortNumber).collect();
-        let found: Vec<(&[u8], Shape)> = set.distinct(text).collect();
-        assert_eq!(found.len(), expect.len(), "each token once");
-        assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), expect);
+        let list: Vec<(&[u8], Shape)> = set.distinct(text).collect();
+        let found: BTreeMap<&[u8], Shape> = list.iter().copied().collect();
+        assert_eq!(found.len(), list.len(), "each token once");
+        assert!(found.iter().all(|token| expect.get(token.0) == Some(token.1)));
+        for (token, shape) in expect.iter().filter(|token| !found.contains_key(token.0)) {
+            let is_like = |other: &(&&[u8], &Shape)| other.0.len() == token.len() && other.1 == shape;
+            let is_short = token.len() < ID_BYTES_MIN && matches!(shape, Shape::Id(_));
+            assert!(is_short && found.iter().filter(is_like).count() == SHORT_IDS_MAX as usize);
+        }
     }
 
     #[test]

@@ -11,11 +11,11 @@ use crate::tantivy_directory::BundleDirectory;
 use crate::tantivy_files::{corrupt, guarded, index_files, internal, term_schema};
 use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memmem, memrchr};
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tantivy::directory::{OwnedBytes, RamDirectory};
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::tokenizer::TokenizerManager;
+use tantivy::tokenizer::{Token, TokenStream, Tokenizer, TokenizerManager};
 use tantivy::{
     DocSet as _, Index, InvertedIndexReader, SingleSegmentIndexWriter, TERMINATED, TantivyDocument,
 };
@@ -36,7 +36,7 @@ pub(crate) struct WordsBuilder {
     writer: SingleSegmentIndexWriter<TantivyDocument>,
     directory: RamDirectory,
     field: Field,
-    terms: BTreeSet<Box<str>>,
+    terms: HashSet<Box<str>>,
     /// Bytes of the terms.
     bytes: usize,
 }
@@ -51,38 +51,84 @@ impl WordsBuilder {
     pub(crate) fn new() -> Result<Self, Error> {
         let (schema, field) = term_schema("word");
         let directory = RamDirectory::create();
+        // Under the name that the schema has: whoever reads asks for terms as they are.
+        let tokenizers = TokenizerManager::new();
+        tokenizers.register("raw", OnePerLine);
         let writer = Index::builder()
             .schema(schema)
+            .tokenizers(tokenizers)
             .single_segment_index_writer(directory.clone(), WRITER_BYTES)
             .map_err(internal)?;
-        Ok(Self { writer, directory, field, terms: BTreeSet::new(), bytes: 0 })
+        Ok(Self { writer, directory, field, terms: HashSet::new(), bytes: 0 })
     }
 
     /// Adds the words of the next block. Returns whether all words so far are few enough; if not, the
     /// dictionary is of no use.
     pub(crate) fn add_block<'a>(&mut self, words: impl Iterator<Item = &'a str>) -> Result<bool, Error> {
-        let mut document = TantivyDocument::default();
+        // One text of all words: a text for each costs more than its word does.
+        let mut text = String::new();
         for word in words {
             if !self.terms.contains(word) {
                 self.terms.insert(word.into());
                 self.bytes += word.len();
             }
-            document.add_text(self.field, word);
+            text.push_str(word);
+            text.push('\n');
         }
+        let mut document = TantivyDocument::default();
+        document.add_text(self.field, text);
         self.writer.add_document(document).map_err(internal)?;
         Ok(self.terms.len() <= WORDS_MAX && self.bytes <= WORDS_BYTES_MAX)
     }
 
     pub(crate) fn finish(self) -> Result<Vec<u8>, Error> {
         let index = self.writer.finalize().map_err(internal)?;
-        let mut terms = Vec::with_capacity(self.terms.iter().map(|term| term.len() + 1).sum());
-        for term in &self.terms {
+        let mut sorted: Vec<&str> = self.terms.iter().map(AsRef::as_ref).collect();
+        sorted.sort_unstable();
+        let mut terms = Vec::with_capacity(sorted.iter().map(|term| term.len() + 1).sum());
+        for term in sorted {
             terms.extend_from_slice(term.as_bytes());
             terms.push(b'\n');
         }
         let mut parts = vec![(PART_TERMS.to_owned(), terms)];
         parts.extend(index_files(&index, &self.directory)?);
         bundle::encode(&parts)
+    }
+}
+
+/// Makes a term of each line of a text.
+#[derive(Clone, Copy, Debug)]
+struct OnePerLine;
+
+/// The lines of a text that are still to come, and the last one.
+struct LinesLeft<'a> {
+    rest: &'a str,
+    token: Token,
+}
+
+impl Tokenizer for OnePerLine {
+    type TokenStream<'a> = LinesLeft<'a>;
+
+    fn token_stream<'a>(&'a mut self, text: &'a str) -> LinesLeft<'a> {
+        LinesLeft { rest: text, token: Token { position: 0, ..Token::default() } }
+    }
+}
+
+impl TokenStream for LinesLeft<'_> {
+    fn advance(&mut self) -> bool {
+        let Some((line, rest)) = self.rest.split_once('\n') else { return false };
+        self.token.text.clear();
+        self.token.text.push_str(line);
+        self.rest = rest;
+        true
+    }
+
+    fn token(&self) -> &Token {
+        &self.token
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        &mut self.token
     }
 }
 
