@@ -58,6 +58,8 @@ const RETRY_LAST_NS: u64 = 3_600_000_000_000;
 pub(crate) struct Maintenance {
     state: Mutex<State>,
     wake: Condvar,
+    /// Told when no query runs any more.
+    calm: Condvar,
     queries: AtomicUsize,
     /// Work that no rest was taken for yet, of this job and those before.
     unrested_ns: AtomicU64,
@@ -88,7 +90,7 @@ impl Drop for QueryGuard {
     fn drop(&mut self) {
         let maintenance = &self.shared.maintenance;
         if maintenance.queries.fetch_sub(1, Ordering::Relaxed) == 1 {
-            maintenance.wake.notify_all();
+            maintenance.calm.notify_all();
         }
     }
 }
@@ -104,6 +106,7 @@ impl Maintenance {
     pub(crate) fn stop(&self) {
         self.state.lock().is_stopping = true;
         self.wake.notify_all();
+        self.calm.notify_all();
     }
 
     /// Tells that a head is full, `age_ns` after its first entry.
@@ -139,7 +142,7 @@ impl Maintenance {
         // News of work to do end neither.
         self.wake.wait_while_for(&mut state, |state| !state.is_stopping, rest);
         let is_queried = |state: &mut State| !state.is_stopping && self.queries.load(Ordering::Relaxed) > 0;
-        self.wake.wait_while_for(&mut state, is_queried, QUERY_WAIT);
+        self.calm.wait_while_for(&mut state, is_queried, QUERY_WAIT);
         !state.is_stopping
     }
 }
