@@ -5,7 +5,8 @@
 //! escaped, behind `\u`. So lines with neither need no look. That such a line may be faulty does not
 //! matter: its entry is dropped either way.
 //!
-//! Where lines are shredded and the label is a key of theirs, its column tells more (`implied_key`).
+//! Where the label is a key of lines, its value tells more: its column if they are shredded, else what follows the key
+//! (`implied_key`).
 
 use crate::error::Error;
 use crate::implied_key::KeyTest;
@@ -24,7 +25,7 @@ pub(crate) struct Implied {
     label: String,
     text: Needles<'static>,
     escape: Needles<'static>,
-    /// What shredded lines are asked instead.
+    /// What shredded lines are asked instead, and plain ones then.
     key: Option<KeyTest>,
 }
 
@@ -79,7 +80,8 @@ impl Implied {
 
     /// Returns whether an entry with the line may pass.
     pub(crate) fn may_pass(&self, line: &[u8]) -> bool {
-        self.text.are_in(line) || self.escape.are_in(line)
+        self.escape.are_in(line)
+            || self.text.are_in(line) && self.key.as_ref().is_none_or(|key| key.may_pass_in(line))
     }
 
     /// Appends the rows that may pass, ascending.
@@ -107,7 +109,13 @@ impl Implied {
         let mut found = Vec::new();
         block.rows_with(&self.escape, rows.clone(), &mut found)?;
         let escaped = !found.is_empty();
-        block.rows_with(&self.text, rows, &mut found)?;
+        let mut with_text = Vec::new();
+        block.rows_with(&self.text, rows, &mut with_text)?;
+        if let Some(key) = self.key.as_ref().filter(|_| !block.is_shredded()) {
+            let lines = block.lines()?;
+            with_text.retain(|row| key.may_pass_in(lines.line(*row)));
+        }
+        found.append(&mut with_text);
         if escaped {
             found.sort_unstable();
             found.dedup();
@@ -123,7 +131,7 @@ fn of_filter(filter: &LabelFilter, lines: (bool, Option<KeyFormat>), found: &mut
     let (named_by_line, format) = lines;
     let key_test = |name: &str| {
         let format = format.filter(|_| !name.ends_with(SUFFIX))?;
-        Some(KeyTest { format, key: name.to_owned(), test: LabelTest::compile(filter).ok()? })
+        Some(KeyTest::new(format, name, LabelTest::compile(filter).ok()?))
     };
     match filter {
         LabelFilter::And(left, right) => {
@@ -252,15 +260,17 @@ mod tests {
     #[test]
     fn escaped_lines_may_pass() {
         let mut entries = Entries::new();
-        for line in [r#"{"a":"v1"}"#, r#"{"a":"v2"}"#, r#"{"a":"\u0076\u0031"}"#, "", "v1"] {
+        for line in
+            [r#"{"a":"v1"}"#, r#"{"a":"v2"}"#, r#"{"a":"\u0076\u0031"}"#, "", r#"{"a":{"":"v1"}}"#, "v1"]
+        {
             entries.push(1, line.as_bytes(), "", &LabelSet::default());
         }
         let implied = of(r#"| json | a="v1""#).remove(0);
         let mut rows = Vec::new();
         let block = Block::from_entries(entries);
-        implied.rows(&block, 0..5, &mut rows).unwrap();
+        implied.rows(&block, 0..6, &mut rows).unwrap();
         assert_eq!(rows, [0, 2, 4]);
         let lines = block.lines().unwrap();
-        assert!((0..5).all(|row| implied.may_pass(lines.line(row)) == rows.contains(&row)));
+        assert!((0..6).all(|row| implied.may_pass(lines.line(row)) == rows.contains(&row)));
     }
 }
