@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::hash::{Hash128, hash_of};
 use crate::line_source::line_of;
 use crate::shared_blocks::SharedBlocks;
-use crate::turns::Turns;
+use crate::turns::{Turns, Work};
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{LabelSet, StreamId, TimeRange};
 use std::borrow::Cow;
@@ -65,7 +65,7 @@ pub(crate) fn find_copies(
     }
     pairs.sort_by_key(Pair::views);
     let groups: Vec<&[Pair<'_>]> = pairs.chunk_by(|a, b| a.views() == b.views()).collect();
-    let found = turns.fold(groups.len(), |finder: &mut Finder, index| {
+    let found = turns.fold(groups.len(), Work::Unknown, |finder: &mut Finder, index| {
         let mut bytes = 0;
         for pair in groups.get(index).copied().unwrap_or_default() {
             bytes += compare(finder, blocks, pair, range)?;

@@ -27,6 +27,7 @@ use crate::request::{LogEntry, QueryResult, QueryStats};
 use crate::scan::{ByCodes, Codes, LabelColumns, rows_of};
 use crate::stage::Entry;
 use crate::stage_distinct::NO_COMBINATION;
+use crate::turns::Work;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{LogExpr, StageKind};
 use logyard_model::{Direction, LabelSet, StreamId, TimeRange};
@@ -183,13 +184,15 @@ impl LogQuery<'_> {
         }
         let mut picker =
             Picker { query: self, pending: Vec::new(), picked: Vec::new(), combinations: HashSet::new() };
-        // A few entries of one stream mostly lie in one view.
-        let mut batch = if self.only.is_some() { 1 } else { self.context.turns.lanes() };
+        let work = self.work_of_finding();
+        // A few entries of one stream mostly lie in one view; and what one thread does needs no views for others.
+        let is_one_by_one = self.only.is_some() || work == Work::Little;
+        let mut batch = if is_one_by_one { 1 } else { self.context.turns.lanes() };
         let mut rest = &*order;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(batch.min(rest.len()));
             let bound = picker.bound();
-            let found = self.context.turns.fold(now.len(), |found: &mut Found, turn| {
+            let found = self.context.turns.fold(now.len(), work, |found: &mut Found, turn| {
                 let Some((_, index)) = now.get(turn) else { return Ok(0) };
                 self.find_in_view(*index, bound, found)
             })?;
@@ -207,6 +210,24 @@ impl LogQuery<'_> {
         }
         self.context.memory.release(picker.pending.len() as u64 * PLACE_BYTES);
         Ok(picker.picked)
+    }
+
+    /// Returns what it takes to find entries in a few views: little if all pass, so that no more are looked at than are
+    /// wanted.
+    fn work_of_finding(&self) -> Work {
+        let all_pass = self.pipeline.line_filters.is_empty() && self.pipeline.is_filters_only();
+        match all_pass && self.interval_ns == 0 && self.limit <= LITTLE_ENTRIES_MAX {
+            true => Work::Little,
+            false => Work::Unknown,
+        }
+    }
+
+    /// Returns what it takes to build entries: a parser takes its time for each.
+    fn work_of_building(&self, entries: usize) -> Work {
+        match self.pipeline.is_filters_only() && entries <= LITTLE_ENTRIES_MAX {
+            true => Work::Little,
+            false => Work::Unknown,
+        }
     }
 
     /// Adds the places of a view's entries that may be in the answer; returns the bytes decoded.
@@ -427,26 +448,28 @@ impl LogQuery<'_> {
         let view_of = |index: &usize| places.get(*index).map(|place| place.view);
         order.sort_by_key(view_of);
         let groups: Vec<&[usize]> = order.chunk_by(|a, b| view_of(a) == view_of(b)).collect();
-        let parts = self.context.turns.fold(groups.len(), |built: &mut Vec<(usize, LogEntry)>, index| {
-            let group = groups.get(index).copied().unwrap_or_default();
-            let Some(block) = group.first().and_then(view_of).and_then(|view| self.block(view)) else {
-                return Ok(0);
-            };
-            let columns = LabelColumns::new(&block, Columns::ALL)?;
-            // Made once per stream, level and metadata: most entries share theirs with others.
-            let mut bases: HashMap<(u32, Codes), Base> = HashMap::new();
-            for index in group {
-                self.context.request.cancel.check()?;
-                let Some(place) = places.get(*index) else { continue };
-                let base = bases
-                    .entry((place.stream, columns.codes(place.row)))
-                    .or_insert_with(|| columns.base(&self.labels_of(place.stream), place.row));
-                let entry = build_entry(&self.pipeline, &block, base, (place.ts_ns, place.row))?;
-                self.context.memory.hold(entry_bytes(&entry))?;
-                built.push((*index, entry));
-            }
-            Ok(block.new_bytes() as u64)
-        })?;
+        let work = self.work_of_building(places.len());
+        let parts =
+            self.context.turns.fold(groups.len(), work, |built: &mut Vec<(usize, LogEntry)>, index| {
+                let group = groups.get(index).copied().unwrap_or_default();
+                let Some(block) = group.first().and_then(view_of).and_then(|view| self.block(view)) else {
+                    return Ok(0);
+                };
+                let columns = LabelColumns::new(&block, Columns::ALL)?;
+                // Made once per stream, level and metadata: most entries share theirs with others.
+                let mut bases: HashMap<(u32, Codes), Base> = HashMap::new();
+                for index in group {
+                    self.context.request.cancel.check()?;
+                    let Some(place) = places.get(*index) else { continue };
+                    let base = bases
+                        .entry((place.stream, columns.codes(place.row)))
+                        .or_insert_with(|| columns.base(&self.labels_of(place.stream), place.row));
+                    let entry = build_entry(&self.pipeline, &block, base, (place.ts_ns, place.row))?;
+                    self.context.memory.hold(entry_bytes(&entry))?;
+                    built.push((*index, entry));
+                }
+                Ok(block.new_bytes() as u64)
+            })?;
         let mut built: Vec<(usize, LogEntry)> = parts.into_iter().flatten().collect();
         built.sort_unstable_by_key(|(index, _)| *index);
         Ok(built.into_iter().map(|(_, entry)| entry).collect())
@@ -515,6 +538,9 @@ struct Found {
 
 /// The walk by intervals begins anew with each hour of the clock: Loki v3.7.6 cuts ranges there.
 const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// Most entries that are found in a view, or built, in a fraction of a millisecond.
+const LITTLE_ENTRIES_MAX: usize = 500;
 
 /// Most views read at once: more would be read in vain when few suffice.
 const BATCH_MAX: usize = 64;

@@ -22,7 +22,7 @@ use crate::patterns_text::{join, outline};
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
 use crate::shared_blocks::SharedBlocks;
-use crate::turns::Turns;
+use crate::turns::{Turns, Work};
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{Direction, Matcher, Prefilter, Tenants, TimeRange};
 use std::collections::{BTreeMap, HashMap};
@@ -106,7 +106,7 @@ pub(crate) fn run(
     let line_bytes: u64 = views.iter().flat_map(|view| &view.runs).map(|run| run.raw_bytes).sum();
     let stride = u32::try_from(line_bytes.div_ceil(LINE_BYTES_MAX)).unwrap_or(u32::MAX).max(1);
     let counting = Counting { request, range, memory, blocks: &blocks, stride };
-    let parts = turns.fold(views.len(), |outlines: &mut Outlines, index| {
+    let parts = turns.fold(views.len(), Work::Unknown, |outlines: &mut Outlines, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
         counting.count_view(outlines, (index, view), &copies)
     })?;

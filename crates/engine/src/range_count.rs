@@ -18,6 +18,7 @@ use crate::range_sums::{Counts, POINT_BYTES};
 use crate::scan::{Bases, ByCodes, LabelColumns, Rows, rows_of};
 use crate::series_index::SeriesLabels;
 use crate::stage::Entry;
+use crate::turns::Work;
 use crate::unwrap::Unwrapper;
 use crate::vector::GridSeries;
 use logyard_codec::{Block, BlockView, RunView};
@@ -101,7 +102,7 @@ pub(crate) fn evaluate(
         false => Default::default(),
     };
     let copies = find_copies(&context.turns, &context.query.blocks, &views, counting.range)?;
-    let parts = context.turns.fold(views.len(), |counts: &mut Counts, index| {
+    let parts = context.turns.fold(views.len(), Work::Unknown, |counts: &mut Counts, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
         counting.count_view(context, counts, (index, view), &copies)
     })?;

@@ -20,6 +20,7 @@ use crate::request::QueryStats;
 use crate::scan::{LabelColumns, rows_of};
 use crate::sketch::{SKETCH_BYTES, Sketch};
 use crate::stage::Entry;
+use crate::turns::Work;
 use crate::vector::{GridSeries, pick};
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation};
@@ -169,7 +170,7 @@ pub(crate) fn evaluate(
     };
     let (views, scan) = context.query.select(log, counting.range, &counting.pipeline.prefilter)?;
     let copies = find_copies(&context.turns, &context.query.blocks, &views, counting.range)?;
-    let parts = context.turns.fold(views.len(), |found: &mut Found, index| {
+    let parts = context.turns.fold(views.len(), Work::Unknown, |found: &mut Found, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
         counting.read_view(context, found, (index, view), &copies)
     })?;

@@ -19,6 +19,7 @@ use crate::request::QueryStats;
 use crate::scan::{Bases, LabelColumns, rows_of};
 use crate::series_index::{SeriesIndex, SeriesLabels};
 use crate::stage::Entry;
+use crate::turns::Work;
 use crate::unwrap::Unwrapper;
 use crate::vector::GridSeries;
 use logyard_codec::{Block, BlockView, RunView};
@@ -105,7 +106,7 @@ pub(crate) fn evaluate(
     while !rest.is_empty() {
         let batch = (context.turns.lanes() * BATCH_PER_LANE).min(rest.len());
         let (now, later) = rest.split_at(batch);
-        let parts = context.turns.fold(now.len(), |found: &mut Found, place| {
+        let parts = context.turns.fold(now.len(), Work::Unknown, |found: &mut Found, place| {
             let index = now.get(place).map_or(usize::MAX, |(_, index)| *index);
             let Some(view) = views.get(index) else { return Ok(0) };
             unwrapping.read_view(context, found, (index, view), (&copies, &ranks))

@@ -6,7 +6,8 @@
 //! it has decoded some bytes, hence takes milliseconds however long the query is.
 //!
 //! Milliseconds are long for a query that takes one. So while others are under way the thread that asks takes the first
-//! turns by itself, beside the pool, and the system shares the processors out: a light query has ended by then.
+//! turns by itself, beside the pool, and the system shares the processors out: a light query has ended by then. What is
+//! known to be little is left to that thread altogether: to wake others and to wait for them takes longer.
 //!
 //! Each thread evaluates one block at a time and lets go of it: the threads of the pool, and as many that ask, bound what
 //! all queries together have decoded.
@@ -27,6 +28,14 @@ const TURN_PIECES: usize = 256;
 /// Turns that the thread that asks takes by itself while other queries are under way.
 const OWN_TURNS: usize = 8;
 
+/// What a fold takes, as far as is known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A fraction of a millisecond, if nothing has to be read.
+    Little,
+    Unknown,
+}
+
 /// The threads that all queries share, and what is known of their load.
 #[derive(Debug)]
 pub(crate) struct Lanes {
@@ -46,14 +55,17 @@ impl Lanes {
         self.pool.current_num_threads().max(1)
     }
 
-    /// Lets a thread take turns beside the pool, if other folds are under way and not too many threads do.
-    fn admit(&self) -> Option<Counted<'_>> {
-        if self.folds.load(Ordering::Relaxed) < 2 {
-            return None;
-        }
+    /// Lets a thread take turns beside the pool if not too many threads do, and says how many; for work that is not
+    /// known to be little only if other folds are under way.
+    fn admit(&self, work: Work) -> Option<(Counted<'_>, usize)> {
+        let turns = match work {
+            Work::Little => usize::MAX,
+            Work::Unknown if self.folds.load(Ordering::Relaxed) < 2 => return None,
+            Work::Unknown => OWN_TURNS,
+        };
         let more = |own: usize| (own < self.count()).then_some(own + 1);
         self.own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Counted(&self.own))
+        Some((Counted(&self.own), turns))
     }
 }
 
@@ -100,9 +112,12 @@ impl<'a> Turns<'a> {
     pub(crate) fn fold<S: Default + Send>(
         &self,
         count: usize,
+        work: Work,
         step: impl Fn(&mut S, usize) -> Result<u64, Error> + Sync,
     ) -> Result<Vec<S>, Error> {
         let lanes = self.lanes().min(count);
+        // A single piece cannot be shared out.
+        let work = if count == 1 { Work::Little } else { work };
         self.lanes.folds.fetch_add(1, Ordering::Relaxed);
         let _fold = Counted(&self.lanes.folds);
         let (next, is_stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -126,16 +141,29 @@ impl<'a> Turns<'a> {
                 }
             }
             lock(&idle).push(state);
+            decoded
         };
         let is_more = || next.load(Ordering::Relaxed) < count && !is_stopped.load(Ordering::Relaxed);
-        if let Some(_own) = self.lanes.admit() {
-            for _ in 0..OWN_TURNS {
-                if is_more() {
-                    turn();
-                }
+        if let Some((_own, mut turns)) = self.lanes.admit(work) {
+            while turns > 0 && is_more() {
+                let decoded = turn();
+                // Little that has to be read first is not little.
+                turns = if work == Work::Little && decoded >= TURN_BYTES { 0 } else { turns - 1 };
             }
         }
-        let turn = &turn;
+        if is_more() {
+            self.share_out(lanes, &is_more, &|| {
+                turn();
+            });
+        }
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(idle.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// Hands turns out to the pool, `lanes` at a time, while there is more to do, and waits for their ends.
+    fn share_out(&self, lanes: usize, is_more: &dyn Fn() -> bool, turn: &(dyn Fn() + Sync)) {
         let (ended, ends) = sync_channel(lanes + 1);
         self.lanes.pool.in_place_scope(|scope| {
             let mut under_way = 0;
@@ -154,10 +182,6 @@ impl<'a> Turns<'a> {
                 }
             }
         });
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(idle.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        }
     }
 }
 
@@ -179,9 +203,11 @@ mod tests {
     #[test]
     fn every_piece_is_folded_once() {
         let (pool, cancel) = (pool(3), Cancel::new());
-        for (count, bytes) in [(0, 0), (1, 0), (2, TURN_BYTES), (1000, 1), (1000, TURN_BYTES)] {
+        let counts = [(0, 0), (1, 0), (2, TURN_BYTES), (1000, 1), (1000, TURN_BYTES)];
+        let works = [Work::Unknown, Work::Little];
+        for ((count, bytes), work) in counts.into_iter().flat_map(|one| works.map(|work| (one, work))) {
             let sums = Turns::new(&pool, &cancel)
-                .fold(count, |sum: &mut (usize, usize), index| {
+                .fold(count, work, |sum: &mut (usize, usize), index| {
                     *sum = (sum.0 + 1, sum.1 + index);
                     Ok(bytes)
                 })
@@ -200,12 +226,32 @@ mod tests {
             steps.fetch_add(1, Ordering::Relaxed);
             if index == 3 { Err(Error::invalid("three")) } else { Ok(TURN_BYTES) }
         };
-        let error = Turns::new(&pool, &cancel).fold(100_000, step).unwrap_err();
+        let error = Turns::new(&pool, &cancel).fold(100_000, Work::Unknown, step).unwrap_err();
         assert_eq!(error.to_string(), "three");
         assert!(steps.load(Ordering::Relaxed) < 50_000);
         cancel.withdraw();
-        let error = Turns::new(&pool, &cancel).fold(1, |_: &mut (), _| Ok(0)).unwrap_err();
+        let error = Turns::new(&pool, &cancel).fold(1, Work::Unknown, |_: &mut (), _| Ok(0)).unwrap_err();
         assert_eq!(error.kind(), Kind::Cancelled);
+    }
+
+    #[test]
+    fn little_work_stays_on_the_thread_that_asks() {
+        let (pool, cancel) = (pool(2), Cancel::new());
+        let asks = std::thread::current().id();
+        let step = |states: &mut usize, _| {
+            assert_eq!(std::thread::current().id(), asks);
+            *states += 1;
+            Ok(1)
+        };
+        assert_eq!(Turns::new(&pool, &cancel).fold(500, Work::Little, step).unwrap(), [500]);
+        assert_eq!(Turns::new(&pool, &cancel).fold(1, Work::Unknown, step).unwrap(), [1]);
+        // As many as there are threads of the pool may do so; what others ask is handed out.
+        pool.own.store(2, Ordering::Relaxed);
+        let step = |_: &mut (), _| {
+            assert_ne!(std::thread::current().id(), asks);
+            Ok(0)
+        };
+        Turns::new(&pool, &cancel).fold(1, Work::Little, step).unwrap();
     }
 
     #[test]
@@ -222,10 +268,10 @@ mod tests {
                     lock(&is_done).recv_timeout(Duration::from_secs(60)).unwrap();
                     Ok(TURN_BYTES)
                 };
-                Turns::new(&pool, &cancel).fold(1, step).unwrap();
+                Turns::new(&pool, &cancel).fold(1, Work::Unknown, step).unwrap();
             });
             has_begun.recv().unwrap();
-            let sums = Turns::new(&pool, &cancel).fold(3, |sum: &mut usize, index| {
+            let sums = Turns::new(&pool, &cancel).fold(3, Work::Unknown, |sum: &mut usize, index| {
                 *sum += index;
                 Ok(TURN_BYTES)
             });
@@ -252,12 +298,12 @@ mod tests {
                         false => Ok(TURN_BYTES),
                     }
                 };
-                Turns::new(&pool, &cancel).fold(usize::MAX / 2, step).unwrap_err();
+                Turns::new(&pool, &cancel).fold(usize::MAX / 2, Work::Unknown, step).unwrap_err();
             });
             has_begun.recv().unwrap();
             let before = heavy_steps.load(Ordering::Relaxed);
             let light = OWN_TURNS + 3;
-            Turns::new(&pool, &cancel).fold(light, |_: &mut (), _| Ok(TURN_BYTES)).unwrap();
+            Turns::new(&pool, &cancel).fold(light, Work::Unknown, |_: &mut (), _| Ok(TURN_BYTES)).unwrap();
             let between = heavy_steps.load(Ordering::Relaxed) - before;
             light_is_done.store(true, Ordering::Relaxed);
             assert!(between > 0, "the heavy query goes on between the turns of the light one");

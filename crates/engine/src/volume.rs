@@ -15,7 +15,7 @@ use crate::request::QueryStats;
 use crate::select::{Select, SelectRequest};
 use crate::settings::EngineSettings;
 use crate::shared_blocks::SharedBlocks;
-use crate::turns::Turns;
+use crate::turns::{Turns, Work};
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_model::{Direction, LabelSet, Matcher, Prefilter, Stream, StreamId, Tenants, TimeRange};
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +25,9 @@ use std::sync::Arc;
 const GROUP_BYTES: u64 = 256;
 /// Bytes that a bucket takes, roughly.
 const BUCKET_BYTES: u64 = 48;
+
+/// Most runs that are counted in a fraction of a millisecond.
+const LITTLE_RUNS_MAX: usize = 4096;
 
 /// A question for bytes.
 #[derive(Clone, Debug)]
@@ -116,7 +119,7 @@ pub(crate) fn run(
     let blocks = SharedBlocks::default();
     let copies = find_copies(turns, &blocks, &views, range)?;
     let counting = Counting { request, range, memory, blocks: &blocks };
-    let parts = turns.fold(views.len(), |sums: &mut Sums, index| {
+    let parts = turns.fold(views.len(), counting.work(&views), |sums: &mut Sums, index| {
         let Some(view) = views.get(index) else { return Ok(0) };
         counting.count_view(sums, (index, view), &copies)
     })?;
@@ -136,6 +139,15 @@ pub(crate) fn run(
 }
 
 impl Counting<'_> {
+    /// Returns what it takes to count the runs of some views, of which few lie across a border if there is one bucket.
+    fn work(&self, views: &[BlockView]) -> Work {
+        let runs: usize = views.iter().map(|view| view.runs.len()).sum();
+        match self.request.bucket_ns {
+            None if runs <= LITTLE_RUNS_MAX => Work::Little,
+            _ => Work::Unknown,
+        }
+    }
+
     fn count_view(
         &self,
         sums: &mut Sums,
