@@ -107,8 +107,14 @@ impl fmt::Display for LabelSet {
 /// Writes `text` between double quotes with the escapes of Go's `strconv.Quote`.
 pub(crate) fn write_quoted(f: &mut impl fmt::Write, text: &str) -> fmt::Result {
     f.write_char('"')?;
-    for c in text.chars() {
-        match c {
+    let mut rest = text;
+    // All that is escaped is one byte.
+    let is_escaped = |byte: u8| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
+    while let Some(at) = rest.bytes().position(is_escaped) {
+        let (plain, escaped) = rest.split_at(at);
+        f.write_str(plain)?;
+        let mut chars = escaped.chars();
+        match chars.next().unwrap_or_default() {
             '"' => f.write_str("\\\"")?,
             '\\' => f.write_str("\\\\")?,
             '\n' => f.write_str("\\n")?,
@@ -118,10 +124,11 @@ pub(crate) fn write_quoted(f: &mut impl fmt::Write, text: &str) -> fmt::Result {
             '\u{8}' => f.write_str("\\b")?,
             '\u{c}' => f.write_str("\\f")?,
             '\u{b}' => f.write_str("\\v")?,
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => write!(f, "\\x{:02x}", c as u32)?,
-            c => f.write_char(c)?,
+            c => write!(f, "\\x{:02x}", c as u32)?,
         }
+        rest = chars.as_str();
     }
+    f.write_str(rest)?;
     f.write_char('"')
 }
 

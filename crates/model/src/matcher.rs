@@ -37,17 +37,57 @@ pub struct Matcher {
     name: Box<str>,
     op: MatchOp,
     value: Box<str>,
-    regex: Option<Regex>,
+    /// Of the operators of regular expressions.
+    pattern: Option<Pattern>,
+}
+
+/// What a regular expression means. The expressions that dashboards ask for most are not compiled: that takes longer than
+/// to test all streams of a homelab.
+#[derive(Clone, Debug)]
+enum Pattern {
+    /// `.*`
+    Any,
+    /// `.+`
+    NotEmpty,
+    /// `a|b|c`, sorted.
+    OneOf(Box<[Box<str>]>),
+    Regex(Regex),
+}
+
+impl Pattern {
+    fn compile(text: &str) -> Result<Self, GoRegexError> {
+        // Each of these has a meaning of its own; any other character stands for itself.
+        const SPECIAL: &[char] = &['\\', '.', '+', '*', '?', '(', ')', '[', ']', '{', '}', '^', '$'];
+        Ok(match text {
+            ".*" => Self::Any,
+            ".+" => Self::NotEmpty,
+            _ if !text.contains(SPECIAL) => {
+                let mut texts: Vec<Box<str>> = text.split('|').map(Box::from).collect();
+                texts.sort_unstable();
+                Self::OneOf(texts.into())
+            }
+            _ => Self::Regex(compile_anchored_dotall(text)?),
+        })
+    }
+
+    fn is_match(&self, value: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NotEmpty => !value.is_empty(),
+            Self::OneOf(texts) => texts.binary_search_by(|text| (**text).cmp(value)).is_ok(),
+            Self::Regex(regex) => regex.is_match(value),
+        }
+    }
 }
 
 impl Matcher {
     /// Builds a matcher. Errors: the value of a regular expression operator does not compile.
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, GoRegexError> {
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(compile_anchored_dotall(value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(Pattern::compile(value)?),
         };
-        Ok(Self { name: name.into(), op, value: value.into(), regex })
+        Ok(Self { name: name.into(), op, value: value.into(), pattern })
     }
 
     /// Returns the name of the tested label.
@@ -70,8 +110,8 @@ impl Matcher {
         match self.op {
             MatchOp::Equal => *self.value == *value,
             MatchOp::NotEqual => *self.value != *value,
-            MatchOp::Regex => self.regex.as_ref().is_some_and(|regex| regex.is_match(value)),
-            MatchOp::NotRegex => !self.regex.as_ref().is_some_and(|regex| regex.is_match(value)),
+            MatchOp::Regex => self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(value)),
+            MatchOp::NotRegex => !self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(value)),
         }
     }
 
@@ -119,5 +159,19 @@ mod tests {
         check(MatchOp::NotEqual, "x", &[("x", false), ("", true)]);
         check(MatchOp::Regex, "x|y.", &[("x", true), ("y\n", true), ("xy", false)]);
         check(MatchOp::NotRegex, "x+", &[("xx", false), ("xxy", true), ("", true)]);
+    }
+
+    #[test]
+    fn expressions_that_are_not_compiled_mean_the_same() {
+        let texts = ["", "a", "b", "ab", "a|b", "\n", "é", "|", "a b", "#"];
+        for pattern in ["", "|", ".*", ".+", "a", "a|b", "b|a|b", "a|", "é|a b", "#|\n", "a-b|,"] {
+            let regex = compile_anchored_dotall(pattern).unwrap();
+            let matcher = Matcher::new("a", MatchOp::Regex, pattern).unwrap();
+            assert!(!matches!(matcher.pattern, Some(Pattern::Regex(_))));
+            for text in texts {
+                assert_eq!(matcher.matches(text), regex.is_match(text), "{pattern:?} on {text:?}");
+            }
+        }
+        assert!(Matcher::new("a", MatchOp::Regex, "a|(").is_err());
     }
 }

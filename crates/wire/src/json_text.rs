@@ -10,7 +10,8 @@ pub fn push_string(buffer: &mut Vec<u8>, text: &str) {
 
 /// Appends a quoted JSON string made of bytes that need not be UTF-8.
 pub fn push_bytes(buffer: &mut Vec<u8>, bytes: &[u8]) {
-    buffer.reserve(bytes.len() + 2);
+    // A line of JSON grows by about an eighth.
+    buffer.reserve(bytes.len() + bytes.len() / 8 + 16);
     buffer.push(b'"');
     match std::str::from_utf8(bytes) {
         Ok(text) => push_valid(buffer, text),
@@ -68,61 +69,66 @@ pub(crate) fn lossy_bytes(bytes: &[u8]) -> usize {
 }
 
 fn push_valid(buffer: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    let mut copied = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if PLAIN[usize::from(byte)] {
+    let mut rest = text.as_bytes();
+    // Lines of JSON have a quote every few bytes: a whole word is copied and cut back rather than copied in part.
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        buffer.extend_from_slice(word);
+        let marks = not_plain(u64::from_le_bytes(*word));
+        if marks == 0 {
+            rest = behind;
             continue;
         }
-        // U+2028 and U+2029 are e2 80 a8 and e2 80 a9; other characters of that first byte are plain.
-        let (escape, width) = match byte {
-            0xe2 => match bytes.get(at + 1..at + 3) {
-                Some([0x80, 0xa8]) => (b"\\u2028" as &[u8], 3),
-                Some([0x80, 0xa9]) => (b"\\u2029" as &[u8], 3),
-                _ => continue,
-            },
-            b'"' => (b"\\\"" as &[u8], 1),
-            b'\\' => (b"\\\\" as &[u8], 1),
-            b'\n' => (b"\\n" as &[u8], 1),
-            b'\r' => (b"\\r" as &[u8], 1),
-            b'\t' => (b"\\t" as &[u8], 1),
-            b'<' => (b"\\u003c" as &[u8], 1),
-            b'>' => (b"\\u003e" as &[u8], 1),
-            b'&' => (b"\\u0026" as &[u8], 1),
-            _ => {
-                buffer.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
-                buffer.extend_from_slice(b"\\u00");
-                buffer.push(HEX[usize::from(byte >> 4)]);
-                buffer.push(HEX[usize::from(byte & 15)]);
-                copied = at + 1;
-                continue;
-            }
-        };
-        buffer.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
-        buffer.extend_from_slice(escape);
-        copied = at + width;
+        let plain = marks.trailing_zeros() as usize / 8;
+        buffer.truncate(buffer.len() - (word.len() - plain));
+        rest = push_first(buffer, rest.get(plain..).unwrap_or_default());
     }
-    buffer.extend_from_slice(bytes.get(copied..).unwrap_or_default());
+    while !rest.is_empty() {
+        rest = push_first(buffer, rest);
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// Marks by its highest bit the first byte of a word that is not copied as it is; bytes behind it may be marked, too.
+fn not_plain(word: u64) -> u64 {
+    let is = |word: u64, byte: u8| {
+        let differs = word ^ (ONES * u64::from(byte));
+        differs.wrapping_sub(ONES) & !differs
+    };
+    let is_control = word.wrapping_sub(ONES * 0x20) & !word;
+    // `"` and `&` differ in one bit, as do `<` and `>`.
+    let is_escaped = is(word | (ONES * 4), b'&') | is(word | (ONES * 2), b'>') | is(word, b'\\');
+    (is_control | is_escaped | is(word, 0xe2)) & (ONES * 0x80)
+}
+
+/// Appends the first byte, or what is written for it and those that belong to it; returns what follows.
+fn push_first<'a>(buffer: &mut Vec<u8>, bytes: &'a [u8]) -> &'a [u8] {
+    let Some((&byte, rest)) = bytes.split_first() else { return bytes };
+    match byte {
+        b'"' => buffer.extend_from_slice(b"\\\""),
+        b'\\' => buffer.extend_from_slice(b"\\\\"),
+        b'\n' => buffer.extend_from_slice(b"\\n"),
+        b'\r' => buffer.extend_from_slice(b"\\r"),
+        b'\t' => buffer.extend_from_slice(b"\\t"),
+        0..0x20 | b'<' | b'>' | b'&' => {
+            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            buffer.extend_from_slice(b"\\u00");
+            buffer.extend_from_slice(&digits);
+        }
+        // U+2028 and U+2029 are e2 80 a8 and e2 80 a9; other characters of that first byte are plain.
+        0xe2 => match rest {
+            [0x80, last @ (0xa8 | 0xa9), rest @ ..] => {
+                buffer.extend_from_slice(if *last == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+                return rest;
+            }
+            _ => buffer.push(byte),
+        },
+        _ => buffer.push(byte),
+    }
+    rest
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// Bytes that are copied without a look at their neighbours.
-static PLAIN: [bool; 256] = {
-    let mut plain = [true; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        plain[byte] = false;
-        byte += 1;
-    }
-    plain[b'"' as usize] = false;
-    plain[b'\\' as usize] = false;
-    plain[b'<' as usize] = false;
-    plain[b'>' as usize] = false;
-    plain[b'&' as usize] = false;
-    plain[0xe2] = false;
-    plain
-};
 
 #[cfg(test)]
 mod tests {
@@ -159,6 +165,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn words_are_written_as_single_bytes_are(
+            text in "([a-z]{0,9}[\"&<>\\\\\n\r\t\u{0}-\u{1f}\u{7f}\u{80}\u{2028}\u{2029}\u{2030}\u{20ac} !#%\\[\\]=?'é]){0,12}",
+        ) {
+            let (mut buffer, mut expect) = (Vec::new(), Vec::new());
+            push_valid(&mut buffer, &text);
+            let mut rest = text.as_bytes();
+            while !rest.is_empty() {
+                rest = push_first(&mut expect, rest);
+            }
+            prop_assert_eq!(&buffer, &expect);
+            let read: String = serde_json::from_slice(&[b"\"" as &[u8], &buffer, b"\""].concat()).unwrap();
+            prop_assert_eq!(read, text);
+        }
+
         #[test]
         fn any_bytes_become_json_that_reads_back(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut buffer = Vec::new();
