@@ -72,6 +72,7 @@ pub(crate) fn stats(stats: &QueryStats, entries_returned: u64, spent: Spent) -> 
 }
 
 /// Entries of one label set, as positions in the result.
+#[derive(Default)]
 struct Group {
     text: String,
     labels: LabelSet,
@@ -83,6 +84,7 @@ fn streams(entries: &[LogEntry], warnings: &[String], flags: &[&str], stats: &St
     let mut groups = group(entries, categorize);
     groups.sort_by(|a, b| a.text.cmp(&b.text));
     let mut answer = StreamsAnswer::new(warnings, flags, categorize);
+    answer.make_room(entries.len(), entries.iter().map(|entry| entry.line.len()).sum());
     for group in &groups {
         answer.stream(&group.labels);
         for entry in group.entries.iter().filter_map(|&at| entries.get(at)) {
@@ -100,12 +102,17 @@ fn group(entries: &[LogEntry], categorize: bool) -> Vec<Group> {
         let group = *by_address.entry(addresses(entry, categorize)).or_insert_with(|| {
             let labels = if categorize { LabelSet::clone(&entry.stream) } else { folded(entry) };
             *by_labels.entry(labels).or_insert_with_key(|labels| {
-                groups.push(Group { text: labels.to_string(), labels: labels.clone(), entries: Vec::new() });
+                groups.push(Group { text: labels.to_string(), ..Group::default() });
                 groups.len() - 1
             })
         });
         if let Some(group) = groups.get_mut(group) {
             group.entries.push(at);
+        }
+    }
+    for (labels, group) in by_labels {
+        if let Some(group) = groups.get_mut(group) {
+            group.labels = labels;
         }
     }
     groups

@@ -70,17 +70,20 @@ pub(crate) fn lossy_bytes(bytes: &[u8]) -> usize {
 
 fn push_valid(buffer: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
-    // Lines of JSON have a quote every few bytes: a whole word is copied and cut back rather than copied in part.
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        buffer.extend_from_slice(word);
-        let marks = not_plain(u64::from_le_bytes(*word));
-        if marks == 0 {
+        if is_plain(u64::from_le_bytes(*word)) {
+            buffer.extend_from_slice(word);
             rest = behind;
-            continue;
+        } else if push_word(buffer, word) {
+            rest = behind;
+        } else {
+            let is_long = |byte: u8| FORMS[usize::from(byte)].is_long;
+            let until = word.iter().position(|byte| is_long(*byte)).unwrap_or(word.len() - 1);
+            let behind = rest.len() - until;
+            while rest.len() >= behind {
+                rest = push_first(buffer, rest);
+            }
         }
-        let plain = marks.trailing_zeros() as usize / 8;
-        buffer.truncate(buffer.len() - (word.len() - plain));
-        rest = push_first(buffer, rest.get(plain..).unwrap_or_default());
     }
     while !rest.is_empty() {
         rest = push_first(buffer, rest);
@@ -89,8 +92,9 @@ fn push_valid(buffer: &mut Vec<u8>, text: &str) {
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// Marks by its highest bit the first byte of a word that is not copied as it is; bytes behind it may be marked, too.
-fn not_plain(word: u64) -> u64 {
+/// Returns whether all bytes of a word are written as they are.
+fn is_plain(word: u64) -> bool {
+    // Marks by its highest bit each byte that is equal, and maybe some behind it.
     let is = |word: u64, byte: u8| {
         let differs = word ^ (ONES * u64::from(byte));
         differs.wrapping_sub(ONES) & !differs
@@ -98,35 +102,83 @@ fn not_plain(word: u64) -> u64 {
     let is_control = word.wrapping_sub(ONES * 0x20) & !word;
     // `"` and `&` differ in one bit, as do `<` and `>`.
     let is_escaped = is(word | (ONES * 4), b'&') | is(word | (ONES * 2), b'>') | is(word, b'\\');
-    (is_control | is_escaped | is(word, 0xe2)) & (ONES * 0x80)
+    (is_control | is_escaped | is(word, 0xe2)) & (ONES * 0x80) == 0
+}
+
+/// Appends a word, unless it holds a byte that is written in more than two. Without a branch for each byte: lines of JSON
+/// have a quote every few bytes, and nobody can tell where.
+fn push_word(buffer: &mut Vec<u8>, word: &[u8; 8]) -> bool {
+    let (mut out, mut count, mut is_long) = ([0_u8; 16], 0, false);
+    for byte in word {
+        let form = &FORMS[usize::from(*byte)];
+        // Written over unless the byte is escaped.
+        out[count & 15] = b'\\';
+        count += usize::from(form.is_escaped);
+        out[count & 15] = form.shown;
+        count += 1;
+        is_long |= form.is_long;
+    }
+    if !is_long {
+        buffer.extend_from_slice(&out);
+        buffer.truncate(buffer.len() - (out.len() - count));
+    }
+    !is_long
 }
 
 /// Appends the first byte, or what is written for it and those that belong to it; returns what follows.
 fn push_first<'a>(buffer: &mut Vec<u8>, bytes: &'a [u8]) -> &'a [u8] {
     let Some((&byte, rest)) = bytes.split_first() else { return bytes };
-    match byte {
-        b'"' => buffer.extend_from_slice(b"\\\""),
-        b'\\' => buffer.extend_from_slice(b"\\\\"),
-        b'\n' => buffer.extend_from_slice(b"\\n"),
-        b'\r' => buffer.extend_from_slice(b"\\r"),
-        b'\t' => buffer.extend_from_slice(b"\\t"),
-        0..0x20 | b'<' | b'>' | b'&' => {
-            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-            buffer.extend_from_slice(b"\\u00");
-            buffer.extend_from_slice(&digits);
-        }
+    let form = &FORMS[usize::from(byte)];
+    match (byte, rest) {
         // U+2028 and U+2029 are e2 80 a8 and e2 80 a9; other characters of that first byte are plain.
-        0xe2 => match rest {
-            [0x80, last @ (0xa8 | 0xa9), rest @ ..] => {
-                buffer.extend_from_slice(if *last == 0xa8 { b"\\u2028" } else { b"\\u2029" });
-                return rest;
-            }
-            _ => buffer.push(byte),
-        },
+        (0xe2, [0x80, 0xa8, rest @ ..]) => {
+            buffer.extend_from_slice(b"\\u2028");
+            return rest;
+        }
+        (0xe2, [0x80, 0xa9, rest @ ..]) => {
+            buffer.extend_from_slice(b"\\u2029");
+            return rest;
+        }
+        (0xe2, _) => buffer.push(byte),
+        _ if form.is_long => {
+            buffer.extend_from_slice(b"\\u00");
+            buffer.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        _ if form.is_escaped => buffer.extend_from_slice(&[b'\\', form.shown]),
         _ => buffer.push(byte),
     }
     rest
 }
+
+/// How a byte is written.
+#[derive(Clone, Copy)]
+struct Form {
+    /// The byte, or the one behind a backslash that stands for it.
+    shown: u8,
+    /// There is a backslash before.
+    is_escaped: bool,
+    /// It may be written in another way than that.
+    is_long: bool,
+}
+
+static FORMS: [Form; 256] = {
+    let mut forms = [Form { shown: 0, is_escaped: false, is_long: false }; 256];
+    let mut index = 0;
+    while index < forms.len() {
+        let byte = index as u8;
+        let shown = match byte {
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            other => other,
+        };
+        let is_escaped = matches!(byte, b'\n' | b'\r' | b'\t' | b'"' | b'\\');
+        let is_long = !is_escaped && matches!(byte, 0..0x20 | b'<' | b'>' | b'&' | 0xe2);
+        forms[index] = Form { shown, is_escaped, is_long };
+        index += 1;
+    }
+    forms
+};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
