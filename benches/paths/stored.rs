@@ -75,7 +75,7 @@ fn batches(streams: &Streams) -> Vec<StoreBatch> {
 }
 
 fn encodable(batch: &StoreBatch) -> Vec<(&logyard_model::LabelSet, &logyard_codec::Entries)> {
-    batch.chunks.iter().map(|(stream, entries)| (&stream.labels, entries)).collect()
+    batch.chunks.iter().map(|(stream, entries)| (&*stream.labels, entries)).collect()
 }
 
 fn open(disk: SimDisk, now_ns: i64, compacts: bool) -> Store {

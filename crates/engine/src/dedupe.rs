@@ -6,12 +6,12 @@
 //! Pairs of runs are compared block by block, so that few blocks are decoded at a time, and few twice.
 
 use crate::error::Error;
-use crate::hash::{Hash128, hash_of};
+use crate::hash::{ByStream, Hash128, hash_of};
 use crate::line_source::line_of;
 use crate::shared_blocks::SharedBlocks;
 use crate::turns::{Turns, Work};
 use logyard_codec::{Block, BlockView, RunView};
-use logyard_model::{LabelSet, StreamId, TimeRange};
+use logyard_model::{LabelSet, TimeRange};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -84,7 +84,7 @@ pub(crate) fn find_copies(
 }
 
 fn overlapping_pairs(views: &[BlockView], range: TimeRange) -> Vec<Pair<'_>> {
-    let mut streams: HashMap<StreamId, Vec<Place<'_>>> = HashMap::new();
+    let mut streams: ByStream<Vec<Place<'_>>> = ByStream::default();
     for (view_index, view) in views.iter().enumerate() {
         for (run_index, run) in view.runs.iter().enumerate() {
             if range.overlaps(run.min_ns, run.max_ns) {

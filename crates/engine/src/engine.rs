@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind};
 use crate::explain::{self, PlanStep};
+use crate::hash::Streams;
 use crate::limits;
 use crate::memory::Memory;
 use crate::patterns::{self, PatternCounts, PatternsRequest};
@@ -16,9 +17,8 @@ use crate::volume::{self, VolumeOutcome, VolumeRequest};
 use crate::{log_query, metric_query};
 use logyard_codec::BlockView;
 use logyard_logql::{Expr, LogExpr};
-use logyard_model::{Prefilter, StreamId, TimeRange};
+use logyard_model::{Prefilter, TimeRange};
 use rayon::ThreadPoolBuilder;
-use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -188,7 +188,7 @@ impl Context<'_> {
         let views = self.source.select(&request)?;
         limits::check_bytes(self.settings, &views, range)?;
         let runs = || views.iter().flat_map(|view| &view.runs);
-        let streams: HashSet<StreamId> = runs().map(|run| run.stream.id).collect();
+        let streams: Streams = runs().map(|run| run.stream.id).collect();
         let scan = ScanCounts {
             source: self.source.describe(&request),
             streams: streams.len() as u64,

@@ -69,7 +69,7 @@ impl EntryFilter {
             return Ok(rows.iter().collect());
         }
         let ts_ns = block.timestamps()?;
-        let stream = Arc::new(run.stream.labels.clone());
+        let stream = Arc::clone(&run.stream.labels);
         let mut test = RunTest::new(&self.pipeline, block, run, stream)?;
         let mut passing = Vec::new();
         for row in rows.iter() {

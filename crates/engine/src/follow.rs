@@ -53,7 +53,7 @@ impl Follow {
             if rows.len() == 0 {
                 continue;
             }
-            let stream = Arc::new(run.stream.labels.clone());
+            let stream = Arc::clone(&run.stream.labels);
             let mut test = RunTest::new(&self.pipeline, block, run, Arc::clone(&stream))?;
             let columns = LabelColumns::new(block, Columns::ALL)?;
             let times = block.timestamps()?;

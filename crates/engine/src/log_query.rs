@@ -16,7 +16,7 @@
 use crate::dedupe::fingerprint;
 use crate::engine::Context;
 use crate::error::Error;
-use crate::hash::Hash128;
+use crate::hash::{ByStream, Hash128};
 use crate::kept_blocks::KeptBlocks;
 use crate::labels::{Base, Labels};
 use crate::limits;
@@ -56,7 +56,7 @@ pub(crate) struct LogQuery<'a> {
     pub(crate) pipeline: Pipeline,
     pub(crate) range: TimeRange,
     pub(crate) views: Vec<BlockView>,
-    pub(crate) ranks: HashMap<StreamId, u32>,
+    pub(crate) ranks: ByStream<u32>,
     /// By rank.
     pub(crate) streams: Vec<Arc<LabelSet>>,
     pub(crate) kept: KeptBlocks,
@@ -130,15 +130,15 @@ fn around(log: &LogExpr) -> Option<Around> {
 }
 
 /// Numbers the streams in the order of their canonical texts; returns the labels of each, too.
-pub(crate) fn rank_streams(views: &[BlockView]) -> (HashMap<StreamId, u32>, Vec<Arc<LabelSet>>) {
-    let mut texts: HashMap<StreamId, (String, &LabelSet)> = HashMap::new();
+pub(crate) fn rank_streams(views: &[BlockView]) -> (ByStream<u32>, Vec<Arc<LabelSet>>) {
+    let mut texts: ByStream<(String, &Arc<LabelSet>)> = ByStream::default();
     for run in views.iter().flat_map(|view| &view.runs) {
         let labels = &run.stream.labels;
         texts.entry(run.stream.id).or_insert_with(|| (labels.to_string(), labels));
     }
     let mut order: Vec<_> = texts.into_iter().map(|(id, (text, labels))| (text, id, labels)).collect();
     order.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-    let streams = order.iter().map(|(_, _, labels)| Arc::new(LabelSet::clone(labels))).collect();
+    let streams = order.iter().map(|(_, _, labels)| Arc::clone(labels)).collect();
     (order.into_iter().zip(0..).map(|((_, id, _), rank)| (id, rank)).collect(), streams)
 }
 
@@ -234,7 +234,7 @@ impl LogQuery<'_> {
     fn find_in_view(&self, index: usize, bound: Option<Place>, found: &mut Found) -> Result<u64, Error> {
         let Some(view) = self.views.get(index) else { return Ok(0) };
         let block = self.kept.get(index as u32).unwrap_or_else(|| self.context.blocks.open(&view.block));
-        let open = HashMap::from([(index as u32, Arc::clone(&block))]);
+        let open = Some((index as u32, &block));
         let mut places = Vec::new();
         // No entry behind this time can be in the answer.
         let mut last_ns = bound.map(|bound| bound.ts_ns);
@@ -258,12 +258,12 @@ impl LogQuery<'_> {
             self.find_in_run(&block, run, (first, last_ns), &mut places, &mut found.stats)?;
             // Not before there are twice as many, so that each place is sorted a few times at most.
             if self.interval_ns == 0 && places.len() / 2 >= self.limit {
-                self.shorten(&mut places, &open)?;
+                self.shorten(&mut places, open)?;
                 let last = self.last_of(&places, self.limit).and_then(|last| places.get(last));
                 last_ns = last.map(|place| place.ts_ns).or(last_ns);
             }
         }
-        self.shorten(&mut places, &open)?;
+        self.shorten(&mut places, open)?;
         self.context.memory.hold(places.len() as u64 * PLACE_BYTES)?;
         let bytes = self.context.blocks.note(&block, &mut found.stats);
         if !places.is_empty() {
@@ -275,7 +275,7 @@ impl LogQuery<'_> {
     }
 
     /// Puts the places of a view in order, and drops those that cannot be in the answer.
-    fn shorten(&self, places: &mut Vec<Place>, open: &HashMap<u32, Arc<Block>>) -> Result<(), Error> {
+    fn shorten(&self, places: &mut Vec<Place>, open: Option<(u32, &Arc<Block>)>) -> Result<(), Error> {
         places.sort_unstable_by(|a, b| self.order(a, b));
         self.drop_copies(places, open)?;
         self.keep_first(places, &HashSet::new());
@@ -320,7 +320,10 @@ impl LogQuery<'_> {
         }
         let ts_ns = block.timestamps()?;
         let stream = self.ranks.get(&run.stream.id).copied().unwrap_or_default();
-        let mut test = RunTest::new(&self.pipeline, block, run, self.labels_of(stream))?;
+        let mut test = match self.pipeline.is_filters_only() {
+            true => None,
+            false => Some(RunTest::new(&self.pipeline, block, run, self.labels_of(stream))?),
+        };
         let most = if self.interval_ns > 0 { usize::MAX } else { self.limit };
         let is_distinct = self.pipeline.is_distinct();
         let mut first_ns: HashMap<Hash128, i64> = HashMap::new();
@@ -338,7 +341,9 @@ impl LogQuery<'_> {
             }
             // A template may keep a thread for a while.
             self.context.request.cancel.check()?;
-            let Some(combination) = test.combination(row, *ts_ns)? else { continue };
+            let passes =
+                test.as_mut().map_or(Ok(Some(NO_COMBINATION)), |test| test.combination(row, *ts_ns))?;
+            let Some(combination) = passes else { continue };
             stats.entries_passed += 1;
             let mut is_new = true;
             if is_distinct {
@@ -394,9 +399,9 @@ impl LogQuery<'_> {
         places.truncate(beyond.map_or(places.len(), |beyond| last + beyond));
     }
 
-    /// Drops all but the first arrived of equal entries; the places are in order, and `open` are blocks
-    /// at hand by view.
-    fn drop_copies(&self, places: &mut Vec<Place>, open: &HashMap<u32, Arc<Block>>) -> Result<(), Error> {
+    /// Drops all but the first arrived of equal entries; the places are in order, and `open` is a view whose block is at
+    /// hand.
+    fn drop_copies(&self, places: &mut Vec<Place>, open: Option<(u32, &Arc<Block>)>) -> Result<(), Error> {
         let mut doubtful = self.doubtful(places);
         if doubtful.is_empty() {
             return Ok(());
@@ -407,7 +412,8 @@ impl LogQuery<'_> {
         let mut copies: Vec<Place> = Vec::new();
         for group in doubtful.chunk_by(|a, b| a.view == b.view) {
             let Some(view) = group.first().map(|place| place.view) else { continue };
-            let Some(block) = open.get(&view).map(Arc::clone).or_else(|| self.block(view)) else { continue };
+            let at_hand = open.filter(|(of, _)| *of == view).map(|(_, block)| Arc::clone(block));
+            let Some(block) = at_hand.or_else(|| self.block(view)) else { continue };
             for place in group {
                 self.context.request.cancel.check()?;
                 let key = (place.ts_ns, place.stream, fingerprint(&block, place.row)?);
@@ -623,7 +629,7 @@ impl Picker<'_> {
         let query = self.query;
         let before = self.pending.len();
         self.pending.sort_unstable_by(|a, b| query.order(a, b));
-        query.drop_copies(&mut self.pending, &HashMap::new())?;
+        query.drop_copies(&mut self.pending, None)?;
         query.keep_first(&mut self.pending, &self.combinations);
         let is_distinct = query.pipeline.is_distinct();
         let is_settled = |place: &Place| match nearest_ns {

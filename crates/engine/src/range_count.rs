@@ -251,7 +251,7 @@ impl Counting<'_> {
         };
         let columns = LabelColumns::new(block, needed)?;
         if columns.are_constant() {
-            let base = columns.base(&Arc::new(stream.clone()), run.rows.start);
+            let base = columns.base(stream, run.rows.start);
             let mut buffers = Buffers::default();
             let found = self.series_of(&base, run.min_ns, &[], &mut buffers, counts, Errors::Count);
             let Some((series, _)) = found.unwrap_or_default() else { return Ok(()) };
@@ -286,7 +286,7 @@ impl Counting<'_> {
             true => None,
             false => Some(LineSource::for_stages(block, rows, &self.pipeline)?),
         };
-        let stream = Arc::new(run.stream.labels.clone());
+        let stream = Arc::clone(&run.stream.labels);
         let mut of_run = OfRun { stream: &stream, whole, ts_ns, line_ends, lines };
         let columns = LabelColumns::new(block, needed)?;
         let errors = if may_fail { Errors::Stop } else { Errors::Count };
@@ -407,7 +407,7 @@ impl Counting<'_> {
         steps: &Range<usize>,
         counts: &mut Counts,
     ) {
-        let stream = Arc::new(run.stream.labels.clone());
+        let stream = Arc::clone(&run.stream.labels);
         let mut buffers = Buffers::default();
         let mut rows_by_codes: ByCodes<(u32, i64)> = ByCodes::new();
         for row in run.rows.clone() {

@@ -246,7 +246,7 @@ impl Counting<'_> {
             return Ok(());
         }
         let columns = LabelColumns::new(block, Columns::ALL)?;
-        let stream = Arc::new(run.stream.labels.clone());
+        let stream = Arc::clone(&run.stream.labels);
         let labels_only = self.pipeline.labels_only();
         let ts_ns = block.timestamps()?;
         let mut finder = StepFinder::new(self.window);

@@ -8,9 +8,11 @@ use crate::by_class::ByClass;
 use crate::dedupe::{Copies, find_copies};
 use crate::error::Error;
 use crate::grid::Window;
+use crate::hash::ByStream;
 use crate::labels::{Base, Buffers, Labels};
 use crate::limits;
 use crate::line_source::LineSource;
+use crate::log_query::rank_streams;
 use crate::metric_query::Context;
 use crate::plan::{Columns, Pipeline};
 use crate::range_count::check_errors;
@@ -24,9 +26,8 @@ use crate::unwrap::Unwrapper;
 use crate::vector::GridSeries;
 use logyard_codec::{Block, BlockView, RunView};
 use logyard_logql::{Grouping, RangeAggregation, Unwrap};
-use logyard_model::{StreamId, TimeRange};
+use logyard_model::TimeRange;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A value and what decides its order.
@@ -100,7 +101,7 @@ pub(crate) fn evaluate(
     let mut order: Vec<(i64, usize)> =
         views.iter().enumerate().map(|(index, view)| (earliest_ns(view), index)).collect();
     order.sort_unstable();
-    let ranks = rank_streams(&views);
+    let (ranks, _) = rank_streams(&views);
     let mut series = Sliding::new(Folding { op: aggregation.op, param: aggregation.param, window });
     let (mut rest, mut stats) = (&*order, QueryStats::default());
     while !rest.is_empty() {
@@ -197,23 +198,13 @@ fn check_count(context: &Context<'_>, count: usize) -> Result<(), Error> {
     )))
 }
 
-/// Numbers the streams in the order of their canonical texts.
-fn rank_streams(views: &[BlockView]) -> HashMap<StreamId, u32> {
-    let runs = views.iter().flat_map(|view| &view.runs);
-    let mut order: Vec<(String, StreamId)> =
-        runs.map(|run| (run.stream.labels.to_string(), run.stream.id)).collect();
-    order.sort_unstable();
-    order.dedup();
-    order.into_iter().zip(0..).map(|((_, id), rank)| (id, rank)).collect()
-}
-
 impl Unwrapping {
     fn read_view(
         &self,
         context: &Context<'_>,
         found: &mut Found,
         (index, view): (usize, &BlockView),
-        (copies, ranks): (&Copies, &HashMap<StreamId, u32>),
+        (copies, ranks): (&Copies, &ByStream<u32>),
     ) -> Result<u64, Error> {
         let (before, block) = (found.count, context.query.blocks.open(&view.block));
         for (run_index, run) in view.runs.iter().enumerate() {
@@ -240,7 +231,7 @@ impl Unwrapping {
             return Ok(());
         }
         let columns = LabelColumns::new(block, Columns::ALL)?;
-        let stream = Arc::new(run.stream.labels.clone());
+        let stream = Arc::clone(&run.stream.labels);
         let ts_ns = block.timestamps()?;
         let mut lines = LineSource::for_stages(block, &rows, &self.pipeline)?;
         let (mut bases, mut buffers) = (Bases::new(&columns, &stream), Buffers::default());

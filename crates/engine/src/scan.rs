@@ -128,7 +128,7 @@ fn rows_that_pass(block: &Block, run: &RunView, rows: Rows, pipeline: &Pipeline)
 fn rows_by_labels(block: &Block, run: &RunView, rows: Rows, pipeline: &Pipeline) -> Result<Rows, Error> {
     let Some(first) = rows.iter().next().filter(|_| pipeline.has_head()) else { return Ok(rows) };
     let columns = LabelColumns::new(block, pipeline.head_columns(&run.stream.labels))?;
-    let stream = Arc::new(run.stream.labels.clone());
+    let stream = Arc::clone(&run.stream.labels);
     let mut known: ByCodes<bool> = ByCodes::new();
     let mut passes = |row: u32| {
         let test = || pipeline.head_passes(&columns.base(&stream, row));

@@ -326,7 +326,7 @@ impl Fold {
         if rows.len() == 0 {
             return Ok(());
         }
-        let stream = Arc::new(run.stream.labels.clone());
+        let stream = Arc::clone(&run.stream.labels);
         let columns = LabelColumns::new(block, Columns::ALL)?;
         let (mut bases, mut buffers) = (Bases::new(&columns, &stream), Buffers::default());
         let mut lines = LineSource::new(block, rows.len())?;

@@ -8,6 +8,7 @@
 use crate::cancel::Cancel;
 use crate::dedupe::{Copies, find_copies, rows_between};
 use crate::error::Error;
+use crate::hash::ByStream;
 use crate::limits;
 use crate::memory::Memory;
 use crate::range_count::line_bytes;
@@ -17,7 +18,7 @@ use crate::settings::EngineSettings;
 use crate::shared_blocks::SharedBlocks;
 use crate::turns::{Turns, Work};
 use logyard_codec::{Block, BlockView, RunView};
-use logyard_model::{Direction, LabelSet, Matcher, Prefilter, Stream, StreamId, Tenants, TimeRange};
+use logyard_model::{Direction, LabelSet, Matcher, Prefilter, Stream, Tenants, TimeRange};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ pub struct VolumeOutcome {
 #[derive(Debug, Default)]
 struct Sums {
     index: HashMap<LabelSet, usize>,
-    of_stream: HashMap<StreamId, Arc<[usize]>>,
+    of_stream: ByStream<Arc<[usize]>>,
     /// By group; bucket → bytes.
     buckets: Vec<BTreeMap<i64, u64>>,
     held_bytes: u64,

@@ -348,7 +348,7 @@ impl Inner {
         }
         if prepared.encoded.is_none() && !prepared.chunks.is_empty() {
             let chunks: Vec<(&LabelSet, &Entries)> =
-                prepared.chunks.iter().map(|(stream, entries)| (&stream.labels, entries)).collect();
+                prepared.chunks.iter().map(|(stream, entries)| (&*stream.labels, entries)).collect();
             prepared.encoded = Some(Encoded::Batch(Bytes::from(encode_batch(&chunks))));
         }
         Ok(prepared)
@@ -469,7 +469,7 @@ mod tests {
         let Some(Encoded::Batch(encoded)) = prepared.encoded else { panic!("no batch") };
         let batch = decode_batch(&encoded, 1 << 20).unwrap();
         assert_eq!(batch.chunks.len(), 1);
-        assert_eq!(batch.chunks[0].labels, prepared.chunks[0].0.labels);
+        assert_eq!(batch.chunks[0].labels, *prepared.chunks[0].0.labels);
         assert_eq!(batch.chunks[0].entries.line(0), b"line");
     }
 

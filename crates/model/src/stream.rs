@@ -1,6 +1,7 @@
 //! Streams and their ids.
 
 use crate::{LabelSet, Tenant};
+use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Identifies a stream everywhere: xxh3-128 of the tenant's name and the label set.
@@ -31,13 +32,14 @@ impl StreamId {
 pub struct Stream {
     /// Hash of tenant and labels.
     pub id: StreamId,
-    /// The labels that identify the stream.
-    pub labels: LabelSet,
+    /// The labels that identify the stream; shared, since answers and pipelines hold them, too.
+    pub labels: Arc<LabelSet>,
 }
 
 impl Stream {
     /// Names a stream.
-    pub fn new(tenant: &Tenant, labels: LabelSet) -> Self {
+    pub fn new(tenant: &Tenant, labels: impl Into<Arc<LabelSet>>) -> Self {
+        let labels = labels.into();
         Self { id: StreamId::of(tenant, &labels), labels }
     }
 }

@@ -101,7 +101,7 @@ pub(crate) async fn series(
                 let streams = streams(&shared.store, &tenants, matchers, range)?;
                 found.extend(streams.into_iter().map(|stream| (stream.id.0, stream)));
             }
-            let mut sets: Vec<&LabelSet> = found.values().map(|stream| &stream.labels).collect();
+            let mut sets: Vec<&LabelSet> = found.values().map(|stream| &*stream.labels).collect();
             sets.sort_unstable();
             Ok(loki_answer::series(sets))
         })

@@ -6,7 +6,7 @@
 
 use logyard_codec::BlockView;
 use logyard_engine::{Engine, Error, Kind, QueryOutcome, QueryRequest, Select, SelectError, SelectRequest};
-use logyard_model::{Matcher, Stream, StreamId, Tenant, Tenants, TimeRange};
+use logyard_model::{LabelSet, Matcher, Stream, StreamId, Tenant, Tenants, TimeRange};
 use logyard_store::{Stats, Store};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -160,7 +160,7 @@ impl<'a> Parts<'a> {
 }
 
 fn labelled(tenant: &Tenant, stream: &Stream) -> Stream {
-    let mut labels = stream.labels.clone();
+    let mut labels = LabelSet::clone(&stream.labels);
     if let Some(own) = labels.remove(TENANT_LABEL) {
         labels.insert(OWN_TENANT_LABEL, own);
     }

@@ -412,7 +412,7 @@ impl Outbox<'_> {
         self.feed.state.metrics.tail_dropped.inc_by(missed.entries);
         let room = DROPPED_NAMED_MAX.saturating_sub(self.dropped.named.len());
         let named = missed.named.into_iter().take(room);
-        self.dropped.named.extend(named.map(|(ts_ns, stream)| (ts_ns, Arc::new(stream.labels.clone()))));
+        self.dropped.named.extend(named.map(|(ts_ns, stream)| (ts_ns, Arc::clone(&stream.labels))));
     }
 }
 

@@ -23,7 +23,7 @@ use crate::segment_format::{
 };
 use crate::segment_tables::{decode_streams, encode_streams};
 use crc32c::crc32c;
-use logyard_model::{Stream, Tenant};
+use logyard_model::{Stream, StreamId, Tenant};
 use logyard_sys::Disk;
 use std::path::Path;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl SourceFile {
         let streams = decode_streams(toc.section(SECTION_STREAMS, &tail, bytes)?)?;
         let tenant = Tenant::new(&want.tenant)
             .map_err(|error| Error::corrupt("its tenant is none").with_source(error))?;
-        if streams.iter().any(|stream| stream.id != Stream::new(&tenant, stream.labels.clone()).id) {
+        if streams.iter().any(|stream| stream.id != StreamId::of(&tenant, &stream.labels)) {
             return Err(Error::corrupt("its streams are of another tenant"));
         }
         Ok(Self { ulid, streams, lineage: found.lineage })

@@ -112,7 +112,7 @@ pub(crate) fn decode_streams(bytes: &[u8]) -> Result<Vec<Stream>> {
             pairs.push((text()?.into(), text()?.into()));
         }
         let labels = LabelSet::new(pairs).map_err(|error| reader.bad(error))?;
-        streams.push(Stream { id, labels });
+        streams.push(Stream { id, labels: Arc::new(labels) });
     }
     reader.finish()?;
     Ok(streams)

@@ -366,7 +366,7 @@ impl<'a> SegmentWriter<'a> {
         if streams.len() < INDEXED_STREAMS_MIN {
             return Ok(());
         }
-        let labels: Vec<(u32, &LabelSet)> = (0..).zip(streams.iter().map(|stream| &stream.labels)).collect();
+        let labels: Vec<(u32, &LabelSet)> = (0..).zip(streams.iter().map(|stream| &*stream.labels)).collect();
         match logyard_index::build(&labels) {
             Ok(bundle) => self.write_section(SECTION_STREAM_INDEX, false, &bundle, sections),
             Err(error) => {

@@ -344,7 +344,7 @@ impl Store {
         let encoded = batch.encoded.filter(|encoded| encoded.is_within(BATCH_RAW_BYTES_MAX as u64));
         let encoded = encoded.unwrap_or_else(|| {
             let chunks: Vec<(&LabelSet, &Entries)> =
-                batch.chunks.iter().map(|(stream, entries)| (&stream.labels, entries)).collect();
+                batch.chunks.iter().map(|(stream, entries)| (&*stream.labels, entries)).collect();
             Encoded::Batch(Bytes::from(encode_batch(&chunks)))
         });
         let record = wal_record::encode(&batch.tenant, batch.id.as_ref(), &encoded);
