@@ -1,7 +1,7 @@
 //! Templates known from lines before: most lines are cut by following one, without finding their keys anew.
 //!
 //! A tree: each step is a text that must come next, and the rule that finds the value behind it. Templates that begin
-//! alike share their first steps, and what was used last is tried first. Whatever line follows a path of the
+//! alike share their first steps, and what is used often is tried first. Whatever line follows a path of the
 //! tree to its end has what the template of that path promises, since its values were found by the same rules;
 //! of any other line nothing is known, and it is split.
 
@@ -11,8 +11,9 @@ use std::ops::Range;
 /// Values that are remembered of a place: most columns repeat the same few, or hardly any.
 const RECENT_MAX: usize = 4;
 
-/// Ways to go on from one step: more would take longer to try than a line takes to split.
-const WAYS_MAX: usize = 24;
+/// Ways to go on from one step: more would take longer to look through than a line takes to split. Of a system's log
+/// more than a hundred texts may stand behind the name of a program and its number.
+const WAYS_MAX: usize = 256;
 
 /// Where a value lies in the text of all lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,11 @@ fn begin_alike(front: u64, other: u64, bytes: usize) -> bool {
     unlike == 0 || unlike.trailing_zeros() as usize / 8 >= bytes
 }
 
+/// Returns what of the first eight bytes belongs to a text of some bytes.
+fn mask(bytes: usize) -> u64 {
+    if bytes >= 8 { u64::MAX } else { (1 << (bytes * 8)) - 1 }
+}
+
 impl Place {
     pub(crate) fn new(range: Range<usize>) -> Self {
         let number = |at: usize| u32::try_from(at).expect("a block's lines take less than 4 GiB");
@@ -52,19 +58,27 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct KnownTemplates {
     /// What lines begin with.
-    first: Vec<usize>,
+    first: Vec<Way>,
     steps: Vec<Step>,
+}
+
+/// A way on, with what tells most that are none without a look at the step.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// The first bytes of the step's text, zeros behind its end.
+    front: u64,
+    /// Which bits of them count.
+    mask: u64,
+    step: usize,
 }
 
 #[derive(Debug)]
 struct Step {
     /// Where in the text of all lines lies what must come next.
     literal: Range<usize>,
-    /// Its first bytes, which most others are told by.
-    front: u64,
     then: Then,
-    /// Steps behind this one, the last used first.
-    ways: Vec<usize>,
+    /// Steps behind this one, those that are used often in front.
+    ways: Vec<Way>,
 }
 
 #[derive(Debug)]
@@ -153,11 +167,12 @@ impl KnownTemplates {
             let (front_here, left) = (front(text, at), line.end - at);
             let (way, value) = loop {
                 let ways = from.map_or(&*first, |from: usize| &steps[from].ways);
-                let way = *ways.get(turn)?;
-                let Step { literal, front, then, .. } = &mut steps[way];
+                let may_be = |way: &Way| (way.front ^ front_here) & way.mask == 0;
+                turn += ways.get(turn..)?.iter().position(may_be)?;
+                let way = ways[turn].step;
+                let Step { literal, then, .. } = &mut steps[way];
                 let bytes = literal.len();
                 let is_there = bytes <= left
-                    && begin_alike(front_here, *front, bytes)
                     && (bytes <= 8 || text[at + 8..at + bytes] == text[literal.start + 8..literal.end]);
                 if is_there {
                     let start = at + bytes;
@@ -175,7 +190,7 @@ impl KnownTemplates {
             };
             if turn > 0 {
                 let ways = from.map_or(&mut *first, |from: usize| &mut steps[from].ways);
-                ways[..=turn].rotate_right(1);
+                ways.swap(turn, turn / 2);
             }
             values.push(value);
             from = Some(way);
@@ -209,21 +224,22 @@ impl KnownTemplates {
             is_then && text[step.literal.clone()] == text[literal.clone()]
         };
         let ways = from.map_or(&self.first, |from| &self.steps[from].ways);
-        if let Some(&way) = ways.iter().find(|&&way| is_same(&self.steps[way])) {
-            return Some(way);
+        let front = front(text, literal.start) & mask(literal.len());
+        let known = ways.iter().find(|way| way.front == front && is_same(&self.steps[way.step]));
+        if let Some(way) = known {
+            return Some(way.step);
         }
         if ways.len() >= WAYS_MAX {
             return None;
         }
-        let new = self.steps.len();
-        let front = front(text, literal.start);
-        self.steps.push(Step { literal, front, then, ways: Vec::new() });
+        let (step, mask) = (self.steps.len(), mask(literal.len()));
+        self.steps.push(Step { literal, then, ways: Vec::new() });
         let ways = match from {
             Some(from) => &mut self.steps[from].ways,
             None => &mut self.first,
         };
-        ways.insert(0, new);
-        Some(new)
+        ways.push(Way { front, mask, step });
+        Some(step)
     }
 }
 
