@@ -7,7 +7,7 @@ use crate::block_meta::{
     SECTION_TEMPLATES, SECTION_TS, SECTION_VALUES, SectionMeta,
 };
 use crate::column::{Column, LevelColumn, MetadataColumn};
-use crate::compress::{LEVEL, compress_at};
+use crate::compress::{LEVEL, compress_at, compress_lines};
 use crate::entries::Entries;
 use crate::lines::Lines;
 use crate::shred_write;
@@ -322,7 +322,7 @@ impl Parts {
         let mut lengths = Vec::with_capacity(lines.rows() * 2);
         lines.encode_lengths(&mut lengths);
         self.put(SECTION_LENGTHS, LEVEL, &lengths);
-        self.put(SECTION_LINES, LEVEL, lines.text());
+        self.put_packed(SECTION_LINES, lines.text(), compress_lines(lines.text()));
     }
 
     fn put_columns(&mut self, levels: &LevelColumn, metadata: &MetadataColumn) {
@@ -359,7 +359,12 @@ impl Parts {
 
     /// Adds a section, compressed if that makes it smaller.
     fn put(&mut self, kind: u8, level: i32, raw: &[u8]) {
-        match compress_at(level, raw) {
+        self.put_packed(kind, raw, compress_at(level, raw));
+    }
+
+    /// Adds a section as its frame, if it has one.
+    fn put_packed(&mut self, kind: u8, raw: &[u8], frame: Option<Vec<u8>>) {
+        match frame {
             Some(frame) => self.put_stored(kind, CODEC_ZSTD, raw.len(), &frame),
             None => self.put_plain(kind, raw),
         }

@@ -7,12 +7,22 @@ use crate::error::Error;
 use std::cell::RefCell;
 use std::io::{self, Read};
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
 
 /// The level for what is not told another one.
 pub(crate) const LEVEL: i32 = 1;
 
+/// Text from which on [`compress_lines`] has parameters of its own; for less, those of the level have a smaller table anyway.
+const LINES_BYTES_MIN: usize = 128 << 10;
+/// Slots of the table of places, as a power of two: 16 KiB, which stay in the nearest cache beside the text. The level
+/// has four times as many, and works a fifth slower for 2.4 % fewer bytes.
+const LINES_HASH_LOG: u32 = 12;
+/// Shortest repetition that is looked for: shorter ones cost as many bytes as they save in lines.
+const LINES_MATCH_MIN: u32 = 7;
+
 thread_local! {
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static LINES_COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -34,6 +44,28 @@ pub(crate) fn compress_at(level: i32, raw: &[u8]) -> Option<Vec<u8>> {
         let frame = compressor.compress(raw).ok()?;
         (frame.len() < raw.len()).then_some(frame)
     })
+}
+
+/// Compresses the text of plain lines as [`compress`] does, faster: most of it is written anew by a compaction.
+pub(crate) fn compress_lines(text: &[u8]) -> Option<Vec<u8>> {
+    if text.len() < LINES_BYTES_MIN {
+        return compress(text);
+    }
+    LINES_COMPRESSOR.with_borrow_mut(|slot| {
+        let compressor = match slot {
+            Some(compressor) => compressor,
+            None => slot.insert(lines_compressor().ok()?),
+        };
+        let frame = compressor.compress(text).ok()?;
+        (frame.len() < text.len()).then_some(frame)
+    })
+}
+
+fn lines_compressor() -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(LEVEL)?;
+    compressor.set_parameter(CParameter::HashLog(LINES_HASH_LOG))?;
+    compressor.set_parameter(CParameter::MinMatch(LINES_MATCH_MIN))?;
+    Ok(compressor)
 }
 
 /// Compresses bytes into one frame, as files hold them; frames one after the other are one file.
@@ -109,6 +141,18 @@ mod tests {
         assert!(decompress("x", &frame, raw.len() + 1).is_err());
         assert!(decompress("x", b"no frame", 8).is_err());
         assert_eq!(compress(b"short"), None);
+    }
+
+    #[test]
+    fn texts_of_lines_round_trip_small_and_large() {
+        for bytes in [90, LINES_BYTES_MIN - 1, LINES_BYTES_MIN, 3 * LINES_BYTES_MIN] {
+            let text: Vec<u8> =
+                (0..).flat_map(|row| format!("line {row}\n").into_bytes()).take(bytes).collect();
+            let frame = compress_lines(&text).unwrap();
+            assert!(frame.len() < bytes * 9 / 10, "{bytes} bytes became {}", frame.len());
+            assert_eq!(decompress("x", &frame, bytes).unwrap(), text);
+        }
+        assert_eq!(compress_lines(b"short"), None);
     }
 
     #[test]
