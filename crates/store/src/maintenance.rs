@@ -88,14 +88,18 @@ impl QueryGuard {
 
 impl Drop for QueryGuard {
     fn drop(&mut self) {
-        let maintenance = &self.shared.maintenance;
-        if maintenance.queries.fetch_sub(1, Ordering::Relaxed) == 1 {
-            maintenance.calm.notify_all();
-        }
+        self.shared.maintenance.end_query();
     }
 }
 
 impl Maintenance {
+    /// Tells that a query has ended: who gives way to queries goes on, who waits for news does not hear of it.
+    fn end_query(&self) {
+        if self.queries.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.calm.notify_all();
+        }
+    }
+
     /// Tells that there may be something to do.
     pub(crate) fn wake(&self) {
         self.state.lock().is_woken = true;
@@ -408,5 +412,25 @@ fn compact(shared: &Shared, job: &Job) -> bool {
             }
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_query_is_no_news() {
+        let maintenance = Arc::new(Maintenance::default());
+        let waits = Arc::clone(&maintenance);
+        let waiter = std::thread::spawn(move || waits.wait(Duration::from_secs(600)));
+        for _ in 0..10_000 {
+            maintenance.queries.fetch_add(1, Ordering::Relaxed);
+            maintenance.end_query();
+            std::thread::yield_now();
+        }
+        assert!(!waiter.is_finished());
+        maintenance.wake();
+        assert!(waiter.join().unwrap());
     }
 }
