@@ -390,6 +390,11 @@ impl Block {
         }
     }
 
+    /// Reads a section that may be absent.
+    pub(crate) fn section_if_any(&self, kind: u8, what: &'static str) -> Result<Option<Vec<u8>>, Error> {
+        self.meta.section(kind).map(|section| self.read(section, what)).transpose()
+    }
+
     /// Reads a part of a section that has a checksum of its own; the part's offset is from the section's start.
     pub(crate) fn read_part(
         &self,

@@ -4,7 +4,7 @@ use crate::block::Block;
 use crate::block_meta::{
     BLOCK_ROWS_MAX, BlockMeta, CODEC_NUMBERS, CODEC_PLAIN, CODEC_ZSTD, RunMeta, SECTION_LENGTHS,
     SECTION_LEVEL, SECTION_LINES, SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TEMPLATE_ROWS,
-    SECTION_TEMPLATES, SECTION_TS, SECTION_VALUES, SectionMeta,
+    SECTION_TEMPLATES, SECTION_TRIGRAMS, SECTION_TS, SECTION_VALUES, SectionMeta,
 };
 use crate::column::{Column, LevelColumn, MetadataColumn};
 use crate::compress::{LEVEL, compress_at, compress_lines};
@@ -219,7 +219,11 @@ impl BlockBuilder {
         let Some(shredded) = self.with_shredded_lines(parts.clone(), level) else {
             return (self.with_plain_lines(parts), LineOutcome::TooLittleGain, None);
         };
-        let bytes = shredded.bytes.len() - parts.bytes.len();
+        let is_new = |section: &&SectionMeta| section.offset as usize >= parts.bytes.len();
+        let sections = shredded.sections.iter().filter(is_new);
+        // What helps a search is not weighed: it belongs to the form.
+        let lines = sections.filter(|section| section.kind != SECTION_TRIGRAMS);
+        let bytes: usize = lines.map(|section| section.bytes as usize).sum();
         if codec != LineCodec::AlwaysShredded && !self.is_surely_less(bytes) {
             let start = parts.bytes.len();
             let plain = self.with_plain_lines(parts);
@@ -265,6 +269,9 @@ impl BlockBuilder {
         parts.put(SECTION_TEMPLATES, level, &shredded.head);
         parts.put(SECTION_TEMPLATE_ROWS, level, &shredded.rows);
         parts.put_plain(SECTION_VALUES, &shredded.data);
+        if !shredded.trigrams.is_empty() {
+            parts.put_plain(SECTION_TRIGRAMS, &shredded.trigrams);
+        }
         Some(parts)
     }
 

@@ -20,6 +20,8 @@ pub const SECTION_TEMPLATES: u8 = 6;
 pub const SECTION_TEMPLATE_ROWS: u8 = 7;
 /// Section of the values of shredded lines: frames, each with its own checksum.
 pub const SECTION_VALUES: u8 = 8;
+/// Section of what the texts of columns cannot hold; absent if that is told of none, and in blocks of before.
+pub const SECTION_TRIGRAMS: u8 = 9;
 
 /// A section stored as it is.
 pub const CODEC_PLAIN: u8 = 0;

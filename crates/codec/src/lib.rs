@@ -38,6 +38,7 @@ mod shred_search;
 mod shred_shape;
 mod shred_split;
 mod shred_tokens;
+mod shred_trigrams;
 mod shred_values;
 mod shred_write;
 mod shredded;
@@ -58,7 +59,7 @@ pub use block_builder::{BlockBuilder, EncodedBlock, LineCodec, LineOutcome};
 pub use block_meta::{
     BLOCK_ROWS_MAX, BlockMeta, CODEC_NUMBERS, CODEC_PLAIN, CODEC_ZSTD, RunMeta, SECTION_LENGTHS,
     SECTION_LEVEL, SECTION_LINES, SECTION_METADATA, SECTION_RAW_BYTES_MAX, SECTION_TEMPLATE_ROWS,
-    SECTION_TEMPLATES, SECTION_TS, SECTION_VALUES, SectionMeta,
+    SECTION_TEMPLATES, SECTION_TRIGRAMS, SECTION_TS, SECTION_VALUES, SectionMeta,
 };
 pub use column::{Column, ColumnValue, LevelColumn, MetadataColumn};
 pub use compress::{pack_zstd, unpack_zstd, zstd_reader};

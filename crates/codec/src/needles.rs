@@ -1,5 +1,6 @@
 //! Texts of which a line is to hold one, made ready to be looked for in many lines at once.
 
+use crate::shred_trigrams::Sought;
 use memchr::memmem;
 use regex::bytes::{Regex, RegexBuilder};
 use std::fmt::Write as _;
@@ -21,10 +22,12 @@ pub struct Needles<'a> {
     case: LetterCase,
     id: SearchId,
     search: Search<'a>,
+    /// The trigrams of each text.
+    trigrams: Vec<Sought>,
     /// All places to cut a text in two, by the byte in front of the place.
-    by_front: Vec<Cut>,
+    by_front: Cuts,
     /// The same by the byte behind it.
-    by_back: Vec<Cut>,
+    by_back: Cuts,
 }
 
 #[derive(Debug)]
@@ -43,12 +46,40 @@ impl PartialEq for SearchId {
     }
 }
 
+/// Places inside texts, by the byte on one side of them.
+#[derive(Debug)]
+struct Cuts {
+    all: Vec<Cut>,
+    /// For each byte where its places start among all; after the last byte, their end.
+    starts: Box<[u32; 257]>,
+}
+
 /// A place inside a text.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
     byte: u8,
+    /// The byte beside it on the far side of the place, if the text goes on so far.
+    far: Option<u8>,
     text: u32,
     at: u32,
+}
+
+impl Cuts {
+    fn new(mut all: Vec<Cut>) -> Self {
+        all.sort_by_key(|cut| cut.byte);
+        let mut starts = Box::new([0; 257]);
+        for cut in &all {
+            starts.iter_mut().skip(usize::from(cut.byte) + 1).for_each(|start| *start += 1);
+        }
+        Self { all, starts }
+    }
+
+    /// Returns the places beside a byte.
+    fn beside(&self, byte: u8) -> &[Cut] {
+        let bound = |at: usize| self.starts.get(at).map_or(0, |&bound| bound as usize);
+        let byte = usize::from(byte);
+        self.all.get(bound(byte)..bound(byte + 1)).unwrap_or_default()
+    }
 }
 
 impl<'a> Needles<'a> {
@@ -94,14 +125,17 @@ impl<'a> Needles<'a> {
         for (number, text) in (0u32..).zip(&texts) {
             for (at, pair) in (1u32..).zip(text.windows(2)) {
                 if let [front, back] = *pair {
-                    by_front.push(Cut { byte: front, text: number, at });
-                    by_back.push(Cut { byte: back, text: number, at });
+                    let place = at as usize;
+                    let before = place.checked_sub(2).and_then(|before| text.get(before)).copied();
+                    let behind = text.get(place + 1).copied();
+                    by_front.push(Cut { byte: front, far: before, text: number, at });
+                    by_back.push(Cut { byte: back, far: behind, text: number, at });
                 }
             }
         }
-        by_front.sort_by_key(|cut| cut.byte);
-        by_back.sort_by_key(|cut| cut.byte);
-        Self { texts, case, id: SearchId(Arc::new(())), search, by_front, by_back }
+        let (by_front, by_back) = (Cuts::new(by_front), Cuts::new(by_back));
+        let trigrams = texts.iter().map(|text| Sought::of(text)).collect();
+        Self { texts, case, id: SearchId(Arc::new(())), search, trigrams, by_front, by_back }
     }
 
     /// Returns the texts; in [`LetterCase::Folded`] in lower case.
@@ -146,26 +180,32 @@ impl<'a> Needles<'a> {
         self.texts.iter().any(|text| text.contains(&b'\n'))
     }
 
-    /// Returns the texts cut in two where the front ends with a byte.
-    pub(crate) fn with_front(&self, byte: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.cuts(&self.by_front, byte)
+    /// Returns the trigrams of each text, in their order.
+    pub(crate) fn trigrams(&self) -> &[Sought] {
+        &self.trigrams
     }
 
-    /// Returns the texts cut in two where the back starts with a byte.
-    pub(crate) fn with_back(&self, byte: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.cuts(&self.by_back, byte)
+    /// Returns the texts cut in two where a text may end with the front, as far as its last two bytes tell.
+    pub(crate) fn with_front(&self, text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let cuts = text.last().map(|&byte| self.by_front.beside(self.case.of(byte))).unwrap_or_default();
+        let before = text.len().checked_sub(2).and_then(|before| text.get(before));
+        let before = before.map(|&byte| self.case.of(byte));
+        let fits = move |cut: &&Cut| cut.far.is_none() || cut.far == before;
+        cuts.iter().filter(fits).filter_map(|cut| self.halves(cut))
+    }
+
+    /// Returns the texts cut in two where a text may start with the back, or the back with a text that is shorter, as far
+    /// as its first two bytes tell.
+    pub(crate) fn with_back(&self, text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let cuts = text.first().map(|&byte| self.by_back.beside(self.case.of(byte))).unwrap_or_default();
+        let behind = text.get(1).map(|&byte| self.case.of(byte));
+        let fits = move |cut: &&Cut| cut.far.is_none() || behind.is_none() || cut.far == behind;
+        cuts.iter().filter(fits).filter_map(|cut| self.halves(cut))
     }
 
     /// Returns the texts cut in two anywhere.
     pub(crate) fn everywhere(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.by_front.iter().filter_map(|cut| self.halves(cut))
-    }
-
-    fn cuts<'n>(&'n self, cuts: &'n [Cut], byte: u8) -> impl Iterator<Item = (&'n [u8], &'n [u8])> {
-        let byte = self.case.of(byte);
-        let first = cuts.partition_point(|cut| cut.byte < byte);
-        let from_first = cuts.get(first..).unwrap_or_default().iter();
-        from_first.take_while(move |cut| cut.byte == byte).filter_map(|cut| self.halves(cut))
+        self.by_front.all.iter().filter_map(|cut| self.halves(cut))
     }
 
     fn halves(&self, cut: &Cut) -> Option<(&[u8], &[u8])> {
@@ -245,10 +285,16 @@ mod tests {
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             cuts.iter().map(|(front, back)| format!("{}|{}", text(front), text(back))).collect::<Vec<_>>()
         };
-        assert_eq!(cuts(needles.with_front(b'A').collect()), ["a|ba"]);
-        assert_eq!(cuts(needles.with_back(b'b').collect()), ["a|ba", "x|b"]);
-        assert_eq!(cuts(needles.with_back(b'a').collect()), ["ab|a"]);
-        assert!(needles.with_front(b'y').next().is_none());
+        assert_eq!(cuts(needles.with_front(b"xA").collect()), ["a|ba"]);
+        assert_eq!(cuts(needles.with_front(b"aB").collect()), ["ab|a"]);
+        assert!(needles.with_front(b"cB").next().is_none());
+        assert!(needles.with_front(b"b").next().is_none());
+        assert_eq!(cuts(needles.with_back(b"b").collect()), ["a|ba", "x|b"]);
+        assert_eq!(cuts(needles.with_back(b"bc").collect()), ["x|b"]);
+        assert_eq!(cuts(needles.with_back(b"BAc").collect()), ["a|ba", "x|b"]);
+        assert_eq!(cuts(needles.with_back(b"a.").collect()), ["ab|a"]);
+        assert!(needles.with_front(b"y").next().is_none());
+        assert!(needles.with_front(b"").next().is_none());
         assert_eq!(needles.everywhere().count(), 3);
     }
 }

@@ -26,6 +26,8 @@ const DECODED_BYTES_MAX: u64 = 2 * SECTION_RAW_BYTES_MAX as u64;
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) templates: Vec<Template>,
+    /// The texts of all templates as stored, end to end.
+    texts: Vec<u8>,
     /// The slots of all templates, end to end.
     pub(crate) slots: Vec<Slot>,
     /// The pieces of all templates, end to end.
@@ -33,6 +35,8 @@ pub(crate) struct Head {
     /// What the pieces' fixed texts are cut from.
     pub(crate) literals: Vec<u8>,
     pub(crate) columns: Vec<Column>,
+    /// The numbers of the slots of all columns, end to end.
+    column_slots: Vec<u32>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) frames: Vec<Frame>,
 }
@@ -43,11 +47,28 @@ pub(crate) struct Template {
     /// Whether the line is a JSON object, or `key=value` pairs.
     pub(crate) splitter: u8,
     /// The text as stored, with a mark for each slot.
-    pub(crate) text: Vec<u8>,
-    pub(crate) slots: Range<usize>,
-    pub(crate) pieces: Range<usize>,
+    text: Range<u32>,
+    slots: Range<u32>,
+    pieces: Range<u32>,
     /// Where its rows lie among all, ordered by template.
-    pub(crate) rows: Range<usize>,
+    rows: Range<u32>,
+}
+
+impl Template {
+    /// Returns the numbers of its slots.
+    pub(crate) fn slots(&self) -> Range<usize> {
+        wide(&self.slots)
+    }
+
+    /// Returns where its rows lie among all, ordered by template.
+    pub(crate) fn rows(&self) -> Range<usize> {
+        wide(&self.rows)
+    }
+
+    /// Returns where its pieces lie among those of all.
+    pub(crate) fn pieces(&self) -> Range<usize> {
+        wide(&self.pieces)
+    }
 }
 
 /// A place for a value: the column it comes from, and where there the values for the template's rows start.
@@ -60,8 +81,15 @@ pub(crate) struct Slot {
 /// A fixed text and the value behind it; the last piece of a template has none.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
-    pub(crate) literal: Range<usize>,
+    literal: Range<u32>,
     pub(crate) slot: Option<Slot>,
+}
+
+impl Piece {
+    /// Returns where its fixed text lies among those of all.
+    pub(crate) fn literal(&self) -> Range<usize> {
+        wide(&self.literal)
+    }
 }
 
 /// The values of some slots, in order of template, slot and row.
@@ -69,8 +97,8 @@ pub(crate) struct Piece {
 pub(crate) struct Column {
     pub(crate) form: ColumnForm,
     pub(crate) values: u32,
-    /// Numbers of its slots, ascending.
-    pub(crate) slots: Vec<u32>,
+    /// Where the numbers of its slots lie among those of all.
+    slots: Range<u32>,
 }
 
 /// How the values of a column are stored. Streams are given by number.
@@ -125,10 +153,12 @@ impl Head {
         let mut cursor = Cursor::new(WHAT, bytes);
         let mut head = Self {
             templates: Vec::new(),
+            texts: Vec::new(),
             slots: Vec::new(),
             pieces: Vec::new(),
             literals: Vec::new(),
             columns: Vec::new(),
+            column_slots: Vec::new(),
             streams: Vec::new(),
             frames: Vec::new(),
         };
@@ -149,21 +179,44 @@ impl Head {
 
     /// Returns a fixed text.
     pub(crate) fn literal(&self, piece: &Piece) -> &[u8] {
-        self.literals.get(piece.literal.clone()).unwrap_or_default()
+        self.literals.get(piece.literal()).unwrap_or_default()
+    }
+
+    /// Returns the text of a template as stored, with a mark for each slot.
+    pub(crate) fn text(&self, template: &Template) -> &[u8] {
+        self.texts.get(wide(&template.text)).unwrap_or_default()
     }
 
     /// Returns the pieces of a template.
     pub(crate) fn pieces_of(&self, template: &Template) -> &[Piece] {
-        self.pieces.get(template.pieces.clone()).unwrap_or_default()
+        self.pieces.get(template.pieces()).unwrap_or_default()
+    }
+
+    /// Returns the numbers of the slots of a column, ascending.
+    pub(crate) fn slots_of(&self, column: &Column) -> &[u32] {
+        self.column_slots.get(wide(&column.slots)).unwrap_or_default()
     }
 
     /// Returns where the fixed texts of a template lie among those of all, end to end.
     pub(crate) fn literals_of(&self, template: &Template) -> Range<usize> {
         match self.pieces_of(template) {
-            [first, .., last] => first.literal.start..last.literal.end,
-            [only] => only.literal.clone(),
+            [first, .., last] => first.literal().start..last.literal().end,
+            [only] => only.literal(),
             [] => 0..0,
         }
+    }
+
+    /// Returns about how much memory the tables take.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.texts.capacity()
+            + self.literals.capacity()
+            + self.column_slots.capacity() * size_of::<u32>()
+            + self.templates.capacity() * size_of::<Template>()
+            + self.pieces.capacity() * size_of::<Piece>()
+            + self.slots.capacity() * size_of::<Slot>()
+            + self.columns.capacity() * size_of::<Column>()
+            + self.streams.capacity() * size_of::<Stream>()
+            + self.frames.capacity() * size_of::<Frame>()
     }
 
     fn read_templates(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Error> {
@@ -171,44 +224,50 @@ impl Head {
         if count > TEMPLATES_MAX {
             return Err(cursor.corrupt(format!("{count} templates, limit is {TEMPLATES_MAX}")));
         }
+        self.templates.reserve_exact(count);
+        self.texts.reserve(cursor.left());
         let mut slots = 0;
         for _ in 0..count {
             let splitter = cursor.u8()?;
             let text_bytes = cursor.count()?;
-            let text = cursor.take(text_bytes)?.to_vec();
-            let end = slots + memchr::memchr_iter(SLOT, &text).count();
+            let text = cursor.take(text_bytes)?;
+            let end = slots + text.iter().filter(|&&byte| byte == SLOT).count();
             if end > SLOTS_MAX {
                 return Err(cursor.corrupt(format!("more than {SLOTS_MAX} slots")));
             }
-            self.templates.push(Template { splitter, text, slots: slots..end, pieces: 0..0, rows: 0..0 });
+            let start = self.texts.len();
+            self.texts.extend_from_slice(text);
+            let (text, slots_here) = (narrow(start, self.texts.len()), narrow(slots, end));
+            self.templates.push(Template { splitter, text, slots: slots_here, pieces: 0..0, rows: 0..0 });
             slots = end;
         }
+        self.texts.shrink_to_fit();
+        self.slots.reserve_exact(slots);
         Ok(())
     }
 
     /// Reads the column of each slot, and counts the values that each column needs.
     fn read_slots(&mut self, cursor: &mut Cursor<'_>, row_counts: &[usize]) -> Result<(), Error> {
-        let mut counts: Vec<usize> = Vec::new();
-        let mut column_slots: Vec<Vec<u32>> = Vec::new();
+        // For each column its values and its slots.
+        let mut counts: Vec<(usize, u32)> = Vec::new();
         let (mut values, mut first_row) = (0usize, 0);
         for (template, &rows) in self.templates.iter_mut().zip(row_counts) {
-            template.rows = first_row..first_row + rows;
+            template.rows = narrow(first_row, first_row + rows);
             first_row += rows;
             for _ in template.slots.clone() {
                 let column = cursor.varint_u32()?;
                 let index = column as usize;
                 // Columns are numbered in order of first use.
                 if index == counts.len() {
-                    counts.push(0);
-                    column_slots.push(Vec::new());
+                    counts.push((0, 0));
                 }
-                let (Some(count), Some(slots)) = (counts.get_mut(index), column_slots.get_mut(index)) else {
+                let Some((count, slots)) = counts.get_mut(index) else {
                     return Err(cursor.corrupt(format!("column {column} is not the next one")));
                 };
-                slots.push(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
                 let base = u32::try_from(*count).unwrap_or(u32::MAX);
                 self.slots.push(Slot { column, base });
                 *count += rows;
+                *slots += 1;
                 values += rows;
                 if values > VALUES_MAX {
                     return Err(cursor.corrupt(format!("more than {VALUES_MAX} values")));
@@ -219,9 +278,22 @@ impl Head {
         if columns != counts.len() {
             return Err(cursor.corrupt(format!("want {} columns, got {columns}", counts.len())));
         }
-        for (count, slots) in counts.into_iter().zip(column_slots) {
+        self.columns.reserve_exact(columns);
+        let mut start = 0;
+        for (count, slots) in counts {
             let values = u32::try_from(count).unwrap_or(u32::MAX);
-            self.columns.push(Column { form: ColumnForm::Constant(Vec::new()), values, slots });
+            // Filled below.
+            let form = ColumnForm::Constant(Vec::new());
+            self.columns.push(Column { form, values, slots: start..start });
+            start += slots;
+        }
+        self.column_slots.resize(self.slots.len(), 0);
+        for (number, slot) in (0u32..).zip(&self.slots) {
+            let Some(column) = self.columns.get_mut(slot.column as usize) else { continue };
+            if let Some(place) = self.column_slots.get_mut(column.slots.end as usize) {
+                *place = number;
+            }
+            column.slots.end += 1;
         }
         Ok(())
     }
@@ -324,42 +396,57 @@ impl Head {
 
     /// Cuts the templates into fixed texts and values; short constants become part of the fixed texts.
     fn make_pieces(&mut self) {
+        self.pieces.reserve_exact(self.slots.len() + self.templates.len());
+        self.literals.reserve(self.texts.len());
         for template in &mut self.templates {
             let first_piece = self.pieces.len();
             let mut literal = self.literals.len();
-            let mut slots = self.slots.get(template.slots.clone()).unwrap_or_default().iter();
-            let mut text = template.text.as_slice();
-            while let Some(at) = memchr::memchr2(SLOT, ESCAPE, text) {
-                let (before, rest) = text.split_at_checked(at).unwrap_or_default();
-                self.literals.extend_from_slice(before);
-                text = rest.get(1..).unwrap_or_default();
-                match rest.first() {
-                    Some(&ESCAPE) => {
-                        let escaped = if text.first() == Some(&ESCAPE) { SLOT } else { ESCAPE };
-                        self.literals.push(escaped);
-                        text = text.get(1..).unwrap_or_default();
-                    }
-                    _ => {
-                        let Some(&slot) = slots.next() else { break };
-                        let column = self.columns.get(slot.column as usize);
-                        match column.map(|column| &column.form) {
-                            Some(ColumnForm::Constant(constant)) if constant.len() <= CONSTANT_BYTES_MAX => {
-                                self.literals.extend_from_slice(constant);
-                            }
-                            _ => {
-                                let end = self.literals.len();
-                                self.pieces.push(Piece { literal: literal..end, slot: Some(slot) });
-                                literal = end;
-                            }
+            let mut slots = self.slots.get(template.slots()).unwrap_or_default().iter();
+            let text = self.texts.get(wide(&template.text)).unwrap_or_default();
+            for (at, part) in text.split(|&byte| byte == SLOT).enumerate() {
+                if at > 0 {
+                    let Some(&slot) = slots.next() else { break };
+                    let column = self.columns.get(slot.column as usize);
+                    match column.map(|column| &column.form) {
+                        Some(ColumnForm::Constant(constant)) if constant.len() <= CONSTANT_BYTES_MAX => {
+                            self.literals.extend_from_slice(constant);
+                        }
+                        _ => {
+                            let end = self.literals.len();
+                            self.pieces.push(Piece { literal: narrow(literal, end), slot: Some(slot) });
+                            literal = end;
                         }
                     }
                 }
+                push_unescaped(part, &mut self.literals);
             }
-            self.literals.extend_from_slice(text);
-            self.pieces.push(Piece { literal: literal..self.literals.len(), slot: None });
-            template.pieces = first_piece..self.pieces.len();
+            self.pieces.push(Piece { literal: narrow(literal, self.literals.len()), slot: None });
+            template.pieces = narrow(first_piece, self.pieces.len());
         }
+        self.literals.shrink_to_fit();
+        self.pieces.shrink_to_fit();
     }
+}
+
+/// Appends a text without marks as it stood in the line.
+fn push_unescaped(mut text: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = memchr::memchr(ESCAPE, text) {
+        let (before, rest) = text.split_at_checked(at).unwrap_or_default();
+        out.extend_from_slice(before);
+        let is_mark = rest.get(1) == Some(&ESCAPE);
+        out.push(if is_mark { SLOT } else { ESCAPE });
+        text = rest.get(2..).unwrap_or_default();
+    }
+    out.extend_from_slice(text);
+}
+
+/// Returns a range within bytes or rows of a section, of which there are fewer than 2^32.
+fn narrow(start: usize, end: usize) -> Range<u32> {
+    u32::try_from(start).unwrap_or(u32::MAX)..u32::try_from(end).unwrap_or(u32::MAX)
+}
+
+fn wide(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 /// Returns the longest text of a value that is not stored as text, and 0 for the others.

@@ -9,7 +9,7 @@
 use crate::block::Block;
 use crate::error::Error;
 use crate::lines::Lines;
-use crate::shred_head::{Slot, Template};
+use crate::shred_head::Slot;
 use crate::shred_split::{ESCAPE, SLOT, Splitter};
 use crate::shred_values::{Dictionary, Values};
 use std::ops::Range;
@@ -129,7 +129,7 @@ impl Block {
             let end = all.partition_point(|&row| row < rows.end);
             let Some(group_rows) = all.get(start..end).filter(|rows| !rows.is_empty()) else { continue };
             let found = if template.splitter == format.splitter() as u8 {
-                find(template, format, key)
+                find(shredded.head.text(template), format, key)
             } else {
                 Found::Unknown
             };
@@ -139,7 +139,8 @@ impl Block {
                 }
                 Found::Absent => KeyValue::Absent,
                 Found::Value { first_slot: number, form: WalkedValue::Slot { is_quoted }, .. } => {
-                    let Some(&Slot { column, base }) = shredded.head.slots.get(template.slots.start + number)
+                    let Some(&Slot { column, base }) =
+                        shredded.head.slots.get(template.slots().start + number)
                     else {
                         return Err(Error::corrupt("templates", format!("no slot {number} in a template")));
                     };
@@ -170,13 +171,13 @@ pub(crate) enum Found {
 }
 
 /// Finds a key in the text of a template.
-pub(crate) fn find(template: &Template, format: KeyFormat, key: &[u8]) -> Found {
+pub(crate) fn find(template: &[u8], format: KeyFormat, key: &[u8]) -> Found {
     find_all(template, format, std::slice::from_ref(&key)).pop().unwrap_or(Found::Unknown)
 }
 
 /// Finds keys in the text of a template, in one walk; returns what was found of each.
-pub(crate) fn find_all(template: &Template, format: KeyFormat, keys: &[impl AsRef<[u8]>]) -> Vec<Found> {
-    let mut walk = Walk { text: &template.text, at: 0, slots: 0 };
+pub(crate) fn find_all(template: &[u8], format: KeyFormat, keys: &[impl AsRef<[u8]>]) -> Vec<Found> {
+    let mut walk = Walk { text: template, at: 0, slots: 0 };
     let mut all: Vec<(&[u8], Found, u32)> = keys.iter().map(|key| (key.as_ref(), Found::Absent, 0)).collect();
     let finished = walk.for_each_key(format, |name, (text, first_slot), value| {
         for (key, found, matches) in &mut all {

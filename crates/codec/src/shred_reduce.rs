@@ -282,14 +282,15 @@ impl<'a> ReducedLines<'a> {
         number_key: Option<&str>,
     ) -> Result<(Option<ValuesOf<'a>>, Option<bool>), Error> {
         // Behind a backslash a key could be one that no parser reads to its end.
-        if template.splitter != format.splitter() as u8 || template.text.contains(&b'\\') {
+        if template.splitter != format.splitter() as u8 || self.shredded.head.text(template).contains(&b'\\')
+        {
             return Ok((None, None));
         }
         let [opening, before_key, behind_key, between, closing]: [&[u8]; 5] = match format {
             KeyFormat::Json => [b"{", b"\"", b"\":", b",", b"}"],
             KeyFormat::Logfmt => [b"", b"", b"=", b" ", b""],
         };
-        let found = find_all(template, format, keys);
+        let found = find_all(self.shredded.head.text(template), format, keys);
         if found.contains(&Found::Unknown) {
             return Ok((None, None));
         }
@@ -305,12 +306,12 @@ impl<'a> ReducedLines<'a> {
             self.literals.extend_from_slice(key.as_bytes());
             self.literals.extend_from_slice(behind_key);
             let mut slots = first_slot..;
-            for &byte in template.text.get(text).unwrap_or_default() {
+            for &byte in self.shredded.head.text(template).get(text).unwrap_or_default() {
                 if byte != SLOT {
                     self.literals.push(byte);
                     continue;
                 }
-                let place = slots.next().and_then(|place| template.slots.start.checked_add(place));
+                let place = slots.next().and_then(|place| template.slots().start.checked_add(place));
                 let slot = place.and_then(|place| self.shredded.head.slots.get(place));
                 let Some(&slot) = slot else {
                     return Err(Error::corrupt("templates", "a template has too few slots"));

@@ -13,14 +13,16 @@ use crate::block::Block;
 use crate::error::Error;
 use crate::needles::{LetterCase, Needles, SearchId};
 use crate::shred_head::{ColumnForm, Piece, Slot, Template};
+use crate::shred_trigrams::TRIGRAM_BYTES;
 use crate::shred_values::{may_shape_end, may_shape_hold, may_shape_start};
 use crate::shredded::Shredded;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Searches of fewer rows than one in so many, all together, rebuild them: a block is searched as a whole.
-const FEW_ROWS: usize = 32;
+/// Searches of fewer rows than one in so many, all together, rebuild them: a search of a block as a whole decodes few
+/// columns, where a single line needs all of its own.
+const FEW_ROWS: usize = 512;
 
 /// With more borders than that for each piece of a template its rows are rebuilt: a literal of one letter
 /// repeated can be cut anywhere.
@@ -215,7 +217,7 @@ impl Shredded {
         let mut borders = Vec::new();
         let mut is_candidate = Vec::new();
         for (template, _) in self.head.templates.iter().zip(&is_sure).filter(|(_, is_sure)| !**is_sure) {
-            if template.rows.is_empty() {
+            if template.rows().is_empty() {
                 continue;
             }
             let pieces = self.head.pieces_of(template);
@@ -232,9 +234,12 @@ impl Shredded {
             // So many that to look at each would take longer than to rebuild the rows.
             let are_many = borders.len() > pieces.len() * BORDERS_PER_PIECE_MAX;
             is_candidate.clear();
-            is_candidate.resize(template.rows.len(), are_many);
-            for Border { slot, edge } in borders.iter().filter(|_| !are_many) {
-                self.values(block, slot.column)?.find_edge(*edge, slot.base, &mut is_candidate);
+            is_candidate.resize(template.rows().len(), are_many);
+            for border in borders.iter().filter(|_| !are_many) {
+                if self.may_cross(block, border)? {
+                    let Border { slot, edge } = *border;
+                    self.values(block, slot.column)?.find_edge(edge, slot.base, &mut is_candidate);
+                }
             }
             if !is_candidate.contains(&true) {
                 continue;
@@ -250,9 +255,9 @@ impl Shredded {
                 continue;
             }
             hits.clear();
-            self.values(block, column)?.find(needles, table.values, &mut hits);
+            self.find(block, column, needles, &mut hits)?;
             if !hits.is_empty() {
-                self.for_each_row(&table.slots, &hits, |row| found.insert(row));
+                self.for_each_row(self.head.slots_of(table), &hits, |row| found.insert(row));
             }
         }
         Ok(found)
@@ -273,12 +278,66 @@ impl Shredded {
                 break;
             };
             let pieces = head.pieces_of(template);
-            let piece = pieces.get(pieces.partition_point(|piece| piece.literal.end <= hit));
+            let piece = pieces.get(pieces.partition_point(|piece| piece.literal().end <= hit));
             let Some(piece) = piece else { break };
             *is_sure = needles.are_in(head.literal(piece));
-            from = if *is_sure { head.literals_of(template).end } else { piece.literal.end };
+            from = if *is_sure { head.literals_of(template).end } else { piece.literal().end };
         }
         is_sure
+    }
+
+    /// Appends the numbers of the values of a column that hold one of the texts, ascending.
+    ///
+    /// Cost: of what is not decoded yet, only as much as it takes to see that there are none: of a dictionary the distinct
+    /// values, of a text not where the values end, and nothing of a text whose trigrams tell.
+    fn find(
+        &self,
+        block: &Block,
+        column: u32,
+        needles: &Needles<'_>,
+        hits: &mut Vec<u32>,
+    ) -> Result<(), Error> {
+        let Some(table) = self.head.columns.get(column as usize) else { return Ok(()) };
+        let mut known = None;
+        if self.known_values(column).is_none()
+            && let Some(stream) = text_of(&table.form)
+        {
+            if !self.may_text_hold(block, stream, needles)? {
+                return Ok(());
+            }
+            let text = self.kept_stream(block, stream)?;
+            if needles.find(&text, 0).is_none() {
+                self.keep_stream(stream, text);
+                return Ok(());
+            }
+            known = Some((stream, text));
+        }
+        self.values_knowing(block, column, known)?.find(needles, table.values, hits);
+        Ok(())
+    }
+
+    /// Returns whether a stream of text may hold one of the texts, as far as that shows without decompressing it.
+    fn may_text_hold(&self, block: &Block, stream: u32, needles: &Needles<'_>) -> Result<bool, Error> {
+        let bytes = self.head.streams.get(stream as usize).map_or(0, |stream| stream.range.len());
+        let shortest = needles.texts().iter().map(Vec::len).min().unwrap_or(0);
+        if bytes < shortest {
+            return Ok(false);
+        }
+        let trigrams = self.trigrams(block)?;
+        Ok(needles.trigrams().iter().any(|sought| trigrams.may_hold(stream, sought)))
+    }
+
+    /// Returns whether a border may be crossed, as far as trigrams tell of the values there.
+    fn may_cross(&self, block: &Block, border: &Border<'_>) -> Result<bool, Error> {
+        let Side::End(start) = border.edge.side else { return Ok(true) };
+        let column = border.slot.column;
+        let form = self.head.columns.get(column as usize).map(|column| &column.form);
+        match form.and_then(text_of) {
+            Some(stream) if start.len() >= TRIGRAM_BYTES && self.known_values(column).is_none() => {
+                Ok(start.contains(&b'\n') || self.trigrams(block)?.may_hold_text(stream, start))
+            }
+            _ => Ok(true),
+        }
     }
 
     /// Calls `act` with the row of each value of a column; both are ascending.
@@ -288,7 +347,7 @@ impl Shredded {
         for &number in slots {
             let Some(slot) = self.head.slots.get(number as usize) else { return };
             let others = self.head.templates.get(template_at..).unwrap_or_default();
-            let has_slot = |template: &Template| template.slots.end > number as usize;
+            let has_slot = |template: &Template| template.slots().end > number as usize;
             template_at += others.iter().take_while(|template| !has_slot(template)).count();
             let Some(template) = self.head.templates.get(template_at) else { return };
             let rows = self.rows_of(template);
@@ -315,34 +374,50 @@ impl Shredded {
             let after = follower.map(|piece| self.head.literal(piece)).unwrap_or_default();
             let has_more = follower.is_some_and(|piece| piece.slot.is_some());
             // The needle starts in the text before the value and reaches into it.
-            for (start, rest) in before.last().into_iter().flat_map(|&byte| needles.with_front(byte)) {
+            for (start, rest) in needles.with_front(before) {
                 if case.ends(before, start) && may_start(&column.form, rest, case) {
                     out.push(Border { slot, edge: Edge { side: Side::Start(rest), case } });
                 }
             }
             // It starts in the value and reaches into the text behind, perhaps beyond it.
+            let mut refused: Option<&[u8]> = None;
             let mut reach = |start: &'a [u8], rest: &'a [u8]| {
+                // Texts that start alike follow each other.
+                if refused == Some(start) {
+                    return;
+                }
                 let goes_on = if after.len() >= rest.len() {
                     case.starts(after, rest)
                 } else {
                     has_more && case.starts(rest, after)
                 };
                 let border = Border { slot, edge: Edge { side: Side::End(start), case } };
-                // Texts that start alike follow each other.
                 let is_known = |last: &Border<'_>| {
                     (last.slot.column, last.slot.base) == (slot.column, slot.base)
                         && last.edge.side == border.edge.side
                 };
-                if goes_on && !out.last().is_some_and(is_known) && may_end(&column.form, start, case) {
-                    out.push(border);
+                if goes_on && !out.last().is_some_and(is_known) {
+                    match may_end(&column.form, start, case) {
+                        true => out.push(border),
+                        false => refused = Some(start),
+                    }
                 }
             };
-            match after.first() {
-                Some(&byte) => needles.with_back(byte).for_each(|(start, rest)| reach(start, rest)),
-                None if has_more => needles.everywhere().for_each(|(start, rest)| reach(start, rest)),
-                None => {}
+            if !after.is_empty() {
+                needles.with_back(after).for_each(|(start, rest)| reach(start, rest));
+            } else if has_more {
+                needles.everywhere().for_each(|(start, rest)| reach(start, rest));
             }
         }
+    }
+}
+
+/// Returns the stream that every value of this form is a part of, if it is text.
+fn text_of(form: &ColumnForm) -> Option<u32> {
+    match form {
+        ColumnForm::Text(stream) | ColumnForm::SizedText(stream, _) => Some(*stream),
+        ColumnForm::Dictionary { values, .. } => text_of(values),
+        _ => None,
     }
 }
 
@@ -375,11 +450,10 @@ pub(crate) fn may_hold(form: &ColumnForm, needles: &Needles<'_>) -> bool {
     match form {
         ColumnForm::Numbers(_) => needles.texts().iter().any(|text| may_number_hold(text)),
         ColumnForm::Addresses(_) => needles.texts().iter().any(|text| may_address_hold(text)),
-        ColumnForm::Shape { fields, .. } => {
-            needles.texts().iter().any(|text| may_shape_hold(fields, text, needles.case()))
-        }
+        ColumnForm::Shape { fields, .. } => may_shape_hold(fields, needles.texts(), needles.case()),
         ColumnForm::Constant(text) => needles.are_in(text),
-        ColumnForm::Dictionary { .. } | ColumnForm::Text(_) | ColumnForm::SizedText(..) => true,
+        ColumnForm::Dictionary { values, .. } => may_hold(values, needles),
+        ColumnForm::Text(_) | ColumnForm::SizedText(..) => true,
     }
 }
 

@@ -303,16 +303,41 @@ fn a_search_reads_only_what_can_hold_the_needle() {
     assert!(read < encoded.bytes.len() / 8, "read {read} of {}", encoded.bytes.len());
 }
 
-/// What the sample holds was written once, by this test's own rows.
+/// Lines with a text of many words.
+fn pages(rows: usize) -> Vec<Vec<u8>> {
+    let letters = |row: usize| -> String {
+        (1..5u32).map(|place| char::from(b'a' + (row * 7919 / 26usize.pow(place) % 26) as u8)).collect()
+    };
+    (0..rows)
+        .map(|row| format!("page \"/library/{}/poster\" sent in {row} ms", letters(row)).into_bytes())
+        .collect()
+}
+
+/// What the samples hold was written once, by this test's own rows.
 #[test]
-fn the_shredded_sample_of_version_1_is_read() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/block/version_1_shredded");
-    let bytes = std::fs::read(path).unwrap();
-    let (meta, read) = BlockMeta::decode(&bytes).unwrap();
-    let block = Block::open(Arc::new(meta), Arc::new(Bytes::from(bytes)), read as u64);
-    assert!(block.is_shredded());
-    assert_eq!(block.timestamps().unwrap(), entries_of(&log(120)).ts_ns());
-    assert_eq!(block.lines().unwrap(), entries_of(&log(120)).lines());
+fn the_shredded_samples_of_version_1_are_read() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/block");
+    for (name, lines, has_trigrams) in
+        [("version_1_shredded", log(120), false), ("version_1_shredded_trigrams", pages(400), true)]
+    {
+        let bytes = std::fs::read(corpus.join(name)).unwrap();
+        let (meta, read) = BlockMeta::decode(&bytes).unwrap();
+        assert_eq!(meta.section(SECTION_TRIGRAMS).is_some(), has_trigrams, "{name}");
+        let encoded = EncodedBlock {
+            bytes: bytes[read..].to_vec(),
+            meta,
+            runs: Vec::new(),
+            line_outcome: LineOutcome::Shredded,
+            token_text: Vec::new(),
+        };
+        let block = open(&encoded);
+        assert!(block.is_shredded());
+        assert_eq!(block.timestamps().unwrap(), entries_of(&lines).ts_ns());
+        assert_eq!(block.lines().unwrap(), entries_of(&lines).lines());
+        for needle in ["jellyfin", "Connection", "connection", "warn", "9\"", "/poster", "rary/ad"] {
+            check_search(&lines, &encoded, needle.as_bytes(), 0..lines.len() as u32);
+        }
+    }
 }
 
 #[test]

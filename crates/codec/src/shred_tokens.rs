@@ -31,7 +31,7 @@ impl Shredded {
     fn token_text(&self, block: &Block) -> Result<Vec<u8>, Error> {
         let mut text = Vec::new();
         for piece in &self.head.pieces {
-            text.extend_from_slice(self.head.literals.get(piece.literal.clone()).unwrap_or_default());
+            text.extend_from_slice(self.head.literal(piece));
             text.push(b'\n');
         }
         for (number, column) in (0u32..).zip(&self.head.columns) {

@@ -431,21 +431,32 @@ impl Shape {
     }
 }
 
-/// Returns whether a value of a shape can hold the needle.
-pub(crate) fn may_shape_hold(fields: &[Field], needle: &[u8], case: LetterCase) -> bool {
-    let places: Vec<PlaceClass> = fields.iter().flat_map(PlaceClass::of).collect();
-    let Some(last) = places.len().checked_sub(needle.len()) else { return false };
-    (0..=last).any(|at| places.iter().skip(at).zip(needle).all(|(place, &byte)| place.may_be(byte, case)))
+/// Returns whether a value of a shape can hold one of the texts.
+pub(crate) fn may_shape_hold(fields: &[Field], texts: &[Vec<u8>], case: LetterCase) -> bool {
+    let mut places = Vec::new();
+    fields.iter().for_each(|field| PlaceClass::push(field, &mut places));
+    texts.iter().any(|text| {
+        let may_be = |(place, &byte): (&PlaceClass, &u8)| place.may_be(byte, case);
+        places.windows(text.len().max(1)).any(|places| places.iter().zip(text).all(may_be))
+    })
 }
 
 /// Returns whether a value of a shape can start with a text, or be its start.
 pub(crate) fn may_shape_start(fields: &[Field], text: &[u8], case: LetterCase) -> bool {
-    fields.iter().flat_map(PlaceClass::of).zip(text).all(|(place, &byte)| place.may_be(byte, case))
+    let mut places = Vec::new();
+    fields.iter().for_each(|field| PlaceClass::push(field, &mut places));
+    places.iter().zip(text).all(|(place, &byte)| place.may_be(byte, case))
 }
 
 /// Returns whether a value of a shape can end with a text.
 pub(crate) fn may_shape_end(fields: &[Field], text: &[u8], case: LetterCase) -> bool {
-    let places: Vec<PlaceClass> = fields.iter().flat_map(PlaceClass::of).collect();
+    // The last byte mostly tells, and needs no list of places.
+    let last = fields.last().zip(text.last());
+    if last.is_some_and(|(field, &byte)| !PlaceClass::last_of(field).may_be(byte, case)) {
+        return false;
+    }
+    let mut places = Vec::new();
+    fields.iter().for_each(|field| PlaceClass::push(field, &mut places));
     let fits = |(place, &byte): (&PlaceClass, &u8)| place.may_be(byte, case);
     places.len() >= text.len() && places.iter().rev().zip(text.iter().rev()).all(fits)
 }
@@ -463,12 +474,19 @@ enum PlaceClass {
 }
 
 impl PlaceClass {
-    fn of(field: &Field) -> Vec<Self> {
+    fn push(field: &Field, places: &mut Vec<Self>) {
         match field {
-            Field::Text(text) => text.iter().map(|&byte| Self::Fixed(byte)).collect(),
-            Field::Hex { digits, is_upper } => vec![Self::Hex { is_upper: *is_upper }; *digits],
-            Field::Digits(digits) => vec![Self::Digit; *digits],
-            Field::Time(_) => vec![Self::Any; field.bytes()],
+            Field::Text(text) => places.extend(text.iter().map(|&byte| Self::Fixed(byte))),
+            _ => places.resize(places.len() + field.bytes(), Self::last_of(field)),
+        }
+    }
+
+    fn last_of(field: &Field) -> Self {
+        match field {
+            Field::Text(text) => text.last().map_or(Self::Any, |&byte| Self::Fixed(byte)),
+            Field::Hex { is_upper, .. } => Self::Hex { is_upper: *is_upper },
+            Field::Digits(_) => Self::Digit,
+            Field::Time(_) => Self::Any,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::lines::Lines;
 use crate::shred_column::{self, ColumnValues, StreamKind, Streams};
 use crate::shred_known::{KnownTemplates, Place};
 use crate::shred_split::{SlotValue, Split, Splitter};
+use crate::shred_trigrams;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -47,6 +48,8 @@ pub(crate) struct ShreddedLines {
     pub(crate) rows: Vec<u8>,
     /// The frames, end to end.
     pub(crate) data: Vec<u8>,
+    /// What the texts of columns cannot hold.
+    pub(crate) trigrams: Vec<u8>,
 }
 
 struct Template {
@@ -117,7 +120,9 @@ pub(crate) fn encode(lines: &Lines, ts_ns: &[i64], level: i32) -> Option<Shredde
     }
     let data = put_frames(&streams, level, &mut head);
     let rows = split.encode_rows();
-    Some(ShreddedLines { head, rows, data })
+    let texts = (0u32..).zip(&streams.all).filter(|(_, (kind, _))| *kind == StreamKind::Text);
+    let trigrams = shred_trigrams::encode(texts.map(|(number, (_, text))| (number, text.as_slice())));
+    Some(ShreddedLines { head, rows, data, trigrams })
 }
 
 /// All lines, split.

@@ -378,6 +378,7 @@ fn block_section_name(kind: u8) -> String {
         logyard_codec::SECTION_TEMPLATES => "templates",
         logyard_codec::SECTION_TEMPLATE_ROWS => "template rows",
         logyard_codec::SECTION_VALUES => "values",
+        logyard_codec::SECTION_TRIGRAMS => "trigrams",
         _ => return kind.to_string(),
     }
     .to_owned()

