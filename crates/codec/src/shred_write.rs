@@ -21,6 +21,8 @@ pub(crate) const TEMPLATES_MAX: usize = 4096;
 pub(crate) const SLOTS_MAX: usize = 16_384;
 /// Most values in a block: one with more stays plain.
 pub(crate) const VALUES_MAX: usize = 1 << 24;
+/// Values of a line that room is made for: more come all the same.
+const LINE_VALUES: usize = 16;
 /// The column key of lines kept whole.
 const WHOLE_KEY: u64 = 0;
 /// The column key of values whose own column would hold hardly any.
@@ -58,8 +60,8 @@ struct Template {
     keys: Vec<u64>,
     /// The timestamps of its rows.
     ts_ns: Vec<i64>,
-    /// Where the values of its rows lie in the text of all lines, row by row.
-    values: Vec<Place>,
+    /// The first value of each of its rows among those of all lines.
+    firsts: Vec<u32>,
 }
 
 impl Template {
@@ -69,7 +71,7 @@ impl Template {
             text: split.template.clone(),
             keys: split.values.iter().map(|value| value.column_key).collect(),
             ts_ns: Vec::new(),
-            values: Vec::new(),
+            firsts: Vec::new(),
         }
     }
 
@@ -111,8 +113,8 @@ pub(crate) fn encode(lines: &Lines, ts_ns: &[i64], level: i32) -> Option<Shredde
         values_ts_ns.clear();
         for &(number, slot) in slots {
             let template = &split.templates[number];
-            let places = template.values[slot..].iter().step_by(template.keys.len());
-            values.extend(places.map(|place| place.of(lines.text())));
+            let place = |first: &u32| split.places[*first as usize + slot];
+            values.extend(template.firsts.iter().map(|first| place(first).of(lines.text())));
             values_ts_ns.extend_from_slice(&template.ts_ns);
         }
         let column = ColumnValues { values: &values, ts_ns: Some(&values_ts_ns) };
@@ -130,6 +132,8 @@ struct SplitLines {
     /// Most frequent first.
     templates: Vec<Template>,
     template_of: Vec<u32>,
+    /// Where the values lie in the text of all lines, row by row.
+    places: Vec<Place>,
     value_counts: HashMap<u64, usize>,
 }
 
@@ -140,16 +144,17 @@ impl SplitLines {
         let mut all = Self {
             templates: Vec::new(),
             template_of: Vec::with_capacity(lines.rows()),
+            places: Vec::with_capacity(lines.rows().saturating_mul(LINE_VALUES).min(VALUES_MAX)),
             value_counts: HashMap::new(),
         };
         let (mut split, mut known) = (Split::default(), KnownTemplates::default());
-        let (mut slots, mut whole, mut values, mut start) = (0, None, 0, 0);
-        let mut places = Vec::new();
+        let (mut slots, mut whole, mut start) = (0, None, 0);
         for (row, &ts_ns) in (0..rows).zip(ts_ns) {
             let line = lines.line(row);
             let range = start as usize..start as usize + line.len();
-            places.clear();
-            let number = match known.follow(lines.text(), &range, &mut places) {
+            // At most VALUES_MAX and those of one line.
+            let first = u32::try_from(all.places.len()).expect("values are counted in 32 bits");
+            let number = match known.follow(lines.text(), &range, &mut all.places) {
                 Some(number) => number,
                 None => {
                     split.split(line);
@@ -174,17 +179,16 @@ impl SplitLines {
                     };
                     known.learn(&split, lines.text(), &range, number);
                     let place = |value: &SlotValue| Place { start: start + value.start, bytes: value.bytes };
-                    places.extend(split.values.iter().map(place));
+                    all.places.extend(split.values.iter().map(place));
                     number
                 }
             };
             let template = &mut all.templates[number];
             template.ts_ns.push(ts_ns);
-            template.values.extend_from_slice(&places);
+            template.firsts.push(first);
             all.template_of.push(u32::try_from(number).expect("templates are at most TEMPLATES_MAX"));
             start = lines.ends()[row as usize] + 1;
-            values += places.len();
-            if values > VALUES_MAX {
+            if all.places.len() > VALUES_MAX {
                 return None;
             }
         }
