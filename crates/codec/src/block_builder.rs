@@ -93,10 +93,32 @@ impl BlockBuilder {
     /// Callers keep blocks small, up to 2 MiB raw or one line. Panics: if the rows are not in order of
     /// time or not there, or if the block passes what readers accept.
     pub fn push_run(&mut self, stream_ref: u32, entries: &Entries, rows: Range<usize>) {
+        let Some(run) = self.run_of(stream_ref, entries, &rows) else { return };
+        self.ts_ns.extend_from_slice(&entries.ts_ns()[rows.clone()]);
+        self.lines.extend(entries.lines(), rows.clone());
+        self.end_run(run, entries.levels(), entries.metadata_column(), rows);
+    }
+
+    /// Adds a run of all `entries`, which are sorted. Cost: lines are moved if it is the first run, and copied otherwise.
+    ///
+    /// Panics: as [`BlockBuilder::push_run`].
+    pub fn push_entries(&mut self, stream_ref: u32, entries: Entries) {
+        let rows = 0..entries.len();
+        if !self.runs.is_empty() {
+            return self.push_run(stream_ref, &entries, rows);
+        }
+        let Some(run) = self.run_of(stream_ref, &entries, &rows) else { return };
+        let (ts_ns, lines, levels, metadata) = entries.into_columns();
+        (self.ts_ns, self.lines) = (ts_ns, lines);
+        self.end_run(run, &levels, &metadata, rows);
+    }
+
+    /// Returns what describes the next run; `None` for no rows. Panics: as [`BlockBuilder::push_run`].
+    fn run_of(&self, stream_ref: u32, entries: &Entries, rows: &Range<usize>) -> Option<RunMeta> {
         let ts_ns = &entries.ts_ns()[rows.clone()];
-        let (Some(&min_ns), Some(&max_ns)) = (ts_ns.first(), ts_ns.last()) else { return };
+        let (&min_ns, &max_ns) = (ts_ns.first()?, ts_ns.last()?);
         assert!(entries.is_sorted() || ts_ns.is_sorted(), "the entries of a run are in order of time");
-        let raw_bytes = entries.line_bytes_of(&rows);
+        let raw_bytes = entries.line_bytes_of(rows);
         let run = RunMeta {
             stream_ref,
             first_row: self.rows(),
@@ -112,11 +134,14 @@ impl BlockBuilder {
             text_after <= u64::from(SECTION_RAW_BYTES_MAX),
             "lines of {text_after} bytes could not be read"
         );
-        self.ts_ns.extend_from_slice(ts_ns);
-        self.lines.extend(entries.lines(), rows.clone());
-        self.levels.extend(entries.levels(), rows.clone());
+        Some(run)
+    }
+
+    /// Ends a run whose times and lines are here.
+    fn end_run(&mut self, run: RunMeta, levels: &LevelColumn, metadata: &MetadataColumn, rows: Range<usize>) {
+        self.levels.extend(levels, rows.clone());
         let known = self.metadata.dictionary().len();
-        self.metadata.extend(entries.metadata_column(), rows);
+        self.metadata.extend(metadata, rows);
         let new = self.metadata.dictionary().iter().skip(known);
         self.metadata_bytes += new.map(|set| set.text_bytes() as u64).sum::<u64>();
         self.runs.push(run);

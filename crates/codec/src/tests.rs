@@ -69,16 +69,23 @@ fn open(encoded: &EncodedBlock, base_offset: usize) -> Block {
 
 /// A block of several runs, and what it holds.
 fn sample_block(all: &[Vec<Row>]) -> (EncodedBlock, Vec<Row>) {
-    let mut builder = BlockBuilder::new();
+    let (mut builder, mut moved) = (BlockBuilder::new(), BlockBuilder::new());
     let mut expect = Vec::new();
     for (stream_ref, run) in all.iter().enumerate() {
         let mut entries = entries_of(run);
         entries.sort_and_dedupe();
         builder.push_run(stream_ref as u32, &entries, 0..entries.len());
         expect.extend(rows_of(&entries));
+        moved.push_entries(stream_ref as u32, entries);
     }
     assert_eq!(builder.rows() as usize, expect.len());
-    (builder.finish(), expect)
+    assert_eq!(builder.raw_bytes(), moved.raw_bytes());
+    let (encoded, moved) = (builder.finish(), moved.finish());
+    assert!(
+        encoded.bytes == moved.bytes && encoded.runs == moved.runs,
+        "given away, entries become the same"
+    );
+    (encoded, expect)
 }
 
 pub(crate) fn fuzz_corpus(target: &str) -> Vec<Vec<u8>> {

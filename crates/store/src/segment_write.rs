@@ -230,10 +230,9 @@ impl<'a> SegmentWriter<'a> {
     }
 
     fn end_run(&mut self) {
-        let rows = 0..self.pending.len();
-        self.builder.push_run(self.pending_ref, &self.pending, rows);
-        self.builder_bytes += self.pending.raw_bytes();
-        self.pending = Entries::default();
+        let run = std::mem::take(&mut self.pending);
+        self.builder_bytes += run.raw_bytes();
+        self.builder.push_entries(self.pending_ref, run);
     }
 
     /// Writes the block that is open, if it holds anything.
