@@ -68,8 +68,9 @@ impl Cuts {
     fn new(mut all: Vec<Cut>) -> Self {
         all.sort_by_key(|cut| cut.byte);
         let mut starts = Box::new([0; 257]);
-        for cut in &all {
-            starts.iter_mut().skip(usize::from(cut.byte) + 1).for_each(|start| *start += 1);
+        for (byte, start) in (0usize..).zip(starts.iter_mut()) {
+            let before = all.partition_point(|cut| usize::from(cut.byte) < byte);
+            *start = u32::try_from(before).unwrap_or(u32::MAX);
         }
         Self { all, starts }
     }

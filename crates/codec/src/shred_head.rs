@@ -480,6 +480,9 @@ fn get_form(cursor: &mut Cursor<'_>, streams: &mut u32, is_outer: bool) -> Resul
         COLUMN_NUMBERS => ColumnForm::Numbers(get_numbers(cursor, streams)?),
         COLUMN_SHAPE => {
             let count = cursor.count()?;
+            if count > SHAPE_BYTES_MAX {
+                return Err(cursor.corrupt(format!("a shape of {count} fields, limit is {SHAPE_BYTES_MAX}")));
+            }
             let mut fields = Vec::new();
             let mut bytes = 0;
             for _ in 0..count {

@@ -97,7 +97,7 @@ struct Recent {
     /// Their first bytes.
     fronts: [u64; RECENT_MAX],
     count: usize,
-    /// How often none was equal, less how often one was.
+    /// How often none was equal, less twice how often one was.
     misses: u32,
 }
 

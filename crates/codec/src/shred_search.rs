@@ -236,7 +236,7 @@ impl Shredded {
             is_candidate.clear();
             is_candidate.resize(template.rows().len(), are_many);
             for border in borders.iter().filter(|_| !are_many) {
-                if self.may_cross(block, border)? {
+                if self.may_cross(block, border) {
                     let Border { slot, edge } = *border;
                     self.values(block, slot.column)?.find_edge(edge, slot.base, &mut is_candidate);
                 }
@@ -302,7 +302,7 @@ impl Shredded {
         if self.known_values(column).is_none()
             && let Some(stream) = text_of(&table.form)
         {
-            if !self.may_text_hold(block, stream, needles)? {
+            if !self.may_text_hold(block, stream, needles) {
                 return Ok(());
             }
             let text = self.kept_stream(block, stream)?;
@@ -317,26 +317,26 @@ impl Shredded {
     }
 
     /// Returns whether a stream of text may hold one of the texts, as far as that shows without decompressing it.
-    fn may_text_hold(&self, block: &Block, stream: u32, needles: &Needles<'_>) -> Result<bool, Error> {
+    fn may_text_hold(&self, block: &Block, stream: u32, needles: &Needles<'_>) -> bool {
         let bytes = self.head.streams.get(stream as usize).map_or(0, |stream| stream.range.len());
         let shortest = needles.texts().iter().map(Vec::len).min().unwrap_or(0);
         if bytes < shortest {
-            return Ok(false);
+            return false;
         }
-        let trigrams = self.trigrams(block)?;
-        Ok(needles.trigrams().iter().any(|sought| trigrams.may_hold(stream, sought)))
+        let trigrams = self.trigrams(block);
+        needles.trigrams().iter().any(|sought| trigrams.may_hold(stream, sought))
     }
 
     /// Returns whether a border may be crossed, as far as trigrams tell of the values there.
-    fn may_cross(&self, block: &Block, border: &Border<'_>) -> Result<bool, Error> {
-        let Side::End(start) = border.edge.side else { return Ok(true) };
+    fn may_cross(&self, block: &Block, border: &Border<'_>) -> bool {
+        let Side::End(start) = border.edge.side else { return true };
         let column = border.slot.column;
         let form = self.head.columns.get(column as usize).map(|column| &column.form);
         match form.and_then(text_of) {
             Some(stream) if start.len() >= TRIGRAM_BYTES && self.known_values(column).is_none() => {
-                Ok(start.contains(&b'\n') || self.trigrams(block)?.may_hold_text(stream, start))
+                start.contains(&b'\n') || self.trigrams(block).may_hold_text(stream, start)
             }
-            _ => Ok(true),
+            _ => true,
         }
     }
 

@@ -62,6 +62,11 @@ impl TimeForm {
         (b'0'..=b'9').chain(separators).collect()
     }
 
+    /// Returns the bytes that may stand between the digits.
+    pub(crate) fn separators(&self) -> [u8; 2] {
+        [self.separator, self.fraction_separator]
+    }
+
     fn separator_bytes(self) -> usize {
         usize::from(self.separator != 0)
     }

@@ -48,14 +48,21 @@ impl Sought {
 }
 
 impl Trigrams {
-    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(WHAT, &bytes);
+    /// Reads what is told of the texts among so many streams.
+    pub(crate) fn decode(bytes: &[u8], streams: usize) -> Result<Self, Error> {
+        let mut cursor = Cursor::new(WHAT, bytes);
         let count = cursor.count()?;
+        if count > streams {
+            return Err(cursor.corrupt(format!("{count} texts of {streams} streams")));
+        }
         let mut texts = Vec::with_capacity(count);
         let (mut next, mut start) = (0u32, 0);
         for _ in 0..count {
             let stream = next.saturating_add(cursor.varint_u32()?);
-            next = stream.saturating_add(1);
+            if stream as usize >= streams {
+                return Err(cursor.corrupt(format!("stream {stream} of {streams}")));
+            }
+            next = stream + 1;
             let bits_log2 = u32::from(cursor.u8()?);
             if !(BITS_LOG2_MIN..=BITS_LOG2_MAX).contains(&bits_log2) {
                 return Err(cursor.corrupt(format!("a bitmap of 2^{bits_log2} bits")));
@@ -174,7 +181,7 @@ mod tests {
 
     fn told_of(texts: &[&[u8]]) -> Trigrams {
         let bytes = encode((0u32..).map(|number| number * 3 + 1).zip(texts.iter().copied()));
-        if bytes.is_empty() { Trigrams::default() } else { Trigrams::decode(bytes).unwrap() }
+        if bytes.is_empty() { Trigrams::default() } else { Trigrams::decode(&bytes, 100).unwrap() }
     }
 
     #[test]
@@ -219,14 +226,15 @@ mod tests {
     #[test]
     fn broken_bytes_are_told_of() {
         let good = encode([(2, b"some text of some length".as_slice())].into_iter());
-        assert!(Trigrams::decode(good.clone()).is_ok());
+        assert!(Trigrams::decode(&good, 3).is_ok());
+        assert!(Trigrams::decode(&good, 2).is_err() && Trigrams::decode(&good, 0).is_err());
         for (place, byte) in [(0, 9), (2, 2), (2, 40), (2, 16)] {
             let mut bytes = good.clone();
             bytes[place] = byte;
-            assert!(Trigrams::decode(bytes).is_err(), "{place} {byte}");
+            assert!(Trigrams::decode(&bytes, 100).is_err(), "{place} {byte}");
         }
-        assert!(Trigrams::decode(good[..good.len() - 1].to_vec()).is_err());
-        assert!(Trigrams::decode([good, vec![0]].concat()).is_err());
+        assert!(Trigrams::decode(&good[..good.len() - 1], 100).is_err());
+        assert!(Trigrams::decode(&[good, vec![0]].concat(), 100).is_err());
     }
 
     proptest! {

@@ -451,8 +451,8 @@ pub(crate) fn may_shape_start(fields: &[Field], text: &[u8], case: LetterCase) -
 /// Returns whether a value of a shape can end with a text.
 pub(crate) fn may_shape_end(fields: &[Field], text: &[u8], case: LetterCase) -> bool {
     // The last byte mostly tells, and needs no list of places.
-    let last = fields.last().zip(text.last());
-    if last.is_some_and(|(field, &byte)| !PlaceClass::last_of(field).may_be(byte, case)) {
+    let last = fields.last().and_then(PlaceClass::last_of).zip(text.last());
+    if last.is_some_and(|(place, &byte)| !place.may_be(byte, case)) {
         return false;
     }
     let mut places = Vec::new();
@@ -466,27 +466,27 @@ pub(crate) fn may_shape_end(fields: &[Field], text: &[u8], case: LetterCase) -> 
 enum PlaceClass {
     Fixed(u8),
     Digit,
-    Hex {
-        is_upper: bool,
-    },
-    /// Part of a time.
-    Any,
+    Hex { is_upper: bool },
+    Time(TimeForm),
 }
 
 impl PlaceClass {
     fn push(field: &Field, places: &mut Vec<Self>) {
         match field {
             Field::Text(text) => places.extend(text.iter().map(|&byte| Self::Fixed(byte))),
-            _ => places.resize(places.len() + field.bytes(), Self::last_of(field)),
+            _ => {
+                let place = Self::last_of(field).into_iter();
+                places.extend(place.flat_map(|place| std::iter::repeat_n(place, field.bytes())));
+            }
         }
     }
 
-    fn last_of(field: &Field) -> Self {
+    fn last_of(field: &Field) -> Option<Self> {
         match field {
-            Field::Text(text) => text.last().map_or(Self::Any, |&byte| Self::Fixed(byte)),
-            Field::Hex { is_upper, .. } => Self::Hex { is_upper: *is_upper },
-            Field::Digits(_) => Self::Digit,
-            Field::Time(_) => Self::Any,
+            Field::Text(text) => text.last().map(|&byte| Self::Fixed(byte)),
+            Field::Hex { is_upper, .. } => Some(Self::Hex { is_upper: *is_upper }),
+            Field::Digits(_) => Some(Self::Digit),
+            Field::Time(form) => Some(Self::Time(*form)),
         }
     }
 
@@ -498,7 +498,9 @@ impl PlaceClass {
                 let range = if is_upper && case == LetterCase::Told { b'A'..=b'F' } else { b'a'..=b'f' };
                 byte.is_ascii_digit() || range.contains(&byte)
             }
-            Self::Any => byte.is_ascii_digit() || byte.is_ascii_punctuation(),
+            Self::Time(form) => {
+                byte.is_ascii_digit() || form.separators().iter().any(|&separator| case.of(separator) == byte)
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Encoding the lines of a block as templates and columns. Bytes: `schemas/block.md`.
 //!
 //! Two passes. The first splits every line and numbers the templates, the second gathers the values of each
-//! column, in order of template and row, and encodes them. Memory: about as many bytes again as the lines,
-//! for where their values lie.
+//! column, in order of template and row, and encodes them. Memory: eight bytes for each value, for where it lies, with room
+//! for some more than there are.
 
 use crate::compress::compress_at;
 use crate::cursor::{put_len, put_varint};

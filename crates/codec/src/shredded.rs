@@ -250,18 +250,17 @@ impl Shredded {
     }
 
     /// Returns what tells which texts of columns cannot hold a needle.
-    pub(crate) fn trigrams(&self, block: &Block) -> Result<&Trigrams, Error> {
-        if let Some(trigrams) = self.trigrams.get() {
-            return Ok(trigrams);
-        }
-        let trigrams = match block.section_if_any(SECTION_TRIGRAMS, "trigrams")? {
-            Some(bytes) => Trigrams::decode(bytes)?,
-            None => Trigrams::default(),
-        };
-        Ok(self.trigrams.get_or_init(|| {
+    ///
+    /// It only saves work: if it is damaged, which the source is told of, nothing is told of any text.
+    pub(crate) fn trigrams(&self, block: &Block) -> &Trigrams {
+        self.trigrams.get_or_init(|| {
+            let section = block.section_if_any(SECTION_TRIGRAMS, "trigrams").ok().flatten();
+            let streams = self.head.streams.len();
+            let trigrams =
+                section.and_then(|bytes| Trigrams::decode(&bytes, streams).ok()).unwrap_or_default();
             self.decoded_bytes.fetch_add(trigrams.heap_bytes(), Ordering::Relaxed);
             trigrams
-        }))
+        })
     }
 
     /// Returns the bytes of a stream; keeps the frame that it shares with others.
@@ -346,7 +345,8 @@ impl Parts for ColumnParts<'_> {
     fn stream(&self, number: u32) -> Result<Vec<u8>, Error> {
         match self.known.take() {
             Some((known, bytes)) if known == number => Ok(bytes.into()),
-            _ => {
+            other => {
+                self.known.set(other);
                 let bytes = self.shredded.stream(self.block, number, self.frames, self.decoded_bytes)?;
                 Ok(bytes.into())
             }

@@ -2,10 +2,17 @@
 
 use logyard_model::StreamId;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
 
 /// Two hashes of 64 bits, begun differently: equal ones mean equal contents.
 pub(crate) type Hash128 = (u64, u64);
+
+/// The key of this process.
+static KEY: LazyLock<(u64, u64)> = LazyLock::new(|| {
+    let state = RandomState::new();
+    (state.hash_one(0_u8), state.hash_one(1_u8))
+});
 
 /// A map by stream.
 pub(crate) type ByStream<T> = HashMap<StreamId, T, BuildHasherDefault<OfStream>>;
@@ -13,7 +20,8 @@ pub(crate) type ByStream<T> = HashMap<StreamId, T, BuildHasherDefault<OfStream>>
 /// A set of streams.
 pub(crate) type Streams = HashSet<StreamId, BuildHasherDefault<OfStream>>;
 
-/// Takes an id, which is a hash, for its own hash: every run of a query is looked up by its stream.
+/// Makes an id, which is a hash, its own hash but for a key: every run of a query is looked up by its stream, and who pushes
+/// may choose labels whose ids are alike, but not for the key of this process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OfStream(u64);
 
@@ -27,8 +35,9 @@ impl Hasher for OfStream {
     }
 
     fn write_u128(&mut self, id: u128) {
-        // Both halves of it.
-        self.0 = id as u64 ^ (id >> 64) as u64;
+        let (low, high) = *KEY;
+        let product = u128::from(id as u64 ^ low) * u128::from((id >> 64) as u64 ^ high);
+        self.0 = product as u64 ^ (product >> 64) as u64;
     }
 }
 

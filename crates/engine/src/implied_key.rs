@@ -56,18 +56,27 @@ impl KeyTest {
     }
 
     /// Returns whether the value that follows a key may pass.
-    fn may_pass_behind(&self, text: &[u8]) -> bool {
-        let [b':', value @ ..] = without_blanks(text) else { return false };
-        match without_blanks(value) {
+    ///
+    /// Cost: looks at the value, and never beyond the next quote, so that a line which repeats the key is read once.
+    fn may_pass_behind(&self, behind: &[u8]) -> bool {
+        let [b':', after_colon @ ..] = without_blanks(behind) else { return false };
+        match without_blanks(after_colon) {
             [b'"', text @ ..] => {
                 let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-                end.and_then(|end| text.get(..end)).is_none_or(|text| self.may_pass(text))
-                    || end.is_some_and(|end| text.get(end) == Some(&b'\\'))
+                match end.and_then(|end| text.split_at_checked(end)) {
+                    Some((value, [b'"', ..])) => self.may_pass(value),
+                    _ => true,
+                }
             }
-            number @ [b'-' | b'0'..=b'9', ..] => {
-                let is_end = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']');
-                let end = number.iter().position(is_end);
-                end.and_then(|end| number.get(..end)).is_none_or(|number| self.may_pass(number))
+            bare @ [b'-' | b'0'..=b'9', ..] => {
+                let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                let end = bare.iter().position(|byte| !is_of_number(byte));
+                match end.and_then(|end| bare.split_at_checked(end)) {
+                    Some((number, [b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']', ..])) => {
+                        self.may_pass(number)
+                    }
+                    _ => true,
+                }
             }
             _ => true,
         }
@@ -189,6 +198,9 @@ mod tests {
             (r#"{"S":[500]}"#, true),
             (r#"{"S":true}"#, true),
             (r#"{"S":4"#, true),
+            (r#"{"S":4"S":4"S":4}"#, true),
+            (r#"{"S":4x}"#, true),
+            (r#"{"S":"4"x}"#, false),
             (r#"{"\tS":500}"#, true),
             (r#"{"S\t":500}"#, true),
             (r#"{"S"#, true),

@@ -1,7 +1,7 @@
 //! JSON written straight into a byte buffer, with the escapes Go writes.
 //!
 //! `<`, `>`, `&`, U+2028 and U+2029 become `\u…` as in Go; every invalid UTF-8 byte becomes U+FFFD,
-//! one per byte as in Go. Runs that need no escape are copied whole.
+//! one per byte as in Go. Words of eight bytes that need no escape are copied whole.
 
 /// Appends a quoted JSON string.
 pub fn push_string(buffer: &mut Vec<u8>, text: &str) {

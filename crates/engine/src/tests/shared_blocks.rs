@@ -132,10 +132,11 @@ fn a_query_that_comes_again_reads_hardly_anything() {
             let second = stored.ask(&request);
             let again = stored.reads();
             assert_eq!(format!("{:?}", second.result), format!("{:?}", first.result));
-            // Lines of a shredded block are rebuilt for each query that wants them all, from what is not kept of them.
+            // Lines of a shredded block are rebuilt for each query that wants them all: their values are read, which
+            // lie in three frames here, and nothing else.
             match codec {
                 LineCodec::Plain => assert_eq!((again, second.stats.decoded_bytes), (0, 0), "{query}"),
-                _ => assert!(again * 2 < reads, "{query}: {reads}, then {again}"),
+                _ => assert!(again <= 3 * blocks.len() as u64, "{query}: {reads}, then {again}"),
             }
         }
     }
