@@ -9,6 +9,9 @@
 //! A place stands for an entry without holding its block: blocks are let go of once their places are
 //! found, but for a few, and those of the winners are decoded again.
 //!
+//! Where all entries pass and few are wanted, the nearest part of a long range is looked at before the whole: if it has enough
+//! of them, they are the answer.
+//!
 //! Copies are recognised among the places found: they have the same time and stream, so they are
 //! neighbours, and blocks beyond the answer need not be looked at for them. Which copy stays decides
 //! the order among equal times; so wherever places are cut off, those of the last time all stay.
@@ -23,7 +26,7 @@ use crate::limits;
 use crate::line_source::line_of;
 use crate::log_context::{self, Around};
 use crate::plan::{Columns, Pipeline};
-use crate::request::{LogEntry, QueryResult, QueryStats};
+use crate::request::{LogEntry, QueryResult, QueryStats, ScanCounts};
 use crate::scan::{ByCodes, Codes, LabelColumns, rows_of};
 use crate::stage::Entry;
 use crate::stage_distinct::NO_COMBINATION;
@@ -92,6 +95,46 @@ pub(crate) fn run(
     let range = limits::cut(settings, range, request.now_ns);
     let around = around(log);
     around.map_or(Ok(()), |around| log_context::check_limit(around, request.limit))?;
+    let mut stats = QueryStats::default();
+    let mut run_in = |range| run_in(context, log, around, range, &mut stats);
+    let near = near_part(range, request.direction).filter(|_| may_stop_early(context, log));
+    let (mut entries, mut scan) = run_in(near.unwrap_or(range))?;
+    if near.is_some() && entries.len() < request.limit {
+        (entries, scan) = run_in(range)?;
+    }
+    stats.returned = entries.len() as u64;
+    context.add_scan(scan, &stats);
+    Ok((QueryResult::Entries(entries), stats))
+}
+
+/// Returns the part of a long range that an answer begins with: mostly the entries that are wanted lie in it, and it takes a
+/// hundredth of the views.
+fn near_part(range: TimeRange, direction: Direction) -> Option<TimeRange> {
+    let is_long =
+        range.end_ns.checked_sub(range.start_ns).is_none_or(|span_ns| span_ns > NEAR_PART_OF * NEAR_NS);
+    is_long.then(|| match direction {
+        Direction::Backward => TimeRange { start_ns: range.end_ns.saturating_sub(NEAR_NS), ..range },
+        Direction::Forward => TimeRange { end_ns: range.start_ns.saturating_add(NEAR_NS), ..range },
+    })
+}
+
+/// Returns whether so few entries are wanted, of which all pass, that they may be found in a part of the range: they are the
+/// answer if there are enough. A limit of bytes speaks of the whole range, though.
+fn may_stop_early(context: &Context<'_>, log: &LogExpr) -> bool {
+    let request = context.request;
+    let has_few = request.limit <= LITTLE_ENTRIES_MAX && request.interval_ns == 0;
+    log.stages.is_empty() && has_few && context.settings.bytes_read_max == 0
+}
+
+/// Finds the entries of the answer in a range; returns what was selected for them, too.
+fn run_in(
+    context: &Context<'_>,
+    log: &LogExpr,
+    around: Option<Around>,
+    range: TimeRange,
+    stats: &mut QueryStats,
+) -> Result<(Vec<LogEntry>, ScanCounts), Error> {
+    let request = context.request;
     let pipeline = Pipeline::compile(log, request.now_ns, context.push_down)?;
     let (views, scan) = context.select(log, range, &pipeline.prefilter)?;
     let (ranks, streams) = rank_streams(&views);
@@ -109,16 +152,13 @@ pub(crate) fn run(
         interval_ns: request.interval_ns,
         only: None,
     };
-    let mut stats = QueryStats::default();
     let all: Vec<usize> = (0..query.views.len()).collect();
-    let places = query.find_among(&all, &mut stats)?;
+    let places = query.find_among(&all, stats)?;
     let entries = match around {
-        Some(around) => log_context::with_context(&query, log, around, &places, &mut stats)?,
+        Some(around) => log_context::with_context(&query, log, around, &places, stats)?,
         None => query.build(&places)?,
     };
-    stats.returned = entries.len() as u64;
-    context.add_scan(scan, &stats);
-    Ok((QueryResult::Entries(entries), stats))
+    Ok((entries, scan))
 }
 
 /// Returns the context that the query asks for around its matches.
@@ -134,7 +174,7 @@ pub(crate) fn rank_streams(views: &[BlockView]) -> (ByStream<u32>, Vec<Arc<Label
     let mut texts: ByStream<(String, &Arc<LabelSet>)> = ByStream::default();
     for run in views.iter().flat_map(|view| &view.runs) {
         let labels = &run.stream.labels;
-        texts.entry(run.stream.id).or_insert_with(|| (labels.to_string(), labels));
+        texts.entry(run.stream.id).or_insert_with(|| (labels.text(), labels));
     }
     let mut order: Vec<_> = texts.into_iter().map(|(id, (text, labels))| (text, id, labels)).collect();
     order.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
@@ -547,6 +587,9 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 
 /// Most entries that are found in a view, or built, in a fraction of a millisecond.
 const LITTLE_ENTRIES_MAX: usize = 500;
+/// What of a long range is looked at first, and how many times as long a range is that is long.
+const NEAR_NS: i64 = 3_600_000_000_000;
+const NEAR_PART_OF: i64 = 4;
 
 /// Most views read at once: more would be read in vain when few suffice.
 const BATCH_MAX: usize = 64;

@@ -302,7 +302,8 @@ mod tests {
             });
             has_begun.recv().unwrap();
             let before = heavy_steps.load(Ordering::Relaxed);
-            let light = OWN_TURNS + 3;
+            // Some may be taken one after the other before the heavy query is on again, but not so many.
+            let light = OWN_TURNS + 50;
             Turns::new(&pool, &cancel).fold(light, Work::Unknown, |_: &mut (), _| Ok(TURN_BYTES)).unwrap();
             let between = heavy_steps.load(Ordering::Relaxed) - before;
             light_is_done.store(true, Ordering::Relaxed);

@@ -82,6 +82,13 @@ impl LabelSet {
         self.0.is_empty()
     }
 
+    /// Returns the canonical text, as it is displayed.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(2 + self.text_bytes() + 5 * self.len());
+        write!(text, "{self}").expect("a string takes any text");
+        text
+    }
+
     /// Returns the bytes of all names and values.
     pub fn text_bytes(&self) -> usize {
         self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
@@ -140,6 +147,7 @@ mod tests {
     fn labels_are_sorted_and_unique() {
         let set = LabelSet::new(vec![("b".into(), "2".into()), ("a".into(), "1".into())]).unwrap();
         assert_eq!(set.to_string(), r#"{a="1", b="2"}"#);
+        assert_eq!((set.text(), LabelSet::default().text()), (set.to_string(), "{}".to_owned()));
         assert_eq!(set.get("b"), Some("2"));
         assert_eq!((set.get("c"), set.place("b"), set.place("c")), (None, Some(1), None));
         let twice = LabelSet::new(vec![("a".into(), "2".into()), ("a".into(), "1".into())]);

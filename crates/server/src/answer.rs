@@ -102,7 +102,7 @@ fn group(entries: &[LogEntry], categorize: bool) -> Vec<Group> {
         let group = *by_address.entry(addresses(entry, categorize)).or_insert_with(|| {
             let labels = if categorize { LabelSet::clone(&entry.stream) } else { folded(entry) };
             *by_labels.entry(labels).or_insert_with_key(|labels| {
-                groups.push(Group { text: labels.to_string(), ..Group::default() });
+                groups.push(Group { text: labels.text(), ..Group::default() });
                 groups.len() - 1
             })
         });

@@ -137,6 +137,32 @@ fn many_views_stop_early_and_agree() {
 }
 
 #[test]
+fn the_nearest_hour_of_a_long_range_is_looked_at_first() {
+    // An entry each minute for ten hours, and none for the two hours in the middle.
+    let minutes = || (0..600).filter(|minute| !(240..360).contains(minute));
+    let minute = |minute: i64| line(&[("app", ["a", "b"][minute as usize % 2])], minute * 60, "x");
+    let memory = Memory { views: minutes().map(|number| vec![minute(number)]).collect() };
+    let text = |minute: i64| format!("{} x", minute * 60);
+    let engine = Engine::new(EngineSettings::default());
+    for end_minute in [600, 599, 300, 240, 239] {
+        for limit in [1, 20, 30, 31, 59, 60, 61, 500] {
+            let mut wanted = request(r#"{app=~".+"}"#, range(0, end_minute * 60, 1));
+            (wanted.limit, wanted.direction) = (limit, Direction::Backward);
+            let expect: Vec<String> =
+                minutes().filter(|minute| *minute < end_minute).rev().take(limit).map(text).collect();
+            assert_eq!(texts(&memory, &wanted), expect, "{limit} before {end_minute}");
+            let stats = engine.run(&memory, &wanted).unwrap().stats;
+            assert_eq!(stats.returned, expect.len() as u64);
+            let mut forward = request(r#"{app=~".+"}"#, range((600 - end_minute) * 60, 36_000, 1));
+            forward.limit = limit;
+            let expect: Vec<String> =
+                minutes().filter(|minute| *minute >= 600 - end_minute).take(limit).map(text).collect();
+            assert_eq!(texts(&memory, &forward), expect, "{limit} from {}", 600 - end_minute);
+        }
+    }
+}
+
+#[test]
 fn bytes_that_are_no_utf8_come_back() {
     let broken = Line { line: b"a\xff b".to_vec(), ..line(&[("app", "a")], 1, "") };
     let memory = Memory::new(&[&[broken]]);
