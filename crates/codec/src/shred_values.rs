@@ -433,8 +433,7 @@ impl Shape {
 
 /// Returns whether a value of a shape can hold one of the texts.
 pub(crate) fn may_shape_hold(fields: &[Field], texts: &[Vec<u8>], case: LetterCase) -> bool {
-    let mut places = Vec::new();
-    fields.iter().for_each(|field| PlaceClass::push(field, &mut places));
+    let places = PlaceClass::of_all(fields);
     texts.iter().any(|text| {
         let may_be = |(place, &byte): (&PlaceClass, &u8)| place.may_be(byte, case);
         places.windows(text.len().max(1)).any(|places| places.iter().zip(text).all(may_be))
@@ -443,8 +442,7 @@ pub(crate) fn may_shape_hold(fields: &[Field], texts: &[Vec<u8>], case: LetterCa
 
 /// Returns whether a value of a shape can start with a text, or be its start.
 pub(crate) fn may_shape_start(fields: &[Field], text: &[u8], case: LetterCase) -> bool {
-    let mut places = Vec::new();
-    fields.iter().for_each(|field| PlaceClass::push(field, &mut places));
+    let places = PlaceClass::of_all(fields);
     places.iter().zip(text).all(|(place, &byte)| place.may_be(byte, case))
 }
 
@@ -455,8 +453,7 @@ pub(crate) fn may_shape_end(fields: &[Field], text: &[u8], case: LetterCase) -> 
     if last.is_some_and(|(place, &byte)| !place.may_be(byte, case)) {
         return false;
     }
-    let mut places = Vec::new();
-    fields.iter().for_each(|field| PlaceClass::push(field, &mut places));
+    let places = PlaceClass::of_all(fields);
     let fits = |(place, &byte): (&PlaceClass, &u8)| place.may_be(byte, case);
     places.len() >= text.len() && places.iter().rev().zip(text.iter().rev()).all(fits)
 }
@@ -471,14 +468,16 @@ enum PlaceClass {
 }
 
 impl PlaceClass {
-    fn push(field: &Field, places: &mut Vec<Self>) {
-        match field {
-            Field::Text(text) => places.extend(text.iter().map(|&byte| Self::Fixed(byte))),
-            _ => {
-                let place = Self::last_of(field).into_iter();
-                places.extend(place.flat_map(|place| std::iter::repeat_n(place, field.bytes())));
+    fn of_all(fields: &[Field]) -> Vec<Self> {
+        let mut places = Vec::new();
+        for field in fields {
+            match (field, Self::last_of(field)) {
+                (Field::Text(text), _) => places.extend(text.iter().map(|&byte| Self::Fixed(byte))),
+                (_, Some(place)) => places.resize(places.len() + field.bytes(), place),
+                (_, None) => {}
             }
         }
+        places
     }
 
     fn last_of(field: &Field) -> Option<Self> {

@@ -95,12 +95,11 @@ pub(crate) fn run(
     let range = limits::cut(settings, range, request.now_ns);
     let around = around(log);
     around.map_or(Ok(()), |around| log_context::check_limit(around, request.limit))?;
-    let mut stats = QueryStats::default();
-    let mut run_in = |range| run_in(context, log, around, range, &mut stats);
     let near = near_part(range, request.direction).filter(|_| may_stop_early(context, log));
-    let (mut entries, mut scan) = run_in(near.unwrap_or(range))?;
+    let (mut entries, mut scan, mut stats) = run_in(context, log, around, near.unwrap_or(range))?;
     if near.is_some() && entries.len() < request.limit {
-        (entries, scan) = run_in(range)?;
+        context.memory.release(entries.iter().map(entry_bytes).sum());
+        (entries, scan, stats) = run_in(context, log, around, range)?;
     }
     stats.returned = entries.len() as u64;
     context.add_scan(scan, &stats);
@@ -126,14 +125,13 @@ fn may_stop_early(context: &Context<'_>, log: &LogExpr) -> bool {
     log.stages.is_empty() && has_few && context.settings.bytes_read_max == 0
 }
 
-/// Finds the entries of the answer in a range; returns what was selected for them, too.
+/// Finds the entries of the answer in a range; returns what was selected for them, too, and what it took.
 fn run_in(
     context: &Context<'_>,
     log: &LogExpr,
     around: Option<Around>,
     range: TimeRange,
-    stats: &mut QueryStats,
-) -> Result<(Vec<LogEntry>, ScanCounts), Error> {
+) -> Result<(Vec<LogEntry>, ScanCounts, QueryStats), Error> {
     let request = context.request;
     let pipeline = Pipeline::compile(log, request.now_ns, context.push_down)?;
     let (views, scan) = context.select(log, range, &pipeline.prefilter)?;
@@ -152,13 +150,14 @@ fn run_in(
         interval_ns: request.interval_ns,
         only: None,
     };
+    let mut stats = QueryStats::default();
     let all: Vec<usize> = (0..query.views.len()).collect();
-    let places = query.find_among(&all, stats)?;
+    let places = query.find_among(&all, &mut stats)?;
     let entries = match around {
-        Some(around) => log_context::with_context(&query, log, around, &places, stats)?,
+        Some(around) => log_context::with_context(&query, log, around, &places, &mut stats)?,
         None => query.build(&places)?,
     };
-    Ok((entries, scan))
+    Ok((entries, scan, stats))
 }
 
 /// Returns the context that the query asks for around its matches.
